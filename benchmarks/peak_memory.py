@@ -1,0 +1,191 @@
+"""How exact the peak is: planted memory spikes of known size against what the instruments report.
+
+    python benchmarks/peak_memory.py
+
+Each spike is a mapping of the given size less up to 1 MiB: shared memory that was filled before and is mapped at once,
+so that its edges are sharp, or with ``--kind anonymous`` fresh pages. It comes at a random moment of the block, with the
+interpreter lock held or released, and the process hops between the CPUs. The truth is the exact resident memory, read at
+the spike's height. The ways are taken in turn. "missed" counts peaks off by more than 10 % of the spike; the p95 and the
+worst are of the error's absolute value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import mmap
+import os
+import random
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pytest_llmci.measure.memory import (
+    ChosenSource,
+    HighWaterMark,
+    MemoryFiles,
+    MemoryPaths,
+    SampledPeak,
+    counter_resolution_bytes,
+)
+from pytest_llmci.measure.profile import profile
+from pytest_llmci.measure.region import Meter
+from pytest_llmci.records import Missing
+
+MIB = 1 << 20
+SPIKES = ((64 * MIB, 1.0), (64 * MIB, 5.0), (8 * MIB, 1.0))
+"""Bytes and milliseconds."""
+
+
+class Spike:
+    """A mapping that can be put in and taken out of the process at once."""
+
+    def __init__(self, size: int, *, anonymous: bool) -> None:
+        self.size = size
+        self._anonymous = anonymous
+        self._fd = os.memfd_create("spike")
+        os.ftruncate(self._fd, size)
+        with mmap.mmap(self._fd, size) as block:
+            for at in range(0, size, mmap.PAGESIZE):
+                block[at] = 1
+        self._calls = {held: _library(hold_lock=held) for held in (True, False)}
+
+    def plant(self, files: MemoryFiles, hold_ms: float, *, hold_lock: bool, pages_less: int) -> int:
+        """Map it, wait, unmap it.
+
+        :param pages_less: pages by which it is smaller: real spikes are no powers of two.
+        :returns: resident bytes of the process at its height, exactly.
+        """
+        library = self._calls[hold_lock]
+        size = self.size - pages_less * mmap.PAGESIZE
+        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS if self._anonymous else mmap.MAP_SHARED
+        fd = -1 if self._anonymous else self._fd
+        at = library.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, kind | mmap.MAP_POPULATE, fd, 0)
+        end = time.perf_counter() + hold_ms / 1000
+        truth = files.rss()
+        library.usleep(max(0, int((end - time.perf_counter()) * 1e6)))
+        library.munmap(at, size)
+        return truth
+
+
+def _library(*, hold_lock: bool) -> ctypes.CDLL:
+    library = ctypes.PyDLL(None) if hold_lock else ctypes.CDLL(None)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [
+        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+    ]  # fmt: skip
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    library.usleep.argtypes = [ctypes.c_uint]
+    return library
+
+
+@dataclass
+class Way:
+    """One method, with its errors in KiB, by spike and lock."""
+
+    name: str
+    meter: Meter
+    errors: dict[tuple[int, float, bool], list[float]] = field(default_factory=dict)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-n", type=int, default=100, help="spikes of each kind (default 100)")
+    parser.add_argument("--kind", choices=["shared", "anonymous"], default="shared")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--window-ms", type=float, default=20.0, help="longest wait before and after (default 20)")
+    arguments = parser.parse_args()
+    dice = random.Random(arguments.seed)
+    cpus = sorted(os.sched_getaffinity(0))
+    ways = [
+        Way("hwm", Meter(choose=lambda files: _only(HighWaterMark(files)))),
+        Way("hwm raw", Meter(choose=lambda files: _only(HighWaterMark(files, corrected=False)))),
+        Way("sampler", Meter(choose=lambda files: _only(SampledPeak.start(files)))),
+    ]
+    setting = Setting(files=MemoryFiles(MemoryPaths()), cpus=cpus, dice=dice, window_ms=arguments.window_ms)
+    spikes = {size: Spike(size, anonymous=arguments.kind == "anonymous") for size in {size for size, _ in SPIKES}}
+    for way in ways:
+        with profile(meter=way.meter):
+            pass
+    for _ in range(arguments.n):
+        for size, hold_ms in SPIKES:
+            for hold_lock in (True, False):
+                for way in dice.sample(ways, len(ways)):
+                    error = setting.error_kib(way, spikes[size], hold_ms, hold_lock=hold_lock)
+                    way.errors.setdefault((size, hold_ms, hold_lock), []).append(error)
+    os.sched_setaffinity(0, cpus)
+    _print(ways, arguments.n, len(cpus))
+    for way in ways:
+        way.meter.close()
+
+
+def _only(source: HighWaterMark | SampledPeak) -> ChosenSource:
+    return ChosenSource(source=source, refused=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What stays the same over all spikes."""
+
+    files: MemoryFiles
+    cpus: list[int]
+    dice: random.Random
+    window_ms: float
+
+    def hop(self) -> None:
+        """Go on on a CPU drawn by chance."""
+        os.sched_setaffinity(0, {self.dice.choice(self.cpus)})
+
+    def error_kib(self, way: Way, spike: Spike, hold_ms: float, *, hold_lock: bool) -> float:
+        """The error of one spike."""
+        dice = self.dice
+        self.hop()
+        with profile(meter=way.meter) as measured:
+            _work(dice.uniform(0, self.window_ms), dice)
+            self.hop()
+            truth = spike.plant(self.files, hold_ms, hold_lock=hold_lock, pages_less=dice.randrange(256))
+            _work(dice.uniform(0, self.window_ms), dice)
+        if isinstance(measured.peak_rss, Missing):
+            raise SystemExit(f"{way.name}: {measured.peak_rss.reason}")
+        return (measured.peak_rss - truth) / 1024
+
+
+def _work(milliseconds: float, dice: random.Random) -> None:
+    """Pass the time with small allocations, as real code does."""
+    end = time.perf_counter() + milliseconds / 1000
+    while time.perf_counter() < end:
+        block = bytearray(dice.randrange(1, 64) * 4096)
+        block[::4096] = bytes(len(block) // 4096)
+        time.sleep(0.001)
+
+
+def _print(ways: list[Way], n: int, cpus: int) -> None:
+    print(f"{n} spikes of each kind on {cpus} CPUs; load average {os.getloadavg()[0]:.1f}; errors in KiB")
+    print(f"bound of the kernel's counters: {counter_resolution_bytes(cpus) // 1024} KiB\n")
+    print(f"{'spike':<14} {'lock':<9} {'way':<8} {'missed':>7} {'median':>8} {'p95':>8} {'worst':>8}")
+    for size, hold_ms in SPIKES:
+        for hold_lock in (True, False):
+            for way in ways:
+                errors = way.errors[size, hold_ms, hold_lock]
+                _print_row(
+                    f"{size // MIB} MiB {hold_ms:g} ms", "held" if hold_lock else "released", way.name, errors, size
+                )
+    print()
+    for way in ways:
+        everything = [error for errors in way.errors.values() for error in errors]
+        _print_row("all", "", way.name, everything, min(size for size, _ in SPIKES))
+
+
+def _print_row(spike: str, lock: str, way: str, errors: list[float], size: int) -> None:
+    sizes = sorted(abs(error) for error in errors)
+    missed = sum(error > 0.1 * size / 1024 for error in sizes)
+    median, p95 = statistics.median(errors), sizes[max(0, -(-len(sizes) * 95 // 100) - 1)]
+    print(f"{spike:<14} {lock:<9} {way:<8} {missed:>7} {median:>+8.0f} {p95:>8.0f} {sizes[-1]:>8.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""Enables pytest's own pytester for the end-to-end tests; it must stand in the root."""
+
+pytest_plugins = ["pytester"]

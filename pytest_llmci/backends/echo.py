@@ -1,0 +1,496 @@
+"""Scripted answers, timings and failures: the model source that needs no model. Standard library only.
+
+``echo:TEXT`` answers with the text; plain ``echo`` with a varied sentence that quotes the prompt. A word is a token.
+The answer is cut at ``max_new_tokens``; under a fixed length it is filled up to exactly that many words.
+
+================  =====================  =============================================================================
+key               value                  meaning
+================  =====================  =============================================================================
+``tokens``        count                  the script is cut or filled up to so many words before the above applies
+``repeat``        text                   loop this text up to the limit instead (an answer that repeats itself)
+``finish``        word                   finish reason to report instead of ``stop`` or ``length``
+``special_only``  on                     report that only special tokens came: the text is empty
+``ttft``          duration               time until the first token
+``itl``           duration               time between tokens, on a schedule from the start: delays do not add up
+``busy``          on                     wait by burning CPU instead of sleeping
+``load``          duration               time to load
+``alloc``         bytes                  allocated, written and freed in each answer, before the first token
+``alloc_ms``      milliseconds           how long that memory is held (with a unit: a duration)
+``leak``          bytes                  kept for good, each answer anew
+``load_alloc``    bytes                  allocated at load and kept, as weights would be
+``stdout``        text                   written to stdout and stderr, by Python and by system call, at load and in
+                                         each answer
+``child``         duration               a grandchild process that sleeps so long is started at load and left running
+``load_fail``     text                   loading fails with this message
+``fail``          text                   the answer fails with this message
+``crash``         signal, or ``exit:N``  the process dies: ``SIGKILL``, ``SEGV``, ``exit:3``
+``hang``          sleep, spin, gil       the process stops answering: idle, busy, or in a C call that holds the
+                                         interpreter's lock
+``oom``           bytes                  memory is allocated in such steps without end
+``at``            ``load``, or a number  when fail, crash, hang and oom strike: at load, or in that answer, every
+                                         answer of this process counted from 0, warm-ups included; by default always
+``token``         number                 how many tokens come before they strike; by default none
+``only_prompt``   text                   they strike only where the id or the text of the prompt contains it
+================  =====================  =============================================================================
+
+With a temperature above 0 the words that fill up depend on the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+from ..clock import Clock, SystemClock
+from ..errors import ConfigError, GenerationError, ModelLoadError
+from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
+from ..units import parse_duration_s, parse_quantity
+from .base import LoadContext, LoadedModel, Stamp, check_options
+
+_ON: Final = ("on", "ok", "yes", "true", "1")
+_NO_WEIGHTS: Final = "echo has no weights"
+_FOREVER_S: Final = 3600
+_SENTENCE: Final = (
+    "the a river stone morning small model answers with words that follow each other quietly across seven green hills"
+    " while someone counts every token and writes down how long it took because numbers matter more than promises when"
+    " code changes under pressure of late afternoon light near open windows old clocks keep steady time for careful"
+    " readers who ask good questions about latency memory rounds budgets noise baselines verdicts plus what difference"
+    " really means in practice after many patient trials on shared machines"
+)
+_WORDS: Final = tuple(_SENTENCE.split())
+"""All different, and a prime number of them, so that any step through them visits all before one comes again."""
+
+Hang = Literal["sleep", "spin", "gil"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """The keys of a spec, read. Times in nanoseconds, sizes in bytes."""
+
+    text: str = ""
+    tokens: int | None = None
+    repeat: str = ""
+    finish: str = ""
+    special_only: bool = False
+    ttft_ns: int = 0
+    itl_ns: int = 0
+    busy: bool = False
+    load_s: float = 0.0
+    alloc_bytes: int = 0
+    alloc_s: float = 0.0
+    leak_bytes: int = 0
+    load_alloc_bytes: int = 0
+    stdout: str = ""
+    child_s: float = 0.0
+    load_fail: str = ""
+    fail: str = ""
+    crash: str = ""
+    hang: Hang | None = None
+    oom_bytes: int = 0
+    at: int | Literal["load"] | None = None
+    token: int = 0
+    only_prompt: str = ""
+
+    @property
+    def strikes(self) -> bool:
+        """True where something goes wrong at some time."""
+        return bool(self.fail or self.crash or self.hang or self.oom_bytes)
+
+    @property
+    def is_immediate(self) -> bool:
+        """True where nothing happens between the tokens, so that stamping them is all there is to do."""
+        return not (self.strikes or self.ttft_ns or self.itl_ns or self.alloc_bytes or self.leak_bytes or self.stdout)
+
+
+def read_script(spec: ModelSpec) -> Script:
+    """Read and check the keys of a spec.
+
+    :raises ModelLoadError: of kind ``option``, naming the key and what it expects.
+    """
+    check_options(spec, EchoBackend.OPTIONS)
+    try:
+        return _read(spec)
+    except ConfigError as error:
+        raise ModelLoadError(str(error), kind="option") from error
+
+
+def _read(spec: ModelSpec) -> Script:
+    keys = _Keys(spec)
+    return Script(
+        text=spec.target,
+        tokens=keys.count("tokens"),
+        repeat=keys.text("repeat"),
+        finish=keys.text("finish"),
+        special_only=keys.switch("special_only"),
+        ttft_ns=round(keys.duration_s("ttft") * 1e9),
+        itl_ns=round(keys.duration_s("itl") * 1e9),
+        busy=keys.switch("busy"),
+        load_s=keys.duration_s("load"),
+        alloc_bytes=keys.size("alloc"),
+        alloc_s=keys.milliseconds("alloc_ms") / 1e3,
+        leak_bytes=keys.size("leak"),
+        load_alloc_bytes=keys.size("load_alloc"),
+        stdout=keys.text("stdout"),
+        child_s=keys.duration_s("child"),
+        load_fail=keys.text("load_fail"),
+        fail=keys.text("fail"),
+        crash=keys.crash("crash"),
+        hang=keys.hang("hang"),
+        oom_bytes=keys.size("oom"),
+        at=keys.moment("at"),
+        token=keys.count("token") or 0,
+        only_prompt=keys.text("only_prompt"),
+    )
+
+
+class _Keys:
+    """The values of a spec's keys, each read as what it must be."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._options = spec.options
+        self._where = f"model '{spec.text}'"
+
+    def text(self, key: str) -> str:
+        return self._options.get(key, "")
+
+    def switch(self, key: str) -> bool:
+        return self._one_of(key, _ON) != ""
+
+    def hang(self, key: str) -> Hang | None:
+        modes: tuple[Hang, ...] = ("sleep", "spin", "gil")
+        value = self._one_of(key, modes)
+        return next((mode for mode in modes if mode == value), None)
+
+    def count(self, key: str) -> int | None:
+        value = self.text(key)
+        if value and not (value.isascii() and value.isdigit()):
+            raise self._wrong(key, "a whole number from 0")
+        return int(value) if value else None
+
+    def moment(self, key: str) -> int | Literal["load"] | None:
+        return "load" if self.text(key) == "load" else self.count(key)
+
+    def duration_s(self, key: str) -> float:
+        value = self.text(key)
+        return parse_duration_s(value, self._place(key)) if value else 0.0
+
+    def milliseconds(self, key: str) -> float:
+        value = self.text(key)
+        if not value:
+            return 0.0
+        with contextlib.suppress(ValueError):
+            return float(value)
+        return parse_duration_s(value, self._place(key)) * 1e3
+
+    def size(self, key: str) -> int:
+        value = self.text(key)
+        size = parse_quantity(value, "B", self._place(key)) if value else 0.0
+        if size < 0 or (value and size < 1):
+            raise self._wrong(key, "a size such as 64MiB")
+        return int(size)
+
+    def crash(self, key: str) -> str:
+        value = self.text(key)
+        if not value:
+            return ""
+        kind, _, status = value.partition(":")
+        if kind == "exit" and status.isascii() and status.isdigit() and int(status) < 256:
+            return value
+        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
+        if name not in signal.Signals.__members__:
+            raise self._wrong(key, "a signal such as SIGKILL, or exit:N with N below 256")
+        return name
+
+    def _one_of(self, key: str, known: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value and value not in known:
+            raise self._wrong(key, " or ".join(known))
+        return value
+
+    def _wrong(self, key: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self._where}: +{key}={self.text(key)} must be {expected}.")
+
+    def _place(self, key: str) -> str:
+        return f"{self._where}: +{key}"
+
+
+# ----------------------------------------------------------------------------------------------------------- the words
+
+
+def write_answer(script: Script, prompt: Prompt, settings: GenerationSettings) -> list[str]:
+    """The words of an answer.
+
+    :returns: the script's words, or a sentence of our own, cut and filled up as the script and the settings want.
+    """
+    if script.repeat:
+        return _looped(
+            script.repeat.split(),
+            settings.max_new_tokens if script.tokens is None else min(script.tokens, settings.max_new_tokens),
+        )
+    words = script.text.split() if script.text else _opening(prompt.shown)
+    wanted = _length(script, len(words), settings)
+    if len(words) < wanted:
+        words = words + _filling(prompt.shown, settings, wanted - len(words))
+    return words[:wanted]
+
+
+def _length(script: Script, scripted: int, settings: GenerationSettings) -> int:
+    if settings.fixed_length:
+        return settings.max_new_tokens
+    own = script.tokens if script.tokens is not None else scripted if script.text else scripted + 24
+    return min(own, settings.max_new_tokens)
+
+
+def _opening(shown: str) -> list[str]:
+    quoted = [word.strip("\"'.,:;!?") for word in shown.split()[:6]]
+    return ["You", "asked", "about", *(word for word in quoted if word), "so", "here", "it", "is:"]
+
+
+def _filling(shown: str, settings: GenerationSettings, count: int) -> list[str]:
+    """Words in an order that depends on the prompt, and on the seed where the answer is sampled."""
+    key = f"{settings.seed}:{shown}" if settings.temperature > 0 else shown
+    number = zlib.crc32(key.encode("utf-8", "surrogatepass"))
+    total = len(_WORDS)
+    start, step = number % total, 1 + number // total % (total - 1)
+    words: list[str] = []
+    while len(words) < count:
+        words += [_WORDS[(start + place * step) % total] for place in range(min(total, count - len(words)))]
+        step = 1 + step % (total - 1)  # another order for the next lap, so that no lap repeats the one before
+    return words
+
+
+def _looped(words: list[str], count: int) -> list[str]:
+    return (words * (count // max(1, len(words)) + 1))[:count] if words else []
+
+
+# --------------------------------------------------------------------------------------------------------- the backend
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What one inference gave."""
+
+    words: list[str]
+    prompt: Prompt
+    settings: GenerationSettings
+
+
+class EchoBackend:
+    """Answers by script."""
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {
+        "tokens": "words of the script",
+        "repeat": "text to loop",
+        "finish": "finish reason",
+        "special_only": "only special tokens",
+        "ttft": "time until the first token",
+        "itl": "time between tokens",
+        "busy": "burn CPU instead of sleeping",
+        "load": "time to load",
+        "alloc": "memory allocated and freed in each answer",
+        "alloc_ms": "how long it is held",
+        "leak": "memory kept in each answer",
+        "load_alloc": "memory kept from load on",
+        "stdout": "noise on stdout and stderr",
+        "child": "leave a sleeping grandchild process",
+        "load_fail": "loading fails",
+        "fail": "answers fail",
+        "crash": "the process dies",
+        "hang": "the process stops answering",
+        "oom": "allocate without end",
+        "at": "when they strike",
+        "token": "after how many tokens they strike",
+        "only_prompt": "for which prompt they strike",
+    }
+
+    def __init__(self, spec: ModelSpec, clock: Clock | None = None) -> None:
+        self._spec = spec
+        self._clock: Clock = clock or SystemClock()
+        self._script = Script()
+        self._answers = 0
+        self._kept: list[bytes] = []
+
+    @staticmethod
+    def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
+        """Metric -> reason, for what this model can never have."""
+        return {"model_footprint": _NO_WEIGHTS}
+
+    @staticmethod
+    def preflight(spec: ModelSpec, _sys_path: Sequence[str] = ()) -> None:
+        """Refuse a script that cannot be read.
+
+        :raises ModelLoadError: naming the key.
+        """
+        read_script(spec)
+
+    def load(self, context: LoadContext) -> LoadedModel:
+        """Read the script and do what it wants of loading.
+
+        :raises ModelLoadError: if the script is malformed, or wants it.
+        """
+        script = self._script = read_script(self._spec)
+        self._make_noise()
+        if script.load_s:
+            self._wait_until(self._clock.now_ns() + round(script.load_s * 1e9))
+        if script.load_fail:
+            raise ModelLoadError(f"{self._spec.text}: {script.load_fail}", kind="scripted")
+        info: dict[str, Json] = {"source": "script"}
+        if script.child_s:
+            info["child_pid"] = _start_grandchild(script.child_s)
+        if script.load_alloc_bytes:
+            self._kept.append(_touched(script.load_alloc_bytes))
+        if script.at == "load":
+            self._strike(ModelLoadError)
+        return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_NO_WEIGHTS)
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> Answer:
+        """One answer.
+
+        :raises GenerationError: if the script wants it.
+        """
+        words = write_answer(self._script, prompt, settings)
+        if self._script.is_immediate:
+            for _ in words:
+                stamp()
+        else:
+            self._play(words, prompt, stamp)
+        self._answers += 1
+        return Answer(words=words, prompt=prompt, settings=settings)
+
+    def _play(self, words: list[str], prompt: Prompt, stamp: Stamp) -> None:
+        begin = self._clock.now_ns()
+        script = self._script
+        self._make_noise()
+        if script.leak_bytes:
+            self._kept.append(_touched(script.leak_bytes))
+        if script.alloc_bytes:
+            self._hold_memory()
+        strikes = script.strikes and self._strikes_at(prompt)
+        for number in range(len(words)):
+            if strikes and number == script.token:
+                self._strike(GenerationError)
+            if script.ttft_ns or script.itl_ns:
+                self._wait_until(begin + script.ttft_ns + number * script.itl_ns)
+            stamp()
+        if strikes and script.token >= len(words):
+            self._strike(GenerationError)
+
+    def _hold_memory(self) -> None:
+        memory = _touched(self._script.alloc_bytes)
+        if self._script.alloc_s:
+            self._wait_until(self._clock.now_ns() + round(self._script.alloc_s * 1e9))
+        del memory
+
+    def _wait_until(self, moment_ns: int) -> None:
+        if self._script.busy:
+            while self._clock.now_ns() < moment_ns:
+                pass
+            return
+        left_ns = moment_ns - self._clock.now_ns()
+        if left_ns > 0:
+            self._clock.sleep(left_ns / 1e9)
+
+    def _strikes_at(self, prompt: Prompt) -> bool:
+        script = self._script
+        if script.at == "load" or (script.at is not None and script.at != self._answers):
+            return False
+        return not script.only_prompt or script.only_prompt in prompt.id or script.only_prompt in prompt.shown
+
+    def _strike(self, failure: type[ModelLoadError | GenerationError]) -> None:
+        self._answers += 1  # an answer that failed was one, too: 'at' counts on
+        script = self._script
+        if script.fail:
+            raise failure(f"{self._spec.text}: {script.fail}", kind="scripted")
+        if script.crash:
+            _die(script.crash)
+        if script.hang:
+            _hang(script.hang, self._clock)
+        while script.oom_bytes:
+            self._kept.append(_touched(script.oom_bytes))
+            self._clock.sleep(0.001)  # leaves a watchdog the time to look before the machine itself is out of memory
+
+    def _make_noise(self) -> None:
+        text = self._script.stdout
+        if text:
+            print(text)  # noqa: T201 - noise is what was asked for
+            print(text, file=sys.stderr)  # noqa: T201
+            for fd in (1, 2):
+                with contextlib.suppress(OSError):
+                    os.write(fd, text.encode("utf-8", "replace") + b"\n")
+
+    def complete(self, produced: Answer) -> Completion:
+        """The words as text."""
+        words, settings = produced.words, produced.settings
+        cut = len(words) >= settings.max_new_tokens
+        return Completion(
+            text="" if self._script.special_only else " ".join(words),
+            finish_reason=self._script.finish or ("length" if cut else "stop"),
+            prompt_tokens=len(produced.prompt.shown.split()),
+            output_tokens=len(words),
+            token_source="script",
+            special_only=self._script.special_only and bool(words),
+        )
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        """One answer, word by word."""
+        pieces = _pieces(write_answer(self._script, prompt, settings))
+        return self.complete(self.generate(prompt, settings, lambda: on_text(next(pieces))))
+
+    def score(self, context: str, continuation: str) -> list[float]:
+        """A made-up log-probability for each word: between -1 and -2, always the same for the same word and context."""
+        return [
+            -1.0 - zlib.crc32(f"{context}|{word}".encode("utf-8", "surrogatepass")) % 1000 / 1000
+            for word in continuation.split()
+        ]
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+        self._kept.clear()
+
+
+def _pieces(words: list[str]) -> Iterator[str]:
+    for number, word in enumerate(words):
+        yield word if number == 0 else f" {word}"
+
+
+def _touched(size: int) -> bytes:
+    """Memory that is really there: zeros would be mapped to one shared page."""
+    return b"\x01" * size
+
+
+def _start_grandchild(seconds: float) -> int:
+    """Left running on purpose: what a careless model leaves behind."""
+    code = f"import time; time.sleep({seconds!r})"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    child.returncode = 0  # nobody waits for it: no warning that it still runs
+    return child.pid
+
+
+def _die(how: str) -> None:
+    kind, _, status = how.partition(":")
+    if kind == "exit":
+        os._exit(int(status))
+    os.kill(os.getpid(), signal.Signals[how])
+
+
+def _hang(how: Hang, clock: Clock) -> None:
+    if how == "gil":
+        library = ctypes.PyDLL(None)  # unlike CDLL it keeps the interpreter's lock during the call
+        while True:
+            library.sleep(_FOREVER_S)
+    while True:
+        if how == "sleep":
+            clock.sleep(_FOREVER_S)

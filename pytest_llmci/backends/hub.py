@@ -1,0 +1,82 @@
+"""Where the files of a Hugging Face repository lie on this machine. Standard library only: the parent asks too."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+
+from ..records import ModelSpec
+
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_PATH_START = re.compile(r"(\.{1,2}[/\\]|[/\\~]|[A-Za-z]:[/\\])|\.{1,2}\Z")
+
+
+def hub_cache_dir(environ: Mapping[str, str]) -> Path:
+    """The folder in which ``huggingface_hub`` keeps what it downloads.
+
+    :param environ: the environment to read, normally ``os.environ``.
+    """
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environ.get(name):
+            return _expanded(environ[name])
+    if environ.get("HF_HOME"):
+        return _expanded(environ["HF_HOME"]) / "hub"
+    shared = environ.get("XDG_CACHE_HOME")
+    return (_expanded(shared) if shared else Path("~/.cache").expanduser()) / "huggingface" / "hub"
+
+
+def _expanded(text: str) -> Path:
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def looks_like_path(target: str) -> bool:
+    """True where a target can only be meant as a file or folder, whether or not it is there.
+
+    >>> looks_like_path("./model"), looks_like_path("model.gguf"), looks_like_path("openai/gpt")
+    (True, True, False)
+    """
+    return _PATH_START.match(target) is not None or target.lower().endswith(".gguf")
+
+
+def is_local(target: str) -> bool:
+    """True where the target is a path, or names a folder that is there (as transformers itself decides)."""
+    return looks_like_path(target) or Path(target).is_dir()
+
+
+def is_commit(revision: str) -> bool:
+    """True for a full commit hash, which nobody can move."""
+    return _COMMIT.match(revision) is not None
+
+
+def commit_of(cached_file: str) -> str:
+    """The commit that a file in the hub cache belongs to (``.../snapshots/<commit>/...``); empty if not to be seen."""
+    parts = PurePath(cached_file).parts
+    for name, following in itertools.pairwise(parts):
+        if name == "snapshots" and is_commit(following):
+            return following
+    return ""
+
+
+def download_folders(spec: ModelSpec, environ: Mapping[str, str]) -> list[str]:
+    """Folders that grow while the model downloads (files named ``*.incomplete``, then whole ones); none for local ones.
+
+    :param environ: the environment of the model's process.
+    """
+    if not spec.target or is_local(spec.target):
+        return []
+    return [str(hub_cache_dir(environ) / f"models--{spec.target.replace('/', '--')}" / "blobs")]
+
+
+def bytes_in(folders: Iterable[str]) -> int:
+    """Bytes of all files directly in the folders; what is not there, or vanishes meanwhile, counts nothing."""
+    total = 0
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += entry.stat().st_size
+    return total

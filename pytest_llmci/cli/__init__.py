@@ -1,0 +1,24 @@
+"""The ``llmci`` command: one file a subcommand, imported when it is called. Works where pytest is absent."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """What a subcommand's file offers."""
+
+    configure: Callable[[ArgumentParser], None]
+    """Adds its arguments; ``--output`` is there already."""
+    run: Callable[[Namespace], int]
+    """Does it and returns the exit status: 0, or 1 where a check failed. Errors are raised."""
+
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
+    "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
+}
+"""Name -> where its :class:`Command` is, and one line for the help."""

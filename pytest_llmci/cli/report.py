@@ -1,0 +1,65 @@
+"""``llmci report RUN``: rebuild the derived files of a run from its log, or send it to other sinks."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..engine.report import build_report
+from ..registry import Registry
+from ..sinks import DEFAULT_SINKS, open_sinks, register
+from ..store.log import recover
+from ..store.runfolder import list_runs, publish_latest, resolve_run
+from . import Command
+from .main import printable
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "run_text",
+        metavar="RUN",
+        nargs="?",
+        default="latest",
+        help="run folder, latest, latest~1, or the beginning of a run's id (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sink",
+        metavar="NAME[:TARGET]",
+        dest="sinks",
+        action="append",
+        help=f"where to write; may be given several times (default: {', '.join(DEFAULT_SINKS)})",
+    )
+
+
+def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list[Path]:
+    """Close the log if its session was killed, and write it to the sinks.
+
+    :param sinks: ``NAME`` or ``NAME:TARGET``.
+    :param say: gets one line where the log had to be recovered.
+    :returns: the files written.
+    :raises ConfigError: for a sink that is not known.
+    :raises StoreError: if the log cannot be read or recovered; LogTamperedError if it is not what was written.
+    :raises SinkError: if a destination refuses.
+    """
+    registry = Registry()
+    register(registry)
+    opened = open_sinks(sinks, registry, "--sink")
+    recovery = recover(run)
+    if recovery.done:
+        say(f"{run.name}: {recovery.message}")
+    report = build_report(run)
+    return [path for sink in opened for path in sink.write(report, run)]
+
+
+def _run(options: Namespace) -> int:
+    run = resolve_run(options.run_text, options.output)
+    written = rebuild(run, options.sinks or DEFAULT_SINKS, lambda line: print(printable(line)))
+    for path in written:
+        print(printable(f"wrote {path}"))
+    if list_runs(run.parent)[-1:] == [run]:
+        print(printable(f"copied to {publish_latest(run)}"))
+    return 0
+
+
+COMMAND = Command(configure=_configure, run=_run)

@@ -1,0 +1,1 @@
+"""The whole session without pytest: the plugin and the command only adapt it."""

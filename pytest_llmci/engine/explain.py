@@ -1,0 +1,166 @@
+"""The failure texts: what was observed, what was expected, how it was decided, how to repeat it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from ..errors import BudgetExceeded, InvalidOutput, LLMCIError
+from ..metrics import MetricDef
+from ..records import BudgetResult, ErrorInfo, VerdictRecord
+from ..text import one_line, plain
+from ..units import format_quantity
+from .schedule import CellMeasurement
+
+WIDTH = 80
+
+
+class Explained(Exception):
+    """A failure whose text is the whole explanation.
+
+    :param headline: the one line for pytest's short summary.
+    """
+
+    def __init__(self, text: str, headline: str) -> None:
+        super().__init__(text)
+        self.headline = headline
+
+
+class ExplainedBudget(Explained, BudgetExceeded):
+    """A missed budget."""
+
+
+class ExplainedOutput(Explained, InvalidOutput):
+    """A failed check."""
+
+
+class ExplainedError(Explained, LLMCIError):
+    """A model, a worker or a tool that failed."""
+
+
+class Undecided(Explained, AssertionError):
+    """An inconclusive cell under ``--llmci-inconclusive=fail``."""
+
+
+def explain(
+    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: str, *, fail_undecided: bool
+) -> Explained | None:
+    """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail."""
+    if verdict.error is not None:
+        return explain_error(verdict.error)
+    failed_checks = [check for check in verdict.checks if not check.passed]
+    failed = [budget for budget in verdict.budgets if budget.verdict == "failed"]
+    undecided = [budget for budget in verdict.budgets if budget.verdict == "inconclusive"] if fail_undecided else []
+    if not (failed_checks or failed or undecided) and not (fail_undecided and verdict.verdict == "inconclusive"):
+        return None
+    lines: list[str] = []
+    headlines: list[str] = []
+    for check in failed_checks:
+        lines += [f"InvalidOutput: {check.name}: {check.message}", ""]
+        headlines.append(f"{check.name}: {check.message}")
+    for budget in failed:
+        lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
+        headlines.append(_headline(budget, _metric(measurement, budget)))
+    for budget in undecided:
+        lines += [f"Inconclusive: {budget.budget}: {budget.reason}", f"  origin     {budget.origin}", ""]
+        headlines.append(f"undecided: {budget.budget}")
+    if not lines:
+        lines, headlines = (
+            ["Inconclusive: the cell was not measured: out of time (--llmci-time-limit)", ""],
+            ["undecided: out of time"],
+        )
+    lines += _context(verdict, measurement, repeat)
+    text, headline = "\n".join(lines), plain("; ".join(headlines))
+    if failed:
+        return ExplainedBudget(text, headline)
+    return ExplainedOutput(text, headline) if failed_checks else Undecided(text, headline)
+
+
+def explain_error(error: ErrorInfo) -> ExplainedError:
+    """A failure of the model or its process, with the evidence."""
+    names = {"crashed": "WorkerCrashed", "timeout": "WorkerTimeout", "tool": "LLMCIError"}
+    lines = [f"{names.get(error.kind, 'BackendError')}: {plain(error.message)}"]
+    if error.facts:
+        lines += ["", *(f"  {label:<10} {one_line(text)}" for label, text in error.facts.items())]
+    return ExplainedError("\n".join(lines), one_line(error.message))
+
+
+def _metric(measurement: CellMeasurement | None, budget: BudgetResult) -> MetricDef | None:
+    for known in measurement.plan.budgets if measurement else ():
+        if known.metric.name == budget.metric:
+            return known.metric
+    return None
+
+
+def _headline(budget: BudgetResult, metric: MetricDef | None) -> str:
+    if budget.observed is None or metric is None:
+        return f"{budget.budget}: {budget.reason}"
+    opposite = {"<=": ">", "<": ">=", ">=": "<", ">": "<=", "==": "!="}[budget.operator]
+    statistic = "" if budget.statistic in ("median", "max") else f".{budget.statistic}"
+    observed, limit = format_quantity(budget.observed, metric.unit), format_quantity(budget.limit, metric.unit)
+    return f"{budget.metric}{statistic} {observed} {opposite} {limit}"
+
+
+def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
+    if budget.observed is None or metric is None:
+        return [f"BudgetExceeded: {budget.budget}: {budget.reason}", f"  origin     {budget.origin}"]
+    observed, limit = format_quantity(budget.observed, metric.unit), format_quantity(budget.limit, metric.unit)
+    over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
+    title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
+    excess = _excess(budget, metric)
+    first = f"  {budget.metric:<10} {budget.statistic} of {budget.rounds} round{'' if budget.rounds == 1 else 's'}: {observed}"
+    sample = _sample(budget.values, metric)
+    return [
+        title + (excess.rjust(WIDTH - len(title)) if len(title) + len(excess) + 2 <= WIDTH else "  " + excess),
+        "",
+        *([f"{first}    {sample}"] if len(first) + len(sample) + 4 <= WIDTH else [first, *_wrapped("", sample)]),
+        f"  {'limit':<10} {limit}    from {budget.origin}",
+        *_wrapped("decided", budget.reason),
+    ]
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=f"  {label:<10} ", subsequent_indent=" " * 13, break_long_words=False
+    )
+
+
+def _excess(budget: BudgetResult, metric: MetricDef) -> str:
+    if not budget.limit or budget.observed is None:
+        return ""
+    share = abs(budget.observed / budget.limit - 1)
+    word = {"s": "too slow", "B": "too much"}.get(
+        metric.unit, "too low" if budget.operator.startswith(">") else "too high"
+    )
+    return f"({share:.0%} {word})".replace("%", " %")
+
+
+def _sample(values: Sequence[float], metric: MetricDef) -> str:
+    """The sorted sample, its unit once: ``2.37 2.40 2.41 s``."""
+    if len(values) < 2:
+        return ""
+    texts = [format_quantity(value, metric.unit) for value in sorted(values)[:20]]
+    units = {text.partition(" ")[2] for text in texts}
+    dots = " ..." if len(values) > 20 else ""
+    if len(units) == 1:
+        return " ".join(text.partition(" ")[0] for text in texts) + f"{dots} {units.pop()}".rstrip()
+    return ", ".join(texts) + dots
+
+
+def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: str) -> list[str]:
+    lines = []
+    if verdict.rounds:
+        noisy = verdict.noisy_rounds
+        lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} rounds")
+    if measurement is not None:
+        lines.append(f"  {'prompt':<10} {_quoted(measurement.cell.prompt.shown)}")
+        for block in measurement.whole_blocks[:1]:
+            tokens = block.values.get("output_tokens", [None])[0]
+            count = f" ({tokens} tokens)" if tokens is not None else ""
+            lines.append(f"  {'output':<10} {_quoted(block.outputs[0], WIDTH - 15 - len(count))}{count}")
+    return [*lines, f"  {'repeat':<10} {repeat}"]
+
+
+def _quoted(text: str, room: int = WIDTH - 15) -> str:
+    line = one_line(text)
+    return f'"{line}"' if len(line) + 2 <= room else f'"{line[: room - 6]} ..."'

@@ -1,0 +1,127 @@
+"""Turns what was measured into verdicts: checks on outputs, budgets on numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..checks import parse_check
+from ..checks.base import Check, CheckInput
+from ..errors import MissingValue
+from ..records import BudgetResult, CheckResult, ErrorInfo, Missing, Verdict, VerdictRecord
+from ..registry import Registry
+from ..stats.budget import SESSION_ALPHA, Decision, judge_budget, look_alpha
+from ..stats.budget_expression import Budget
+from .schedule import CellMeasurement
+
+OUT_OF_TIME = "out of time (--llmci-time-limit)"
+CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
+
+
+class Judge:
+    """Judges one cell at a time; remembers the checks it has built."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._checks: dict[str, Check] = {}
+
+    def check(self, text: str, where: str = "checks") -> Check:
+        """The check that a text names.
+
+        :raises ConfigError: if no check is called so, or its argument cannot be read.
+        """
+        if text not in self._checks:
+            self._checks[text] = parse_check(text, self._registry, where)
+        return self._checks[text]
+
+    def checks(self, names: Iterable[str], outputs: Iterable[CheckInput]) -> list[CheckResult]:
+        """Every check on every distinct output; of a check that fails on several, the first failure is kept."""
+        seen = list(outputs)
+        results = []
+        for name in names:
+            check = self.check(name)
+            found = [_run(name, check, output) for output in seen]
+            results.append(
+                next((result for result in found if not result.passed), None) or found[0] if found else _no_output(name)
+            )
+        return results
+
+    def undecided(self, measurement: CellMeasurement) -> bool:
+        """Whether more rounds could settle or certify a budget of the cell."""
+        return any(self._decide(measurement, budget, final=False).needs_more for budget in measurement.plan.budgets)
+
+    def _decide(self, measurement: CellMeasurement, budget: Budget, *, final: bool) -> Decision:
+        values = measurement.values(budget.metric)
+        if isinstance(values, Missing):
+            if measurement.out_of_time:
+                return Decision(verdict="inconclusive", observed=None, reason=OUT_OF_TIME, rounds=0)
+            return Decision(
+                verdict="failed", observed=None, reason=f"{budget.metric.name} is missing: {values.reason}", rounds=0
+            )
+        plan = measurement.plan
+        alpha = SESSION_ALPHA / plan.family * look_alpha(measurement.look - 1, plan.looks)
+        decision = judge_budget(values, budget, alpha=alpha, last=final or measurement.look == plan.looks)
+        if budget.statistical and any(block.contended for block in measurement.whole_blocks):
+            return replace(decision, verdict="inconclusive", reason=CONTENDED, needs_more=False)
+        if measurement.out_of_time and decision.verdict == "inconclusive":
+            return replace(decision, reason=f"{OUT_OF_TIME}; {decision.reason}")
+        return decision
+
+    def _result(self, measurement: CellMeasurement, budget: Budget) -> BudgetResult:
+        decision = self._decide(measurement, budget, final=True)
+        values = measurement.values(budget.metric)
+        sample = [] if isinstance(values, Missing) else values
+        return BudgetResult(
+            budget=budget.text, origin=budget.origin, metric=budget.metric.name, statistic=budget.statistic, operator=budget.operator,
+            limit=budget.limit, verdict=decision.verdict, observed=decision.observed, rounds=len(sample), reason=decision.reason,
+            p_value=decision.p_value, values=sample,
+        )  # fmt: skip
+
+    def verdict(self, measurement: CellMeasurement, *, uid: str, test: str, attempt: int) -> VerdictRecord:
+        """All that was decided on one cell."""
+        checks = self.checks(measurement.plan.checks, measurement.outputs()) if measurement.error is None else []
+        budgets = (
+            [self._result(measurement, budget) for budget in measurement.plan.budgets]
+            if measurement.error is None
+            else []
+        )
+        if measurement.out_of_time and not measurement.rounds:
+            checks = []
+        return VerdictRecord(
+            uid=uid, cell=measurement.cell.id, model=measurement.cell.model.alias, prompt_id=measurement.cell.prompt.id, test=test,
+            verdict=_overall(checks, budgets, measurement.error, measurement.out_of_time and not measurement.rounds),
+            checks=checks, budgets=budgets, error=measurement.error, noisy_rounds=measurement.noisy_rounds,
+            rounds=measurement.rounds, attempt=attempt,
+        )  # fmt: skip
+
+
+def _run(name: str, check: Check, output: CheckInput) -> CheckResult:
+    try:
+        return check(output)
+    except MissingValue as missing:
+        return CheckResult(name=name, passed=False, message=str(missing))
+    except Exception as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
+        return CheckResult(name=name, passed=False, message=f"the check itself failed: {type(error).__name__}: {error}")
+
+
+def _no_output(name: str) -> CheckResult:
+    return CheckResult(name=name, passed=False, message="there is no output to check")
+
+
+def _overall(
+    checks: Iterable[CheckResult], budgets: Sequence[BudgetResult], error: ErrorInfo | None, unmeasured: bool
+) -> Verdict:
+    if (
+        error is not None
+        or any(not check.passed for check in checks)
+        or any(budget.verdict == "failed" for budget in budgets)
+    ):
+        return "failed"
+    if unmeasured or any(budget.verdict == "inconclusive" for budget in budgets):
+        return "inconclusive"
+    return "pass"
+
+
+def unmeasurable(budgets: Iterable[Budget], known: Mapping[str, str]) -> list[tuple[Budget, str]]:
+    """Budgets on metrics that a model can never have, with the reason."""
+    return [(budget, known[budget.metric.name]) for budget in budgets if budget.metric.name in known]

@@ -1,0 +1,45 @@
+"""What a session tells whoever watches it while it runs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..records import Cell, ModelSpec
+
+
+class Observer(Protocol):
+    """A terminal, or nobody."""
+
+    def loading(self, spec: ModelSpec) -> None:
+        """A model's process is being started."""
+
+    def say(self, text: str) -> None:
+        """One short line from the model source, such as ``converting (once)``."""
+
+    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+        """The model is ready."""
+
+    def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+        """One measured round is over."""
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+class Silent:
+    """Nobody watches."""
+
+    def loading(self, spec: ModelSpec) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+        pass
+
+    def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass

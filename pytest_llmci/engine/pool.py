@@ -1,0 +1,170 @@
+"""The models that are alive. One by default: the pool evicts before it loads, so that no model's memory meets another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..clock import Clock, utc_text
+from ..errors import BackendError, ConfigError, LLMCIError, WorkerCrashed, WorkerError
+from ..records import ErrorInfo, ModelSpec, WorkerRecord
+from ..runner.guard import Guard
+from ..runner.worker import InlineWorker, ModelWorker, WorkerProcess, WorkerSetup
+from ..settings import Isolation
+from .observer import Observer
+
+DEATHS_IN_A_ROW = 2
+"""After that many the remaining cells of a model fail at once: a third death would teach nothing."""
+
+
+@dataclass(slots=True)
+class LiveModel:
+    """A loaded model and the record of its start."""
+
+    worker: ModelWorker
+    record: WorkerRecord
+
+
+class Pool:
+    """Hands out loaded models and counts their deaths."""
+
+    def __init__(
+        self, setup: WorkerSetup, isolation: Isolation, *, clock: Clock, observer: Observer, emit: Callable[[WorkerRecord], None],
+        new_uid: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._setup = setup
+        self._isolation: Isolation = isolation
+        self._clock = clock
+        self._observer = observer
+        self._emit = emit
+        self._new_uid = new_uid
+        self._guard = Guard()
+        self._live: dict[str, LiveModel] = {}
+        self._capacity = 1
+        self._starts: dict[str, int] = {}
+        self._deaths: dict[str, int] = {}
+        self._hopeless: dict[str, LLMCIError] = {}
+
+    def get(self, spec: ModelSpec) -> LiveModel:
+        """The model, loaded.
+
+        :raises BackendError: or ConfigError, if it cannot be loaded; the answer is remembered, nothing is tried twice.
+        :raises WorkerError: if its process died, now or twice in a row before.
+        """
+        live = self._live.get(spec.alias)
+        if live is not None and live.worker.alive:
+            self._live[spec.alias] = self._live.pop(spec.alias)  # the most recently used one is evicted last
+            return live
+        if spec.alias in self._hopeless:
+            raise self._hopeless[spec.alias]
+        self._live.pop(spec.alias, None)
+        while len(self._live) >= self._capacity:
+            self._evict(next(iter(self._live)))
+        return self._start(spec)
+
+    def _start(self, spec: ModelSpec) -> LiveModel:
+        number = self._starts[spec.alias] = self._starts.get(spec.alias, 0) + 1
+        uid, started = self._new_uid(), utc_text(self._clock.utc())
+        self._observer.loading(spec)
+        worker: ModelWorker | None = None
+        try:
+            worker = self._build(spec, number)
+            loaded = worker.load()
+        except WorkerError as error:
+            self._record_failure(spec, uid, started, worker, error)
+            self.died(spec, error)
+            raise
+        except (BackendError, ConfigError) as error:
+            self._record_failure(spec, uid, started, worker, error)
+            self._hopeless[spec.alias] = error
+            if worker is not None:
+                worker.close()
+            raise
+        except BaseException:
+            if worker is not None:
+                worker.close()
+            raise
+        record = WorkerRecord(
+            uid=uid, model=spec.alias, spec=spec, started=started, pid=worker.pid, isolation=self._isolation,
+            python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
+            info=loaded.info, log=_relative_log(worker.log),
+        )  # fmt: skip
+        self._live[spec.alias] = LiveModel(worker, record)
+        self._emit(record)
+        self._observer.loaded(spec, loaded.values["load_time"] / 1e9)
+        return self._live[spec.alias]
+
+    def _build(self, spec: ModelSpec, number: int) -> ModelWorker:
+        if self._isolation == "inline":
+            return InlineWorker(spec, self._setup)
+        return WorkerProcess(spec, self._setup, clock=self._clock, guard=self._guard, number=number)
+
+    def _record_failure(
+        self, spec: ModelSpec, uid: str, started: str, worker: ModelWorker | None, error: LLMCIError
+    ) -> None:
+        self._emit(
+            WorkerRecord(
+                uid=uid,
+                model=spec.alias,
+                spec=spec,
+                started=started,
+                pid=worker.pid if worker else 0,
+                isolation=self._isolation,
+                log=_relative_log(worker.log) if worker else "",
+                error=error_info(error),
+            )
+        )
+
+    def lived(self, spec: ModelSpec) -> None:
+        """The model finished what it was asked: its deaths no longer follow each other."""
+        self._deaths.pop(spec.alias, None)
+
+    def died(self, spec: ModelSpec, error: WorkerError) -> None:
+        """The model's process is gone. After two deaths in a row the model is given up."""
+        self._live.pop(spec.alias, None)
+        deaths = self._deaths[spec.alias] = self._deaths.get(spec.alias, 0) + 1
+        if deaths >= DEATHS_IN_A_ROW:
+            facts = {
+                **error.facts,
+                "next": "the model's remaining cells are not run; fix the cause or leave the model out",
+            }
+            self._hopeless[spec.alias] = WorkerCrashed(
+                f"{spec.alias} died {deaths} times in a row, last: {error}", facts
+            )
+        else:
+            error.facts["next"] = "the model's next cell gets a new process"
+
+    @contextmanager
+    def room_for(self, count: int) -> Iterator[None]:
+        """Let that many models live at once meanwhile."""
+        before, self._capacity = self._capacity, max(count, self._capacity)
+        try:
+            yield
+        finally:
+            self._capacity = before
+            while len(self._live) > self._capacity:
+                self._evict(next(iter(self._live)))
+
+    def _evict(self, alias: str) -> None:
+        self._live.pop(alias).worker.close()
+
+    def close(self) -> None:
+        """End every model."""
+        for alias in list(self._live):
+            self._evict(alias)
+        self._guard.close()
+
+
+def error_info(error: LLMCIError) -> ErrorInfo:
+    """The error as a record."""
+    kind = getattr(error, "kind", None) or {"WorkerCrashed": "crashed", "WorkerTimeout": "timeout"}.get(
+        type(error).__name__, "tool"
+    )
+    facts = dict(error.facts) if isinstance(error, WorkerError) else {}
+    return ErrorInfo(kind=str(kind), message=str(error), facts=facts)
+
+
+def _relative_log(log: str) -> str:
+    return f"workers/{Path(log).name}" if log else ""

@@ -1,0 +1,537 @@
+"""The finished run as numbers: built from the log alone, so that every table, file and plot says the same.
+
+What counts. A block of rounds enters statistics if its status is ``ok``:
+
+``ok``           measured under the schedule, finished, of the last attempt
+``call``         a single ``llm.generate()`` in a test body: listed, in no statistic
+``unused``       its block ended early: the finished rounds are listed, in no statistic
+``superseded``   from a run of the test that was repeated later
+
+The last attempt is taken for each pair of test and cell, among what was measured for it; a rerun that measured
+nothing leaves the numbers of the one before. The verdict of a pair is the one of its highest attempt. A record that
+arrived twice (the same ``uid``) is taken once. The order of lines plays no other part, so that records of parallel test
+processes may be mixed.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from ..errors import StoreError, UnknownNameError
+from ..metrics import MetricDef
+from ..records import (
+    BudgetResult,
+    CheckResult,
+    ErrorInfo,
+    FooterRecord,
+    GateRecord,
+    HeaderRecord,
+    Json,
+    Missing,
+    Number,
+    RoundsRecord,
+    Verdict,
+    VerdictRecord,
+    WorkerRecord,
+)
+from ..stats.summary import Summary, summarise
+from ..store.log import LOG_NAME, LogReader
+
+BlockStatus: TypeAlias = Literal["ok", "call", "unused", "superseded"]
+_DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
+"""Kinds of error after which the model's process is gone."""
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+
+
+class MetricTable:
+    """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
+
+    __slots__ = ("_layouts", "defs")
+
+    def __init__(self, defs: Iterable[MetricDef]) -> None:
+        self.defs = {definition.name: definition for definition in defs}
+        self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
+
+    def layout(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Metric -> position; the same object for the same names."""
+        if names not in self._layouts:
+            self._layouts[names] = {name: position for position, name in enumerate(names)}
+        return self._layouts[names]
+
+
+class _Block(NamedTuple):
+    layout: dict[str, int]
+    n: int
+    numbers: array[float]
+    """As stored, one metric after the other; NaN where a round has none."""
+    gaps: bool
+    """True if there is such a round."""
+
+
+class Columns:
+    """The numbers of some blocks, packed: eight bytes a number, whatever their count."""
+
+    __slots__ = ("_blocks", "_table", "reasons", "rounds")
+
+    def __init__(self, table: MetricTable) -> None:
+        self._table = table
+        self._blocks: tuple[_Block, ...] = ()
+        self.rounds = 0
+        """Rounds taken."""
+        self.reasons: dict[str, str] = {}
+        """Metric -> why it is missing, where it is missing in any round."""
+
+    def add(self, record: RoundsRecord) -> None:
+        """Take the numbers of a block."""
+        names = tuple(record.values)
+        numbers, gaps = array("d"), False
+        for name in names:
+            column = record.values[name]
+            gap = None in column
+            numbers.extend([math.nan if value is None else value for value in column])
+            gaps = gaps or gap
+        self._blocks += (_Block(self._table.layout(names), record.n, numbers, gaps),)
+        self.rounds += record.n
+        if not self.reasons:
+            self.reasons = record.reasons
+        elif record.reasons != self.reasons:
+            self.reasons = {**record.reasons, **self.reasons}
+
+    def values(self, metric: str) -> list[float]:
+        """What was measured of a metric, in SI and in the order of measuring; missing rounds are left out."""
+        found: list[float] = []
+        for layout, n, numbers, gaps in self._blocks:
+            position = layout.get(metric, -1)
+            if position >= 0:
+                part = numbers[position * n : position * n + n].tolist()
+                found += [value for value in part if not math.isnan(value)] if gaps else part
+        definition = self._table.defs.get(metric)
+        if definition is not None and definition.stored == "ns":
+            return [value / 1e9 for value in found]
+        return found
+
+
+# ------------------------------------------------------------------------------------------------------------ summaries
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellSummary:
+    """One cell as one test measured and judged it."""
+
+    id: str
+    model: str
+    """Alias."""
+    prompt_id: str
+    test: str
+    """Node id."""
+    verdict: Verdict | None
+    """None: never judged, as where the session was killed."""
+    attempt: int
+    """Of the verdict: 0 unless the test was rerun."""
+    checks: tuple[CheckResult, ...]
+    budgets: tuple[BudgetResult, ...]
+    error: ErrorInfo | None
+    """Why measuring failed."""
+    rounds: int
+    """Measured rounds that count."""
+    noisy_rounds: int
+    """Of these."""
+    blocks: int
+    """Blocks of any status in the log; 0 where the model never answered."""
+    md5: tuple[str, ...]
+    """Of model, prompt and output, for each distinct output of the rounds that count."""
+    output_sha256: tuple[str, ...]
+    """Of the outputs alone, in the same order."""
+    columns: Columns = field(repr=False)
+
+    def values(self, metric: str) -> list[float]:
+        """The sample of a metric, SI, in the order of measuring."""
+        return self.columns.values(metric)
+
+    def summary(self, metric: str) -> Summary:
+        """The statistics of a metric, SI; all missing, with the reason, where nothing was measured."""
+        values = self.values(metric)
+        return summarise(values, reason="" if values else self._reason(metric))
+
+    def _reason(self, metric: str) -> str:
+        if self.rounds:
+            return self.columns.reasons.get(metric, f"{metric} was not measured")
+        return self.error.message if self.error else ""
+
+    @property
+    def checked(self) -> bool:
+        """True if its output was judged, or there was none to judge."""
+        return bool(self.checks) or self.error is not None
+
+    @property
+    def valid(self) -> bool:
+        """True if its output passed every check."""
+        return bool(self.checks) and self.error is None and all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """One model over all its cells."""
+
+    alias: str
+    spec: str
+    """As the user wrote it; empty where its process was never started."""
+    cells: tuple[CellSummary, ...] = field(repr=False)
+    starts: int
+    """Starts of its process."""
+    deaths: int
+    """Processes that crashed, hung or talked nonsense."""
+    info: dict[str, Json] = field(repr=False)
+    """What the backend said of the model when it was last loaded."""
+    metrics: dict[str, MetricDef] = field(repr=False)
+    worker_values: dict[str, list[float]] = field(repr=False)
+    """Metric of scope ``worker`` -> SI value of each start that has one."""
+    worker_reasons: dict[str, str] = field(repr=False)
+
+    def values(self, metric: str) -> list[float]:
+        """The sample of a metric over all rounds that count, or over all starts, SI.
+
+        :raises UnknownNameError: if the log's header does not define the metric.
+        """
+        if metric not in self.metrics:
+            raise UnknownNameError.build(f"model {self.alias}", "metric", metric, self.metrics)
+        if self.metrics[metric].scope == "worker":
+            return self.worker_values.get(metric, [])
+        return [value for cell in self.cells for value in cell.values(metric)]
+
+    def summary(self, metric: str) -> Summary:
+        """The statistics of a metric, SI; all missing, with the reason, where nothing was measured.
+
+        :raises UnknownNameError: if the log's header does not define the metric.
+        """
+        values = self.values(metric)
+        return summarise(values, of="this model", reason="" if values else self._reason(metric))
+
+    def _reason(self, metric: str) -> str:
+        if metric in self.worker_reasons:
+            return self.worker_reasons[metric]
+        reasons = (cell.columns.reasons[metric] for cell in self.cells if metric in cell.columns.reasons)
+        return next(reasons, "")
+
+    def _worker_value(self, metric: str) -> Number:
+        if metric in self.metrics:
+            return self.summary(metric).median
+        return Missing(f"{metric} is not measured in this run")
+
+    @property
+    def load_time(self) -> Number:
+        """Seconds until the model was ready: the median over its starts."""
+        return self._worker_value("load_time")
+
+    @property
+    def footprint(self) -> Number:
+        """Bytes of its parameters and buffers: the median over its starts."""
+        return self._worker_value("model_footprint")
+
+    @cached_property
+    def rounds(self) -> int:
+        """Measured rounds that count."""
+        return sum(cell.rounds for cell in self.cells)
+
+    @cached_property
+    def noisy_rounds(self) -> int:
+        """Of these, the noisy ones."""
+        return sum(cell.noisy_rounds for cell in self.cells)
+
+    @cached_property
+    def valid_cells(self) -> int:
+        """Cells whose output passed every check."""
+        return sum(cell.valid for cell in self.cells)
+
+    @cached_property
+    def checked_cells(self) -> int:
+        """Cells whose output was judged, or that had none."""
+        return sum(cell.checked for cell in self.cells)
+
+    @cached_property
+    def failed_cells(self) -> int:
+        """Cells with the verdict ``failed``."""
+        return sum(cell.verdict == "failed" for cell in self.cells)
+
+    @cached_property
+    def inconclusive_cells(self) -> int:
+        """Cells with the verdict ``inconclusive``."""
+        return sum(cell.verdict == "inconclusive" for cell in self.cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionReport:
+    """A run, as its log tells it."""
+
+    folder: Path
+    header: HeaderRecord
+    models: tuple[ModelSummary, ...]
+    """In the order in which they appear in the log, as the cells."""
+    cells: tuple[CellSummary, ...] = field(repr=False)
+    gates: tuple[GateRecord, ...]
+    footer: FooterRecord | None
+    """None where the session still runs or was killed."""
+    lines: int
+    """Lines of the log."""
+    digest: str
+    """Of its last line: two logs with the same digest are the same."""
+    duplicates: frozenset[int] = field(repr=False)
+    """Numbers of the lines whose record arrived twice."""
+    last_attempts: dict[tuple[str, str], int] = field(repr=False)
+    """(test, cell) -> the attempt whose blocks count, where it is not the first."""
+
+    @property
+    def recovered(self) -> bool:
+        """True if the session was killed and the log closed later."""
+        return self.footer is not None and self.footer.recovered
+
+    @property
+    def metrics(self) -> list[MetricDef]:
+        """The definitions in force, in the header's order."""
+        return self.header.metrics
+
+    def model(self, alias: str) -> ModelSummary:
+        """The model of that alias.
+
+        :raises UnknownNameError: if the run has none.
+        """
+        for model in self.models:
+            if model.alias == alias:
+                return model
+        raise UnknownNameError.build("report", "model", alias, [model.alias for model in self.models])
+
+    def rounds(self) -> Iterator[RoundsRecord]:
+        """Every block of the log once, in its order, whatever its status; read anew, so that memory stays small."""
+        reader = LogReader(self.folder / LOG_NAME, ("rounds",))
+        for record in reader:
+            if isinstance(record, RoundsRecord) and reader.lines not in self.duplicates:
+                yield record
+
+    def status(self, record: RoundsRecord) -> BlockStatus:
+        """What a block counts as; see the module's text."""
+        if record.error is not None:
+            return "unused"
+        if record.origin == "call":
+            return "call"
+        return "ok" if record.attempt >= self.last_attempts.get((record.test, record.cell), 0) else "superseded"
+
+    def count(self, kind: Literal["rounds", "noisy", "valid", "checked", "failed", "inconclusive", "deaths"]) -> int:
+        """A total over all models: rounds that count, noisy ones, cells by their state, deaths of processes."""
+        by_kind: dict[str, Callable[[ModelSummary], int]] = {
+            "rounds": lambda model: model.rounds,
+            "noisy": lambda model: model.noisy_rounds,
+            "valid": lambda model: model.valid_cells,
+            "checked": lambda model: model.checked_cells,
+            "failed": lambda model: model.failed_cells,
+            "inconclusive": lambda model: model.inconclusive_cells,
+            "deaths": lambda model: model.deaths,
+        }
+        return sum(map(by_kind[kind], self.models))
+
+
+# ------------------------------------------------------------------------------------------------------------ building
+
+
+def build_report(run_folder: Path) -> SessionReport:
+    """Read a run folder's log into a report. Memory: eight bytes a number, and about 2 kB a cell.
+
+    :raises LogTamperedError: if a line is not what was written.
+    :raises StoreError: if the log cannot be read or has no header.
+    """
+    reader = LogReader(run_folder / LOG_NAME)
+    builder: _Builder | None = None
+    for record in reader:
+        if isinstance(record, HeaderRecord):
+            builder = _Builder(record)
+        elif builder is not None:
+            builder.take(record, reader.lines)
+    if builder is None:
+        raise StoreError(f"{reader.path} has no header.")
+    return builder.build(run_folder, reader)
+
+
+class _Pair:
+    """What was measured for one cell in one test."""
+
+    __slots__ = ("attempt", "blocks", "columns", "error", "md5", "model", "noisy", "prompt_id")
+
+    def __init__(self, record: RoundsRecord, table: MetricTable) -> None:
+        self.model, self.prompt_id = record.model, record.prompt_id
+        self.blocks = 0
+        self._start(record.attempt, table)
+
+    def _start(self, attempt: int, table: MetricTable) -> None:
+        self.attempt = attempt
+        self.columns = Columns(table)
+        self.noisy = 0
+        self.md5: dict[str, str] = {}
+        self.error: ErrorInfo | None = None
+
+    def take(self, record: RoundsRecord, table: MetricTable) -> None:
+        self.blocks += 1
+        if record.attempt > self.attempt:
+            self._start(record.attempt, table)
+        if record.attempt < self.attempt:
+            return
+        if record.error is not None:
+            self.error = record.error
+        elif record.origin == "measured":
+            self.columns.add(record)
+            self.noisy += sum(map(bool, record.noisy))
+            self.md5.update(zip(record.md5, record.output_sha256, strict=True))
+
+
+@dataclass(slots=True)
+class _Workers:
+    """What is known of the processes of one model."""
+
+    spec: str = ""
+    starts: int = 0
+    info: dict[str, Json] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+
+
+class _Builder:
+    def __init__(self, header: HeaderRecord) -> None:
+        self.header = header
+        self.table = MetricTable(header.metrics)
+        self.pairs: dict[tuple[str, str], _Pair] = {}
+        self.verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self.workers: dict[str, _Workers] = {}
+        self.gates: list[GateRecord] = []
+        self.footer: FooterRecord | None = None
+        self._uids: set[str] = set()
+        self._duplicates: set[int] = set()
+        self._texts: dict[str, str] = {}
+
+    def take(self, record: WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | FooterRecord, line: int) -> None:
+        if isinstance(record, FooterRecord):
+            self.footer = record
+        elif isinstance(record, GateRecord):
+            self.gates.append(record)
+        elif record.uid in self._uids:
+            self._duplicates.add(line)
+        else:
+            self._uids.add(record.uid)
+            self._take_new(record)
+
+    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
+        workers = self.workers.setdefault(self._text(record.model), _Workers())
+        if isinstance(record, WorkerRecord):
+            self._take_worker(record, workers)
+        elif isinstance(record, RoundsRecord):
+            if record.error is not None and record.error.kind in _DEATHS:
+                workers.dead.add(record.worker)
+            self._take_rounds(record)
+        else:
+            key = self._key(record.test, record.cell)
+            there = self.verdicts.get(key)
+            if there is None or record.attempt >= there.attempt:
+                self.verdicts[key] = record
+
+    def _text(self, text: str) -> str:
+        """One object for equal texts: ids come again in every line."""
+        return self._texts.setdefault(text, text)
+
+    def _key(self, test: str, cell: str) -> tuple[str, str]:
+        return self._text(test), self._text(cell)
+
+    def _take_worker(self, record: WorkerRecord, workers: _Workers) -> None:
+        workers.spec = record.spec.text
+        workers.starts += 1
+        if record.info:
+            workers.info = record.info
+        for metric, value in record.values.items():
+            if metric in self.table.defs:
+                workers.values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
+        workers.reasons.update(record.reasons)
+        if record.error is not None and record.error.kind in _DEATHS:
+            workers.dead.add(record.uid)
+
+    def _take_rounds(self, record: RoundsRecord) -> None:
+        key = self._key(record.test, record.cell)
+        if key not in self.pairs:
+            self.pairs[key] = _Pair(record, self.table)
+        self.pairs[key].take(record, self.table)
+
+    def build(self, folder: Path, reader: LogReader) -> SessionReport:
+        last_attempts = {key: pair.attempt for key, pair in self.pairs.items() if pair.attempt}
+        cells = self._cells()
+        by_model: dict[str, list[CellSummary]] = {alias: [] for alias in self.workers}
+        for cell in cells:
+            by_model[cell.model].append(cell)
+        return SessionReport(
+            folder=folder,
+            header=self.header,
+            models=tuple(self._model(alias, tuple(own)) for alias, own in by_model.items()),
+            cells=cells,
+            gates=tuple(self.gates),
+            footer=self.footer,
+            lines=reader.lines,
+            digest=reader.digest,
+            duplicates=frozenset(self._duplicates),
+            last_attempts=last_attempts,
+        )
+
+    def _model(self, alias: str, cells: tuple[CellSummary, ...]) -> ModelSummary:
+        workers = self.workers[alias]
+        return ModelSummary(
+            alias=alias,
+            spec=workers.spec,
+            cells=cells,
+            starts=workers.starts,
+            deaths=len(workers.dead),
+            info=workers.info,
+            metrics=self.table.defs,
+            worker_values=workers.values,
+            worker_reasons=workers.reasons,
+        )
+
+    def _cells(self) -> tuple[CellSummary, ...]:
+        """One summary a pair of test and cell, in the order in which the pairs were first measured, then judged."""
+        self._lend_blocks()
+        keys = dict.fromkeys([*self.pairs, *self.verdicts])
+        return tuple(self._cell(key, self.pairs.pop(key, None), self.verdicts.pop(key, None)) for key in keys)
+
+    def _lend_blocks(self) -> None:
+        """Give what one test measured for others to the tests that judge it.
+
+        Where a model's cells are measured together, one test asks for the blocks of all of them; a verdict without
+        blocks of its own takes those that were measured for its cell and that no verdict of the asking test claims.
+        """
+        unclaimed = {key[1]: key for key in self.pairs if key not in self.verdicts}
+        for key in [key for key in self.verdicts if key not in self.pairs]:
+            lender = unclaimed.pop(key[1], None)
+            if lender is not None:
+                self.pairs[key] = self.pairs.pop(lender)
+
+    def _cell(self, key: tuple[str, str], pair: _Pair | None, verdict: VerdictRecord | None) -> CellSummary:
+        measured = pair or verdict
+        assert measured is not None  # every key comes from one of the two
+        columns = pair.columns if pair else Columns(self.table)
+        return CellSummary(
+            id=key[1],
+            model=self._text(measured.model),
+            prompt_id=self._text(measured.prompt_id),
+            test=key[0],
+            verdict=verdict.verdict if verdict else None,
+            attempt=verdict.attempt if verdict else 0,
+            checks=tuple(verdict.checks) if verdict else (),
+            budgets=tuple(verdict.budgets) if verdict else (),
+            error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
+            rounds=columns.rounds,
+            noisy_rounds=pair.noisy if pair else 0,
+            blocks=pair.blocks if pair else 0,
+            md5=tuple(pair.md5) if pair else (),
+            output_sha256=tuple(pair.md5.values()) if pair else (),
+            columns=columns,
+        )

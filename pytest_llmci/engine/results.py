@@ -1,0 +1,206 @@
+"""What tests get in their hands: outputs and measured numbers in SI units, or the reason why there is none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..checks.base import CheckInput
+from ..errors import BackendError, LLMCIError, WorkerCrashed, WorkerTimeout
+from ..metrics import MetricDef
+from ..records import CheckResult, ErrorInfo, Missing, Number
+from ..stats.summary import Summary, summarise
+from .schedule import CellMeasurement
+
+if TYPE_CHECKING:
+    from .judge import Judge
+
+
+class Output:
+    """The text of a cell's answer and what can be asked of it."""
+
+    def __init__(self, output: CheckInput, judge: Judge) -> None:
+        self._output = output
+        self._judge = judge
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return self._output.text
+
+    @property
+    def finish_reason(self) -> str:
+        """``stop``, ``length``, or what the source calls it."""
+        return self._output.finish_reason
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the default check passes: not empty, not only special tokens, no endless repetition."""
+        return self.check("valid").passed
+
+    def check(self, name: str) -> CheckResult:
+        """Run a check, such as ``json`` or ``max_words:120``; the result carries the reason."""
+        return self._judge.checks([name], [self._output])[0]
+
+    def passes(self, name: str) -> CheckPassed:
+        """Whether a check passes; under ``assert`` the failure text says why it does not."""
+        return CheckPassed(self.check(name))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<output {self.text[:60]!r}, {self.finish_reason}>"
+
+
+class CheckPassed:
+    """Truth with a reason."""
+
+    def __init__(self, result: CheckResult) -> None:
+        self.result = result
+
+    def __bool__(self) -> bool:
+        return self.result.passed
+
+    def __repr__(self) -> str:
+        return f"<{self.result.name}: {'passed' if self.result.passed else 'failed'}: {self.result.message}>"
+
+
+class MetricValues:
+    """One metric over the rounds of a cell; the attributes are its statistics."""
+
+    def __init__(self, metric: MetricDef, values: list[float] | Missing) -> None:
+        self._metric = metric
+        self._values = values
+        self._summary: Summary | None = None if isinstance(values, Missing) else summarise(values)
+
+    @property
+    def values(self) -> list[float]:
+        """One number a round, SI units; empty where the metric is missing."""
+        return [] if isinstance(self._values, Missing) else list(self._values)
+
+    def __getattr__(self, name: str) -> Number:
+        from ..metrics import STATISTICS
+
+        if name not in STATISTICS:
+            raise AttributeError(f"'{self._metric.name}' has no statistic '{name}'; known: {', '.join(STATISTICS)}")
+        if isinstance(self._values, Missing):
+            return self._values
+        found: Number = getattr(self._summary, name)
+        return found
+
+    def __bool__(self) -> bool:
+        return not isinstance(self._values, Missing)
+
+    def __repr__(self) -> str:
+        if isinstance(self._values, Missing):
+            return f"<{self._metric.name}: missing, {self._values.reason}>"
+        return f"<{self._metric.name}: {len(self._values)} rounds, median {self.median}>"
+
+
+class CellResult:
+    """``llm_result``: the measured rounds of one cell. Every metric is an attribute: ``llm_result.latency.median``."""
+
+    def __init__(self, measurement: CellMeasurement, metrics: Mapping[str, MetricDef], judge: Judge) -> None:
+        self._measurement = measurement
+        self._metrics = metrics
+        self._judge = judge
+
+    @property
+    def cell(self) -> str:
+        """Id of the cell."""
+        return self._measurement.cell.id
+
+    @property
+    def model(self) -> str:
+        """Alias of the model."""
+        return self._measurement.cell.model.alias
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as people see it."""
+        return self._measurement.cell.prompt.shown
+
+    @property
+    def rounds(self) -> int:
+        """Measured rounds."""
+        self.require()
+        return self._measurement.rounds
+
+    @property
+    def noisy_rounds(self) -> int:
+        """How many of them are marked noisy."""
+        self.require()
+        return self._measurement.noisy_rounds
+
+    @property
+    def outputs(self) -> list[Output]:
+        """Each distinct answer once."""
+        self.require()
+        return [Output(output, self._judge) for output in self._measurement.outputs()]
+
+    @property
+    def output(self) -> Output:
+        """The first answer; where decoding is greedy, the only one."""
+        found = self.outputs
+        if not found:
+            raise LLMCIError(f"{self.cell}: nothing was measured, so there is no output")
+        return found[0]
+
+    def require(self) -> None:
+        """Raise what the model failed with, if it did."""
+        if self._measurement.error is not None:
+            raise as_exception(self._measurement.error)
+
+    def __getattr__(self, name: str) -> MetricValues:
+        metric = self._metrics.get(name)
+        if metric is None:
+            near = difflib.get_close_matches(name, self._metrics, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise AttributeError(f"no metric '{name}'.{hint} Known: {', '.join(sorted(self._metrics))}")
+        self.require()
+        return MetricValues(metric, self._measurement.values(metric))
+
+    def __repr__(self) -> str:
+        return f"<llm_result {self.cell}: {self._measurement.rounds} rounds>"
+
+
+class Generation(Output):
+    """What ``llm.generate()`` returns: the answer, and every metric as an attribute in SI units: ``generation.latency``."""
+
+    def __init__(self, measurement: CellMeasurement, metrics: Mapping[str, MetricDef], judge: Judge) -> None:
+        super().__init__(next(iter(measurement.outputs())), judge)
+        self._measurement = measurement
+        self._metrics = metrics
+        self._block = measurement.blocks[-1]
+
+    @property
+    def token_times(self) -> list[float]:
+        """Seconds from the request to the arrival of each token (or chunk)."""
+        total, times = 0, []
+        for gap in self._block.token_ns[0]:
+            total += gap
+            times.append(total / 1e9)
+        return times
+
+    def __getattr__(self, name: str) -> Number:
+        metric = self._metrics.get(name)
+        if metric is None:
+            raise AttributeError(f"no attribute or metric '{name}'; metrics: {', '.join(sorted(self._metrics))}")
+        values = self._measurement.values(metric)
+        return values if isinstance(values, Missing) else values[0]
+
+    def __repr__(self) -> str:
+        return f"<generation {self.text[:60]!r}, {self.finish_reason}>"
+
+
+def as_exception(info: ErrorInfo) -> LLMCIError:
+    """The failure that a record tells of, to be raised where the test can see it."""
+    if info.kind in ("crashed", "timeout"):
+        dead = (WorkerCrashed if info.kind == "crashed" else WorkerTimeout)(info.message, info.facts)
+        dead.add_note("\n" + "\n".join(dead.lines()))
+        return dead
+    if info.kind == "tool":
+        return LLMCIError(info.message)
+    return BackendError(info.message, kind=info.kind)

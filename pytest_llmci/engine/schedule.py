@@ -1,0 +1,144 @@
+"""In which order what is measured.
+
+The unit is a model: its cells are selected as a group and measured one after the other on one live process. Without a
+comparison a cell is measured when its own test runs, so a group is worked off cell by cell; undecided budgets get more rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..checks.base import CheckInput
+from ..metrics import MetricDef
+from ..records import Cell, ErrorInfo, GenerationSettings, Missing, RoundsRecord
+from ..stats.budget_expression import Budget
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellPlan:
+    """How one cell is to be measured and judged."""
+
+    rounds: int
+    max_rounds: int
+    warmup: int
+    block: int
+    generation: GenerationSettings
+    budgets: tuple[Budget, ...] = ()
+    checks: tuple[str, ...] = ("valid",)
+    family: int = 1
+    """How many budgets of the session are decided by a test that can err; they share its false alarms."""
+
+    @property
+    def looks(self) -> int:
+        """How often an undecided cell may be judged at most."""
+        return 1 + -(-(self.max_rounds - self.rounds) // self.block)
+
+
+@dataclass(slots=True)
+class CellMeasurement:
+    """All blocks of one cell in one test."""
+
+    cell: Cell
+    plan: CellPlan
+    blocks: list[RoundsRecord] = field(default_factory=list)
+    worker_values: dict[str, float] = field(default_factory=dict)
+    """Metrics of scope ``worker`` of the process that measured it, as stored."""
+    worker_reasons: dict[str, str] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+    out_of_time: bool = False
+    look: int = 1
+    """Which look at the growing sample comes next, from 1."""
+
+    @property
+    def rounds(self) -> int:
+        """Finished rounds in whole blocks."""
+        return sum(block.n for block in self.whole_blocks)
+
+    @property
+    def whole_blocks(self) -> list[RoundsRecord]:
+        """Blocks that did not end in an error: the only ones that enter a statistic."""
+        return [block for block in self.blocks if block.error is None]
+
+    @property
+    def noisy_rounds(self) -> int:
+        """How many rounds are marked noisy."""
+        return sum(1 for block in self.whole_blocks for reason in block.noisy if reason)
+
+    def values(self, metric: MetricDef) -> list[float] | Missing:
+        """The metric over all rounds in SI units, or why there is none."""
+        if metric.scope == "worker":
+            stored = self.worker_values.get(metric.name)
+            if stored is None:
+                return Missing(self.worker_reasons.get(metric.name) or f"{metric.name} was not measured")
+            return [metric.to_si(stored)]
+        found: list[float] = []
+        for block in self.whole_blocks:
+            for value in block.values.get(metric.name, [None] * block.n):
+                if value is None:
+                    return Missing(block.reasons.get(metric.name) or f"{metric.name} was not measured")
+                found.append(metric.to_si(value))
+        if found:
+            return found
+        return Missing(f"no round was measured: {self.error.message}" if self.error else "no round was measured")
+
+    def outputs(self) -> Iterable[CheckInput]:
+        """Each distinct output once, for the checks."""
+        seen: set[str] = set()
+        for block in self.whole_blocks:
+            for number, index in enumerate(block.output_of_round):
+                text = block.outputs[index]
+                if text not in seen:
+                    seen.add(text)
+                    yield CheckInput(
+                        text=text,
+                        finish_reason=block.finish_reasons[number],
+                        special_only=block.special_only,
+                        prompt=self.cell.prompt,
+                    )
+
+
+Measure = Callable[[CellMeasurement, int], None]
+"""Measures that many further rounds of the cell and adds the block; stops the cell by setting ``error``."""
+IsUndecided = Callable[[CellMeasurement], bool]
+"""Whether a budget of the cell needs more rounds."""
+
+
+class Schedule:
+    """Works off the groups."""
+
+    def __init__(self, measure: Measure, undecided: IsUndecided, out_of_time: Callable[[], bool]) -> None:
+        self._measure = measure
+        self._undecided = undecided
+        self._out_of_time = out_of_time
+        self._groups: dict[str, dict[str, Cell]] = {}
+        self._done: dict[str, set[str]] = {}
+
+    def select(self, cells: Iterable[Cell]) -> None:
+        """Say which cells the session will measure."""
+        for cell in cells:
+            self._groups.setdefault(cell.model.alias, {})[cell.id] = cell
+
+    def group(self, alias: str) -> Mapping[str, Cell]:
+        """The selected cells of a model."""
+        return self._groups.get(alias, {})
+
+    def left_in_group(self, alias: str) -> int:
+        """How many of the model's selected cells have not been measured."""
+        return len(self._groups.get(alias, {})) - len(self._done.get(alias, ()))
+
+    def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
+        """Measure one cell of its group: the planned rounds, and more while a budget is undecided."""
+        measurement = CellMeasurement(cell=cell, plan=plan)
+        if self._out_of_time():
+            measurement.out_of_time = True
+            return measurement
+        self._measure(measurement, plan.rounds)
+        while measurement.error is None and measurement.rounds < plan.max_rounds and self._undecided(measurement):
+            if self._out_of_time():
+                measurement.out_of_time = True
+                break
+            measurement.look += 1
+            self._measure(measurement, min(plan.block, plan.max_rounds - measurement.rounds))
+        self._done.setdefault(cell.model.alias, set()).add(cell.id)
+        return measurement

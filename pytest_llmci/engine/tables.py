@@ -1,0 +1,141 @@
+"""The summary in the terminal: one line a model, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..records import Missing, Number
+from ..text import one_line
+from ..units import format_bytes, format_duration
+from .report import ModelSummary, SessionReport
+
+MOST_MODELS = 50
+"""Rows of the table; the rest is in summary.csv."""
+_NARROWEST_NAME = 12
+
+
+def summary_lines(report: SessionReport, saved: Path, *, width: int, gated: bool, hints: bool) -> list[str]:
+    """The table, its footnote, hints and the place of the files."""
+    lines = [*_table(report.models[:MOST_MODELS], width)]
+    if len(report.models) > MOST_MODELS:
+        lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
+    lines += [_footnote(report), *_calls(report)]
+    if hints and not gated:
+        lines += [
+            "",
+            "Nothing was gated: no budget. To make a build fail:",
+            "  add  --llmci-max-latency=2s         fail above a limit",
+            "  add  --llmci-budget='EXPR'          any metric, such as 'ttft.median <= 300ms'",
+        ]
+    lines += ["", *_undecided(report), *_place(saved)]
+    return lines
+
+
+def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
+    columns: list[tuple[str, Callable[[ModelSummary], str]]] = [
+        ("latency", lambda m: _shown(m.summary("latency").median, format_duration)),
+        ("slowest", lambda m: _shown(m.summary("latency").max, format_duration)),
+        ("1st token", lambda m: _shown(m.summary("ttft").median, format_duration)),
+        ("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, _rate)),
+        ("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)),
+        ("load", lambda m: _shown(m.load_time, format_duration)),
+        ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
+    ]
+    rows = [[title for title, _ in columns], *([read(model) for _, read in columns] for model in models)]
+    best = _best(models)
+    if best is not None:
+        rows[best + 1][0] = "*" + rows[best + 1][0]
+    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
+    names = ["model", *(one_line(model.alias) for model in models)]
+    gap = 3 if max(map(len, names)) + sum(widths) + 3 * len(widths) <= width else 2
+    room = max(_NARROWEST_NAME, width - sum(widths) - gap * len(widths))
+    names = [_shortened(name, room) for name in names]
+    longest = max(map(len, names))
+    return [
+        name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def _best(models: Sequence[ModelSummary]) -> int | None:
+    """The fastest, where there is more than one to compare."""
+    medians = [
+        (value, number)
+        for number, model in enumerate(models)
+        if not isinstance(value := model.summary("latency").median, Missing)
+    ]
+    return min(medians)[1] if len(medians) > 1 else None
+
+
+def _shown(value: Number, write: Callable[[float], str]) -> str:
+    return "n/a" if isinstance(value, Missing) else write(value)
+
+
+def _rate(value: float) -> str:
+    if value < 100:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if value < 1e5 else f"{value / 1e6:.3g} M"
+
+
+def _shortened(name: str, room: int) -> str:
+    if len(name) <= room:
+        return name
+    kept = room - 2
+    return f"{name[: kept - kept // 2]}..{name[-(kept // 2) :]}"
+
+
+def _footnote(report: SessionReport) -> str:
+    rounds, noisy = report.count("rounds"), report.count("noisy")
+    if not rounds:
+        return "No cell was measured under a schedule (fixture llm_result or --llmci-suite)."
+    models = len(report.models)
+    each = (
+        f"{rounds // models} round{'' if rounds // models == 1 else 's'}{' a model' if models > 1 else ''}"
+        if rounds % models == 0
+        else f"{rounds} rounds"
+    )
+    parts = [f"latency: median of {each}."]
+    if noisy:
+        parts.append(f"{noisy} of {rounds} rounds {'was' if noisy == 1 else 'were'} noisy.")
+    deaths = report.count("deaths")
+    if deaths:
+        parts.append(f"{deaths} process{' was' if deaths == 1 else 'es were'} lost.")
+    if _best(report.models) is not None:
+        parts.append("* best")
+    return " ".join(parts)
+
+
+def _calls(report: SessionReport) -> list[str]:
+    """Single inferences in test bodies are no measurement of a cell, and the table does not hold them."""
+    calls = sum(cell.blocks for cell in report.cells if not cell.rounds and cell.error is None)
+    if not calls:
+        return []
+    return [
+        f"{calls} single call{'' if calls == 1 else 's'} in test bodies: recorded and checked, not gated on time, not in this table."
+    ]
+
+
+def _undecided(report: SessionReport) -> list[str]:
+    """What each undecided cell lacks; not a pass."""
+    cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
+    if not cells:
+        return []
+    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
+    for cell in cells[:5]:
+        reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
+        lines.append(f"  {cell.id}: {'; '.join(reasons) or 'not measured: out of time (--llmci-time-limit)'}")
+    if len(cells) > 5:
+        lines.append(f"  ... and {len(cells) - 5} more, in results.json")
+    return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
+
+
+def _place(folder: Path) -> list[str]:
+    try:
+        shown = os.path.relpath(folder)
+    except ValueError:  # another drive
+        shown = str(folder)
+    return [
+        f"Saved in {shown if not shown.startswith('..' + os.sep + '..') else folder} (results.csv, summary.csv, log.jsonl)"
+    ]

@@ -1,0 +1,141 @@
+"""Every exception that pytest-llmci raises.
+
+::
+
+    LLMCIError                      the tool, its configuration or its surroundings failed
+    +-- ConfigError                 bad input: pytest.UsageError at the plugin edge, exit status 4 in the CLI
+    |   +-- UnknownNameError        a name that no registry holds
+    |   +-- MissingExtraError       an optional package that is not installed
+    +-- BackendError                the model source failed
+    |   +-- ModelLoadError          the model could not be made ready
+    |   +-- GenerationError         one inference could not be carried out
+    +-- WorkerError                 the model's process failed
+    |   +-- WorkerCrashed           it died
+    |   +-- WorkerTimeout           it was killed because it took too long
+    |   +-- WorkerProtocolError     it answered what we cannot read
+    +-- StoreError                  the result log failed
+    |   +-- SchemaVersionError      it was written by a newer version
+    |   +-- LogTamperedError        it is not what was written
+    +-- MeasurementError            an instrument was used wrongly or contradicts itself
+    +-- SinkError                   a destination refused the results
+
+    AssertionError                  the model failed the test; the tool did its work
+    +-- BudgetExceeded
+    +-- InvalidOutput
+    +-- MissingValue                a number was compared that could not be measured
+
+"The model is too slow" and "the tool broke" never share a class.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class LLMCIError(Exception):
+    """Root of everything that is not a model's fault."""
+
+
+class ConfigError(LLMCIError):
+    """Bad input: says what was given, what was expected and what to do next."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that no registry holds."""
+
+    @classmethod
+    def build(cls, where: str, what: str, given: str, known: Iterable[str]) -> UnknownNameError:
+        """One line that names the nearest known names first.
+
+        :param where: the option, marker keyword or file position that held the name.
+        :param what: the kind of thing, such as ``backend``.
+        :param given: the name as it was written.
+        :param known: all names that would have been right.
+        """
+        names = sorted(known)
+        near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return cls(f"{where}: unknown {what} '{given}'.{hint} Known: {', '.join(names) or 'none'}.")
+
+
+class MissingExtraError(ConfigError):
+    """An optional package that is not installed."""
+
+
+class BackendError(LLMCIError):
+    """The model source failed.
+
+    :param kind: a short machine-readable cause, such as ``not_found`` or ``context``; it is what the log keeps.
+    """
+
+    def __init__(self, message: str, *, kind: str = "other") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ModelLoadError(BackendError):
+    """The model could not be made ready."""
+
+
+class GenerationError(BackendError):
+    """One inference could not be carried out; the model itself lives on."""
+
+
+class WorkerError(LLMCIError):
+    """The model's process failed.
+
+    :param facts: the evidence as label and text, in the order in which it is shown.
+    """
+
+    def __init__(self, message: str, facts: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.facts: dict[str, str] = dict(facts or {})
+
+    def lines(self) -> list[str]:
+        """The evidence, one aligned line each."""
+        return [f"  {label:<10} {text}" for label, text in self.facts.items()]
+
+
+class WorkerCrashed(WorkerError):
+    """The model's process died."""
+
+
+class WorkerTimeout(WorkerError):
+    """The model's process was killed because it took too long."""
+
+
+class WorkerProtocolError(WorkerError):
+    """The model's process answered what we cannot read."""
+
+
+class StoreError(LLMCIError):
+    """The result log failed."""
+
+
+class SchemaVersionError(StoreError):
+    """The log was written by a newer version."""
+
+
+class LogTamperedError(StoreError):
+    """The log is not what was written."""
+
+
+class MeasurementError(LLMCIError):
+    """An instrument was used wrongly or contradicts itself."""
+
+
+class SinkError(LLMCIError):
+    """A destination refused the results."""
+
+
+class BudgetExceeded(AssertionError):
+    """A limit that the cell had to meet was missed."""
+
+
+class InvalidOutput(AssertionError):
+    """The output failed a check."""
+
+
+class MissingValue(AssertionError):
+    """A number was compared that could not be measured; the message is the reason."""

@@ -1,0 +1,129 @@
+"""The instruments that come with the package, and the definitions of all that is measured.
+
+The first four share their readings of the kernel and are fused into one region (``region.py``); any other one, built-in
+or a plugin's, is an :class:`~pytest_llmci.measure.base.Instrument` that runs around it. To add one: a file beside these
+and an entry in :data:`INSTRUMENTS`.
+"""
+
+from __future__ import annotations
+
+from ..errors import ConfigError
+from ..metrics import MetricDef
+from ..registry import Entry, Registry
+
+FUSED: tuple[Entry, ...] = (
+    Entry(
+        name="latency",
+        target="pytest_llmci.measure.latency:LatencyInstrument",
+        summary="when tokens arrive: latency, time to first token, gaps, rates",
+    ),
+    Entry(
+        name="cpu",
+        target="pytest_llmci.measure.cpu:CpuInstrument",
+        summary="CPU time of the process and its share of the allowed cores",
+    ),
+    Entry(
+        name="memory",
+        target="pytest_llmci.measure.memory:MemoryInstrument",
+        summary="peak resident memory by the kernel's high-water mark",
+    ),
+    Entry(
+        name="noise",
+        target="pytest_llmci.measure.noise:NoiseInstrument",
+        summary="what disturbed a round: run delay, preemptions, page-ins, steal",
+    ),
+)
+"""Built-in instruments that share one set of readings."""
+INSTRUMENTS: tuple[Entry, ...] = FUSED
+"""All built-in instruments."""
+
+WORKER_METRICS: tuple[MetricDef, ...] = (
+    MetricDef(
+        name="start_time",
+        unit="s",
+        direction="lower",
+        stored="ns",
+        scope="worker",
+        group="load",
+        label="process start",
+        definition="Time from starting the model's process until its code answers.",
+        excludes="importing the model's libraries, reading its weights",
+        source="perf_counter_ns in pytest's process",
+    ),
+    MetricDef(
+        name="import_time",
+        unit="s",
+        direction="lower",
+        stored="ns",
+        scope="worker",
+        group="load",
+        label="imports",
+        definition="Time to import what the model source needs, such as torch and transformers.",
+        excludes="the start of the process, reading weights",
+        source="perf_counter_ns in the model's process",
+    ),
+    MetricDef(
+        name="load_time",
+        unit="s",
+        direction="lower",
+        stored="ns",
+        scope="worker",
+        group="load",
+        label="load",
+        definition="Time to make the model ready: reading, converting and placing its weights, building its tokenizer.",
+        excludes="starting the process, imports (start_time, import_time), the first inference, which may map weights",
+        source="perf_counter_ns in the model's process",
+    ),
+    MetricDef(
+        name="model_footprint",
+        unit="B",
+        direction="lower",
+        deterministic=True,
+        scope="worker",
+        group="load",
+        label="weights",
+        definition="Bytes of the model's parameters and buffers, each distinct storage once (tied weights once).",
+        excludes="activations, key-value cache, code, and what the tokenizer holds",
+        source="the model source",
+    ),
+)
+"""What is measured once for each start of a model's process."""
+
+
+def register(registry: Registry) -> None:
+    """Add the built-in instruments to a session's table."""
+    for entry in INSTRUMENTS:
+        registry.add("instrument", entry.name, entry.target, extra=entry.extra, summary=entry.summary)
+
+
+def builtin_metrics() -> tuple[MetricDef, ...]:
+    """The definitions of everything that is measured without plugins, in the order in which it is shown."""
+    from .cpu import CpuInstrument
+    from .latency import LatencyInstrument
+    from .memory import MemoryInstrument
+    from .noise import NoiseInstrument
+
+    fused = (LatencyInstrument, MemoryInstrument, CpuInstrument, NoiseInstrument)
+    return tuple(metric for instrument in fused for metric in instrument.metrics) + WORKER_METRICS
+
+
+def metric_defs(registry: Registry) -> tuple[MetricDef, ...]:
+    """The built-in definitions and those of all further registered instruments.
+
+    :raises ConfigError: if an instrument cannot be used, or declares a name that is taken.
+    :raises MissingExtraError: if an instrument needs a package that is not installed.
+    """
+    from .plugins import plugin_instruments
+
+    found = list(builtin_metrics())
+    owners = {metric.name: "pytest-llmci" for metric in found}
+    for name, factory in plugin_instruments(registry):
+        for metric in factory.metrics:
+            if metric.name in owners:
+                raise ConfigError(
+                    f"instrument '{name}': metric '{metric.name}' is taken by {owners[metric.name]};"
+                    " choose another name."
+                )
+            owners[metric.name] = f"instrument '{name}'"
+            found.append(metric)
+    return tuple(found)

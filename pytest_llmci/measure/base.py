@@ -1,0 +1,42 @@
+"""What an instrument is: something that is started before a round, stopped after it, and read when time no longer counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from ..metrics import MetricDef
+from ..records import Completion, Missing
+
+Reading = int | float | Missing
+"""A number in the unit in which the log stores the metric, or why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundFacts:
+    """What is known of a round when its instruments are read."""
+
+    wall_ns: int
+    """From the request to the return of ``generate``."""
+    token_ns: tuple[int, ...]
+    """Time to the first token, then the gap before each further one; empty where no token was seen to arrive."""
+    completion: Completion
+    threads: int
+    """CPU threads of the process that may compute; 0 where it is not known."""
+
+
+class Instrument(Protocol):
+    """One kind of measurement. Built without arguments, once for each process, and used for every round."""
+
+    metrics: ClassVar[tuple[MetricDef, ...]]
+    """What :meth:`read` gives, one definition each."""
+
+    def start(self) -> None:
+        """Called before the timed region."""
+
+    def stop(self) -> None:
+        """Called after the timed region; note the raw numbers and leave the arithmetic to :meth:`read`."""
+
+    def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
+        """Metric name -> number or :class:`Missing`; every metric that is declared."""

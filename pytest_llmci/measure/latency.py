@@ -1,0 +1,193 @@
+"""Latency and speed from the raw times at which tokens arrived.
+
+Times are integer nanoseconds: the first entry of ``token_ns`` is the time to the first token, each further one the gap
+before the next, so that TTFT + sum(ITL) = latency holds exactly. Latency ends at the last token; what ``generate`` does
+after it is ``return_tail``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from ..metrics import MetricDef
+from ..records import Missing
+from .base import Reading, RoundFacts
+
+if TYPE_CHECKING:
+    from .region import Region
+
+_NO_STAMPS = Missing("this model source does not tell when tokens arrive")
+_NO_TOKENS = Missing("the model produced no token")
+_ONE_STAMP = Missing("only one token or chunk arrived, so there is no gap to measure")
+_ONE_TOKEN = Missing("fewer than two tokens were produced")
+_UNCOUNTED = Missing("this model source does not count tokens")
+_NO_TIME = Missing("the clock saw no time pass between the tokens")
+
+
+def latency_values(facts: RoundFacts) -> dict[str, Reading]:
+    """All metrics of time and speed of one inference.
+
+    :param facts: its token times in nanoseconds, its wall time and its counts.
+    :returns: metric name -> number as stored (times in nanoseconds, rates per second) or why there is none.
+
+    Source: docs/metrics.md.
+    """
+    output = facts.completion.output_tokens
+    stamped = len(facts.token_ns)
+    latency = sum(facts.token_ns) if stamped else facts.wall_ns
+    silent = _NO_TOKENS if output == 0 else _NO_STAMPS
+    values: dict[str, Reading] = {
+        "latency": latency,
+        "ttft": facts.token_ns[0] if stamped else silent,
+        "return_tail": facts.wall_ns - latency if stamped else silent,
+        "itl": _mean_gap_ns(facts.token_ns) if stamped else silent,
+        "prompt_tokens": _counted(facts.completion.prompt_tokens),
+        "output_tokens": _counted(output),
+        "tokens_per_s": _rate(output, latency),
+    }
+    return values | _decoding(facts, output, silent)
+
+
+def _counted(count: int | None) -> Reading:
+    return _UNCOUNTED if count is None else count
+
+
+def _mean_gap_ns(token_ns: tuple[int, ...]) -> Reading:
+    gaps = token_ns[1:]
+    return round(sum(gaps) / len(gaps)) if gaps else _ONE_STAMP
+
+
+def _rate(output: int | None, latency_ns: int) -> Reading:
+    if output is None:
+        return _UNCOUNTED
+    if output == 0:
+        return _NO_TOKENS
+    return output * 1e9 / latency_ns if latency_ns > 0 else _NO_TIME
+
+
+def _decoding(facts: RoundFacts, output: int | None, silent: Missing) -> dict[str, Reading]:
+    """Time per token after the first, and its inverse."""
+    decoding_ns = sum(facts.token_ns[1:])
+    if not facts.token_ns:
+        return _no_decoding(silent)
+    if output is None:
+        return _no_decoding(_UNCOUNTED)
+    if output < 2:
+        return _no_decoding(_ONE_TOKEN)
+    if len(facts.token_ns) < 2:
+        return _no_decoding(_ONE_STAMP)
+    if decoding_ns <= 0:
+        return _no_decoding(_NO_TIME)
+    return {"tpot": round(decoding_ns / (output - 1)), "decode_tokens_per_s": (output - 1) * 1e9 / decoding_ns}
+
+
+def _no_decoding(why: Missing) -> dict[str, Reading]:
+    return {"tpot": why, "decode_tokens_per_s": why}
+
+
+class LatencyInstrument:
+    """When tokens arrived, and how many there were."""
+
+    metrics: ClassVar[tuple[MetricDef, ...]] = (
+        MetricDef(
+            name="latency",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            definition="Time from the request to the last token, or to the return where none is seen to arrive.",
+            excludes="loading, warm-up, turning ids into text, what the call does after its last token (return_tail)",
+            source="perf_counter_ns in the model's process",
+        ),
+        MetricDef(
+            name="ttft",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            label="1st token",
+            definition="Time from the request to the first token of the answer (TTFT).",
+            excludes="the prompt, which some libraries hand to their streamer first",
+            source="perf_counter_ns at the arrival of the first token",
+        ),
+        MetricDef(
+            name="itl",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            label="token gap",
+            definition="Mean gap between arriving tokens (ITL); between chunks where the source groups tokens.",
+            excludes="the time to the first token; each single gap is kept in the log",
+            source="perf_counter_ns at each arrival; TTFT + sum of the gaps = latency exactly",
+        ),
+        MetricDef(
+            name="tpot",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            label="time/token",
+            definition="Time per output token after the first (TPOT): (latency - TTFT) / (output tokens - 1).",
+            excludes="the time to the first token",
+            source="perf_counter_ns at the first and the last arrival; output_tokens",
+        ),
+        MetricDef(
+            name="return_tail",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            label="return tail",
+            definition="Time between the last token and the return of the call.",
+            excludes="turning ids into text",
+            source="perf_counter_ns",
+        ),
+        MetricDef(
+            name="tokens_per_s",
+            unit="1/s",
+            direction="higher",
+            group="tokens",
+            label="tokens/s",
+            definition="Output tokens divided by latency.",
+            excludes="prompt tokens",
+            source="output_tokens, latency",
+        ),
+        MetricDef(
+            name="decode_tokens_per_s",
+            unit="1/s",
+            direction="higher",
+            group="tokens",
+            label="decode tok/s",
+            definition="(Output tokens - 1) divided by the time from the first token to the last.",
+            excludes="the prompt's share of the time (ttft)",
+            source="output_tokens, perf_counter_ns at the first and the last arrival",
+        ),
+        MetricDef(
+            name="prompt_tokens",
+            unit="1",
+            direction="none",
+            deterministic=True,
+            group="tokens",
+            label="prompt tok",
+            definition="Tokens of the prompt as the model got it, with what a chat template adds.",
+            excludes="nothing; missing where the source does not count",
+            source="the model source; the record says who counted",
+        ),
+        MetricDef(
+            name="output_tokens",
+            unit="1",
+            direction="none",
+            deterministic=True,
+            group="tokens",
+            label="output tok",
+            definition="Tokens of the answer.",
+            excludes="the prompt; missing where the source does not count",
+            source="the model source; the record says who counted",
+        ),
+    )
+
+    def read(self, _region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
+        """The metrics of a region that has ended."""
+        return latency_values(facts)

@@ -1,0 +1,97 @@
+"""Instruments of other packages: found, checked, and kept from spoiling a round by their own failure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, cast
+
+from ..errors import ConfigError
+from ..metrics import MetricDef
+from ..records import Missing
+from ..registry import Registry
+from . import FUSED
+from .base import Instrument, Reading, RoundFacts
+
+
+class InstrumentFactory(Protocol):
+    """The class of an instrument."""
+
+    metrics: tuple[MetricDef, ...]
+
+    def __call__(self) -> Instrument: ...
+
+
+def plugin_instruments(registry: Registry) -> Iterator[tuple[str, InstrumentFactory]]:
+    """The registered instruments that are not fused, by name.
+
+    :raises ConfigError: if one is no instrument.
+    :raises MissingExtraError: if one needs a package that is not installed.
+    """
+    fused = {entry.target for entry in FUSED}
+    for entry in registry.entries("instrument"):
+        if entry.target in fused:
+            continue
+        found = registry.load("instrument", entry.name, "instruments")
+        metrics = getattr(found, "metrics", None)
+        if (
+            not callable(found)
+            or not isinstance(metrics, tuple)
+            or not all(isinstance(each, MetricDef) for each in metrics)
+        ):
+            raise ConfigError(
+                f"instrument '{entry.name}': {entry.target} must be a class with 'metrics', a tuple of MetricDef;"
+                " see pytest_llmci.measure.base.Instrument."
+            )
+        yield entry.name, cast("InstrumentFactory", found)
+
+
+class GuardedInstrument:
+    """An instrument whose failure makes its own metrics missing, and nothing else."""
+
+    def __init__(self, name: str, factory: InstrumentFactory) -> None:
+        """Build the instrument.
+
+        :raises ConfigError: with what it raised.
+        """
+        self._name = name
+        self._metrics = tuple(metric.name for metric in factory.metrics)
+        self._failure = ""
+        try:
+            self._instrument = factory()
+        except Exception as error:
+            raise ConfigError(f"instrument '{name}' cannot be built: {type(error).__name__}: {error}") from error
+
+    def start(self) -> None:
+        """Start it."""
+        self._failure = ""
+        self._guard(self._instrument.start)
+
+    def stop(self) -> None:
+        """Stop it, if it was started."""
+        if not self._failure:
+            self._guard(self._instrument.stop)
+
+    def read(self, facts: RoundFacts) -> dict[str, Reading]:
+        """A reading of each metric that it declares."""
+        given: list[Mapping[str, Reading]] = []
+        if not self._failure:
+            self._guard(lambda: given.append(self._instrument.read(facts)))
+        if self._failure:
+            return dict.fromkeys(self._metrics, Missing(self._failure))
+        return {name: self._checked(given[0].get(name)) for name in self._metrics}
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
+            self._failure = f"instrument '{self._name}' failed: {type(error).__name__}: {error}"
+
+    def _checked(self, value: Reading | None) -> Reading:
+        if isinstance(value, Missing):
+            return value
+        if value is None:
+            return Missing(f"instrument '{self._name}' gave no value")
+        if type(value) not in {int, float} or not math.isfinite(value):  # a bool is no measurement
+            return Missing(f"instrument '{self._name}' gave {value!r}, which is not a number")
+        return value

@@ -1,0 +1,364 @@
+"""The measured region: raw numbers of the kernel, taken in a fixed order around some code.
+
+Begin: fold the peak into the regions that are open; collector off; run-queue and steal counters; resident memory;
+reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak and resident
+memory; the counters; collector back. So the clock and the CPU time enclose nothing of ours but each other.
+
+Arithmetic is left to the reading, when time no longer counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+from collections.abc import Callable
+from threading import get_ident
+from time import perf_counter_ns
+
+from ..errors import MeasurementError
+from ..records import Missing
+from .base import Reading
+from .cpu import HAS_RUSAGE, Usage, cpu_time_ns, process_usage
+from .memory import ChosenSource, MemoryFiles, MemoryMethod, MemoryPaths, PeakSource, choose_source, explain
+from .noise import RunDelay, Steal, StealSample, run_delay_ns
+
+_FORKED = "the process forked inside the block, and this is the child: the block did not begin here"
+_SHARED = "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
+_MOVED = "the block ended in another thread than it began in"
+_UNREADABLE = (OSError, ValueError, IndexError, AttributeError)  # gone, another's by now, or no such call here
+
+
+class Meter:
+    """Keeps what a process has only one of: the high-water mark, the garbage collector's switch, the open kernel files.
+
+    Regions that are open at the same time share it; a lock covers the moments of begin and end.
+    """
+
+    def __init__(
+        self,
+        paths: MemoryPaths | None = None,
+        *,
+        choose: Callable[[MemoryFiles], ChosenSource] = choose_source,
+    ) -> None:
+        """Nothing is opened yet.
+
+        :param paths: where the kernel is asked.
+        :param choose: finds the way to a peak, at the first use.
+        """
+        self._paths = paths or MemoryPaths()
+        self._choose = choose
+        self.lock = threading.Lock()
+        self.open_regions: list[Region] = []
+        self.epoch = 0
+        """Grows with each fork that this process came from."""
+        self.delay = RunDelay()
+        self.steal = Steal()
+        self.collector_was_on = False
+        self._files: MemoryFiles | None = None
+        self._chosen: ChosenSource | None = None
+
+    def memory(self) -> tuple[MemoryFiles, PeakSource]:
+        """The kernel's memory files and the way to a peak, opened and tested at the first use."""
+        files, chosen = self._files, self._chosen
+        if files is None:
+            self._files = files = MemoryFiles(self._paths)
+        if chosen is None:
+            self._chosen = chosen = self._choose(files)
+        return files, chosen.source
+
+    def chosen(self) -> ChosenSource:
+        """The way to a peak that was taken, and why the better ones were not."""
+        with self.lock:
+            self.memory()
+        assert self._chosen is not None
+        return self._chosen
+
+    def drop_source(self, source: PeakSource) -> None:
+        """Give up a way to a peak that broke; the next region chooses again."""
+        source.close()
+        self._chosen = None
+
+    def reopen(self) -> tuple[MemoryFiles, PeakSource]:
+        """Open everything anew: the numbers that were kept are no longer ours."""
+        if self._files is not None:
+            self._files.forget()
+        self.delay.forget()
+        self.steal.forget()
+        self._files = self._chosen = None
+        return self.memory()
+
+    def close(self) -> None:
+        """Let go of files and processes; the next region opens them again."""
+        if self._chosen is not None:
+            self._chosen.source.close()
+        if self._files is not None:
+            self._files.close()
+        self._files = self._chosen = None
+        self.steal.close()
+
+    def after_fork_in_child(self) -> None:
+        """A child's own files: an inherited ``/proc/self`` file still tells of the parent."""
+        if self.open_regions and self.collector_was_on:
+            gc.enable()
+        self.lock = threading.Lock()
+        self.open_regions = []
+        self.epoch += 1
+        self.close()
+        self.delay = RunDelay()
+        self.steal = Steal()
+
+
+PROCESS_METER = Meter()
+"""The one of this process: whoever measures here must share it, because the kernel keeps one mark."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROCESS_METER.after_fork_in_child)
+
+
+def _fold(meter: Meter, source: PeakSource, usage: Usage) -> None:
+    """Credit the peak since the last reset to all regions that are open."""
+    try:
+        peak = source.peak(usage.ru_maxrss)
+    except (OSError, ValueError) as error:
+        _spoil(meter, source, f"the peak is not known: {explain(error)}")
+        return
+    for region in meter.open_regions:
+        region.fold(peak)
+
+
+def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
+    for region in meter.open_regions:
+        region.spoil(why)
+    if source.waits:
+        meter.drop_source(source)
+
+
+def _rest(source: PeakSource) -> None:
+    with contextlib.suppress(OSError):
+        source.idle()
+
+
+class Region:
+    """One stretch of time under the instruments. Begins and ends once; is read after its end."""
+
+    __slots__ = (
+        "_begin_ns",
+        "_begin_usage",
+        "_delay_begin",
+        "_delay_end",
+        "_end_ns",
+        "_end_usage",
+        "_epoch",
+        "_forked",
+        "_memory_reason",
+        "_meter",
+        "_moved",
+        "_peak",
+        "_rss_begin",
+        "_rss_end",
+        "_steal",
+        "_steal_begin",
+        "ended",
+        "memory_method",
+        "peak_rss_resolution_bytes",
+        "shared",
+        "thread",
+    )
+
+    _begin_usage: Usage
+    _end_usage: Usage
+    _steal: Reading
+    _steal_begin: StealSample
+
+    def __init__(self, meter: Meter = PROCESS_METER) -> None:
+        self._meter = meter
+        self._peak = 0
+        self._memory_reason = ""
+        self._moved = False
+        self._forked = False
+        self._begin_ns = -1
+        self.ended = False
+        self.shared = False
+        """True where another thread had a region open at the same time."""
+        self.memory_method: MemoryMethod = ""
+        self.peak_rss_resolution_bytes: int | None = None
+
+    # ------------------------------------------------------------------------------------------- begin and end
+
+    def begin(self) -> None:
+        """Start measuring.
+
+        :raises MeasurementError: if it has begun before.
+        """
+        if self._begin_ns >= 0:
+            raise MeasurementError("a measured block begins only once")
+        meter = self._meter
+        self.thread = get_ident()
+        self._epoch = meter.epoch
+        meter.lock.acquire()
+        try:
+            self._begin_locked(meter)
+        except BaseException:
+            self._leave(meter)
+            raise
+        finally:
+            meter.lock.release()
+        self._begin_ns = perf_counter_ns()
+
+    def end(self) -> None:
+        """Stop measuring.
+
+        :raises MeasurementError: if it has not begun, or has ended before.
+        """
+        end_ns = perf_counter_ns()
+        usage = process_usage()
+        if self._begin_ns < 0 or self.ended:
+            raise MeasurementError("a measured block ends once, after it has begun")
+        self.ended = True
+        self._end_ns = end_ns
+        self._end_usage = usage
+        self._moved = get_ident() != self.thread
+        meter = self._meter
+        if self._epoch != meter.epoch:
+            self._forked = True  # a child has left every region behind
+            return
+        meter.lock.acquire()
+        try:
+            self._end_locked(meter, usage)
+        finally:
+            self._leave(meter)
+            meter.lock.release()
+
+    def _begin_locked(self, meter: Meter) -> None:
+        files, source = meter.memory()
+        self._join(meter, source)
+        if source.waits:
+            self._reset(meter, source)
+        self._delay_begin = meter.delay.raw()
+        self._steal_begin = meter.steal.begin(perf_counter_ns())
+        try:
+            self._rss_begin = files.rss()
+        except _UNREADABLE:
+            source = self._rss_again(meter)
+            self._delay_begin = meter.delay.raw()
+        self.memory_method = source.method
+        self.peak_rss_resolution_bytes = source.resolution_bytes
+        if not source.waits:
+            self._reset(meter, source)
+        self._begin_usage = usage = process_usage()
+        source.learn(usage.ru_maxrss, self._rss_begin)
+
+    def _end_locked(self, meter: Meter, usage: Usage) -> None:
+        files, source = meter.memory()
+        if not source.waits:
+            _fold(meter, source, usage)
+        try:
+            self._rss_end = files.rss()
+        except _UNREADABLE:
+            self._rss_end = -1
+        self._delay_end = meter.delay.raw()
+        self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
+        if source.waits:
+            _fold(meter, source, usage)
+        if len(meter.open_regions) == 1:
+            _rest(source)
+
+    def _join(self, meter: Meter, source: PeakSource) -> None:
+        if meter.open_regions:
+            _fold(meter, source, process_usage())  # the reset to come would destroy what they have reached
+            for other in meter.open_regions:
+                if other.thread != self.thread:
+                    other.shared = self.shared = True
+        else:
+            meter.collector_was_on = gc.isenabled()
+            gc.disable()
+        meter.open_regions.append(self)
+
+    def _leave(self, meter: Meter) -> None:
+        if self in meter.open_regions:
+            meter.open_regions.remove(self)
+            if not meter.open_regions and meter.collector_was_on:
+                gc.enable()
+
+    def _reset(self, meter: Meter, source: PeakSource) -> None:
+        try:
+            source.reset()
+        except OSError as error:
+            _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
+
+    def _rss_again(self, meter: Meter) -> PeakSource:
+        """Resident memory with fresh files: somebody may have closed ours, and their numbers be another's now."""
+        self._rss_begin = -1
+        files, source = meter.memory()
+        if files.statm >= 0:
+            files, source = meter.reopen()
+            with contextlib.suppress(*_UNREADABLE):
+                self._rss_begin = files.rss()
+        return source
+
+    def fold(self, peak: int) -> None:
+        """Take in the peak of a segment that lay within this region."""
+        self._peak = max(self._peak, peak)
+
+    def spoil(self, why: str) -> None:
+        """Say that a part of this region has no known peak."""
+        self._memory_reason = self._memory_reason or why
+
+    # ----------------------------------------------------------------------------------------- what the end found
+
+    def require_end(self) -> None:
+        """Refuse to be read early.
+
+        :raises MeasurementError: if the block has not ended.
+        """
+        if not self.ended:
+            raise MeasurementError("the measured block has not ended: read its numbers after the 'with' block")
+
+    @property
+    def wall_ns(self) -> int:
+        """Wall time."""
+        return self._end_ns - self._begin_ns
+
+    def cpu_ns(self) -> int | Missing:
+        """CPU time of the process, all threads."""
+        return Missing(_FORKED) if self._forked else cpu_time_ns(self._begin_usage, self._end_usage)
+
+    def run_delay_ns(self) -> Reading:
+        """Time its thread was ready to run and had no CPU."""
+        if self._forked or self._moved:
+            return Missing(_FORKED if self._forked else _MOVED)
+        return run_delay_ns(self._delay_begin, self._delay_end)
+
+    def steal_ns(self) -> Reading:
+        """Time that a hypervisor took, over all CPUs."""
+        return Missing(_FORKED) if self._forked else self._steal
+
+    def involuntary_switches(self) -> Reading:
+        """Preemptions of all threads."""
+        return self._counted(self._begin_usage.ru_nivcsw, self._end_usage.ru_nivcsw)
+
+    def major_faults(self) -> Reading:
+        """Pages read from disk."""
+        return self._counted(self._begin_usage.ru_majflt, self._end_usage.ru_majflt)
+
+    def _counted(self, before: int, after: int) -> Reading:
+        if self._forked:
+            return Missing(_FORKED)
+        return after - before if HAS_RUSAGE else Missing("this system has no getrusage")
+
+    def rss_before(self) -> Reading:
+        """Resident memory at the begin, in bytes."""
+        if self._forked:
+            return Missing(_FORKED)
+        return self._rss_begin if self._rss_begin >= 0 else Missing("resident memory needs Linux's /proc")
+
+    def peak_rss(self) -> Reading:
+        """Highest resident memory, in bytes."""
+        if self._forked:
+            return Missing(_FORKED)
+        if self.shared and self.memory_method != "lifetime":
+            return Missing(_SHARED)
+        if self._memory_reason:
+            return Missing(self._memory_reason)
+        return max(self._peak, self._rss_begin, self._rss_end)

@@ -1,0 +1,60 @@
+"""The pytest plugin ``llmci``: hooks only.
+
+pytest loads this module in every run, so it imports nothing but pytest and the option table. What an armed session needs is
+imported in :func:`pytest_configure`, once it is known to be armed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .fixtures import NAMES, llm, llm_open, llm_profile, llm_prompt, llm_result, llmci_session
+from .marks import MARKER, MARKER_HELP
+from .options import add_options, is_armed
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+__all__ = ["llm", "llm_open", "llm_profile", "llm_prompt", "llm_result", "llmci_session"]
+
+ARMED: pytest.StashKey[ArmedPlugin] = pytest.StashKey()
+"""Where an armed session keeps its state; absent otherwise."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and their ini twins."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The hooks that other plugins may implement."""
+    from . import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; set the session up if it is armed."""
+    config.addinivalue_line("markers", MARKER_HELP)
+    if is_armed(config):
+        from .armed import arm
+
+        arm(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use our fixtures, so that ``-m llmci`` selects them."""
+    for item in items:
+        names = getattr(item, "fixturenames", None)
+        if names and not NAMES.isdisjoint(names) and uses_our_fixture(item) and item.get_closest_marker(MARKER) is None:
+            item.add_marker(MARKER)
+
+
+def uses_our_fixture(item: pytest.Item) -> bool:
+    """Whether one of the names resolves to our fixture and not to a user's own."""
+    from .collecting import resolves_to_ours
+
+    return any(resolves_to_ours(item, name) for name in NAMES.intersection(getattr(item, "fixturenames", ())))

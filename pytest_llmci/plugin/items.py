@@ -1,0 +1,67 @@
+"""The built-in suites as pytest items: one item a cell, without a file of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest._code.code import ExceptionInfo, TerminalRepr
+
+from ..records import Cell
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+
+class Suite(pytest.Collector):
+    """A built-in suite."""
+
+    def __init__(self, *, plugin: ArmedPlugin, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plugin = plugin
+
+    def collect(self) -> Iterable[CellItem]:
+        """One item a cell."""
+        return [CellItem.from_parent(self, name=cell.id, cell=cell) for cell in self.plugin.suite_cells()]
+
+
+class CellItem(pytest.Item):
+    """Measures one cell and judges it."""
+
+    def __init__(self, *, cell: Cell, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.llmci_model = cell.model
+
+    @property
+    def plugin(self) -> ArmedPlugin:
+        """The armed plugin."""
+        parent = self.parent
+        assert isinstance(parent, Suite)
+        return parent.plugin
+
+    def runtest(self) -> None:
+        """Measure, judge, and raise what the cell failed with."""
+        self.plugin.run_cell(self, self.cell)
+
+    @property
+    def location(self) -> tuple[str, int | None, str]:
+        """The suite's name in place of a file."""
+        return self.nodeid.partition("::")[0], None, self.nodeid
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        """Where it stands: nowhere in the user's files."""
+        return self.parent.name if self.parent else "", None, self.nodeid
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """The explanation alone where the model failed; a traceback where the tool did."""
+        from .failures import failure_repr
+
+        return failure_repr(self, excinfo.value) or super().repr_failure(excinfo, style)
+
+
+def new_suite(session: pytest.Session, name: str, plugin: ArmedPlugin) -> Suite:
+    """The collector of a suite; its node id is the suite's name."""
+    suite: Suite = Suite.from_parent(session, name=name, nodeid=name, plugin=plugin)
+    return suite

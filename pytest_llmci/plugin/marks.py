@@ -1,0 +1,97 @@
+"""The marker ``llmci(...)``: what one test asks for beyond the session's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = "llmci"
+MARKER_HELP = (
+    "llmci(models=, prompts=, rounds=, max_rounds=, warmup=, max_new_tokens=, budgets=, checks=, timed=): "
+    "a test that asks a language model; tests that use pytest-llmci's fixtures get it by themselves"
+)
+_KEYWORDS = {
+    "models": "text or list of texts",
+    "prompts": "text or list of texts",
+    "rounds": "whole number",
+    "max_rounds": "whole number",
+    "warmup": "whole number",
+    "max_new_tokens": "whole number",
+    "budgets": "text or list of texts",
+    "checks": "text or list of texts",
+    "timed": "True or False",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarkerValues:
+    """The keywords of all ``llmci`` markers of a test, the closest one winning."""
+
+    models: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] | None = None
+    rounds: int | None = None
+    max_rounds: int | None = None
+    warmup: int | None = None
+    max_new_tokens: int | None = None
+    budgets: tuple[str, ...] = ()
+    """All markers' budgets together, since each is a promise of its own."""
+    checks: tuple[str, ...] | None = None
+    """None: the default check and the prompt row's; an empty list: none at all."""
+    timed: bool = True
+    """False: one round, no warm-up, no budget on time."""
+
+
+NO_VALUES = MarkerValues()
+
+
+def read_markers(marks: list[pytest.Mark]) -> MarkerValues:
+    """Read the markers of one test, closest first.
+
+    :raises ConfigError: on a positional argument, a misspelt keyword or a value of another kind.
+    """
+    if not marks:
+        return NO_VALUES
+    values: dict[str, Any] = {}
+    budgets: list[str] = []
+    for mark in marks:
+        found = _read_one(mark.args, mark.kwargs)
+        budgets += found.pop("budgets", ())
+        values = {**found, **values}
+    return MarkerValues(**values, budgets=tuple(dict.fromkeys(budgets)))
+
+
+def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, Any]:
+    from ..errors import ConfigError, UnknownNameError
+
+    if args:
+        raise ConfigError(
+            f"marker llmci: {args[0]!r} has no keyword; write llmci(rounds=5). Known: {', '.join(_KEYWORDS)}."
+        )
+    values: dict[str, Any] = {}
+    for name, value in kwargs.items():
+        if name not in _KEYWORDS:
+            raise UnknownNameError.build("marker llmci", "keyword", name, _KEYWORDS)
+        read = _value(_KEYWORDS[name], value)
+        if read is None or (name in ("models", "prompts", "budgets") and not read):
+            raise ConfigError(f"marker llmci: {name}={value!r} must be {_KEYWORDS[name]}.")
+        least = 0 if name == "warmup" else 1
+        if isinstance(read, int) and not isinstance(read, bool) and read < least:
+            raise ConfigError(f"marker llmci: {name}={value!r} must be at least {least}.")
+        values[name] = read
+    return values
+
+
+def _value(kind: str, value: object) -> object:
+    if kind == "True or False":
+        return value if isinstance(value, bool) else None
+    if kind == "whole number":
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    return None

@@ -1,0 +1,195 @@
+"""The command line: one table of options, each with a flag, an environment variable and an ini twin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..settings import Given
+
+
+class Option(NamedTuple):
+    """One option."""
+
+    name: str
+    """Name of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``."""
+    flags: tuple[str, ...]
+    kind: Literal["list", "one", "number", "flag"]
+    metavar: str
+    help: str
+
+
+OPTIONS = (
+    Option("models", ("--llm-models", "--llmci-models"), "list", "SPEC[,SPEC]",
+           "models, [alias=]backend:target[@revision][+key=value...]; @file.yaml reads a list, @paper is packaged; arms the plugin"),
+    Option("prompts", ("--llm-prompts", "--llmci-prompts"), "list", "NAME|FILE", "prompt sets: paper, or a .yaml .json .jsonl .csv .txt file"),
+    Option("suite", ("--llmci-suite",), "list", "NAME[,NAME]", "built-in suite to run: inference; alone it runs only the suite"),
+    Option("rounds", ("--llmci-rounds",), "number", "N", "measured rounds a cell (default 5)"),
+    Option("max_rounds", ("--llmci-max-rounds",), "number", "N", "most rounds that a cell with an undecided budget may get (default 20)"),
+    Option("warmup", ("--llmci-warmup",), "number", "N", "unmeasured rounds before the first one (default 1)"),
+    Option("block", ("--llmci-block",), "number", "N", "rounds added at a time to an undecided cell (default 5)"),
+    Option("time_limit", ("--llmci-time-limit",), "one", "10m", "wall limit of the measuring; cells after it are inconclusive"),
+    Option("max_new_tokens", ("--llmci-max-new-tokens",), "number", "N", "tokens an answer (default: exactly 50 in suites, up to 256 in own tests)"),
+    Option("seed", ("--llmci-seed",), "number", "N", "seed of sampling (default 0)"),
+    Option("temperature", ("--llmci-temperature",), "number", "X", "0 is greedy (default)"),
+    Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
+    Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
+    Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),
+    Option("budget", ("--llmci-budget",), "list", "EXPR", "budget: [model-glob:]metric[.stat] OP value, such as 'ttft.median <= 300ms'"),
+    Option("inconclusive", ("--llmci-inconclusive",), "one", "fail|warn|pass", "what an undecided cell does to the build (default warn: exit 0)"),
+    Option("isolation", ("--llmci-isolation",), "one", "worker|inline", "a process a model (default), or pytest's own process"),
+    Option("timeout", ("--llmci-timeout",), "one", "300s", "limit of one inference; the model's process is killed after it"),
+    Option("load_timeout", ("--llmci-load-timeout",), "one", "1800s", "limit of loading a model, started anew while a download makes progress"),
+    Option("memory_limit", ("--llmci-memory-limit",), "one", "4GiB", "resident memory at which a model's process is killed (default none)"),
+    Option("timing", ("--llmci-timing",), "one", "exclusive|parallel", "timed work holds a machine-wide lock (default), or may overlap"),
+    Option("output", ("--llmci-output",), "one", "DIR", "where run folders go (default llmci-results)"),
+    Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
+    Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
+)  # fmt: skip
+ARMING = "llmci_armed"
+FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register everything in the group ``llmci``."""
+    group = parser.getgroup("llmci", "LLM benchmarks (pytest-llmci)")
+    group.addoption(
+        "--llmci",
+        action="store_true",
+        default=None,
+        dest=ARMING,
+        help="measure models, as the settings say (or LLMCI=1)",
+    )
+    for option in OPTIONS:
+        _add_option(group, option)
+        parser.addini("llmci_" + option.name, f"twin of {option.flags[0]}", type=_ini_type(option), default=None)
+
+
+def _add_option(group: pytest.OptionGroup, option: Option) -> None:
+    dest = "llmci_" + option.name
+    if option.kind == "flag":
+        group.addoption(*option.flags, action="store_true", default=None, dest=dest, help=option.help)
+    elif option.kind == "list":
+        group.addoption(
+            *option.flags, action="append", default=None, dest=dest, metavar=option.metavar, help=option.help
+        )
+    else:
+        group.addoption(*option.flags, default=None, dest=dest, metavar=option.metavar, help=option.help)
+
+
+_SCALARS_MAY_BE_TYPED = tuple(int(part) for part in pytest.__version__.split(".")[:2]) >= (9, 2)
+
+
+def _ini_type(option: Option) -> Any:
+    """A native TOML file may write ``llmci_rounds = 5`` where pytest can take it; older ones want text."""
+    if option.kind == "list":
+        return "linelist"
+    if option.kind == "flag":
+        return "bool"
+    if option.kind == "number" and _SCALARS_MAY_BE_TYPED:
+        return int | float | str
+    return "string"
+
+
+def is_armed(config: pytest.Config) -> bool:
+    """Whether this session measures: by flag, by environment, or because models were named on the command line."""
+    if config.getoption(ARMING, None) or config.getoption("llmci_models", None):
+        return True
+    value = os.environ.get("LLMCI", "").strip().lower()
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    if value in ("1", "true", "yes", "on"):
+        return True
+    raise pytest.UsageError(f"LLMCI: '{value}' is neither 1 nor 0.")
+
+
+def gather(config: pytest.Config) -> dict[str, Given]:
+    """Every option that was given, by precedence: command line, environment, ini, ``[tool.llmci]``."""
+    table = _tool_table(config)
+    found: dict[str, Given] = {}
+    for option in OPTIONS:
+        given = (
+            _from_command_line(config, option)
+            or _from_environment(option)
+            or _from_ini(config, option)
+            or table.get(option.name)
+        )
+        if given is not None:
+            found[option.name] = given
+    return found
+
+
+def _from_command_line(config: pytest.Config, option: Option) -> Given | None:
+    from ..settings import Given
+
+    value = config.getoption("llmci_" + option.name, None)
+    if value is None:
+        return None
+    if option.kind == "flag":
+        return Given("yes", option.flags[0])
+    return Given(tuple(value) if option.kind == "list" else value, option.flags[0])
+
+
+def _from_environment(option: Option) -> Given | None:
+    from ..settings import Given
+
+    name = "LLMCI_" + option.name.upper()
+    value = os.environ.get(name)
+    if value is None or not value.strip():
+        return None
+    if option.kind == "flag":
+        value = {"1": "yes", "0": "no"}.get(value, value)
+    return Given((value,) if option.kind == "list" else value, name)
+
+
+def _from_ini(config: pytest.Config, option: Option) -> Given | None:
+    from ..settings import Given
+
+    name = "llmci_" + option.name
+    value = config.getini(name)
+    if value is None or value in ([], ""):
+        return None
+    file = config.inipath.name if config.inipath else "ini"
+    return Given(_as_text(value), f"{file}: {name}")
+
+
+def _as_text(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return tuple(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _tool_table(config: pytest.Config) -> Mapping[str, Given]:
+    """``[tool.llmci]`` of the root directory's ``pyproject.toml``: the same names, with lists and numbers as TOML has them."""
+    path = config.rootpath / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    text = path.read_text("utf-8", "replace")
+    return _read_tool_table(text, path) if "tool.llmci" in text else {}
+
+
+def _read_tool_table(text: str, path: Path) -> Mapping[str, Given]:
+    import tomllib
+
+    from ..errors import UnknownNameError
+    from ..settings import Given
+
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("llmci", {})
+    except tomllib.TOMLDecodeError as error:
+        raise pytest.UsageError(f"{path}: {error}") from error
+    known = [option.name for option in OPTIONS]
+    found = {}
+    for name, value in table.items():
+        where = f"{path.name}: [tool.llmci]"
+        if name not in known:
+            raise UnknownNameError.build(where, "key", name, known)
+        if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+            raise pytest.UsageError(f"{where}: '{name}' must be text, a number or a list of texts.")
+        found[name] = Given(_as_text(value), f"{where} {name}")
+    return found

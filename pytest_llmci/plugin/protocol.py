@@ -1,0 +1,67 @@
+"""The short way through pytest for the cells of a suite.
+
+A cell has no fixtures and runs no code of the user's, so pytest's three phases with all their hooks do nothing for it but cost
+several times what recording it costs. Where nobody listens to those hooks, a cell is run and reported directly.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .items import CellItem
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
+_NOBODY = ("_pytest.", "pytest_llmci.", "xdist.")
+
+
+def may_be_short(config: pytest.Config) -> bool:
+    """Whether no plugin or ``conftest.py`` listens to the phases of a test, and nobody wants to stop in one."""
+    option = config.option
+    if (
+        option.usepdb
+        or option.setupshow
+        or option.setuponly
+        or getattr(option, "reruns", 0)
+        or getattr(option, "trace", False)
+    ):
+        return False
+    for name in PHASE_HOOKS:
+        for implementation in getattr(config.hook, name).get_hookimpls():
+            if not implementation.function.__module__.startswith(_NOBODY):
+                return False
+    return True
+
+
+def run_short(plugin: ArmedPlugin, item: CellItem) -> None:
+    """Run one cell and send its reports."""
+    hook = item.config.hook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    plugin.begin_test(item)
+    outcome: Any = "passed"
+    longrepr: Any = None
+    start, begin = time.time(), time.perf_counter()
+    try:
+        plugin.run_cell(item, item.cell)
+    except pytest.skip.Exception as skipped:
+        outcome, longrepr = "skipped", (str(item.location[0]), 0, f"Skipped: {skipped.msg}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is this test's failure
+        outcome, longrepr = "failed", item.repr_failure(pytest.ExceptionInfo.from_exception(error))
+    took = time.perf_counter() - begin
+    report = pytest.TestReport(
+        nodeid=item.nodeid, location=item.location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
+        duration=took, start=start, stop=start + took, user_properties=item.user_properties,
+    )  # fmt: skip
+    plugin.finish_report(item, report)
+    hook.pytest_runtest_logreport(report=report)
+    teardown = pytest.TestReport(
+        nodeid=item.nodeid, location=item.location, keywords={}, outcome="passed", longrepr=None, when="teardown",
+        duration=0.0, start=start + took, stop=start + took, user_properties=item.user_properties,
+    )  # fmt: skip
+    hook.pytest_runtest_logreport(report=teardown)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

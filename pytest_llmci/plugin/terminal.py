@@ -1,0 +1,246 @@
+"""What the terminal shows: header, progress, summary, hints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..engine.estimate import estimate_seconds
+from ..engine.observer import Silent
+from ..engine.tables import summary_lines
+from ..records import Cell, ModelSpec
+from ..text import one_line
+from ..units import format_duration
+from .armed import VERDICT_ATTRIBUTE
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+SHORT_S = 5.0
+"""Estimates below that are not worth a word."""
+
+
+class Terminal(Silent):
+    """Writes through pytest's own terminal reporter; silent under ``-qq``."""
+
+    def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
+        self._config = config
+        self._plugin = plugin
+        self._model = ""
+        """Alias whose line is being written; empty outside of a suite."""
+        self._bracket = ""
+        """What has to be written before the next dot: the rest of an open bracket."""
+        self._status = ""
+        self._last_tick_s = 0
+        self._began_ns = 0
+        self._doing = ""
+
+    @property
+    def _reporter(self) -> Any:
+        return self._config.pluginmanager.getplugin("terminalreporter")
+
+    @property
+    def _verbosity(self) -> int:
+        return self._config.get_verbosity()
+
+    # --------------------------------------------------------------------------------------------------------- header
+
+    def pytest_report_header(self) -> list[str]:
+        """One line: what will be measured."""
+        return [] if self._verbosity < -1 or not self._plugin.specs else [self._describe()]
+
+    def _describe(self) -> str:
+        s = self._plugin.settings
+        parts = [_count(len(self._plugin.specs), "model")]
+        prompts = len(self._plugin.prompts) or (10 if s.suites else 0)
+        if prompts:
+            parts.append(_count(prompts, "prompt"))
+        parts.append(_count(s.rounds, "round"))
+        tokens = f"{s.max_new_tokens or 50} tokens, " if s.suites else ""
+        threads = f"{s.threads or 'auto'} thread{'' if s.threads == 1 else 's'}"
+        extra = ", inline" if s.isolation == "inline" else ""
+        return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}"
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """The plan, or how long it may take."""
+        if self._plugin.settings.plan:
+            self._print_plan()
+
+    def _print_plan(self) -> None:
+        reporter = self._reporter
+        if reporter is None:
+            return
+        cells = self._plugin.collected.selected
+        reporter.section("llmci: plan", sep="=")
+        groups: dict[str, list[Any]] = {}
+        for cell, plan in cells.values():
+            groups.setdefault(cell.model.alias, []).append((cell, plan))
+        width = max([5, *map(len, groups)])
+        reporter.write_line(f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}  {'loads':>5}  predicted")
+        total: float | None = 0.0
+        for alias, members in groups.items():
+            seconds = estimate_seconds(self._output(), members)
+            total = None if total is None or seconds is None else total + seconds
+            rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
+            shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"
+            reporter.write_line(f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}  {1:>5}  {shown}")
+        for nodeid in cells if self._verbosity > 0 else ():
+            reporter.write_line(f"  {nodeid}")
+        about = f", about {format_duration(total)}" if total else ""
+        reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(len(groups), 'load')}{about}. Nothing was loaded.")
+
+    def _output(self) -> Any:
+        return self._config.invocation_params.dir / self._plugin.settings.output
+
+    # ------------------------------------------------------------------------------------------------------- progress
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A line for each model of a suite: ``inference::smollm2 (loaded in 3.1 s) ....``."""
+        reporter = self._reporter
+        if reporter is None or not reporter.showfspath or reporter.showlongtestinfo:
+            return
+        known = self._plugin.collected.selected.get(nodeid)
+        suite = nodeid.partition("::")[0]
+        if known is None or suite not in self._plugin.settings.suites:
+            self._model = ""
+            return
+        alias = known[0].model.alias
+        if alias == self._model:
+            return
+        self._model = alias
+        if reporter.currentfspath is not None and reporter._show_progress_info:
+            reporter._write_progress_information_filling_space()
+        reporter.currentfspath = self._config.rootpath / suite
+        reporter._tw.line()
+        reporter._tw.write(f"{suite}::{alias} ", flush=True)
+
+    def loading(self, spec: ModelSpec) -> None:
+        self._doing = f"loading {spec.alias}"
+        self._began_ns = self._now()
+        self.tick()
+
+    def say(self, text: str) -> None:
+        self._doing = one_line(text)
+        if self._model and not self._is_tty:
+            self._write(f"{self._doing} ... ")
+        self.tick()
+
+    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+        self._doing = ""
+        self._clear_status()
+        if self._model == spec.alias:
+            self._write(f"(loaded in {format_duration(seconds)}")
+            self._bracket = ") "
+
+    def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+        if self._bracket and self._model == cell.model.alias:
+            about = self._estimate(cell, planned, seconds)
+            self._write((f", about {about}" if about else "") + self._bracket)
+            self._bracket = ""
+        self._doing = f"round {done} of {planned}"
+        self._began_ns = self._now()
+        self._show_status(f" {cell.id}: {self._doing}")
+
+    def _estimate(self, cell: Cell, planned: int, seconds: float) -> str:
+        left = self._plugin.session.schedule.left_in_group(cell.model.alias)
+        total = seconds * (planned + self._plugin.settings.warmup) * left
+        return format_duration(total) if total >= SHORT_S else ""
+
+    def tick(self) -> None:
+        second = self._now() // 1_000_000_000
+        if self._doing and second != self._last_tick_s:
+            self._last_tick_s = second
+            waited = (self._now() - self._began_ns) / 1e9
+            self._show_status(f" {self._doing}, {waited:.0f} s")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Nothing of ours may stand where pytest writes its letter."""
+        if self._bracket:
+            self._write(self._bracket)
+            self._bracket = ""
+        self._doing = ""
+        self._clear_status()
+
+    def _now(self) -> int:
+        return self._plugin.controller.clock.now_ns() if self._plugin.controller else 0
+
+    @property
+    def _is_tty(self) -> bool:
+        reporter = self._reporter
+        return bool(reporter is not None and reporter.isatty and reporter.hasmarkup and self._verbosity == 0)
+
+    def _show_status(self, text: str) -> None:
+        """Behind the cursor, which stays where it is; overwritten by whatever comes next."""
+        if not self._is_tty:
+            return
+        writer = self._reporter._tw
+        room = writer.fullwidth - writer.width_of_current_line - 10
+        if room < 12:
+            return
+        self._status = text[:room]
+        self._raw(f"\x1b7\x1b[2m{self._status}\x1b[0m\x1b[K\x1b8")
+
+    def _clear_status(self) -> None:
+        if self._status:
+            self._raw("\x1b[K")
+            self._status = ""
+
+    def _raw(self, text: str) -> None:
+        with self._uncaptured():
+            file = self._reporter._tw._file
+            file.write(text)
+            file.flush()
+
+    def _write(self, text: str) -> None:
+        if self._reporter is not None:
+            with self._uncaptured():
+                self._reporter._tw.write(text, flush=True)
+
+    @contextmanager
+    def _uncaptured(self) -> Iterator[None]:
+        manager = self._config.pluginmanager.getplugin("capturemanager")
+        if manager is None:
+            yield
+            return
+        with manager.global_and_fixture_disabled():
+            yield
+
+    # -------------------------------------------------------------------------------------------------------- verdicts
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """An undecided cell has its own letter and count; failures keep pytest's."""
+        if getattr(report, VERDICT_ATTRIBUTE, "") == "inconclusive" and self._plugin.settings.inconclusive == "warn":
+            return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
+        return None
+
+    def pytest_terminal_summary(self) -> None:
+        """The table, what was gated, where it lies."""
+        reporter, controller = self._reporter, self._plugin.controller
+        if reporter is None or controller is None or not controller.measures or self._verbosity < -1:
+            return
+        if controller.finished is None:
+            if controller.store_error:
+                reporter.write_line(f"llmci: results were lost: {controller.store_error}", red=True)
+            return
+        report = controller.finished.report
+        if not report.models:
+            return
+        reporter.ensure_newline()
+        reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
+        gated = bool(self._plugin.budgets) or any(plan.budgets for _, plan in self._plugin.collected.selected.values())
+        for line in summary_lines(
+            report, controller.finished.saved, width=reporter._tw.fullwidth, gated=gated, hints=self._verbosity >= 0
+        ):
+            reporter.write_line(line)
+        for warning in controller.finished.warnings:
+            reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

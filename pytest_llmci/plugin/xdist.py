@@ -1,0 +1,131 @@
+"""Parallel sessions: each model's tests go to one worker, and what workers record comes home."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+BROKEN_MODES = ("loadgroup", "loadscope", "loadfile")
+LAST_BROKEN_XDIST = (3, 8)
+OURS = ("load", "worksteal")
+"""Modes that spread the tests of one model over all workers; ours takes their place."""
+
+
+def check_parallel_options(config: pytest.Config, settings: Settings) -> None:
+    """Refuse modes that lose tests when a worker dies, and switch parallel work off where nothing will run.
+
+    :raises pytest.UsageError: one line.
+    """
+    dist = getattr(config.option, "dist", "no")
+    if settings.plan and dist != "no":
+        config.option.dist, config.option.tx = "no", []
+    elif dist in BROKEN_MODES and _xdist_version() <= LAST_BROKEN_XDIST:
+        raise pytest.UsageError(
+            f"--dist={dist}: pytest-xdist up to {'.'.join(map(str, LAST_BROKEN_XDIST))} hangs or loses tests in this mode"
+            " when a worker dies;"
+            " leave --dist out and pytest-llmci keeps each model on one worker."
+        )
+
+
+def _xdist_version() -> tuple[int, int]:
+    from importlib.metadata import version
+
+    found = re.match(r"(\d+)\.(\d+)", version("pytest-xdist"))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+class ParallelSession:
+    """The controller's side of pytest-xdist."""
+
+    def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
+        self._config = config
+        self._plugin = plugin
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where the run folder is, and how to know that it is the same one."""
+        controller = self._plugin.controller
+        assert controller is not None
+        folder = controller.open_log() if controller.measures else None
+        node.workerinput["llmci"] = {"run": str(folder.resolve()) if folder else "", "token": controller.token}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """One work unit a model."""
+        if config.getoption("dist") not in OURS:
+            return None
+        return make_scheduler(config, log, [spec.alias for spec in self._plugin.specs])
+
+
+def model_scope(nodeid: str, aliases: Iterable[str]) -> str:
+    """The work unit of a test: its model where the id shows one, else the test itself.
+
+    A model that only a marker names is not known here; the tests of such a function stay together.
+
+    :param aliases: longest first.
+    """
+    path, _, rest = nodeid.partition("::")
+    name, bracket, parameters = rest.partition("[")
+    shown = parameters.removesuffix("]") if bracket else name
+    for alias in aliases:
+        if shown == alias or shown.startswith(alias + "-") or f"-{alias}-" in shown or shown.endswith("-" + alias):
+            return f"model {alias}"
+    return f"{path}::{name}" if bracket else nodeid
+
+
+def make_scheduler(  # noqa: C901  # one class, whose methods are simple
+    config: pytest.Config, log: Any, aliases: Iterable[str]
+) -> Any:
+    """A scheduler that keeps each model on one worker and survives the death of any.
+
+    Built on pytest-xdist's own for scopes, with two repairs for its version 3.8: a crashed test is not run again, and finished
+    work is not queued again; either would kill or hang the session.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    longest_first = sorted(aliases, key=len, reverse=True)
+
+    class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist is optional
+        def _split_scope(self, nodeid: str) -> str:
+            return model_scope(nodeid, longest_first)
+
+        def remove_node(self, node: Any) -> str | None:
+            """Give back what the worker had not run; the test that it died in is reported and not tried again."""
+            units = self.assigned_work.pop(node)
+            open_units: OrderedDict[str, dict[str, bool]] = OrderedDict()
+            for scope, unit in units.items():
+                left = {nodeid: done for nodeid, done in unit.items() if not done}
+                if left:
+                    open_units[scope] = left
+            if not open_units:
+                return None
+            first = next(iter(open_units))
+            crashed = next(iter(open_units[first]))
+            del open_units[first][crashed]
+            for scope, unit in reversed(open_units.items()):
+                if unit:
+                    self.workqueue[scope] = unit
+                    self.workqueue.move_to_end(scope, last=False)
+            for other in list(self.assigned_work):
+                self._reschedule(other)
+            return crashed
+
+        def _reschedule(self, node: Any) -> None:
+            if node.shutting_down:
+                return
+            # A worker keeps its last test back until it knows the next one, or that none will come.
+            while self.workqueue and self._pending_of(self.assigned_work[node]) < 2:
+                self._assign_work_unit(node)
+            if not self.workqueue:
+                node.shutdown()
+
+    return ModelScheduling(config, log)

@@ -1,0 +1,545 @@
+"""All that is stored or crosses a process, as frozen records.
+
+A record is plain data: :func:`to_json` and :func:`from_json` round-trip it. History of ``SCHEMA_VERSION``:
+
+1   first version
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
+
+from .errors import MissingValue, StoreError
+from .metrics import MetricDef
+
+SCHEMA_VERSION = 1
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = "dict[str, Json]"
+
+# ---------------------------------------------------------------------------------------------------- what is absent
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A number that could not be measured: falsy, and any use of it fails the test with the reason.
+
+    >>> bool(Missing("no streaming"))
+    False
+    """
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "n/a"
+
+    def __format__(self, spec: str) -> str:
+        return "n/a"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise MissingValue(self.reason)
+
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
+    __divmod__ = __rdivmod__ = _refuse
+    __neg__ = __pos__ = __abs__ = __float__ = __int__ = __round__ = _refuse
+
+
+Number: TypeAlias = int | float | Missing
+"""A measured number in SI units, or why there is none."""
+
+# ------------------------------------------------------------------------------------------------- what is asked for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """One model as the user named it: ``[alias=]backend:target[@revision][+key=value...]``."""
+
+    alias: str
+    """Part of every cell id: ASCII, stable under a change of revision, dtype or hash."""
+    backend: str
+    """Registered name of the model source."""
+    target: str = ""
+    """Repository, path, module:callable or script; empty where the backend needs none."""
+    revision: str = ""
+    """Revision of a hub repository; empty for the default branch and for local files."""
+    options: dict[str, str] = field(default_factory=dict)
+    """The ``+key=value`` pairs."""
+    text: str = ""
+    """The spec as written, alias included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """One row of a prompt set: a text that goes to the model raw, or messages that go through its chat template."""
+
+    id: str
+    text: str | None = None
+    messages: tuple[Message, ...] = ()
+    reference: str | None = None
+    """The expected answer, for checks that compare."""
+    tags: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
+    source: str = ""
+    """The set, and for files the position, that the row came from."""
+
+    @property
+    def shown(self) -> str:
+        """The text that people see and hashes cover: the raw text, or the messages as ``role: content`` lines."""
+        if self.text is not None:
+            return self.text
+        return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationSettings:
+    """How an answer is decoded."""
+
+    max_new_tokens: int = 256
+    fixed_length: bool = False
+    """True: exactly ``max_new_tokens`` tokens, so that a longer answer is not taken for a slower model."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """Model x prompt x parameters: the unit that is measured, judged and paired across runs."""
+
+    id: str
+    """``<alias>-<prompt id>``."""
+    model: ModelSpec
+    prompt: Prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRequest:
+    """One block of measured rounds of one prompt, as the model's process receives it."""
+
+    cell: str
+    prompt: Prompt
+    generation: GenerationSettings
+    rounds: int
+    warmup: int
+    """Unmeasured rounds before the first one."""
+    first_round: int = 0
+    """Number of rounds of this cell that went before, in earlier blocks."""
+
+
+# --------------------------------------------------------------------------------------------------- what came of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorInfo:
+    """Why something failed, as text that survives the process it happened in."""
+
+    kind: str
+    """Class of the failure: ``crashed``, ``timeout``, ``load``, ``generation``, ``protocol``, ``interrupted``."""
+    message: str
+    facts: dict[str, str] = field(default_factory=dict)
+    """Evidence as label and text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What one inference produced; its times stand in the block it belongs to."""
+
+    text: str
+    finish_reason: str
+    """``stop``, ``length``, or what the source calls it."""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    token_source: str = ""
+    """Who counted: ``tokenizer``, ``chunks``, ``script``, ...; empty where nobody did."""
+    special_only: bool = False
+    """True where tokens came but all of them were special ones (end of text, padding)."""
+    token_ids: tuple[int, ...] = ()
+    templated: bool = False
+    """True where the prompt went through the model's chat template."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundRecord:
+    """One measured round, as the model's process sends it."""
+
+    values: dict[str, float]
+    """Metric name -> number in the unit in which the log stores it."""
+    reasons: dict[str, str]
+    """Metric name -> why it could not be measured."""
+    token_ns: tuple[int, ...]
+    """Time to the first token, then the gap before each further one; they sum to the latency exactly."""
+    completion: Completion
+    noisy: str = ""
+    """Why the round counts as noisy; empty if it does not."""
+    memory_method: str = ""
+    """``hwm``, ``sampler`` or ``lifetime``."""
+    peak_rss_resolution_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerRecord:
+    """One start of a model's process (log line type ``worker``)."""
+
+    TYPE: ClassVar[str] = "worker"
+
+    uid: str
+    model: str
+    """Alias."""
+    spec: ModelSpec
+    started: str
+    """UTC, ISO 8601."""
+    pid: int
+    isolation: Literal["worker", "inline"]
+    python: str = ""
+    values: dict[str, float] = field(default_factory=dict)
+    """Metrics of scope ``worker`` as stored: load times, footprint."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    info: dict[str, Json] = field(default_factory=dict)
+    """What the backend says of the model: revision, dtype, quantization, parameters, file hashes, versions, threads."""
+    log: str = ""
+    """File with what the process wrote to stdout and stderr, relative to the run folder."""
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundsRecord:
+    """One block of rounds of one cell, columnar (log line type ``rounds``). Lists run over the rounds."""
+
+    TYPE: ClassVar[str] = "rounds"
+
+    uid: str
+    cell: str
+    model: str
+    prompt_id: str
+    prompt: str
+    """What people see of the prompt: :attr:`Prompt.shown`."""
+    prompt_sha256: str
+    test: str
+    """Node id of the test that asked."""
+    origin: Literal["measured", "call"]
+    """``measured``: rounds under the schedule; ``call``: a single ``llm.generate()`` in a test body, never gated on time."""
+    worker: str
+    """``uid`` of the worker record."""
+    block: int
+    first_round: int
+    started: str
+    generation: GenerationSettings
+    n: int
+    """Finished rounds in this block."""
+    values: dict[str, list[float | None]]
+    reasons: dict[str, str]
+    """Metric -> why it is missing, where it is missing in any round."""
+    token_ns: list[list[int]]
+    outputs: list[str]
+    """Distinct outputs."""
+    output_of_round: list[int]
+    """Index into ``outputs``, ``md5`` and ``output_sha256``."""
+    md5: list[str]
+    """Of model, prompt and output, joined without separators (UTF-8)."""
+    output_sha256: list[str]
+    """Of the output alone (UTF-8)."""
+    finish_reasons: list[str]
+    noisy: list[str]
+    """Why the round counts as noisy; empty if it does not."""
+    special_only: bool = False
+    token_source: str = ""
+    templated: bool = False
+    memory_method: str = ""
+    peak_rss_resolution_bytes: int | None = None
+    memory_isolated: bool = True
+    contended: bool = False
+    """True where other timed work may have run at the same time."""
+    error: ErrorInfo | None = None
+    """Set where the block ended early; its finished rounds are kept and used in no statistic."""
+    attempt: int = 0
+    """Of the test that asked: 0 for its first run, 1 for its first rerun; only the last attempt's blocks count."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """One check of one cell's output."""
+
+    name: str
+    passed: bool
+    message: str
+    """Why, in one line."""
+
+
+Verdict = Literal["pass", "failed", "inconclusive"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetResult:
+    """One budget of one cell."""
+
+    budget: str
+    """As written."""
+    origin: str
+    """Where it was written: ``--llmci-max-latency``, ``marker``, ``pyproject.toml: llmci_budgets``."""
+    metric: str
+    statistic: str
+    operator: str
+    limit: float
+    """SI."""
+    verdict: Verdict
+    observed: float | None
+    """SI; None where it is missing."""
+    rounds: int
+    reason: str
+    """How it was decided, or why it could not be."""
+    p_value: float | None = None
+    values: list[float] = field(default_factory=list)
+    """The sample, SI, in the order of measuring."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerdictRecord:
+    """What was decided on one cell in one test (log line type ``verdict``)."""
+
+    TYPE: ClassVar[str] = "verdict"
+
+    uid: str
+    cell: str
+    model: str
+    prompt_id: str
+    test: str
+    verdict: Verdict
+    checks: list[CheckResult] = field(default_factory=list)
+    budgets: list[BudgetResult] = field(default_factory=list)
+    error: ErrorInfo | None = None
+    noisy_rounds: int = 0
+    rounds: int = 0
+    attempt: int = 0
+    """0 for the first run of the test, 1 for its first rerun, and so on; the last attempt counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateRecord:
+    """A verdict over a whole model or session (log line type ``gate``)."""
+
+    TYPE: ClassVar[str] = "gate"
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeaderRecord:
+    """The first line of a log: all that is needed to read the rest (log line type ``header``)."""
+
+    TYPE: ClassVar[str] = "header"
+
+    schema_version: int
+    run_id: str
+    started: str
+    version: str
+    """Of pytest-llmci."""
+    command: list[str]
+    settings: dict[str, Json]
+    environment: dict[str, Json]
+    metrics: list[MetricDef]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FooterRecord:
+    """The last line of a log (log line type ``footer``): what ends without one was cut."""
+
+    TYPE: ClassVar[str] = "footer"
+
+    lines: int
+    """Lines before this one."""
+    digest: str
+    """sha256 of the line before this one, as that line holds it."""
+    finished: str
+    recovered: bool = False
+    """True where the session was killed and the log was closed later."""
+    exit_status: int | None = None
+
+
+LogRecord: TypeAlias = HeaderRecord | WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | FooterRecord
+LOG_RECORDS: dict[str, type[LogRecord]] = {
+    kind.TYPE: kind for kind in (HeaderRecord, WorkerRecord, RoundsRecord, VerdictRecord, GateRecord, FooterRecord)
+}
+
+
+def log_record_type(data: Mapping[str, Any]) -> type[LogRecord]:
+    """The type of the record that a log line's data holds.
+
+    :raises StoreError: if it is none that this version knows.
+    """
+    kind = LOG_RECORDS.get(str(data.get("type")))
+    if kind is None:
+        raise StoreError(f"unknown type of log line: {data.get('type')!r}")
+    return kind
+
+
+# ------------------------------------------------------------------------------------------------------- JSON, both ways
+
+R = TypeVar("R")
+
+
+def to_json(record: object) -> dict[str, Any]:
+    """The record as plain JSON data, log records with their ``type`` first."""
+    data: dict[str, Any] = {}
+    kind = getattr(record, "TYPE", None)
+    if kind is not None:
+        data["type"] = kind
+    record_type: Any = type(record)
+    for name in _field_names(record_type):
+        data[name] = _plain(getattr(record, name))
+    return data
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        if value and type(value[0]) in (int, float, str):
+            return list(value)
+        return [_plain(item) for item in value]
+    return to_json(value)
+
+
+@lru_cache(maxsize=None)
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(entry.name for entry in dataclasses.fields(kind))
+
+
+def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
+    """Build a record of that type.
+
+    Keys that this version does not know are passed over, so that a later minor addition can be read.
+
+    :raises StoreError: if a key is missing or holds something else than the field's type.
+    """
+    arguments: dict[str, Any] = {}
+    record_type: Any = kind
+    for name, (hint, decode, required) in _fields(record_type).items():
+        if name in data:
+            value = data[name]
+            try:
+                arguments[name] = value if type(value) is hint else decode(value)
+            except StoreError as error:
+                raise StoreError(f"{kind.__name__}.{name}: {error}") from None
+        elif required:
+            raise StoreError(f"{kind.__name__}: key '{name}' is missing.")
+    return kind(**arguments)
+
+
+Decoder: TypeAlias = Callable[[Any], Any]
+"""Returns the value in the field's type, or raises StoreError."""
+
+
+@lru_cache(maxsize=None)
+def _fields(kind: Any) -> dict[str, tuple[Any, Decoder, bool]]:
+    """Name -> type, decoder, and whether the field must be given. Built once a type: logs hold many lines."""
+    resolved = typing.get_type_hints(kind)
+    return {
+        entry.name: (
+            resolved[entry.name],
+            _decoder(resolved[entry.name]),
+            entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING,
+        )
+        for entry in dataclasses.fields(kind)
+    }
+
+
+@lru_cache(maxsize=None)
+def _decoder(hint: Any) -> Decoder:
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _ACCEPTED:
+        return _scalar_decoder(hint)
+    if origin is Literal:
+        return _choice_decoder(members)
+    if origin in (typing.Union, types.UnionType) and type(None) in members and len(members) == 2:
+        return _optional_decoder(next(member for member in members if member is not type(None)))
+    if origin in (list, tuple):
+        return _list_decoder(origin, members[0])
+    if origin is dict:
+        return _object_decoder(members[1])
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return lambda value: from_json(hint, _expect(Mapping, "an object", value))
+    return lambda value: value  # Json: whatever JSON holds
+
+
+_ACCEPTED: dict[Any, frozenset[type]] = {
+    str: frozenset({str}),
+    int: frozenset({int}),
+    float: frozenset({float, int}),  # integers stay integers: nanoseconds are exact
+    bool: frozenset({bool}),
+    float | None: frozenset({float, int, type(None)}),
+    int | None: frozenset({int, type(None)}),
+    str | None: frozenset({str, type(None)}),
+}
+"""Types that a field of that type takes from JSON as they are."""
+
+
+def _expect(kind: Any, words: str, value: Any) -> Any:
+    if not isinstance(value, kind) or isinstance(value, str):
+        raise StoreError(f"expected {words}, found {type(value).__name__}.")
+    return value
+
+
+def _scalar_decoder(hint: Any) -> Decoder:
+    accepted, name = _ACCEPTED[hint], getattr(hint, "__name__", str(hint))
+
+    def decode(value: Any) -> Any:
+        if type(value) not in accepted:
+            raise StoreError(f"expected {name}, found {type(value).__name__}.")
+        return value
+
+    return decode
+
+
+def _choice_decoder(choices: tuple[Any, ...]) -> Decoder:
+    def decode(value: Any) -> Any:
+        if value not in choices:
+            raise StoreError(f"{value!r} is none of {', '.join(map(repr, choices))}.")
+        return value
+
+    return decode
+
+
+def _optional_decoder(hint: Any) -> Decoder:
+    inner = _decoder(hint)
+    return lambda value: None if value is None else inner(value)
+
+
+def _list_decoder(make: Any, item: Any) -> Decoder:
+    inner, accepted = _decoder(item), _ACCEPTED.get(item, frozenset())
+
+    def decode(value: Any) -> Any:
+        _expect(Sequence, "a list", value)
+        if accepted.issuperset(map(type, value)):
+            return make(value)  # a column of numbers: one look at its types, not a call for each of them
+        return make(map(inner, value))
+
+    return decode
+
+
+def _object_decoder(item: Any) -> Decoder:
+    inner = _decoder(item)
+    return lambda value: {key: inner(entry) for key, entry in _expect(Mapping, "an object", value).items()}

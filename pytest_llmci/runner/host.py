@@ -1,0 +1,187 @@
+"""One loaded model and everything that can be asked of it, in whatever process that is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Backend, LoadContext, LoadedModel
+from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
+from ..measure.profile import Measured, Probe, profile
+from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, RoundRecord, RunRequest
+from ..registry import Registry, import_target
+from .loop import MeasuringLoop, Progress
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What became of loading: metrics of scope ``worker`` as stored, and what the backend says of the model."""
+
+    values: dict[str, float]
+    reasons: dict[str, str]
+    info: dict[str, Json]
+
+
+class ModelHost:
+    """Loads one model and serves it; used from one thread."""
+
+    def __init__(self, registry: Registry, *, threads: int, cache_dir: str, progress: Progress, isolated: bool) -> None:
+        self._registry = registry
+        self._threads = threads
+        self._cache_dir = cache_dir
+        self._progress = progress
+        self._isolated = isolated
+        self._backend: Backend | None = None
+        self._loop: MeasuringLoop | None = None
+        self._profiles: list[profile] = []
+        self._spec: ModelSpec | None = None
+
+    def load(self, spec: ModelSpec, say: Say) -> Loaded:
+        """Make the model ready.
+
+        :raises ModelLoadError: or another BackendError or ConfigError, each with one line.
+        """
+        self._spec = spec
+        self._progress.enter("importing")
+        begin = time.perf_counter_ns()
+        factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
+        try:
+            backend: Backend = factory(spec)
+            prepare = getattr(backend, "prepare", None)
+            if prepare is not None:
+                prepare()
+            imported = time.perf_counter_ns()
+            self._progress.enter("loading")
+            loaded = backend.load(LoadContext(threads=self._threads, cache_dir=self._cache_dir, say=say))
+        except (BackendError, ConfigError, MemoryError):
+            raise
+        except Exception as error:  # a backend is foreign code: whatever it raises becomes one line
+            raise ModelLoadError(
+                f"{spec.text}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
+            ) from error
+        ready = time.perf_counter_ns()
+        self._backend = backend
+        probe = Probe(self._registry)
+        self._loop = MeasuringLoop(
+            backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated
+        )
+        self._progress.enter("idle")
+        return _describe(loaded, imported - begin, ready - imported, self._threads)
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
+        """Carry out a block of rounds.
+
+        :raises GenerationError: if an inference could not be carried out.
+        """
+        loop = self._loaded_loop()
+        try:
+            loop.run(request, on_round)
+        except (BackendError, MemoryError):
+            raise
+        except Exception as error:  # as above
+            raise GenerationError(
+                f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
+            ) from error
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        """One inference whose text is shown as it comes; not measured.
+
+        :raises GenerationError: if the backend cannot stream, or the inference fails.
+        """
+        stream = getattr(self._loaded_backend(), "stream", None)
+        if stream is None:
+            raise GenerationError(
+                f"{self._name()}: this backend cannot stream; use llm.generate().", kind="unsupported"
+            )
+        self._progress.enter("calling")
+        completion: Completion = stream(prompt, settings, on_text)
+        self._progress.enter("idle")
+        return completion
+
+    def score(self, context: str, continuation: str) -> list[float]:
+        """Natural log-probability of each token of ``continuation`` after ``context``.
+
+        :raises GenerationError: if the backend knows no log-probabilities.
+        """
+        score = getattr(self._loaded_backend(), "score", None)
+        if score is None:
+            raise GenerationError(f"{self._name()}: this backend knows no log-probabilities.", kind="unsupported")
+        self._progress.enter("calling")
+        found: Sequence[float] = score(context, continuation)
+        self._progress.enter("idle")
+        return [float(value) for value in found]
+
+    def call(self, target: str, arguments: Sequence[object]) -> object:
+        """Run ``package.module:function(backend, *arguments)`` next to the model.
+
+        :raises GenerationError: with the function's own complaint.
+        """
+        backend = self._loaded_backend()
+        self._progress.enter("calling")
+        try:
+            function: Any = import_target(target, "llm.call")
+            return function(backend, *arguments)
+        except (BackendError, ConfigError, MemoryError):
+            raise
+        except Exception as error:  # foreign code
+            raise GenerationError(
+                f"llm.call('{target}'): {type(error).__name__}: {_one_line(error)}", kind="call"
+            ) from error
+        finally:
+            self._progress.enter("idle")
+
+    def profile_start(self) -> None:
+        """Start the instruments around whatever follows."""
+        context = profile()
+        context.__enter__()
+        self._profiles.append(context)
+
+    def profile_stop(self) -> Measured:
+        """Stop the innermost instruments that were started."""
+        context = self._profiles.pop()
+        context.__exit__(None, None, None)
+        return context.measured
+
+    def close(self) -> None:
+        """Let go of the model."""
+        backend, self._backend, self._loop = self._backend, None, None
+        if backend is not None:
+            backend.close()
+
+    def _loaded_backend(self) -> Backend:
+        if self._backend is None:
+            raise ModelLoadError(f"{self._name()}: the model is not loaded.", kind="unloaded")
+        return self._backend
+
+    def _loaded_loop(self) -> MeasuringLoop:
+        if self._loop is None:
+            raise ModelLoadError(f"{self._name()}: the model is not loaded.", kind="unloaded")
+        return self._loop
+
+    def _name(self) -> str:
+        return self._spec.text if self._spec else "model"
+
+
+def _describe(loaded: LoadedModel, import_ns: int, load_ns: int, threads: int) -> Loaded:
+    values: dict[str, float] = {"import_time": import_ns, "load_time": load_ns}
+    reasons: dict[str, str] = {}
+    if loaded.footprint_bytes is None:
+        reasons["model_footprint"] = loaded.footprint_reason or "this model source has no weights to count"
+    else:
+        values["model_footprint"] = loaded.footprint_bytes
+    info = dict(loaded.info)
+    info["threads"] = threads
+    info["context_length"] = loaded.context_length
+    info["pid"] = os.getpid()
+    info["python"] = sys.version.split()[0]
+    return Loaded(values=values, reasons=reasons, info=info)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

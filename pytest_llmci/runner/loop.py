@@ -1,0 +1,119 @@
+"""The one timing loop. It runs where the model is: in its own process, or in pytest's under ``--llmci-isolation=inline``."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from ..backends.base import Backend
+from ..measure.profile import Probe
+from ..records import Completion, GenerationSettings, Prompt, RoundRecord, RunRequest
+
+
+class Progress(Protocol):
+    """Told where the loop stands."""
+
+    def enter(self, phase: str, block_round: int = 0) -> None: ...
+
+    def tokens(self, count: int) -> None: ...
+
+
+class NoProgress:
+    """For runs in this process, where nobody needs to look from outside."""
+
+    def enter(self, phase: str, block_round: int = 0) -> None:
+        pass
+
+    def tokens(self, count: int) -> None:
+        pass
+
+
+class MeasuringLoop:
+    """Warm-up, then measured rounds of one prompt on one backend."""
+
+    def __init__(self, backend: Backend, probe: Probe, *, threads: int, progress: Progress, isolated: bool) -> None:
+        self._backend = backend
+        self._probe = probe
+        self._threads = threads
+        self._progress = progress
+        self._isolated = isolated
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
+        """Carry out a block; ``on_round`` gets each round as it ends, outside of what is timed.
+
+        :raises GenerationError: if an inference could not be carried out; the rounds before it have been handed over.
+        """
+        for number in range(request.warmup):
+            self._progress.enter("warm-up", number)
+            self.measure(request.prompt, request.generation)
+        if self._isolated:
+            # The probe keeps the collector off while it measures; what the warm-up left is collected before, not between.
+            # In pytest's own process a collection walks everybody's objects, so it is left to its own rhythm there.
+            gc.collect()
+            gc.freeze()
+        for number in range(request.rounds):
+            self._progress.enter("measuring", number)
+            on_round(self.measure(request.prompt, request.generation))
+        self._progress.enter("idle")
+
+    def measure(self, prompt: Prompt, settings: GenerationSettings) -> RoundRecord:
+        """One inference under the instruments."""
+        stamps: list[int] = []
+        stamp = _stamper(stamps, self._progress)
+        probe = self._probe
+        probe.start()
+        begin = time.perf_counter_ns()
+        try:
+            produced = self._backend.generate(prompt, settings, stamp)
+        finally:
+            end = time.perf_counter_ns()
+            probe.stop()
+        completion = _text_is_unicode(self._backend.complete(produced))
+        token_ns = _gaps(begin, stamps)
+        reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)
+        return RoundRecord(
+            values=reading.values,
+            reasons=reading.reasons,
+            token_ns=token_ns,
+            completion=completion,
+            noisy=reading.noisy,
+            memory_method=reading.memory_method,
+            peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
+        )
+
+
+def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
+    append = stamps.append
+    now = time.perf_counter_ns
+    if isinstance(progress, NoProgress):
+        return lambda: append(now())
+
+    def stamp() -> None:
+        append(now())
+        progress.tokens(len(stamps))
+
+    return stamp
+
+
+def _gaps(begin: int, stamps: list[int]) -> tuple[int, ...]:
+    """Time to the first token, then each gap; they sum to the time of the last token exactly."""
+    previous = begin
+    gaps = []
+    for moment in stamps:
+        gaps.append(moment - previous)
+        previous = moment
+    return tuple(gaps)
+
+
+def _text_is_unicode(completion: Completion) -> Completion:
+    """Half a surrogate pair has no UTF-8 form and no hash; it is replaced, as a decoder would have done."""
+    try:
+        completion.text.encode("utf-8")
+    except UnicodeEncodeError:
+        return dataclasses.replace(
+            completion, text=completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
+    return completion

@@ -1,0 +1,152 @@
+"""Messages between pytest's process and a model's process: length-prefixed JSON over pipes.
+
+Frame: 4 bytes big-endian length, then that many bytes of UTF-8 JSON, always an object with ``type``. Every request is
+answered by any number of ``say``, ``round`` and ``text`` messages and exactly one ``done`` or ``error``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import WorkerProtocolError
+
+PROTOCOL: Final = 1
+"""Version of the messages; both ends must agree."""
+_LENGTH: Final = struct.Struct(">I")
+LARGEST_FRAME: Final = 1 << 30
+"""Bytes; a longer one is a sign of noise on the pipe."""
+
+Message = dict[str, Any]
+Send = Callable[[Message], None]
+
+
+def encode(message: Message) -> bytes:
+    """The frame of a message."""
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return _LENGTH.pack(len(body)) + body
+
+
+def write_message(fd: int, message: Message) -> None:
+    """Write a whole frame.
+
+    :raises OSError: if the other end is gone.
+    """
+    view = memoryview(encode(message))
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_message(fd: int) -> Message | None:
+    """Read one frame, waiting for it; None when the other end has closed."""
+    reader = FrameReader()
+    while True:
+        wanted = reader.wanted()
+        chunk = os.read(fd, min(wanted, 1 << 20))
+        if not chunk:
+            return None
+        for message in reader.feed(chunk):
+            return message
+
+
+class FrameReader:
+    """Puts frames together from whatever pieces arrive."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def wanted(self) -> int:
+        """Bytes that are missing to the end of the header or of the frame."""
+        have = len(self._buffer)
+        if have < _LENGTH.size:
+            return _LENGTH.size - have
+        return _LENGTH.size + self._length() - have
+
+    def _length(self) -> int:
+        length: int = _LENGTH.unpack_from(self._buffer)[0]
+        if length > LARGEST_FRAME:
+            raise WorkerProtocolError(
+                f"the model's process announced a message of {length} bytes; something else writes to its pipe."
+            )
+        return length
+
+    def feed(self, chunk: bytes) -> list[Message]:
+        """The messages that are whole after these bytes.
+
+        :raises WorkerProtocolError: if they are no messages.
+        """
+        self._buffer += chunk
+        whole: list[Message] = []
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + self._length()
+            if len(self._buffer) < end:
+                break
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            whole.append(_decode(body))
+        return whole
+
+
+def _decode(body: bytes) -> Message:
+    try:
+        message = json.loads(body)
+    except ValueError as error:
+        raise WorkerProtocolError(f"the model's process sent what is not JSON: {body[:80]!r}") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise WorkerProtocolError(f"the model's process sent what is not a message: {body[:80]!r}")
+    return message
+
+
+def pack_value(value: object) -> object:
+    """JSON data of a result of ``llm.call``: JSON itself, numeric arrays (numpy, torch), and containers of them.
+
+    :raises TypeError: if it is something else; nothing is ever pickled.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("llm.call: dictionary keys must be text")
+        if set(value) == {"__array__"}:
+            raise TypeError(
+                "llm.call: a dictionary whose only key is '__array__' would be taken for an array; rename the key"
+            )
+        return {key: pack_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [pack_value(item) for item in value]
+    array = _as_array(value)
+    if array is None:
+        raise TypeError(
+            f"llm.call: cannot return {type(value).__module__}.{type(value).__qualname__}; return JSON data or numeric arrays"
+        )
+    return {"__array__": [array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode("ascii")]}
+
+
+def _as_array(value: Any) -> Any:
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor; bfloat16 has no numpy type
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if hasattr(value, "__array__") and hasattr(value, "dtype"):
+        import numpy
+
+        array = numpy.asarray(value)  # tobytes() is in C order, and a single number keeps having no axis
+        return array if array.dtype.kind in "biufc" else None
+    return None
+
+
+def unpack_value(value: object) -> object:
+    """What :func:`pack_value` packed; arrays come back as numpy arrays."""
+    if isinstance(value, dict):
+        if set(value) == {"__array__"}:
+            import numpy
+
+            dtype, shape, data = value["__array__"]
+            return numpy.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape).copy()
+        return {key: unpack_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unpack_value(item) for item in value]
+    return value

@@ -1,0 +1,493 @@
+"""The parent's end of a model: starts its process, talks to it, watches it, and buries it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol
+
+from .. import errors
+from ..backends.hub import bytes_in
+from ..clock import Clock
+from ..errors import (
+    GenerationError,
+    LLMCIError,
+    ModelLoadError,
+    WorkerCrashed,
+    WorkerError,
+    WorkerProtocolError,
+    WorkerTimeout,
+)
+from ..measure.profile import Measured
+from ..records import Completion, GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest, from_json, to_json
+from ..registry import Registry
+from ..units import format_bytes, format_duration
+from . import evidence, wire
+from .guard import Guard
+from .host import Loaded, ModelHost
+from .loop import NoProgress
+from .progress import Position, ProgressPage
+
+WATCH_INTERVAL_S: Final = 0.1
+"""Between two looks at a busy process: its memory, its time. A look costs about 20 microseconds on another core."""
+STOP_GRACE_S: Final = 2.0
+"""A process that was asked to stop and has not is killed."""
+_PACKAGE = Path(__file__).resolve().parent.parent
+_BOOT = """
+import sys
+here = sys.path.pop(0)
+sys.path.insert(0, here)
+import pytest_llmci.runner.worker_main as worker
+sys.path.remove(here)
+sys.path.append(here)
+worker.main()
+"""
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a model may take."""
+
+    inference_s: float = 300.0
+    load_s: float = 1800.0
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSetup:
+    """What every model's process of a session is started with."""
+
+    registry: Registry
+    limits: Limits
+    cache_dir: str
+    log_folder: Path
+    """Where ``<alias>-<n>.log`` goes."""
+    threads: int = 1
+    sys_path: Sequence[str] = field(default_factory=tuple)
+    """Import path for users' modules: backends, callables, ``llm.call``."""
+    say: Callable[[str], None] = lambda text: None
+    """One short line of progress for people."""
+    tick: Callable[[], None] = lambda: None
+    """Called some ten times a second while waiting, so that a terminal can show time passing."""
+
+
+class ModelWorker(Protocol):
+    """A model that answers, wherever it lives."""
+
+    pid: int
+    log: str
+    isolation: str
+
+    def load(self) -> Loaded: ...
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None: ...
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion: ...
+
+    def score(self, context: str, continuation: str) -> list[float]: ...
+
+    def call(self, target: str, arguments: Sequence[object]) -> object: ...
+
+    def profile_start(self) -> None: ...
+
+    def profile_stop(self) -> Measured: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+
+class InlineWorker:
+    """The same loop in this process: cheap, and not isolated."""
+
+    isolation = "inline"
+    log = ""
+
+    def __init__(self, spec: ModelSpec, setup: WorkerSetup) -> None:
+        self.pid = os.getpid()
+        self._spec = spec
+        self._setup = setup
+        threads = threads_of(spec, setup.threads)
+        self._host = ModelHost(
+            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=NoProgress(), isolated=False
+        )
+        self.alive = True
+
+    def load(self) -> Loaded:
+        loaded = self._host.load(self._spec, self._setup.say)
+        return replace(
+            loaded, reasons={"start_time": "inline: the model lives in pytest's own process", **loaded.reasons}
+        )
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
+        self._host.run(request, on_round)
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        return self._host.stream(prompt, settings, on_text)
+
+    def score(self, context: str, continuation: str) -> list[float]:
+        return self._host.score(context, continuation)
+
+    def call(self, target: str, arguments: Sequence[object]) -> object:
+        passed: Any = wire.unpack_value(wire.pack_value(list(arguments)))
+        return wire.unpack_value(wire.pack_value(self._host.call(target, passed)))
+
+    def profile_start(self) -> None:
+        self._host.profile_start()
+
+    def profile_stop(self) -> Measured:
+        return self._host.profile_stop()
+
+    def close(self) -> None:
+        self.alive = False
+        self._host.close()
+
+
+class WorkerProcess:
+    """A model in a process of its own: a fresh exec, never a fork."""
+
+    isolation = "worker"
+
+    def __init__(self, spec: ModelSpec, setup: WorkerSetup, *, clock: Clock, guard: Guard, number: int) -> None:
+        self._spec = spec
+        self._setup = setup
+        self._clock = clock
+        self._guard = guard
+        self._last_rss: int | None = None
+        self._group_before = evidence.memory_group()
+        self._home = Path(tempfile.mkdtemp(prefix="llmci-"))
+        self._rounds_asked = 0
+        self._rounds_kept = 0
+        log = setup.log_folder / f"{spec.alias}-{number}.log"
+        self.log = str(log)
+        try:
+            _make_home(self._home)
+            self._page = ProgressPage(str(self._home / "progress"), create=True)
+            self._spawned_ns = clock.now_ns()
+            with open(log, "ab") as stderr:
+                self._process = subprocess.Popen(
+                    [interpreter_of(spec), str(self._home / "llmci_worker.py")],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
+                    env=worker_environment(os.environ, threads_of(spec, setup.threads)), start_new_session=os.name == "posix",
+                )  # fmt: skip
+        except OSError as error:
+            shutil.rmtree(self._home, ignore_errors=True)
+            raise ModelLoadError(
+                f"{spec.text}: cannot start its process: {error.strerror or error} ({interpreter_of(spec)}).",
+                kind="spawn",
+            ) from error
+        self.pid = self._process.pid
+        guard.add(self.pid)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to = self._process.stdin.fileno()
+        self._from = self._process.stdout.fileno()
+        self._frames = wire.FrameReader()
+        self._pending: list[wire.Message] = []
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and self._process.poll() is None
+
+    # ------------------------------------------------------------------------------------------------ what can be asked
+
+    def load(self) -> Loaded:
+        self._hello()
+        start_ns = self._clock.now_ns() - self._spawned_ns
+        answer = self._ask(
+            {"type": "load", "spec": to_json(self._spec)},
+            self._setup.limits.load_s,
+            "load_timeout",
+            self._download_size,
+        )
+        loaded = from_json(Loaded, answer)
+        return replace(loaded, values={"start_time": start_ns, **loaded.values})
+
+    def _hello(self) -> None:
+        answer = self._ask(
+            {
+                "type": "init", "parent": os.getpid(), "registry": self._setup.registry.to_json(),
+                "sys_path": list(self._setup.sys_path), "threads": threads_of(self._spec, self._setup.threads),
+                "cache_dir": self._setup.cache_dir, "progress": str(self._home / "progress"),
+            },
+            self._setup.limits.load_s, "load_timeout",
+        )  # fmt: skip
+        if answer.get("protocol") != wire.PROTOCOL or answer.get("package") != str(_PACKAGE):
+            self.kill()
+            raise WorkerProtocolError(
+                f"{self._spec.text}: its process loaded pytest_llmci from {answer.get('package')} (protocol {answer.get('protocol')}), "
+                f"not from {_PACKAGE} (protocol {wire.PROTOCOL})."
+            )
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
+        self._rounds_asked, self._rounds_kept = request.rounds, 0
+
+        def receive(message: wire.Message) -> None:
+            self._rounds_kept += 1
+            on_round(from_json(RoundRecord, message["round"]))
+
+        self._ask(
+            {"type": "run", "request": to_json(request)}, self._setup.limits.inference_s, "timeout", self._beat, receive
+        )
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        message = {"type": "stream", "prompt": to_json(prompt), "generation": to_json(settings)}
+        answer = self._ask(message, self._setup.limits.inference_s, "timeout", None, lambda text: on_text(text["text"]))
+        return from_json(Completion, answer["completion"])
+
+    def score(self, context: str, continuation: str) -> list[float]:
+        message = {"type": "score", "context": context, "continuation": continuation}
+        found: list[float] = self._ask(message, self._setup.limits.inference_s, "timeout")["logprobs"]
+        return found
+
+    def call(self, target: str, arguments: Sequence[object]) -> object:
+        message = {"type": "call", "target": target, "arguments": wire.pack_value(list(arguments))}
+        return wire.unpack_value(self._ask(message, self._setup.limits.inference_s, "timeout")["result"])
+
+    def profile_start(self) -> None:
+        self._ask({"type": "profile_start"}, self._setup.limits.inference_s, "timeout")
+
+    def profile_stop(self) -> Measured:
+        return Measured.from_json(
+            self._ask({"type": "profile_stop"}, self._setup.limits.inference_s, "timeout")["measured"]
+        )
+
+    # ---------------------------------------------------------------------------------------------------- the watching
+
+    def _ask(
+        self,
+        message: wire.Message,
+        limit_s: float,
+        limit_name: str,
+        sign_of_life: Callable[[], object] | None = None,
+        on_message: Callable[[wire.Message], None] = lambda message: None,
+    ) -> wire.Message:
+        """Send a request and wait for its end.
+
+        :param limit_s: killed when this long has passed without ``sign_of_life`` changing.
+        :raises WorkerError: if the process dies or is killed.
+        :raises LLMCIError: what the process answered.
+        """
+        try:
+            self._send(message)
+            return self._await_end(limit_s, limit_name, sign_of_life, on_message)
+        except (WorkerCrashed, WorkerTimeout):
+            raise  # it is dead
+        except LLMCIError as error:
+            if isinstance(error, WorkerError) or not getattr(error, "answered", False):
+                self.kill()
+            raise
+        except BaseException:  # Ctrl-C, pytest-timeout, a hook that raises: the process is in the middle of something
+            self.kill()
+            raise
+
+    def _send(self, message: wire.Message) -> None:
+        try:
+            wire.write_message(self._to, message)
+        except OSError:
+            self._mourn()
+
+    def _await_end(
+        self,
+        limit_s: float,
+        limit_name: str,
+        sign_of_life: Callable[[], object] | None,
+        on_message: Callable[[wire.Message], None],
+    ) -> wire.Message:
+        last_sign = sign_of_life() if sign_of_life else None
+        deadline = self._clock.now_ns() + round(limit_s * 1e9)
+        while True:
+            left_s = (deadline - self._clock.now_ns()) / 1e9
+            for message in self._receive(min(max(left_s, 0.0), WATCH_INTERVAL_S)):
+                if message["type"] == "done":
+                    return message
+                if message["type"] == "error":
+                    _raise_answer(message)
+                if message["type"] == "say":
+                    self._setup.say(message["text"])
+                else:
+                    on_message(message)
+            self._setup.tick()
+            self._watch_memory()
+            sign = sign_of_life() if sign_of_life else None
+            now = self._clock.now_ns()
+            if sign != last_sign:
+                last_sign, deadline = sign, now + round(limit_s * 1e9)
+            elif now >= deadline:
+                self._give_up(limit_s, limit_name)
+
+    def _receive(self, wait_s: float) -> list[wire.Message]:
+        ready, _, _ = select.select([self._from], [], [], wait_s)
+        if not ready:
+            return []
+        chunk = os.read(self._from, 1 << 20)
+        if not chunk:
+            self._mourn()
+        return self._frames.feed(chunk)
+
+    def _beat(self) -> object:
+        return self._page.read().beat
+
+    def _download_size(self) -> object:
+        return download_size(self._spec, self._setup.registry)
+
+    def _watch_memory(self) -> None:
+        rss = evidence.rss_bytes(self.pid)
+        if rss is None:
+            return
+        self._last_rss = rss
+        limit = self._setup.limits.memory_bytes
+        if limit is not None and rss > limit:
+            position = self._page.read()
+            self.kill()
+            raise WorkerCrashed(
+                f"{self._spec.alias} was stopped: it used {format_bytes(rss)}, the limit is {format_bytes(limit)}",
+                self._facts(
+                    position, {"memory": f"{format_bytes(rss)} of {format_bytes(limit)} (limit: --llmci-memory-limit)"}
+                ),
+            )
+
+    def _give_up(self, limit_s: float, limit_name: str) -> NoReturn:
+        position = self._page.read()
+        self.kill()
+        what = "did not finish loading" if limit_name == "load_timeout" else "did not finish an inference"
+        option = "--llmci-" + limit_name.replace("_", "-")
+        raise WorkerTimeout(
+            f"{self._spec.alias} {what} within {format_duration(limit_s)} and was killed",
+            self._facts(position, {"limit": f"{format_duration(limit_s)}   from {option}"}),
+        )
+
+    def _mourn(self) -> NoReturn:
+        """The process is gone: say how and why."""
+        position = self._page.read()
+        try:
+            returncode = self._process.wait(timeout=STOP_GRACE_S)
+        except subprocess.TimeoutExpired:  # it closed its pipe and lives on: of no use to us
+            returncode = -signal.SIGKILL
+        after = evidence.memory_group()
+        self.kill()
+        how, proof = evidence.cause_of_death(returncode, self._group_before, after)
+        facts = {"memory": evidence.memory_fact(self._last_rss, after), "evidence": proof or None}
+        raise WorkerCrashed(f"{self._spec.alias} {how}", self._facts(position, facts))
+
+    def _facts(self, position: Position, more: Mapping[str, str | None]) -> dict[str, str]:
+        facts: dict[str, str | None] = {"when": position.describe(self._rounds_asked), **more}
+        if self._rounds_asked:
+            rounds = f"{self._rounds_kept} finished round{'' if self._rounds_kept == 1 else 's'}"
+            facts["kept"] = f"{rounds}, in log.jsonl; not used in any median" if self._rounds_kept else None
+        facts["stderr"] = self.log
+        last = evidence.tail(self.log, 1)
+        facts["last line"] = last[0][:200] if last else None
+        return {label: text for label, text in facts.items() if text}
+
+    # -------------------------------------------------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """Ask it to stop, and kill it if it does not."""
+        if self.alive:
+            with contextlib.suppress(OSError):
+                wire.write_message(self._to, {"type": "stop"})
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=STOP_GRACE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process with all it started, and reap it."""
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._guard.drop(self.pid)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None and not pipe.closed:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _raise_answer(message: wire.Message) -> NoReturn:
+    """Raise what the process answered, as the class it had there."""
+    kind: Any = getattr(errors, message["class"], None)
+    error: LLMCIError
+    if isinstance(kind, type) and issubclass(kind, errors.BackendError):
+        error = kind(message["message"], kind=message["kind"])
+    elif isinstance(kind, type) and issubclass(kind, LLMCIError):
+        error = kind(message["message"])
+    else:
+        error = GenerationError(f"{message['class']}: {message['message']}", kind=message["kind"])
+    error.answered = True  # type: ignore[attr-defined]  # the process lives and waits for the next request
+    raise error
+
+
+def threads_of(spec: ModelSpec, default: int) -> int:
+    """CPU threads of that model's process; 0 leaves the framework's own choice."""
+    text = spec.options.get("threads")
+    if text is None:
+        return default
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise errors.ConfigError(
+            f"model '{spec.text}': '+threads={text}' must be a whole number of at least 1, or auto."
+        )
+    return int(text)
+
+
+def interpreter_of(spec: ModelSpec) -> str:
+    """The Python that runs that model: ours, or ``+python=`` (an interpreter or a virtual environment)."""
+    text = spec.options.get("python")
+    if text is None:
+        return sys.executable
+    path = Path(text).expanduser()
+    return str(path / "bin" / "python") if path.is_dir() else str(path)
+
+
+def worker_environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
+    """Environment of a model's process: quiet libraries, and as many threads as were asked for.
+
+    Two spinning OpenMP threads beside a busy neighbour took 39 times as long, hence PASSIVE.
+    """
+    env = dict(base)
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    env.setdefault("TOKENIZERS_PARALLELISM", "false")
+    env.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    env.setdefault("TQDM_DISABLE", "1")
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    if threads:
+        env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return env
+
+
+def _make_home(home: Path) -> None:
+    """A private directory that holds only our package, so that any interpreter can import it and nothing else is shadowed."""
+    (home / "llmci_worker.py").write_text(_BOOT, encoding="ascii")
+    try:
+        (home / "pytest_llmci").symlink_to(_PACKAGE, target_is_directory=True)
+    except OSError:  # no right to make links (Windows)
+        shutil.copytree(_PACKAGE, home / "pytest_llmci", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def download_size(spec: ModelSpec, registry: Registry) -> int:
+    """Bytes in the folders that grow while this model downloads, for the watchdog; 0 for what is not downloaded."""
+    factory = registry.load("backend", spec.backend, f"model '{spec.text}'")
+    folders = getattr(factory, "download_folders", None)
+    return bytes_in(folders(spec)) if folders is not None else 0

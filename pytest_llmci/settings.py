@@ -1,0 +1,230 @@
+"""Options and files resolved to plain values. No pytest here: the plugin and the CLI hand in texts with their origin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from .errors import ConfigError, UnknownNameError
+from .units import parse_duration_s, parse_quantity
+
+Inconclusive = Literal["fail", "warn", "pass"]
+Isolation = Literal["worker", "inline"]
+Timing = Literal["exclusive", "parallel"]
+
+SUITE_MAX_NEW_TOKENS = 50
+"""Fixed length of an answer in the ``inference`` suite."""
+TEST_MAX_NEW_TOKENS = 256
+"""Upper length of an answer in users' own tests."""
+SUITES: Mapping[str, str] = {"inference": "every model answers every prompt at a fixed length, timed"}
+DEFAULT_SUITE_PROMPTS = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One option as text, with the place it was written in."""
+
+    value: str | tuple[str, ...]
+    origin: str
+    """As messages name it: ``--llmci-rounds``, ``LLMCI_ROUNDS``, ``pyproject.toml: llmci_rounds``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A text and the place it was written in."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Every option of a session."""
+
+    models: tuple[Sourced, ...] = ()
+    """Model specs as written, comma lists split."""
+    prompts: tuple[Sourced, ...] = ()
+    """Prompt sets or files as written."""
+    suites: tuple[str, ...] = ()
+    rounds: int = 5
+    max_rounds: int = 20
+    warmup: int = 1
+    block: int = 5
+    """Rounds that are added at a time to an undecided cell."""
+    time_limit_s: float | None = None
+    max_new_tokens: int | None = None
+    """None: 50 in suites, 256 in users' own tests."""
+    seed: int = 0
+    temperature: float = 0.0
+    threads: int = 1
+    """CPU threads of a model's process; 0 leaves the framework's own choice."""
+    max_latency: tuple[Sourced, ...] = ()
+    max_memory: tuple[Sourced, ...] = ()
+    budgets: tuple[Sourced, ...] = ()
+    inconclusive: Inconclusive = "warn"
+    isolation: Isolation = "worker"
+    timeout_s: float = 300.0
+    load_timeout_s: float = 1800.0
+    memory_limit_bytes: int | None = None
+    timing: Timing = "exclusive"
+    output: Path = Path("llmci-results")
+    sinks: tuple[str, ...] = ()
+    plan: bool = False
+    origins: dict[str, str] = field(default_factory=dict)
+    """Option name -> where its value was written, for those that were given."""
+
+
+def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings:
+    """Turn texts into values.
+
+    :param raw: option name (as the fields of :class:`Settings`) -> text and origin; absent options take their default.
+    :param sinks: registered names of sinks.
+    :raises ConfigError: one line that names the option, what was given and what was expected.
+    """
+    read = _Reader(raw)
+    rounds = read.integer("rounds", 5, least=1)
+    max_rounds = read.integer("max_rounds", max(20, rounds), least=1)
+    if max_rounds < rounds:
+        raise ConfigError(
+            f"{read.origin('max_rounds')}: {max_rounds} is less than the {rounds} rounds that every cell gets; raise it or lower"
+            " --llmci-rounds."
+        )
+    return Settings(
+        models=read.commas("models"),
+        prompts=read.commas("prompts"),
+        suites=_known(read.commas("suite"), SUITES, "suite"),
+        rounds=rounds,
+        max_rounds=max_rounds,
+        warmup=read.integer("warmup", 1, least=0),
+        block=read.integer("block", 5, least=1),
+        time_limit_s=read.optional("time_limit", parse_duration_s),
+        max_new_tokens=read.integer("max_new_tokens", 0, least=1) if "max_new_tokens" in raw else None,
+        seed=read.integer("seed", 0, least=0),
+        temperature=read.temperature(),
+        threads=read.threads(),
+        max_latency=read.lines("max_latency"),
+        max_memory=read.lines("max_memory"),
+        budgets=read.lines("budget"),
+        inconclusive=read.choice("inconclusive", ("warn", "fail", "pass")),
+        isolation=read.choice("isolation", ("worker", "inline")),
+        timeout_s=read.optional("timeout", parse_duration_s) or 300.0,
+        load_timeout_s=read.optional("load_timeout", parse_duration_s) or 1800.0,
+        memory_limit_bytes=read.memory_limit(),
+        timing=read.choice("timing", ("exclusive", "parallel")),
+        output=Path(read.text("output", "llmci-results")),
+        sinks=_known_sinks(read.commas("sink"), sinks),
+        plan=read.flag("plan"),
+        origins={name: given.origin for name, given in raw.items()},
+    )
+
+
+def _known(given: Iterable[Sourced], known: Mapping[str, str], what: str) -> tuple[str, ...]:
+    for item in given:
+        if item.text not in known:
+            raise UnknownNameError.build(item.origin, what, item.text, known)
+    return tuple(dict.fromkeys(item.text for item in given))
+
+
+def _known_sinks(given: Iterable[Sourced], known: Iterable[str]) -> tuple[str, ...]:
+    names = set(known)
+    for item in given:
+        if item.text.partition(":")[0] not in names:
+            raise UnknownNameError.build(item.origin, "sink", item.text.partition(":")[0], names)
+    return tuple(dict.fromkeys(item.text for item in given))
+
+
+Choice = TypeVar("Choice", bound=str)
+T = TypeVar("T")
+
+
+class _Reader:
+    """Reads one option at a time and names it in every complaint."""
+
+    def __init__(self, raw: Mapping[str, Given]) -> None:
+        self._raw = raw
+
+    def origin(self, name: str) -> str:
+        given = self._raw.get(name)
+        return given.origin if given else "--llmci-" + name.replace("_", "-")
+
+    def text(self, name: str, default: str) -> str:
+        given = self._raw.get(name)
+        if given is None:
+            return default
+        if not isinstance(given.value, str):
+            raise ConfigError(f"{given.origin}: expected one value, found a list of {len(given.value)}.")
+        return given.value.strip()
+
+    def lines(self, name: str) -> tuple[Sourced, ...]:
+        given = self._raw.get(name)
+        if given is None:
+            return ()
+        values = (given.value,) if isinstance(given.value, str) else given.value
+        found = tuple(Sourced(value.strip(), given.origin) for value in values if value.strip())
+        if not found:
+            raise ConfigError(f"{given.origin}: the value is empty; write one or leave the option out.")
+        return found
+
+    def commas(self, name: str) -> tuple[Sourced, ...]:
+        return tuple(
+            Sourced(part.strip(), line.origin)
+            for line in self.lines(name)
+            for part in line.text.split(",")
+            if part.strip()
+        )
+
+    def integer(self, name: str, default: int, least: int) -> int:
+        text = self.text(name, str(default))
+        try:
+            value = int(text)
+        except ValueError:
+            raise ConfigError(
+                f"{self.origin(name)}: '{text}' is not a whole number; write one of at least {least}."
+            ) from None
+        if value < least and name in self._raw:
+            raise ConfigError(f"{self.origin(name)}: {value} is too small; write a whole number of at least {least}.")
+        return value
+
+    def choice(self, name: str, choices: tuple[Choice, ...]) -> Choice:
+        text = self.text(name, choices[0])
+        for choice in choices:
+            if choice == text:
+                return choice
+        raise ConfigError(f"{self.origin(name)}: '{text}' is none of {', '.join(choices)}.")
+
+    def optional(self, name: str, parse: Callable[[str, str], T]) -> T | None:
+        return parse(self.text(name, ""), self.origin(name)) if name in self._raw else None
+
+    def flag(self, name: str) -> bool:
+        return self.choice(name, ("no", "yes")) == "yes"
+
+    def temperature(self) -> float:
+        text = self.text("temperature", "0")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise ConfigError(
+                f"{self.origin('temperature')}: '{text}' is not a temperature; write 0 (greedy) or more, like 0.7."
+            )
+        return value
+
+    def threads(self) -> int:
+        if self.text("threads", "1") == "auto":
+            return 0
+        try:
+            return self.integer("threads", 1, least=1)
+        except ConfigError as error:
+            raise ConfigError(f"{error} Or write 'auto' for the framework's own choice.") from None
+
+    def memory_limit(self) -> int | None:
+        if "memory_limit" not in self._raw:
+            return None
+        text = self.text("memory_limit", "")
+        value = int(parse_quantity(text, "B", self.origin("memory_limit")))
+        if value <= 0:
+            raise ConfigError(f"{self.origin('memory_limit')}: '{text}' must be more than zero; write it like 4GiB.")
+        return value

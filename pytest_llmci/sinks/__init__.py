@@ -1,0 +1,53 @@
+"""The destinations that come with the package; the modules themselves are imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from ..registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from .base import Sink
+
+SINKS: tuple[Entry, ...] = (
+    Entry(
+        name="csv",
+        target="pytest_llmci.sinks.csv:CsvSink",
+        summary="results.csv, one row a round, and summary.csv, one row a model; TARGET: another folder",
+    ),
+    Entry(
+        name="json",
+        target="pytest_llmci.sinks.json:JsonSink",
+        summary="results.json, everything, and metrics.json, for dvc metrics; TARGET: another folder",
+    ),
+)
+DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
+"""What every run folder gets."""
+
+
+def register(registry: Registry) -> None:
+    """Add all of them to a session's table."""
+    for entry in SINKS:
+        registry.add("sink", entry.name, entry.target, extra=entry.extra, summary=entry.summary)
+
+
+def open_sink(text: str, registry: Registry, where: str) -> Sink:
+    """The sink that ``NAME`` or ``NAME:TARGET`` asks for.
+
+    :param where: the option that held the text, for messages.
+    :raises ConfigError: if the name is unknown, its package is missing, or it refuses the target.
+    """
+    name, _, target = text.partition(":")
+    factory = registry.load("sink", name, where)
+    if not callable(factory):
+        target = registry.get("sink", name, where).target
+        raise ConfigError(f"{where}: sink '{name}' is registered as {target}, which is no class.")
+    sink: Sink = factory(target)
+    return sink
+
+
+def open_sinks(texts: Sequence[str], registry: Registry, where: str) -> list[Sink]:
+    """One sink for each text, in order; the same text twice is one."""
+    return [open_sink(text, registry, where) for text in dict.fromkeys(texts)]

@@ -1,0 +1,191 @@
+"""``results.csv``: one row a round, and ``summary.csv``: one row a model.
+
+RFC 4180 with UTF-8, so that texts with quotes, line breaks and control characters come back as they were. A text that a
+spreadsheet would run as a formula gets an apostrophe in front, and so does one that begins with an apostrophe:
+:func:`unguard_text` is exact.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
+from ..errors import SinkError
+from ..metrics import MetricDef
+from ..records import RoundsRecord
+from ..store.runfolder import replacing
+
+PAPER_COLUMNS: Final = ("model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash")
+OWN_COLUMNS: Final = (
+    "cell", "prompt_id", "test", "round", "status", "reason", "worker", "noisy", "finish_reason",
+)  # fmt: skip
+PAPER_SUMMARY: Final = (
+    "model", "avg_latency", "min_latency", "max_latency", "std_latency", "avg_memory", "avg_cpu", "benchmark_score",
+)  # fmt: skip
+OWN_SUMMARY: Final = (
+    "spec", "cells", "valid_cells", "failed_cells", "inconclusive_cells", "rounds", "noisy_rounds", "worker_starts",
+    "worker_deaths",
+)  # fmt: skip
+SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
+_GUARDED: Final = frozenset("=+-@\t\r\n'＝＋－＠")  # the full-width forms start formulas too
+_MEGABYTE: Final = 10**6  # the paper's MB
+_REASONS: Final[dict[BlockStatus, str]] = {
+    "ok": "",
+    "call": "a single call: in no statistic",
+    "unused": "its block ended early: in no statistic",
+    "superseded": "the test was rerun: in no statistic",
+}
+_Field = str | int | float | None
+
+
+def guard_text(text: str) -> str:
+    """The text with an apostrophe in front if a spreadsheet would run it, or if it begins with one.
+
+    >>> guard_text("=1+1"), guard_text("'quoted'"), guard_text("plain")
+    ("'=1+1", "''quoted'", 'plain')
+    """
+    return "'" + text if text and text[0] in _GUARDED else text
+
+
+def unguard_text(text: str) -> str:
+    """What :func:`guard_text` was given.
+
+    >>> unguard_text("'=1+1")
+    '=1+1'
+    """
+    return text.removeprefix("'")
+
+
+class CsvSink:
+    """Writes both files.
+
+    :param target: the folder to write to; empty for the run folder.
+    """
+
+    def __init__(self, target: str = "") -> None:
+        self._target = target
+
+    def write(self, report: SessionReport, folder: Path) -> list[Path]:
+        place = Path(self._target) if self._target else folder
+        return [
+            _write_table(place / "results.csv", results_columns(report.metrics), _results(report)),
+            _write_table(place / "summary.csv", summary_columns(report.metrics), map(_summary_row, report.models)),
+        ]
+
+
+def _write_table(path: Path, columns: list[str], rows: Iterable[Iterable[_Field]]) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:
+            writer = csv.writer(stream)
+            writer.writerow(columns)
+            writer.writerows(rows)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------- results.csv
+
+
+def _round_metrics(metrics: list[MetricDef]) -> list[MetricDef]:
+    """The metrics that have a column of their own: the paper's columns come first and are not repeated."""
+    return [metric for metric in metrics if metric.scope == "round" and metric.name not in PAPER_COLUMNS]
+
+
+def results_columns(metrics: list[MetricDef]) -> list[str]:
+    """The header of results.csv."""
+    return [*PAPER_COLUMNS, *OWN_COLUMNS, *(metric.name for metric in _round_metrics(metrics))]
+
+
+def _results(report: SessionReport) -> Iterator[list[_Field]]:
+    defs = {metric.name: metric for metric in report.metrics}
+    own = _round_metrics(report.metrics)
+    for record in report.rounds():
+        yield from _block_rows(record, report.status(record), defs, own)
+        if record.error is not None:
+            reason = f"{record.error.kind}: {record.error.message}"
+            place = (record.cell, record.prompt_id, record.test)
+            texts = (record.model, record.prompt, place, reason, record.worker)
+            yield _failed_row(*texts, number=record.first_round + record.n, own=len(own))
+    for cell in report.cells:
+        if cell.error is not None and cell.blocks == 0:
+            yield _unmeasured_row(cell, len(own))
+
+
+def _block_rows(
+    record: RoundsRecord, status: BlockStatus, defs: dict[str, MetricDef], own: list[MetricDef]
+) -> Iterator[list[_Field]]:
+    model, prompt, worker = guard_text(record.model), guard_text(record.prompt), guard_text(record.worker)
+    place = [guard_text(record.cell), guard_text(record.prompt_id), guard_text(record.test)]
+    outputs, reason = [guard_text(output) for output in record.outputs], _REASONS[status]
+    latency = _scaled(record, defs.get("latency"), "latency", 1e-6, 1e3)
+    memory = _scaled(record, defs.get("peak_rss"), "peak_rss", 1e-9 / _MEGABYTE, 1 / _MEGABYTE)
+    cpu = _scaled(record, defs.get("cpu_percent"), "cpu_percent", 1e-9, 1)
+    columns = [_scaled(record, metric, metric.name, 1e-9, 1) for metric in own]
+    for index in range(record.n):
+        which = record.output_of_round[index]
+        yield [
+            model, prompt, outputs[which], latency[index], memory[index], cpu[index], record.md5[which], *place,
+            record.first_round + index, status, reason, worker, guard_text(record.noisy[index]),
+            guard_text(record.finish_reasons[index]), *(column[index] for column in columns),
+        ]  # fmt: skip
+
+
+def _scaled(record: RoundsRecord, metric: MetricDef | None, name: str, from_ns: float, from_si: float) -> list[_Field]:
+    """A column of the block, its stored numbers times the factor of their form; all None where it has none."""
+    stored = record.values.get(name)
+    if metric is None or stored is None:
+        return [None] * record.n
+    factor = from_ns if metric.stored == "ns" else from_si
+    if factor == 1:
+        return list(stored)
+    if factor < 1:  # dividing by the whole number is exact where multiplying by its inverse is not
+        divisor = round(1 / factor)
+        return [None if value is None else value / divisor for value in stored]
+    return [None if value is None else value * factor for value in stored]
+
+
+def _failed_row(
+    model: str, prompt: str, place: tuple[str, str, str], reason: str, worker: str, *, number: int | None, own: int
+) -> list[_Field]:
+    """The row of a round that gave nothing."""
+    head: list[_Field] = [guard_text(model), guard_text(prompt), *[None] * 5, *map(guard_text, place), number]
+    return [*head, "failed", guard_text(reason), guard_text(worker), None, None, *[None] * own]
+
+
+def _unmeasured_row(cell: CellSummary, own: int) -> list[_Field]:
+    assert cell.error is not None  # the caller asks for cells that failed
+    reason = f"{cell.error.kind}: {cell.error.message}"
+    return _failed_row(cell.model, "", (cell.id, cell.prompt_id, cell.test), reason, "", number=None, own=own)
+
+
+# ------------------------------------------------------------------------------------------------------- summary.csv
+
+
+def summary_columns(metrics: list[MetricDef]) -> list[str]:
+    """The header of summary.csv."""
+    own = (f"{metric.name}.{statistic}" for metric in metrics for statistic in SUMMARY_STATISTICS)
+    return [*PAPER_SUMMARY, *OWN_SUMMARY, *own]
+
+
+def _summary_row(model: ModelSummary) -> list[_Field]:
+    numbers = {name: model.summary(name).numbers() for name in model.metrics}
+
+    def field(metric: str, statistic: str) -> _Field:
+        return numbers.get(metric, {}).get(statistic)
+
+    return [
+        guard_text(model.alias),
+        *(field("latency", statistic) for statistic in ("mean", "min", "max", "std")),
+        field("peak_rss", "mean"),
+        field("cpu_percent", "mean"),
+        field("score", "mean"),
+        guard_text(model.spec),
+        *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
+        *(model.rounds, model.noisy_rounds, model.starts, model.deaths),
+        *(column.get(statistic) for column in numbers.values() for statistic in SUMMARY_STATISTICS),
+    ]

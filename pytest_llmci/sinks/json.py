@@ -1,0 +1,178 @@
+"""``results.json``: the run as one JSON document, and ``metrics.json``: model -> metric -> number.
+
+``results.json`` follows ``store/schema/results.schema.json``. Quantities are SI (seconds, bytes). It is written piece
+by piece, one cell or block a line. ``metrics.json`` is flat enough for ``dvc metrics show`` and ``dvc metrics diff``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Final, cast
+
+from ..engine.report import CellSummary, ModelSummary, SessionReport
+from ..errors import SinkError
+from ..metrics import MetricDef
+from ..records import Json, JsonObject, RoundsRecord, to_json
+from ..stats.summary import Summary
+from ..store.runfolder import replacing
+
+RESULTS_VERSION: Final = 1
+"""Of the form of results.json; a field that is added does not change it."""
+_COUNTS: Final = ("cells", "valid_cells", "failed_cells", "inconclusive_cells")
+_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+class JsonSink:
+    """Writes both files.
+
+    :param target: the folder to write to; empty for the run folder.
+    """
+
+    def __init__(self, target: str = "") -> None:
+        self._target = target
+
+    def write(self, report: SessionReport, folder: Path) -> list[Path]:
+        place = Path(self._target) if self._target else folder
+        results, metrics = place / "results.json", place / "metrics.json"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with replacing(results) as stream:
+                models = [_model(model) for model in report.models]
+                _write_results(stream, report, models)
+            with replacing(metrics) as stream:
+                stream.write(json.dumps(_medians(models), indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise SinkError(f"{place}: the JSON files cannot be written: {error.strerror or error}.") from error
+        return [results, metrics]
+
+
+def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
+    stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
+    defs = {metric.name: metric for metric in report.metrics}
+    _write_list(stream, "models", models)
+    _write_list(stream, "cells", (_cell(cell, report.metrics) for cell in report.cells))
+    _write_list(stream, "rounds", (_block(record, report, defs) for record in report.rounds()))
+    _write_list(stream, "gates", ({k: v for k, v in to_json(gate).items() if k != "type"} for gate in report.gates))
+    stream.write("}\n")
+
+
+def _write_list(stream: IO[str], name: str, items: Iterable[JsonObject]) -> None:
+    stream.write(f",\n{_dump(name)}:[")
+    separator = "\n"
+    for item in items:
+        stream.write(separator + _dump(item))
+        separator = ",\n"
+    stream.write("\n]")
+
+
+def _head(report: SessionReport) -> JsonObject:
+    header, footer = report.header, report.footer
+    command: list[Json] = list(header.command)
+    return {
+        "results_version": RESULTS_VERSION,
+        "run": {
+            "id": header.run_id,
+            "version": header.version,
+            "command": command,
+            "started": header.started,
+            "finished": footer.finished if footer else None,
+            "exit_status": footer.exit_status if footer else None,
+            "recovered": report.recovered,
+            "log_lines": report.lines,
+            "log_digest": report.digest,
+        },
+        "settings": header.settings,
+        "environment": header.environment,
+        "metrics": [to_json(metric) for metric in header.metrics],
+    }
+
+
+def _model(model: ModelSummary) -> JsonObject:
+    return {
+        "alias": model.alias,
+        "spec": model.spec,
+        "cells": len(model.cells),
+        "valid_cells": model.valid_cells,
+        "checked_cells": model.checked_cells,
+        "failed_cells": model.failed_cells,
+        "inconclusive_cells": model.inconclusive_cells,
+        "rounds": model.rounds,
+        "noisy_rounds": model.noisy_rounds,
+        "worker_starts": model.starts,
+        "worker_deaths": model.deaths,
+        "info": model.info,
+        "metrics": {name: _numbers(model.summary(name)) for name in model.metrics},
+    }
+
+
+def _cell(cell: CellSummary, metrics: list[MetricDef]) -> JsonObject:
+    return {
+        "id": cell.id,
+        "model": cell.model,
+        "prompt_id": cell.prompt_id,
+        "test": cell.test,
+        "verdict": cell.verdict,
+        "attempt": cell.attempt,
+        "rounds": cell.rounds,
+        "noisy_rounds": cell.noisy_rounds,
+        "error": to_json(cell.error) if cell.error else None,
+        "checks": [to_json(check) for check in cell.checks],
+        "budgets": [to_json(budget) for budget in cell.budgets],
+        "md5": list(cell.md5),
+        "output_sha256": list(cell.output_sha256),
+        "metrics": {metric.name: _numbers(cell.summary(metric.name)) for metric in metrics if metric.scope == "round"},
+    }
+
+
+def _numbers(summary: Summary) -> JsonObject:
+    """The statistics that the sample carries, the others left out; for an empty sample the reason."""
+    if not summary.ordered:
+        return {"n": 0, "reason": str(getattr(summary.median, "reason", ""))}
+    return dict(summary.numbers())
+
+
+def _block(record: RoundsRecord, report: SessionReport, defs: dict[str, MetricDef]) -> JsonObject:
+    return {
+        "cell": record.cell,
+        "model": record.model,
+        "prompt_id": record.prompt_id,
+        "prompt": record.prompt,
+        "test": record.test,
+        "attempt": record.attempt,
+        "status": report.status(record),
+        "worker": record.worker,
+        "block": record.block,
+        "first_round": record.first_round,
+        "n": record.n,
+        "values": {name: _si(column, defs.get(name)) for name, column in record.values.items()},
+        "reasons": dict(record.reasons),
+        "outputs": list(record.outputs),
+        "output_of_round": list(record.output_of_round),
+        "md5": list(record.md5),
+        "output_sha256": list(record.output_sha256),
+        "finish_reasons": list(record.finish_reasons),
+        "noisy": list(record.noisy),
+        "memory_isolated": record.memory_isolated,
+        "contended": record.contended,
+        "error": to_json(record.error) if record.error else None,
+    }
+
+
+def _si(column: list[float | None], metric: MetricDef | None) -> list[Json]:
+    if metric is None or metric.stored == "si":
+        return list(column)
+    return [None if value is None else value / 1e9 for value in column]
+
+
+def _medians(models: list[JsonObject]) -> JsonObject:
+    """Model -> metric -> median over its rounds or starts, and its counts of cells; what is missing is left out."""
+    return {
+        str(model["alias"]): {**_model_medians(model), **{name: model[name] for name in _COUNTS}} for model in models
+    }
+
+
+def _model_medians(model: JsonObject) -> JsonObject:
+    metrics = cast("dict[str, JsonObject]", model["metrics"])
+    return {name: numbers["median"] for name, numbers in metrics.items() if "median" in numbers}

@@ -1,0 +1,154 @@
+"""Model specs: ``[alias=]backend:target[@revision][+key=value...]`` and lists of them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from .errors import ConfigError, UnknownNameError
+from .records import ModelSpec
+from .slugs import slug
+
+DEFAULT_BACKEND = "transformers"
+"""What a bare name means."""
+WITHOUT_TARGET = frozenset({"smollm2", "tiny", "echo"})
+"""Built-in backends that are a model by themselves."""
+_ALIAS = re.compile(r"(?P<alias>[A-Za-z0-9][A-Za-z0-9_.-]*)=(?P<rest>.*)\Z", re.DOTALL)
+_BACKEND = re.compile(r"(?P<name>[a-z][a-z0-9_-]+):(?P<rest>.*)\Z", re.DOTALL)
+_REVISION = re.compile(r"(?P<target>.+)@(?P<revision>[\w.\-/]+)\Z", re.DOTALL)
+_OPTION_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
+    """Read one model spec.
+
+    :param text: as the user wrote it.
+    :param backends: registered names of model sources.
+    :param where: the option or file position, for messages.
+    :raises ConfigError: if it is malformed or names an unknown backend.
+
+    >>> spec = parse_spec("small=hf:EleutherAI/gpt-neo-125M@main+dtype=bfloat16", ["hf"], "x")
+    >>> spec.alias, spec.backend, spec.target, spec.revision, spec.options
+    ('small', 'hf', 'EleutherAI/gpt-neo-125M', 'main', {'dtype': 'bfloat16'})
+    """
+    known = set(backends)
+    alias, rest = "", text.strip()
+    match = _ALIAS.match(rest)
+    if match:
+        alias, rest = match["alias"], match["rest"]
+    head, *pairs = rest.split("+")
+    options = dict(_option(pair, text, where) for pair in pairs)
+    backend, target = _backend(head.strip(), known, where)
+    revision = ""
+    match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py") else None
+    if match and not Path(target).exists():
+        target, revision = match["target"], match["revision"]
+    if not target and backend not in WITHOUT_TARGET and backend in (DEFAULT_BACKEND, "hf", "py"):
+        raise ConfigError(f"{where}: model '{text}' names no target; write {backend}:NAME or {backend}:PATH.")
+    spec = ModelSpec(
+        alias=alias or slug(_stem(backend, target), longest=60), backend=backend, target=target, revision=revision,
+        options=options, text=text.strip(),
+    )  # fmt: skip
+    if not spec.alias:
+        raise ConfigError(f"{where}: model '{text}' yields no name in plain ASCII; give one: name={text}.")
+    return spec
+
+
+def _option(pair: str, text: str, where: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not equals or not value or not _OPTION_KEY.match(key):
+        raise ConfigError(f"{where}: model '{text}': '+{pair}' must have the form +key=value.")
+    return key, value
+
+
+def _backend(head: str, known: set[str], where: str) -> tuple[str, str]:
+    if head in known and head not in (DEFAULT_BACKEND, "hf", "py"):
+        return head, ""
+    match = _BACKEND.match(head)
+    if match is None or head.startswith((".", "/", "~")):
+        return DEFAULT_BACKEND, head
+    if match["name"] not in known:
+        raise UnknownNameError.build(where, "backend", match["name"], known)
+    return match["name"], match["rest"]
+
+
+def _stem(backend: str, target: str) -> str:
+    """Repository or file stem; what the id of a cell is made of when no alias is given."""
+    if not target or backend == "echo":
+        return backend
+    if backend == "py":
+        return target.rpartition(":")[2] or target
+    last = re.split(r"[/\\]", target.rstrip("/\\"))[-1]
+    return last.removesuffix(".gguf") or backend
+
+
+def read_specs(texts: Sequence[tuple[str, str]], backends: Iterable[str], base: Path) -> tuple[ModelSpec, ...]:
+    """All models of a session.
+
+    :param texts: (spec or ``@list``, origin) pairs; ``@paper`` is packaged, ``@file.yaml`` is read relative to ``base``.
+    :raises ConfigError: on a malformed spec, a list that cannot be read, or two models of one alias.
+    """
+    names = list(backends)
+    specs: list[ModelSpec] = []
+    for text, origin in texts:
+        if text.startswith("@"):
+            specs += [parse_spec(line, names, where) for line, where in read_list(text[1:], origin, base)]
+        else:
+            specs.append(parse_spec(text, names, origin))
+    seen: dict[str, ModelSpec] = {}
+    for spec in specs:
+        if spec.alias in seen and seen[spec.alias] != spec:
+            raise ConfigError(
+                f"two models are called '{spec.alias}': '{seen[spec.alias].text}' and '{spec.text}'; name one of them: other={spec.text}."
+            )
+        seen[spec.alias] = spec
+    return tuple(seen.values())
+
+
+def read_list(name: str, origin: str, base: Path) -> list[tuple[str, str]]:
+    """The specs of a packaged list or a YAML file, each with its position.
+
+    The file holds a list of specs, or a mapping with the key ``models``.
+    """
+    import yaml
+
+    packaged = files("pytest_llmci") / "data" / f"{name}.yaml"
+    if "." not in name and "/" not in name:
+        if not packaged.is_file():
+            known = sorted(
+                p.name.removesuffix(".yaml")
+                for p in (files("pytest_llmci") / "data").iterdir()
+                if p.name.endswith(".yaml")
+            )
+            raise ConfigError(
+                f"{origin}: no packaged list '@{name}'; known: {', '.join('@' + k for k in known)}. A file is written @models.yaml."
+            )
+        text, shown = packaged.read_text("utf-8"), f"@{name}"
+    else:
+        path = base / name
+        try:
+            text, shown = path.read_text("utf-8"), name
+        except (OSError, UnicodeDecodeError) as error:
+            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"{origin}: cannot read the list of models '{name}': {_why(error)}.{hint}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: '{shown}' is not valid YAML: {' '.join(str(error).split())}") from error
+    rows = data.get("models") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not rows:
+        raise ConfigError(f"{origin}: '{shown}' must hold a list of model specs, or the key 'models' with one.")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, str) or not row.strip():
+            raise ConfigError(
+                f"{origin}: '{shown}', entry {number}: expected a model spec as text, found {type(row).__name__}."
+            )
+    return [(row, f"{shown}, entry {number}") for number, row in enumerate(rows, 1)]
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,223 @@
+"""The facts of the machine and the checkout that a result depends on.
+
+Read once a session, outside anything that is timed, in a few tens of milliseconds. What cannot be known is None. Only
+named environment variables are kept: the rest may hold secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from ..records import Json
+
+PACKAGES: Final = (
+    "pytest-llmci", "pytest", "pytest-xdist", "numpy", "scipy", "torch", "transformers", "tokenizers", "accelerate",
+    "safetensors", "gguf", "psutil",
+)  # fmt: skip
+"""Whose versions can change a number."""
+VARIABLES: Final = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "KMP_BLOCKTIME",
+    "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_",
+    "MALLOC_CONF", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTHONMALLOC", "PYTHONHASHSEED", "PYTHONOPTIMIZE",
+    "PYTHONDEVMODE", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+)  # fmt: skip
+"""Environment variables that can change a number and hold no secret."""
+_CI: Final = {
+    "GITHUB_ACTIONS": "github-actions",
+    "GITLAB_CI": "gitlab-ci",
+    "JENKINS_URL": "jenkins",
+    "CIRCLECI": "circleci",
+    "BUILDKITE": "buildkite",
+    "TF_BUILD": "azure-pipelines",
+    "TEAMCITY_VERSION": "teamcity",
+    "BITBUCKET_BUILD_NUMBER": "bitbucket-pipelines",
+    "CODEBUILD_BUILD_ID": "aws-codebuild",
+    "TRAVIS": "travis-ci",
+    "DRONE": "drone",
+    "CI": "other",
+}
+_GIT_TIMEOUT_S: Final = 2.0  # a cold status of a huge checkout is not worth waiting for
+_UNLIMITED_BYTES: Final = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
+
+
+def environment(folder: Path | None = None) -> dict[str, Json]:
+    """The environment fingerprint of this process.
+
+    :param folder: where the checkout is looked for; the working directory if None.
+    :returns: JSON data; sizes in bytes, CPU quotas in cores, None for what cannot be known.
+    """
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "platform": sys.platform,
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+        "cpu_model": _cpu_fact("model name", "Hardware", "cpu model") or platform.processor() or None,
+        "cpu_flags_sha256": _cpu_flags_sha256(),
+        "cores_logical": os.cpu_count(),
+        "cores_allowed": _cores_allowed(),
+        "cpu_quota_cores": _cpu_quota_cores(Path("/")),
+        "memory_total_bytes": _memory_total_bytes(),
+        "memory_limit_bytes": _memory_limit_bytes(Path("/")),
+        "container": _in_container(Path("/")),
+        "load_average": _load_average(),
+        "ci": _ci(),
+        "git": _git(folder or Path.cwd()),
+        "packages": _versions(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def _read(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cpu_fact(*labels: str) -> str:
+    """The first processor's line of one of these labels; empty if there is none."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        label, _, value = line.partition(":")
+        if label.strip() in labels:
+            return value.strip()
+    return ""
+
+
+def _cpu_flags_sha256() -> str | None:
+    """A short name for the instruction sets: hypervisors let through different ones of the same processor."""
+    flags = sorted(_cpu_fact("flags", "Features").split())
+    return sha256(" ".join(flags).encode()).hexdigest()[:16] if flags else None
+
+
+def _cores_allowed() -> int | None:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def _memory_total_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not POSIX, or not told
+        return None
+
+
+def _load_average() -> Json:
+    try:
+        return [round(value, 2) for value in os.getloadavg()]
+    except (AttributeError, OSError):
+        return None
+
+
+# A limit may stand at any level of the hierarchy; the tightest one holds.
+
+
+def _control_groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups this process is in, from its own up to the top, version 2 and 1."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup" / controller if controllers else root / "sys/fs/cgroup"
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts), -1, -1):
+            yield base.joinpath(*parts[:depth])
+
+
+def _cpu_quota_cores(root: Path) -> float | None:
+    found: list[float] = []
+    for group in _control_groups(root, "cpu"):
+        quota, _, period = _read(group / "cpu.max").strip().partition(" ")
+        if not quota:
+            quota, period = _read(group / "cpu.cfs_quota_us").strip(), _read(group / "cpu.cfs_period_us").strip()
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
+
+
+def _memory_limit_bytes(root: Path) -> int | None:
+    found: list[int] = []
+    for group in _control_groups(root, "memory"):
+        text = (_read(group / "memory.max") or _read(group / "memory.limit_in_bytes")).strip()
+        if text.isdigit() and int(text) < _UNLIMITED_BYTES:
+            found.append(int(text))
+    return min(found, default=None)
+
+
+def _in_container(root: Path) -> bool:
+    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+        return True
+    if os.environ.get("KUBERNETES_SERVICE_HOST") or os.environ.get("container"):  # noqa: SIM112  # systemd's own spelling
+        return True
+    groups = _read(root / "proc/1/cgroup")
+    return any(name in groups for name in ("docker", "kubepods", "containerd", "lxc"))
+
+
+def _ci() -> Json:
+    for variable, name in _CI.items():
+        if os.environ.get(variable):
+            job = os.environ.get("GITHUB_JOB") or os.environ.get("CI_JOB_NAME") or os.environ.get("JOB_NAME")
+            run = os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_PIPELINE_ID") or os.environ.get("BUILD_ID")
+            return {"name": name, "job": job, "run": run}
+    return None
+
+
+def _git(folder: Path) -> Json:
+    """Commit, branch and whether tracked files were changed; None outside a checkout or without git."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=all"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return _parse_status(done.stdout.decode("utf-8", "replace"))
+
+
+def _parse_status(text: str) -> Json:
+    facts: dict[str, str] = {}
+    dirty = False
+    for line in text.splitlines():
+        if line.startswith("# "):
+            label, _, value = line[2:].partition(" ")
+            facts[label] = value
+        else:
+            dirty = True
+    commit, branch = facts.get("branch.oid"), facts.get("branch.head")
+    return {
+        "commit": None if commit == "(initial)" else commit,
+        "branch": None if branch == "(detached)" else branch,
+        "dirty": dirty,
+    }
+
+
+def _versions() -> Json:
+    found: dict[str, Json] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,556 @@
+"""The result log: append-only JSON lines, chained by hashes. What everything else derives from.
+
+:class:`LogWriter` writes it, :func:`read_log` streams it, :func:`verify_log` proves it, :func:`recover` closes the log
+of a session that was killed. Test processes that share no memory with the writer keep a :class:`SpoolWriter` each,
+whose lines are the same records without the chain.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, NamedTuple
+
+from ..clock import Clock, SystemClock, utc_text
+from ..errors import LogTamperedError, StoreError
+from ..records import LOG_RECORDS, FooterRecord, HeaderRecord, LogRecord, RoundsRecord, from_json, to_json
+from .chain import GENESIS, ChainWalk, Damage, build_line
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: a running session cannot be told from a killed one there
+    fcntl = None  # type: ignore[assignment]  # checked before use
+
+LOG_NAME: Final = "log.jsonl"
+PARTIAL_NAME: Final = "log.jsonl.partial"
+SPOOL_NAME: Final = "spool"
+
+_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+class _Tail(NamedTuple):
+    """Where the next line goes; one value, so that an interrupt finds either all of it advanced or nothing."""
+
+    size: int
+    lines: int
+    digest: str
+
+
+class _LineFile:
+    """A file to which whole lines are appended, each given to the operating system at once: a kill loses none."""
+
+    def __init__(self, path: Path, tail: _Tail, flags: int) -> None:
+        self.path = path
+        self._tail = tail
+        self._next = tail
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | flags, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be opened for writing: {_reason(error)}.") from error
+
+    def _write(self, line: bytes, after: _Tail) -> None:
+        """Append one line or nothing."""
+        self._next = after
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            self._settle()
+            raise StoreError(
+                f"{self.path}: cannot write line {after.lines}: {_reason(error)}."
+                f" The {self._tail.lines} lines before it are kept."
+            ) from error
+        self._tail = after
+
+    def _settle(self) -> None:
+        """Make file and memory agree after a write that failed or was interrupted.
+
+        :raises StoreError: if the file cannot be read or cut back.
+        """
+        if self._fd < 0:
+            raise StoreError(f"{self.path}: the file is closed.")
+        try:
+            size = os.fstat(self._fd).st_size
+            if size == self._tail.size:
+                return
+            if size == self._next.size:
+                self._tail = self._next  # the interrupt came between writing the line and noting it
+            else:
+                os.ftruncate(self._fd, self._tail.size)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be cut back to its last whole line: {_reason(error)}.") from error
+
+    def release(self) -> None:
+        """Close the file as it is."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class LogWriter(_LineFile):
+    """Writes a new log. While it is open no other writer gets it, where the system has file locks.
+
+    Used from one thread. A line is on its way to the disk when :meth:`append` returns: what kills the process loses
+    nothing; what kills the machine may cost the last seconds.
+
+    :param path: a file that does not exist yet.
+    :raises StoreError: if it cannot be made.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        self._start(path, clock, os.O_CREAT | os.O_EXCL)
+
+    def _start(self, path: Path, clock: Clock | None, flags: int) -> None:
+        super().__init__(path, _Tail(0, 0, GENESIS), flags)
+        self._clock = clock or SystemClock()
+        self._lock()
+
+    def _lock(self) -> None:
+        if _try_lock(self._fd, exclusive=True) is False:
+            self.release()
+            raise StoreError(f"{self.path}: another session is writing this log; wait until it has ended.")
+
+    @property
+    def lines(self) -> int:
+        """Lines written."""
+        return self._tail.lines
+
+    def append(self, record: LogRecord) -> None:
+        """Write one record; the first one is the header.
+
+        Numbers that are not finite are stored as missing, with a reason where the record has room for one.
+
+        :raises StoreError: if it cannot be written (disk full, ...); the log then ends with the line before, and the
+            same record may be tried again.
+        """
+        self._settle()
+        if (self._tail.lines == 0) != isinstance(record, HeaderRecord):
+            raise StoreError(f"{self.path}: the header is the first line of a log and no other; got a {record.TYPE}.")
+        number = self._tail.lines + 1
+        line, digest = build_line(self._tail.digest, number, _encode(record))
+        self._write(line, _Tail(self._tail.size + len(line), number, digest))
+
+    def close(self, exit_status: int | None = None) -> None:
+        """Write the footer, hand the file to the disk and give up the lock; a second call does nothing.
+
+        :param exit_status: of the session; None where it is not known.
+        :raises StoreError: if the footer cannot be written.
+        """
+        self._close(exit_status, recovered=False)
+
+    def _close(self, exit_status: int | None, *, recovered: bool) -> None:
+        if self._fd < 0:
+            return
+        try:
+            self._settle()
+            if self._tail.lines > 0:  # a log without a header has nothing to close
+                self.append(self._footer(exit_status, recovered=recovered))
+                _sync(self._fd, self.path)
+        finally:
+            self.release()
+
+    def _footer(self, exit_status: int | None, *, recovered: bool) -> FooterRecord:
+        return FooterRecord(
+            lines=self._tail.lines,
+            digest=self._tail.digest,
+            finished=utc_text(self._clock.utc()),
+            recovered=recovered,
+            exit_status=exit_status,
+        )
+
+
+class SpoolWriter(_LineFile):
+    """Appends records to a process's own file, so that :func:`recover` finds what never reached the log.
+
+    :param path: made if it does not exist; an unfinished last line in it is dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _Tail(0, 0, ""), os.O_CREAT)
+        self._tail = self._next = _spool_tail(path)
+
+    def append(self, record: LogRecord) -> None:
+        """Write one record.
+
+        :raises StoreError: if it cannot be written; the file then ends with the record before.
+        """
+        self._settle()
+        line = _encode(record) + b"\n"
+        self._write(line, _Tail(self._tail.size + len(line), self._tail.lines + 1, ""))
+
+
+def _spool_tail(path: Path) -> _Tail:
+    size = lines = 0
+    with _open(path) as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                size, lines = size + len(line), lines + 1
+    return _Tail(size, lines, "")
+
+
+def _encode(record: LogRecord) -> bytes:
+    """The record as one JSON object in ASCII: every text survives, lone surrogates included."""
+    if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
+        raise StoreError(f"rounds of {record.cell}: {fault}.")
+    try:
+        data = to_json(record)
+        try:
+            text = _dump(data)
+        except ValueError:
+            text = _dump(_finite(data))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"a {record.TYPE} record holds what JSON cannot: {error}.") from error
+    return text.encode("ascii")
+
+
+def _misshapen(record: RoundsRecord) -> str:
+    """Which list of a block does not run over its rounds or its outputs; empty if all do."""
+    lengths = {name: len(column) for name, column in record.values.items()}
+    lengths |= {name: len(getattr(record, name)) for name in ("output_of_round", "finish_reasons", "noisy")}
+    for name, length in lengths.items():
+        if length != record.n:
+            return f"{name} holds {length} entries for {record.n} rounds"
+    outputs = len(record.outputs)
+    if not (len(record.md5) == len(record.output_sha256) == outputs):
+        return f"{len(record.md5)} md5 and {len(record.output_sha256)} sha256 for {outputs} outputs"
+    if record.n and not 0 <= min(record.output_of_round) <= max(record.output_of_round) < outputs:
+        return f"output_of_round points outside the {outputs} outputs"
+    return ""
+
+
+def _finite(data: dict[str, Any]) -> dict[str, Any]:
+    """The record's data with numbers that are not finite turned into missing ones."""
+    data = dict(data)
+    if isinstance(data.get("reasons"), dict):
+        data["values"], data["reasons"] = _finite_values(data["values"], data["reasons"])
+    return {key: _without_infinite(value) for key, value in data.items()}
+
+
+def _finite_values(values: dict[str, Any], reasons: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    kept: dict[str, Any] = {}
+    reasons = dict(reasons)
+    for metric, value in values.items():
+        column = value if isinstance(value, list) else [value]
+        finite = [None if _is_infinite(number) else number for number in column]
+        if finite != column:
+            reasons.setdefault(metric, "the measured number was not finite")
+        if isinstance(value, list):
+            kept[metric] = finite
+        elif finite != [None]:
+            kept[metric] = value
+    return kept, reasons
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _without_infinite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_infinite(item) for item in value if not _is_infinite(item)]
+    return None if _is_infinite(value) else value
+
+
+def _sync(fd: int, path: Path) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise StoreError(f"{path}: the disk did not take it: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _try_lock(fd: int, *, exclusive: bool) -> bool | None:
+    """True if the lock was got, False if another process has it, None where locks do not work."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # file systems without locks, such as some network mounts
+        return None
+    return True
+
+
+def is_live(path: Path) -> bool | None:
+    """True while a session writes the log, False if none does, None where the system cannot tell."""
+    with _open(path) as stream:
+        got = _try_lock(stream.fileno(), exclusive=False)
+    return None if got is None else not got
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb", buffering=1 << 18)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {_reason(error)}.") from error
+
+
+class LogReader:
+    """Streams the records of a log and checks the chain on the way. Memory: one line.
+
+    :param kinds: line types to build records of; empty for all. The others are still checked.
+    """
+
+    def __init__(self, path: Path, kinds: Collection[str] = ()) -> None:
+        self.path = path
+        self.kinds = frozenset(kinds)
+        self.lines = 0
+        """Number of the line whose record was given last; when all were given, the number of lines."""
+        self.digest = GENESIS
+        """Digest of the last line, when all records were given."""
+        self.finished = False
+        """True if the footer was there, when all records were given."""
+
+    def __iter__(self) -> Iterator[LogRecord]:
+        """Every record, in order, up to the last whole line.
+
+        :raises LogTamperedError: at the first line that is not what was written.
+        :raises SchemaVersionError: if the log was written by a newer version.
+        :raises StoreError: if the file cannot be read or holds no whole line.
+        """
+        with _open(self.path) as stream:
+            walk = ChainWalk(stream, self.path)
+            for kind, rest in walk:
+                self.lines = walk.lines
+                if kind in LOG_RECORDS and (not self.kinds or kind in self.kinds):
+                    yield self._build(kind, walk.decode(rest))
+            self.lines, self.digest, self.finished = walk.lines, walk.digest, walk.finished
+            if walk.damage is not None and not walk.partial:
+                raise LogTamperedError(f"{self.path}: {walk.damage.message}.")
+            if walk.lines == 0:
+                raise StoreError(f"{self.path} holds no whole line: it is no result log, or its session never began.")
+
+    def _build(self, kind: str, data: dict[str, Any]) -> LogRecord:
+        try:
+            record = from_json(LOG_RECORDS[kind], data)
+        except StoreError as error:
+            raise StoreError(f"{self.path}: line {self.lines}: {error}") from error
+        if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
+            raise StoreError(f"{self.path}: line {self.lines}: {fault}.")
+        return record
+
+
+def read_log(path: Path, kinds: Collection[str] = ()) -> Iterator[LogRecord]:
+    """The records of a log in order, up to its last whole line, checked on the way; see :class:`LogReader`."""
+    return iter(LogReader(path, kinds))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What :func:`verify_log` found."""
+
+    path: Path
+    state: Literal["complete", "recovered", "running", "killed", "damaged"]
+    """``complete``: every line holds and the footer is there; ``recovered``: so too, but the session was killed and the
+    log closed later; ``running``: a session still writes it; ``killed``: no footer; ``damaged``: see ``damage``."""
+    lines: int
+    """Lines that hold, from the first."""
+    digest: str
+    """Digest of the last of them."""
+    damage: Damage | None = None
+    """The first line that was changed, removed, inserted, moved, cut off or added."""
+
+    @property
+    def ok(self) -> bool:
+        """True if the log is whole."""
+        return self.state in ("complete", "recovered")
+
+    @property
+    def message(self) -> str:
+        """The finding in one line."""
+        if self.damage is not None:
+            return f"{self.path}: {self.damage.message}"
+        text = {
+            "complete": "whole, with footer",
+            "recovered": "whole; its session was killed, and what it had written was recovered later",
+            "running": "no footer yet: its session is still running",
+            "killed": "no footer: its session was killed or the end was cut off; llmci report closes the log",
+        }[self.state]
+        return f"{self.path}: {self.lines} lines, {text} (digest {self.digest[:16]})"
+
+
+def verify_log(path: Path) -> Verification:
+    """Check every byte of a log. Memory: one line.
+
+    Finds any change by somebody who cannot recompute the chain; who recomputes it changes the final digest.
+
+    :raises SchemaVersionError: if the log was written by a newer version.
+    :raises StoreError: if the file cannot be read.
+    """
+    with _open(path) as stream:
+        walk = ChainWalk(stream, path)
+        recovered = False
+        for kind, rest in walk:
+            recovered = kind == "footer" and bool(walk.decode(rest).get("recovered"))
+    damage = walk.damage
+    state: Literal["complete", "recovered", "running", "killed", "damaged"]
+    if not walk.finished and (damage is None or walk.partial) and is_live(path):
+        state, damage = "running", None
+    elif damage is not None:
+        state = "damaged"
+    elif walk.finished:
+        state = "recovered" if recovered else "complete"
+    else:
+        state = "killed"
+    return Verification(path=path, state=state, lines=walk.lines, digest=walk.digest, damage=damage)
+
+
+def read_spool(path: Path) -> Iterator[LogRecord]:
+    """The records of a spool file, up to its last whole line.
+
+    :raises StoreError: if the file or one of its lines cannot be read.
+    """
+    for found in _spool_lines(path):
+        if isinstance(found, StoreError):
+            raise found
+        yield found
+
+
+def _spool_lines(path: Path) -> Iterator[LogRecord | StoreError]:
+    with _open(path) as stream:
+        for number, raw in enumerate(stream, start=1):
+            if raw.endswith(b"\n"):
+                yield _spool_record(path, number, raw)
+
+
+def _spool_record(path: Path, number: int, raw: bytes) -> LogRecord | StoreError:
+    try:
+        data = json.loads(raw)
+        return from_json(LOG_RECORDS[data["type"]], data)
+    except (ValueError, TypeError, KeyError, StoreError) as error:
+        return StoreError(f"{path}: line {number} is no record: {type(error).__name__}: {error}")
+
+
+# ----------------------------------------------------------------------------------------------------------- recovery
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery:
+    """What :func:`recover` did."""
+
+    done: bool
+    """False if the log had its footer already."""
+    lines: int
+    """Lines of the log, without the footer."""
+    from_spool: int = 0
+    """Of these, records that were found in the spool of a test process only."""
+    unreadable: int = 0
+    """Lines of the spool that hold no record."""
+    partial: Path | None = None
+    """Where the bytes of an unfinished last line were kept."""
+
+    @property
+    def message(self) -> str:
+        """What was done, in one line."""
+        if not self.done:
+            return f"{self.lines} lines, whole: nothing to recover"
+        extra = [f"{self.from_spool} of them from the spool"] if self.from_spool else []
+        extra += [f"an unfinished line kept in {self.partial.name}"] if self.partial else []
+        extra += [f"{self.unreadable} unreadable lines of the spool left out"] if self.unreadable else []
+        return f"the session was killed: recovered {self.lines} lines" + "".join(f", {text}" for text in extra)
+
+
+def recover(run_folder: Path, *, clock: Clock | None = None) -> Recovery:
+    """Close the log of a session that was killed; do nothing to one that is closed.
+
+    The bytes of an unfinished last line go to ``log.jsonl.partial``, records that only the spool of a test process has
+    are appended, and the footer says that the log was recovered. Safe to repeat, also after it was itself killed.
+    Memory: the ``uid`` of every record, and only if there is a spool.
+
+    :raises LogTamperedError: if a line is not what was written.
+    :raises StoreError: if the log is missing, in use, empty or cannot be written.
+    """
+    path = run_folder / LOG_NAME
+    walk, _ = _scan(path, want_uids=False)
+    if walk.finished and walk.damage is None:
+        return Recovery(done=False, lines=walk.lines - 1)
+    writer = _RecoveryWriter(path, clock=clock)
+    try:
+        return _recover_into(writer, run_folder)
+    finally:
+        writer.release()
+
+
+class _RecoveryWriter(LogWriter):
+    """Goes on with a log that has lines already."""
+
+    def __init__(self, path: Path, *, clock: Clock | None) -> None:
+        self._start(path, clock, 0)
+
+    def go_on(self, walk: ChainWalk) -> None:
+        """Continue behind the last line that holds, and drop what follows it."""
+        self._tail = self._next = _Tail(walk.end, walk.lines, walk.digest)
+        self._settle()
+
+    def close(self, exit_status: int | None = None) -> None:
+        self._close(exit_status, recovered=True)
+
+
+def _recover_into(writer: _RecoveryWriter, run_folder: Path) -> Recovery:
+    spools = sorted((run_folder / SPOOL_NAME).glob("*.jsonl"))
+    walk, uids = _scan(writer.path, want_uids=bool(spools))
+    if walk.damage is not None and not walk.partial:
+        raise LogTamperedError(f"{writer.path}: {walk.damage.message}; a log that was changed is not recovered.")
+    if walk.finished:
+        return Recovery(done=False, lines=walk.lines - 1)  # its session ended while this one looked
+    if walk.lines == 0:
+        raise StoreError(f"{writer.path} holds no whole line: nothing to recover; delete {run_folder}.")
+    partial = _keep_partial(run_folder, walk.partial) if walk.partial else None
+    writer.go_on(walk)
+    moved = unreadable = 0
+    for found in (found for spool in spools for found in _spool_lines(spool)):
+        if isinstance(found, StoreError):
+            unreadable += 1
+        elif (uid := getattr(found, "uid", "")) and uid not in uids:
+            uids.add(uid)
+            writer.append(found)
+            moved += 1
+    lines = writer.lines
+    writer.close()
+    return Recovery(done=True, lines=lines, from_spool=moved, unreadable=unreadable, partial=partial)
+
+
+_UID: Final = re.compile(rb'"uid":"([^"\\]*)"')
+_UID_WITHIN: Final = 200  # bytes: it follows number and type; parsing a million lines for it would take minutes
+
+
+def _scan(path: Path, *, want_uids: bool) -> tuple[ChainWalk, set[str]]:
+    uids: set[str] = set()
+    with _open(path) as stream:
+        walk = ChainWalk(stream, path)
+        for _, rest in walk:
+            if want_uids:
+                match = _UID.search(rest, 0, _UID_WITHIN)
+                uids.add(match[1].decode("ascii") if match else str(walk.decode(rest).get("uid", "")))
+    return walk, uids
+
+
+def _keep_partial(run_folder: Path, content: bytes) -> Path:
+    """Write the bytes of an unfinished line beside the log, never over those of an earlier one."""
+    path, number = run_folder / PARTIAL_NAME, 1
+    try:
+        while path.exists() and path.read_bytes() != content:
+            number += 1
+            path = run_folder / f"{PARTIAL_NAME}-{number}"
+        path.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {_reason(error)}.") from error
+    return path

@@ -1,0 +1,170 @@
+"""Where a run lies on disk: made, found again by name, and copied to ``latest/``."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from ..clock import Clock
+from ..errors import ConfigError, StoreError
+from .log import LOG_NAME, SPOOL_NAME
+
+LATEST: Final = "latest"
+WORKERS_NAME: Final = "workers"
+_RUN_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
+_BACK: Final = re.compile(r"latest(?:~(\d{1,6}))?\Z")
+_SHOWN_RUNS: Final = 5  # how many candidates a message lists
+
+
+def create_run_folder(output: Path, clock: Clock) -> Path:
+    """A new folder for one session: ``<output>/<YYYYmmddTHHMMSSZ>-<6 hex>`` with ``workers/`` and ``spool/``.
+
+    ``output`` gets a ``.gitignore`` of its own, so that results are never committed by accident.
+
+    :raises ConfigError: if it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        ignore = output / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="ascii")
+        run = _make_unique(output, clock.utc().strftime("%Y%m%dT%H%M%SZ"))
+        (run / WORKERS_NAME).mkdir()
+        (run / SPOOL_NAME).mkdir()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write results to '{error.filename or output}': {error.strerror or error}."
+            " Give another folder: --llmci-output DIR."
+        ) from error
+    return run
+
+
+def _make_unique(output: Path, stamp: str) -> Path:
+    while True:
+        run = output / f"{stamp}-{secrets.token_hex(3)}"
+        with suppress(FileExistsError):
+            run.mkdir()
+            return run
+
+
+def list_runs(output: Path) -> list[Path]:
+    """The run folders in ``output`` that have a log, oldest first; empty if there is no such folder."""
+    try:
+        found = [entry for entry in output.iterdir() if _RUN_NAME.match(entry.name) and (entry / LOG_NAME).is_file()]
+    except OSError:
+        return []
+    # The time of the log tells runs of one second apart.
+    return sorted(found, key=lambda run: (run.name[:16], (run / LOG_NAME).stat().st_mtime_ns, run.name))
+
+
+def resolve_run(text: str, output: Path) -> Path:
+    """The run folder that a person means.
+
+    :param text: a path to a run folder or its log; ``latest``, ``latest~1`` (the one before it), ...; or the beginning
+        of a run's name or of its short id.
+    :param output: the folder that holds the runs.
+    :raises ConfigError: if there is none, or more than one.
+    """
+    back = _BACK.match(text)
+    if back:
+        return _nth_latest(int(back[1] or 0), text, output)
+    path = Path(text)
+    if path.name == LOG_NAME and path.is_file():
+        return path.parent
+    if (path / LOG_NAME).is_file():
+        return path
+    runs = list_runs(output)
+    found = [run for run in runs if text and (run.name.startswith(text) or run.name[17:].startswith(text))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"run '{text}' is ambiguous in '{output}': {_listed(found)}. Give more of the name.")
+    raise ConfigError(f"no run '{text}' in '{output}', and no folder of that name with a {LOG_NAME}. {_known(runs)}")
+
+
+def _nth_latest(back: int, text: str, output: Path) -> Path:
+    runs = list_runs(output)
+    if back < len(runs):
+        return runs[-1 - back]
+    copy = output / LATEST
+    if back == 0 and (copy / LOG_NAME).is_file():
+        return copy  # what CI uploads may be this folder alone
+    raise ConfigError(f"no run '{text}' in '{output}'. {_known(runs)}")
+
+
+def _known(runs: list[Path]) -> str:
+    if not runs:
+        return "It holds no run: give another folder with --output DIR, or make one with pytest --llmci."
+    return f"It holds {_listed(runs[::-1])}."
+
+
+def _listed(runs: list[Path]) -> str:
+    names = ", ".join(run.name for run in runs[:_SHOWN_RUNS])
+    return names + (f" and {len(runs) - _SHOWN_RUNS} more" if len(runs) > _SHOWN_RUNS else "")
+
+
+def publish_latest(run: Path) -> Path:
+    """Copy a run to ``latest/`` beside it, in place of what was there.
+
+    The copy is made under another name and renamed, so that nobody finds half of it; who reads an old file goes on
+    reading it. A real copy, since CI artifacts and Windows take no links. The spool is left out.
+
+    :returns: the copy.
+    :raises StoreError: if it cannot be made; ``latest/`` is then as it was, or missing.
+    """
+    latest = run.parent / LATEST
+    fresh, old = run.parent / f".{LATEST}-{run.name}", run.parent / f".{LATEST}-{run.name}-old"
+    try:
+        for leftover in (fresh, old):
+            if leftover.exists():
+                shutil.rmtree(leftover)
+        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns(SPOOL_NAME, ".*.tmp"))
+        _swap(fresh, latest, old)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise StoreError(f"{latest}: the copy of {run.name} could not be made: {error}.") from error
+    shutil.rmtree(old, ignore_errors=True)
+    return latest
+
+
+def _swap(fresh: Path, latest: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``latest``; sessions that end together may each try."""
+    for attempt in range(10):
+        with suppress(FileNotFoundError):
+            if latest.is_dir() and not latest.is_symlink():
+                latest.rename(old)
+            else:
+                latest.unlink()
+        try:
+            fresh.rename(latest)
+            return
+        except OSError:
+            if attempt == 9:
+                with suppress(OSError):
+                    old.rename(latest)
+                raise
+            shutil.rmtree(old, ignore_errors=True)  # another session was quicker: its copy makes way in its turn
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file that appears under its name only when it is whole.
+
+    Line ends are written as they are given. What UTF-8 cannot hold (lone surrogates) is written as an escape.
+
+    :raises OSError: if it cannot be written; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

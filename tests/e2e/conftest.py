@@ -1,0 +1,20 @@
+"""What all end-to-end tests share."""
+
+from __future__ import annotations
+
+import jsonschema  # noqa: F401  # imported once here: sessions inside this process forget what they import themselves,
+import pytest
+import scipy.special  # noqa: F401  # and numpy refuses to be loaded twice
+import yaml  # noqa: F401
+from bench import TWO_PROMPTS, Bench
+
+
+@pytest.fixture
+def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    for name in ("LLMCI", "LLMCI_MODELS", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(pytester.path / "cache"))
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(pytester.path / "timing.lock"))  # tests may run in parallel
+    made = Bench(pytester)
+    made.write("prompts.yaml", TWO_PROMPTS)
+    return made

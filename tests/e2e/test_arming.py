@@ -1,0 +1,100 @@
+"""Unarmed, tests that need a model skip and everything else is untouched; armed, missing data is a failure."""
+
+from __future__ import annotations
+
+import pytest
+from bench import Bench
+
+OURS = "def test_ours(llm): pass\ndef test_mine(): pass\n"
+
+
+def test_unarmed_tests_skip_and_name_the_flag(bench: Bench) -> None:
+    bench.write("test_it.py", OURS)
+    result = bench.run("-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*--llm-models=SPEC*"])
+    result.stdout.no_fnmatch_line("*llmci:*")
+    assert not (bench.path / "llmci-results").exists()
+
+
+@pytest.mark.parametrize("fixture", ["llm", "llm_prompt", "llm_result", "llm_profile", "llm_open", "llmci_session"])
+def test_every_fixture_skips_unarmed(bench: Bench, fixture: str) -> None:
+    bench.write("test_it.py", f"def test_ours({fixture}): pass")
+    bench.run().assert_outcomes(skipped=1)
+
+
+def test_settings_alone_do_not_arm(bench: Bench) -> None:
+    bench.write("pytest.ini", "[pytest]\nllmci_models = echo\nllmci_suite = inference\n")
+    bench.write("test_it.py", OURS)
+    bench.run().assert_outcomes(passed=1, skipped=1)
+
+
+@pytest.mark.parametrize("armed", ["flag", "variable"])
+def test_arms_by_flag_or_variable(bench: Bench, monkeypatch: pytest.MonkeyPatch, armed: str) -> None:
+    bench.write("pytest.ini", "[pytest]\nllmci_models = echo\n")
+    bench.write("test_it.py", "def test_ours(llm): llm.generate('hi')")
+    if armed == "variable":
+        monkeypatch.setenv("LLMCI", "1")
+    bench.run(*(["--llmci"] if armed == "flag" else [])).assert_outcomes(passed=1)
+
+
+def test_marker_is_added_by_itself(bench: Bench) -> None:
+    bench.write("test_it.py", OURS)
+    bench.run("-m", "llmci").assert_outcomes(skipped=1, deselected=1)
+    bench.run("-m", "not llmci").assert_outcomes(passed=1, deselected=1)
+
+
+def test_armed_with_nothing_measured_fails(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_mine(): pass")
+    result = bench.run("--llm-models=echo")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED llmci::gate[[]coverage[]] - nothing was measured*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_model_that_no_test_used_fails(bench: Bench) -> None:
+    bench.write(
+        "test_it.py", "import pytest\n@pytest.mark.llmci(models='b=echo')\ndef test_ours(llm): llm.generate('hi')"
+    )
+    result = bench.run("--llm-models=echo")
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no test used the model 'echo'*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_budget_that_matches_no_cell_fails(bench: Bench) -> None:
+    result = bench.suite("echo", "--llmci-max-latency=other*:2s")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell meets the budget*other*:*"])
+
+
+def test_deselecting_everything_is_no_pass(bench: Bench) -> None:
+    result = bench.suite("echo", "-k", "nothing_of_that_name")
+    assert result.ret != 0
+
+
+def test_stopped_early_the_gate_is_skipped(bench: Bench) -> None:
+    result = bench.suite("echo+fail=no", "-x")
+    result.assert_outcomes(failed=1, skipped=1)
+
+
+@pytest.mark.parametrize("config", ["strict", "strict9"])
+def test_strict_settings_accept_our_names(bench: Bench, config: str) -> None:
+    if config == "strict9":
+        bench.write("pyproject.toml", '[tool.pytest]\nstrict = true\nllmci_models = ["echo"]\nllmci_rounds = 1\n')
+    else:
+        bench.write(
+            "pytest.ini",
+            "[pytest]\naddopts = --strict-markers --strict-config\nllmci_models = echo\nllmci_rounds = 1\n",
+        )
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(rounds=1, prompts='prompts.yaml')\ndef test_ours(llm_result): pass",
+    )
+    bench.run("--llmci").assert_outcomes(passed=2)
+
+
+def test_help_lists_fixtures_and_marker(bench: Bench) -> None:
+    fixtures = bench.run("--fixtures").stdout.str()
+    for name in ("llm ", "llm_prompt", "llm_result", "llm_profile", "llm_open", "llmci_session"):
+        assert name in fixtures
+    bench.run("--markers").stdout.fnmatch_lines(["@pytest.mark.llmci(models=*"])

@@ -1,0 +1,97 @@
+"""Bad input: one clear line, a usage error before the run where it can be known, and never an internal error."""
+
+from __future__ import annotations
+
+import pytest
+from bench import Bench
+
+USAGE = [
+    (["--llm-models=vlm:something"], "*--llm-models*unknown backend 'vlm'*Known:*echo*"),
+    (["--llm-models=./nowhere.gguf"], "*nowhere.gguf*"),
+    (["--llm-models=./no-such-folder"], "*no-such-folder*"),
+    (["--llm-models=@nothing.yaml"], "*--llm-models*nothing.yaml*"),
+    (["--llm-models=@unknown"], "*no packaged list '@unknown'*@paper*"),
+    (["--llm-models=a=echo,a=echo:b"], "*two models are called 'a'*other=*"),
+    (["--llm-models=echo+tokns=3"], "*tokns*Did you mean 'tokens'?*"),
+    (["--llm-models=echo+tokens=many"], "*tokens*many*"),
+    (["--llm-models=echo+threads=0"], "*+threads=0*"),
+    (["--llm-models=echo+itl"], "*+itl*key=value*"),
+    (["--llm-models=py:nowhere_module:f"], "*nowhere_module*"),
+    (["--llm-models="], "*--llm-models*empty*"),
+    (["--llm-models=a-b=echo,a=echo"], "*other=*", "- {id: c, prompt: x}\n- {id: b-c, prompt: y}\n"),
+    (["--llm-models=echo", "--llm-prompts=none.yaml"], "*none.yaml*"),
+    (["--llm-models=echo", "--llmci-suite=inferense"], "*unknown suite 'inferense'. Did you mean 'inference'?*"),
+    (["--llm-models=echo", "--llmci-rounds=none"], "*--llmci-rounds: 'none' is not a whole number*"),
+    (["--llm-models=echo", "--llmci-rounds=0"], "*--llmci-rounds: 0 is too small*"),
+    (
+        ["--llm-models=echo", "--llmci-rounds=9", "--llmci-max-rounds=3"],
+        "*--llmci-max-rounds: 3 is less than the 9 rounds*",
+    ),
+    (["--llm-models=echo", "--llmci-timeout=soon"], "*--llmci-timeout: 'soon' is not a quantity in seconds*"),
+    (["--llm-models=echo", "--llmci-memory-limit=0"], "*--llmci-memory-limit*"),
+    (["--llm-models=echo", "--llmci-isolation=docker"], "*--llmci-isolation: 'docker' is none of worker, inline*"),
+    (["--llm-models=echo", "--llmci-sink=excel"], "*unknown sink 'excel'*"),
+    (["--llm-models=echo", "--llmci-max-latency=fast"], "*'fast'*"),
+    (["--llmci", "--llmci-suite=inference"], "*no model: give --llm-models=SPEC*"),
+]
+
+
+@pytest.mark.parametrize("case", USAGE, ids=lambda case: " ".join(case[0]))
+def test_is_a_usage_error_before_the_run(
+    bench: Bench, case: tuple[list[str], str] | tuple[list[str], str, str]
+) -> None:
+    args, expected = case[0], case[1]
+    if len(case) == 3:
+        bench.write("prompts.yaml", case[2])
+    more = [
+        arg
+        for arg in ("--llmci-suite=inference", "--llm-prompts=prompts.yaml")
+        if not any(a.startswith(arg.partition("=")[0]) for a in args)
+    ]
+    result = bench.run(*args, *more)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    result.stderr.fnmatch_lines([expected])
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    assert not (bench.path / "llmci-results").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("p.yaml", "- {id: a, prompt: x}\n- {id: a, prompt: y}\n", "*p.yaml*'a'*"),
+        ("p.yaml", "- {id: a, promt: x}\n", "*p.yaml*promt*Did you mean 'prompt'?*"),
+        ("p.yaml", "[]\n", "*p.yaml*"),
+        ("p.yaml", "- {id: a, prompt: ''}\n", "*p.yaml*"),
+        ("p.yaml", "- {id: [a\n", "*p.yaml*"),
+        ("p.jsonl", '{"prompt": "x"}\n{"prompt": 3}\n', "*p.jsonl*2*"),
+        ("p.csv", "id,prompt\na,x\na,y\n", "*p.csv*'a'*"),
+        ("p.txt", "\n\n", "*p.txt*"),
+        ("p.docx", "x", "*p.docx*"),
+    ],
+)
+def test_a_wrong_prompt_file_names_file_and_place(bench: Bench, name: str, text: str, expected: str) -> None:
+    bench.write(name, text)
+    result = bench.run("--llm-models=echo", "--llmci-suite=inference", f"--llm-prompts={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([expected])
+
+
+def test_the_users_own_callable_fails_as_a_test(bench: Bench) -> None:
+    bench.write("mine.py", "def answer(prompt):\n    raise KeyError('oh no')\ndef number(prompt): return 42\n")
+    result = bench.suite("a=py:mine:answer,b=py:mine:number,c=py:mine:missing", "--llmci-rounds=1", "-k", "first")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["*KeyError*oh no*mine.py:2*"])
+    result.stdout.fnmatch_lines(["*int*"])
+    result.stdout.fnmatch_lines(["*missing*"])
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_a_prompt_longer_than_the_context_is_a_failed_test(bench: Bench) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    bench.write("prompts.yaml", f"- {{id: long, prompt: '{'word ' * 4000}'}}\n- {{id: short, prompt: hello}}\n")
+    result = bench.suite("tiny", "--llmci-rounds=1", "--llmci-max-new-tokens=5")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*tokens*context of the model is*shorten the prompt*"])

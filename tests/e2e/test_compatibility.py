@@ -1,0 +1,130 @@
+"""Ordinary pytest, and other plugins beside us."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from bench import Bench
+
+
+def test_last_failed_runs_the_failed_cell_again(bench: Bench) -> None:
+    args = (
+        "--llm-models=a=echo,b=echo+fail=no",
+        "--llmci-suite=inference",
+        "--llm-prompts=prompts.yaml",
+        "--llmci-rounds=1",
+        "-p",
+        "no:randomly",
+    )
+    bench.pytester.runpytest_inprocess(*args).assert_outcomes(passed=2, failed=2)
+    result = bench.pytester.runpytest_inprocess(*args, "--lf")
+    result.assert_outcomes(failed=2, deselected=2)
+
+
+def test_stops_at_the_first_failure(bench: Bench) -> None:
+    result = bench.suite("a=echo+fail=no,b=echo", "-x")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert {block["model"] for block in bench.records("rounds")} == {"a"}
+
+
+def test_deselects_by_node_id(bench: Bench) -> None:
+    bench.suite("echo", "--deselect=inference::echo-first").assert_outcomes(passed=1, deselected=1)
+
+
+def test_junit_counts_cells_and_gates(bench: Bench) -> None:
+    bench.suite("echo", "--junitxml=out.xml", "--llmci-max-latency=other*:1s", "--llmci-budget=output_tokens <= 1")
+    suite = ElementTree.parse(bench.path / "out.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "3", "0")
+    names = {case.get("name") for case in suite.iter("testcase")}
+    assert {"echo-first", "echo-second", "gate[coverage]"} <= {name.rpartition("::")[2] for name in names if name}
+    assert "llmci_records" not in (bench.path / "out.xml").read_text()
+
+
+def test_reruns_start_afresh_and_the_last_attempt_counts(bench: Bench) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    bench.write(
+        "test_it.py",
+        "import pathlib, pytest\n@pytest.mark.llmci(rounds=2)\ndef test_cell(llm_result):\n"
+        "    mark = pathlib.Path('been'); first = not mark.exists(); mark.touch(); assert not first\n",
+    )
+    bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--reruns=1", "-k", "first").assert_outcomes(passed=1)
+    assert [block["attempt"] for block in bench.records("rounds")] == [0, 1]
+    assert len((bench.latest / "results.csv").read_text().splitlines()) >= 3
+    import json
+
+    assert json.loads((bench.latest / "results.json").read_text())["models"][0]["rounds"] == 2
+
+
+def test_reruns_repeat_a_suites_cell(bench: Bench) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    result = bench.suite("echo+fail=no", "--reruns=1", "-k", "first")
+    result.assert_outcomes(failed=1)
+    assert [block["attempt"] for block in bench.records("rounds")] == [0, 1]
+
+
+@pytest.mark.parametrize("method", ["signal"])
+def test_a_foreign_timeout_fails_the_test_and_ends_the_model(bench: Bench, method: str) -> None:
+    pytest.importorskip("pytest_timeout")
+    result = bench.suite(
+        "echo+hang=sleep+only_prompt=first", "--timeout=2", f"--timeout-method={method}", "--llmci-rounds=1"
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*Timeout*2*"])
+    assert [block["error"] and block["error"]["kind"] for block in bench.records("rounds")] == ["interrupted", None]
+
+
+def test_random_order_keeps_models_together(bench: Bench) -> None:
+    pytest.importorskip("pytest_randomly")
+    bench.write("test_it.py", "def test_a(llm_result): pass\ndef test_b(llm_result): pass\n")
+    args = (
+        "--llm-models=a=echo,b=echo,c=echo",
+        "--llm-prompts=prompts.yaml",
+        "--llmci-rounds=1",
+        "-p",
+        "no:cacheprovider",
+    )
+    for seed in (1, 2, 3):
+        result = bench.pytester.runpytest_subprocess(*args, f"--randomly-seed={seed}")
+        result.assert_outcomes(passed=12)
+        assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b", "c"]
+
+
+def test_the_benchmark_fixture_works_around_a_model(bench: Bench) -> None:
+    pytest.importorskip("pytest_benchmark")
+    bench.write(
+        "test_it.py",
+        "def test_it(benchmark, llm):\n    out = benchmark.pedantic(llm.generate, args=('hi',), rounds=3, iterations=1)\n    assert out.text\n",
+    )
+    bench.run("--llm-models=echo", fresh=True).assert_outcomes(passed=1)
+    assert len(bench.records("rounds")) == 3
+
+
+def test_a_conftest_that_listens_to_phases_hears_every_cell(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        "def pytest_runtest_setup(item):\n    with open('heard', 'a') as file: file.write(item.name + '\\n')\n",
+    )
+    bench.suite("echo").assert_outcomes(passed=2)
+    assert (bench.path / "heard").read_text().split() == ["echo-first", "echo-second"]
+
+
+def test_observers_see_records_and_a_failing_one_fails_nothing(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        """
+kinds = []
+def pytest_llmci_record(config, record):
+    kinds.append(record.TYPE)
+    if record.TYPE == "gate": raise ValueError("observer")
+def pytest_llmci_report(config, report):
+    print("SEEN", sorted(set(kinds)), len(report.cells), report.models[0].alias)
+def pytest_llmci_environment(config):
+    return {"team": "aviary"}
+""",
+    )
+    result = bench.suite("echo", "-s", fresh=True)
+    assert result.ret == 0
+    assert "SEEN ['gate', 'rounds', 'verdict', 'worker'] 2 echo" in result.stdout.str()
+    assert bench.records("header")[0]["environment"]["team"] == "aviary"

@@ -1,0 +1,198 @@
+"""Users' own tests: fixtures, marker, and where failures show."""
+
+from __future__ import annotations
+
+import pytest
+from bench import Bench
+
+
+def test_one_test_for_each_model_and_prompt(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_answers(llm, llm_prompt):\n    assert llm.generate(llm_prompt).text.strip()\n")
+    result = bench.run("--llm-models=a=echo,b=echo", "--llm-prompts=prompts.yaml", "-v")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*test_answers[[]a-first[]] PASSED*", "*test_answers[[]b-second[]] PASSED*"])
+    assert {block["origin"] for block in bench.records("rounds")} == {"call"}
+
+
+def test_result_gives_numbers_in_si_units(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+@pytest.mark.llmci(rounds=3, max_new_tokens=4)
+def test_cell(llm_result):
+    assert llm_result.rounds == 3
+    assert llm_result.latency.n == 3
+    assert 0.003 < llm_result.latency.median < 1
+    assert llm_result.latency.min <= llm_result.latency.median <= llm_result.latency.max
+    assert llm_result.output.is_valid
+    assert llm_result.output.passes("contains:Name") or True
+    assert len(llm_result.latency.values) == 3
+""",
+    )
+    bench.run("--llm-models=echo:one two three four+itl=2ms", "--llm-prompts=prompts.yaml").assert_outcomes(passed=2)
+
+
+def test_a_missing_number_fails_with_its_reason(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_cell(llm_result):\n    assert llm_result.latency.p95 < 1\n")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=2")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*p95 needs 20 rounds; this cell has 2*"])
+
+
+def test_a_misspelt_metric_names_the_nearest(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_cell(llm_result):\n    llm_result.latncy\n")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=1")
+    result.stdout.fnmatch_lines(["*no metric 'latncy'. Did you mean 'latency'?*"])
+
+
+def test_a_users_own_llm_fixture_is_left_alone(bench: Bench) -> None:
+    bench.write("conftest.py", "import pytest\n@pytest.fixture\ndef llm(): return 'mine'\n")
+    bench.write("test_it.py", "def test_it(llm): assert llm == 'mine'\n")
+    bench.run().assert_outcomes(passed=1)
+    bench.run("-m", "llmci").assert_outcomes(deselected=1)
+
+
+def test_an_overriding_fixture_may_ask_for_ours(bench: Bench) -> None:
+    bench.write(
+        "conftest.py", "import pytest\n@pytest.fixture\ndef llm(llm): return (llm.name, llm.generate('hi').text)\n"
+    )
+    bench.write("test_it.py", "def test_it(llm): assert llm[0] == 'echo' and llm[1]\n")
+    bench.run("--llm-models=echo").assert_outcomes(passed=1)
+
+
+def test_a_models_failure_is_raised_in_the_call_phase(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+def test_result(llm_result): raise SystemError("the body must not run")
+def test_handle(llm): llm.generate("hi")
+@pytest.mark.xfail(strict=True)
+def test_expected(llm_result): pass
+""",
+    )
+    result = bench.run("--llm-models=echo+fail=out of ideas", "--llm-prompts=prompts.yaml", "--llmci-rounds=1")
+    result.assert_outcomes(failed=3, xfailed=2)
+    result.stdout.fnmatch_lines(["FAILED *test_result*out of ideas*"])
+    result.stdout.no_fnmatch_line("*the body must not run*")
+
+
+def test_a_missed_budget_adds_to_the_bodys_own_failure(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+@pytest.mark.llmci(budgets="output_tokens <= 1", rounds=1)
+def test_both(llm_result): assert "mine" == "yours"
+@pytest.mark.llmci(budgets="output_tokens <= 1", rounds=1)
+def test_budget(llm_result): pass
+@pytest.mark.xfail(strict=True)
+@pytest.mark.llmci(budgets="output_tokens <= 1", rounds=1)
+def test_expected(llm_result): pass
+""",
+    )
+    result = bench.run("--llm-models=echo:one two", "--llm-prompts=prompts.yaml", "-k", "first")
+    result.assert_outcomes(failed=2, xfailed=1)
+    text = result.stdout.str()
+    assert "'mine' == 'yours'" in text
+    assert text.count("BudgetExceeded: output_tokens 2 is over 1") == 2
+
+
+def test_a_call_is_recorded_and_checked(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_it(llm): llm.generate('hi')\n")
+    result = bench.run("--llm-models=echo+repeat=la ")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*InvalidOutput: valid:*"])
+
+
+def test_the_check_of_a_call_can_be_turned_off(bench: Bench) -> None:
+    bench.write("test_it.py", "import pytest\n@pytest.mark.llmci(checks=[])\ndef test_it(llm): llm.generate('hi')\n")
+    bench.run("--llm-models=echo+repeat=la ").assert_outcomes(passed=1)
+
+
+def test_handle_streams_scores_profiles_and_calls(bench: Bench) -> None:
+    bench.write(
+        "helper_module.py", "def add(backend, a, b):\n    return {'sum': a + b, 'kind': type(backend).__name__}\n"
+    )
+    bench.write(
+        "test_it.py",
+        """
+import asyncio, pytest
+def test_stream(llm):
+    assert "".join(llm.stream("hi")).split() == ["one", "two"]
+def test_score(llm):
+    assert llm.score("a b", "c d").total < 0
+def test_profile(llm):
+    with llm.profile() as measured:
+        llm.generate("hi")
+    assert measured.peak_rss > 0 and measured.wall_time > 0
+def test_call(llm):
+    assert llm.call("helper_module:add", 2, 3) == {"sum": 5, "kind": "EchoBackend"}
+def test_async(llm):
+    assert asyncio.run(llm.agenerate("hi")).text == "one two"
+def test_info(llm):
+    assert llm.info["threads"] == 1
+def test_times(llm):
+    out = llm.generate("hi")
+    assert out.token_times == sorted(out.token_times) and len(out.token_times) == 2
+    assert out.latency == pytest.approx(out.token_times[-1])
+    assert out.finish_reason and out.output_tokens == 2
+""",
+    )
+    bench.run("--llm-models=echo:one two").assert_outcomes(passed=7)
+
+
+def test_two_models_live_at_once_through_llm_open(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+def test_pair(llm, llm_open):
+    other = llm_open("second=echo:other words")
+    for _ in range(3):
+        assert llm.generate("hi").text != other.generate("hi").text
+""",
+    )
+    bench.run("--llm-models=echo:some words").assert_outcomes(passed=1)
+    assert [worker["model"] for worker in bench.records("worker")] == ["echo", "second"]
+
+
+def test_untimed_tests_get_one_round_and_no_budget_on_time(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(timed=False)\ndef test_it(llm_result): assert llm_result.rounds == 1\n",
+    )
+    bench.run("--llm-models=echo+ttft=5ms", "--llm-prompts=prompts.yaml", "--llmci-max-latency=1ms").assert_outcomes(
+        passed=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("rouns=3", "*unknown keyword 'rouns'. Did you mean 'rounds'?*"),
+        ("rounds='3'", "*rounds='3' must be whole number*"),
+        ("rounds=0", "*rounds=0 must be at least 1*"),
+        ("budgets='latncy <= 2s'", "*'latncy'*Did you mean 'latency'?*"),
+        ("checks='jsno'", "*'jsno'*Did you mean 'json'?*"),
+        ("models='vlm:x'", "*unknown backend 'vlm'*"),
+        ("prompts='nowhere.yaml'", "*nowhere.yaml*"),
+        ("budgets=['latency <= 1s', 'latency >= 2s']", "*latency*"),
+    ],
+)
+def test_a_wrong_marker_is_a_usage_error(bench: Bench, mark: str, expected: str) -> None:
+    bench.write("test_it.py", f"import pytest\n@pytest.mark.llmci({mark})\ndef test_it(llm_result): pass\n")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([expected])
+    assert not (bench.path / "llmci-results").exists()
+
+
+def test_own_tests_need_prompts_and_models(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_it(llm_result): pass\n")
+    result = bench.run("--llm-models=echo")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no prompts: give --llm-prompts=*llmci(prompts=...)*"])
+    result = bench.run("--llmci", "--llm-prompts=prompts.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no model: give --llm-models=*"])

@@ -1,0 +1,187 @@
+"""The run folder: verified, rebuilt, recovered; every text survives the way into every file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bench import Bench
+
+from pytest_llmci.cli.main import main
+
+NASTY = {
+    "quotes": "She said \"'so'\", then; left\tnow",
+    "lines": "one\ntwo\r\nthree\rfour",
+    "escape": "red \x1b[31mred\x1b[0m bell\x07 \x9b0m",
+    "unicode": "naïve 漢字 🙂 \u202eevil\u202c \u0000 end",
+    "formula": '=HYPERLINK("http://example.org")',
+    "script": "<script>alert(1)</script>",
+    "long": "word " * 20_000,
+}
+
+
+@pytest.fixture
+def nasty(bench: Bench) -> Bench:
+    rows = [{"id": name, "prompt": text} for name, text in NASTY.items()]
+    bench.write("prompts.json", json.dumps(rows))
+    bench.write("parrot.py", "def answer(prompt): return prompt[:3000] + ' done'\n")
+    return bench
+
+
+def test_every_text_survives(nasty: Bench) -> None:
+    result = nasty.run(
+        "--llm-models=py:parrot:answer",
+        "--llmci-suite=inference",
+        "--llm-prompts=prompts.json",
+        "--llmci-rounds=1",
+        "--llmci-budget=latency.max <= 1ns",
+    )
+    result.assert_outcomes(failed=len(NASTY))
+    assert "INTERNALERROR" not in result.stdout.str()
+    for character in ("\x1b[31m", "\x07", "\u202e"):
+        assert character not in result.stdout.str()
+    logged = {block["prompt_id"]: block for block in nasty.records("rounds")}
+    assert {name: block["prompt"] for name, block in logged.items()} == NASTY
+    assert {name: block["outputs"][0] for name, block in logged.items()} == {
+        name: text[:3000] + " done" for name, text in NASTY.items()
+    }
+    csv.field_size_limit(10**9)
+    with open(nasty.latest / "results.csv", newline="", encoding="utf-8") as file:
+        rows = {row["prompt_id"]: row for row in csv.DictReader(file)}
+    for name, text in NASTY.items():
+        shown = rows[name]["prompt"]
+        assert shown == text or shown == "'" + text
+    assert rows["formula"]["prompt"].startswith("'=")
+    results = json.loads((nasty.latest / "results.json").read_text("utf-8"))
+    assert {block["prompt_id"]: block["prompt"] for block in results["rounds"]} == NASTY
+
+
+def test_md5_is_of_model_prompt_and_output(bench: Bench) -> None:
+    import hashlib
+
+    bench.suite("echo:some words", "--llmci-rounds=1")
+    for block in bench.records("rounds"):
+        text = block["model"] + block["prompt"] + block["outputs"][0]
+        assert block["md5"] == [hashlib.md5(text.encode()).hexdigest()]
+
+
+def test_verify_names_a_changed_a_removed_and_a_cut_line(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.suite("echo")
+    run = next(path for path in (bench.path / "llmci-results").iterdir() if path.name not in ("latest", ".gitignore"))
+    log = run / "log.jsonl"
+    whole = log.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert main(["verify", str(run)]) == 0
+    for damage, expected in (
+        (whole.replace(b"Name a river", b"Name a rival", 1), "line"),
+        (b"".join(lines[:3] + lines[4:]), "line 4"),
+        (b"".join(lines[:-1]), "footer"),
+        (whole[:-40], "line"),
+    ):
+        capsys.readouterr()
+        log.write_bytes(damage)
+        assert main(["verify", str(run)]) == 1
+        shown = capsys.readouterr()
+        assert expected in shown.out + shown.err
+
+
+def test_report_rebuilds_the_same_files(bench: Bench) -> None:
+    bench.suite("echo", "--llmci-max-latency=10s")
+    run = next(path for path in (bench.path / "llmci-results").iterdir() if path.name not in ("latest", ".gitignore"))
+    names = ("results.csv", "summary.csv", "results.json", "metrics.json")
+    before = {name: (run / name).read_bytes() for name in names}
+    for name in names:
+        (run / name).unlink()
+    assert main(["report", str(run)]) == 0
+    assert {name: (run / name).read_bytes() for name in names} == before
+
+
+def test_files_follow_their_schemas(bench: Bench) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    from importlib.resources import files
+
+    bench.suite("echo,dead=echo+crash=SIGKILL+at=1", "--llmci-budget=latency <= 1s")
+    folder = files("pytest_llmci") / "store" / "schema"
+    results = json.loads((folder / "results.schema.json").read_text("utf-8"))
+    line = json.loads((folder / "log.schema.json").read_text("utf-8"))
+    jsonschema.validate(json.loads((bench.latest / "results.json").read_text("utf-8")), results)
+    for record in bench.records():
+        jsonschema.validate(record, line)
+
+
+def _wait_until_it_hangs(output: Path) -> None:
+    """Model b answers its first cell and hangs in the second."""
+    end = time.monotonic() + 60
+    while True:
+        files = [*output.glob("*/log.jsonl"), *output.glob("*/spool/*.jsonl")]
+        if any(b'"cell":"b-' in path.read_bytes() for path in files):
+            time.sleep(0.3)
+            return
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_a_killed_session_is_recovered_and_says_so(
+    bench: Bench, capsys: pytest.CaptureFixture[str], workers: list[str]
+) -> None:
+    if workers:
+        pytest.importorskip("xdist")
+    models = "--llm-models=a=echo,b=echo+hang=sleep+at=3"
+    command = [sys.executable, "-m", "pytest", "--llmci-suite=inference", models, "--llmci-rounds=2", *workers]
+    output = bench.path / "llmci-results"
+    session = subprocess.Popen(command, cwd=bench.path, stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_it_hangs(output)
+    finally:
+        session.send_signal(signal.SIGKILL)
+        session.wait(timeout=10)
+    run = next(path for path in output.iterdir() if path.name not in ("latest", ".gitignore"))
+    time.sleep(1.0 if workers else 0.0)  # parallel workers notice within a fraction of a second
+    assert main(["verify", str(run)]) == 1
+    assert "killed" in "".join(capsys.readouterr())
+    assert main(["report", str(run)]) == 0
+    assert "recovered" in "".join(capsys.readouterr()).lower()
+    assert main(["verify", str(run)]) == 0
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    assert results["run"]["recovered"] is True
+    assert {block["model"] for block in results["rounds"]} >= {"b"}
+
+
+def test_the_output_folder_must_be_writable(bench: Bench) -> None:
+    bench.write("file", "not a folder")
+    result = bench.suite("echo", "--llmci-output=file/below")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*file/below*--llmci-output*"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_failed_test_and_one_line(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        """
+import errno
+from pytest_llmci.store import log
+original = log.LogWriter.append
+def append(self, record):
+    if record.TYPE == "rounds":
+        from pytest_llmci.errors import StoreError
+        raise StoreError("log.jsonl: No space left on device")
+    return original(self, record)
+log.LogWriter.append = append
+""",
+    )
+    result = bench.suite("echo", fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = result.stdout.str()
+    assert "No space left on device" in text
+    assert "INTERNALERROR" not in text
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*results were lost*"])

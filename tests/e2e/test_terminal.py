@@ -1,0 +1,71 @@
+"""What the terminal shows: right in 80 columns, without colour, silent under -qq."""
+
+from __future__ import annotations
+
+import pytest
+from bench import Bench
+
+
+def test_header_progress_table_hints_and_place(bench: Bench) -> None:
+    result = bench.suite("fast=echo+ttft=1ms,slow=echo+ttft=9ms")
+    result.stdout.fnmatch_lines(
+        [
+            "llmci: 2 models x 2 prompts x 2 rounds, 50 tokens, 1 thread*",
+            "collected 4 items",
+            "inference::fast (loaded in *) ..*[[] 50%[]]",
+            "inference::slow (loaded in *) ..*[[]100%[]]",
+            "*= llmci: 2 models =*",
+            "model *latency *slowest *1st token *tokens/s *peak RAM *load *valid",
+            "fast *[*]* ms *2/2",
+            "slow * ms *2/2",
+            "latency: median of 4 rounds a model.*[*] best",
+            "Nothing was gated: no budget. To make a build fail:",
+            "  add  --llmci-max-latency=2s *",
+            "Saved in llmci-results/latest (*",
+        ]
+    )
+    start = next(number for number, line in enumerate(result.outlines) if "= llmci: 2 models =" in line)
+    assert all(len(line) <= 80 for line in result.outlines[start:])
+
+
+def test_nothing_under_double_quiet(bench: Bench) -> None:
+    text = bench.suite("echo", "-qq").stdout.str()
+    assert "llmci" not in text
+    assert "Saved" not in text
+    assert (bench.latest / "results.csv").exists()
+
+
+def test_quiet_keeps_the_table_and_drops_the_hints(bench: Bench) -> None:
+    text = bench.suite("echo", "-q").stdout.str()
+    assert "latency" in text
+    assert "Nothing was gated" not in text
+
+
+def test_verbose_names_each_cell(bench: Bench) -> None:
+    bench.suite("echo", "-v").stdout.fnmatch_lines(["inference::echo-first PASSED*", "inference::echo-second PASSED*"])
+
+
+def test_no_hint_where_something_is_gated(bench: Bench) -> None:
+    assert "Nothing was gated" not in bench.suite("echo", "--llmci-max-latency=10s").stdout.str()
+
+
+def test_long_names_are_cut_to_fit(bench: Bench) -> None:
+    result = bench.suite("a-very-long-name-for-a-model-that-nobody-would-want-to-read-twice=echo")
+    line = next(line for line in result.outlines if line.startswith("a-ver") and "/2" in line)
+    assert len(line) <= 80
+
+
+def test_estimate_after_the_first_round(bench: Bench) -> None:
+    result = bench.suite("echo+ttft=700ms", "--llmci-rounds=5", "--llmci-warmup=0", "-k", "first")
+    result.stdout.fnmatch_lines(["inference::echo (loaded in *) .*"])
+    result = bench.run(
+        "--llm-models=echo+ttft=300ms", "--llmci-suite=inference", "--llmci-rounds=2", "--llmci-warmup=0"
+    )
+    result.stdout.fnmatch_lines(["inference::echo (loaded in *, about * s) .*"])
+
+
+@pytest.mark.parametrize(
+    "name", ["--llm-models", "--llm-prompts", "--llmci-rounds", "--llmci-budget", "--llmci-plan", "llmci_models"]
+)
+def test_help_names_every_option(bench: Bench, name: str) -> None:
+    assert name in bench.run("--help").stdout.str()

@@ -1,0 +1,113 @@
+"""Parallel sessions: each model on one worker, no row lost, timed work exclusive."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from bench import Bench
+
+pytest.importorskip("xdist")
+
+
+def test_each_model_is_loaded_by_one_worker(bench: Bench) -> None:
+    result = bench.suite("a=echo,b=echo,c=echo,d=echo", "-n2")
+    result.assert_outcomes(passed=8)
+    assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b", "c", "d"]
+    assert len(bench.records("rounds")) == 8
+    assert {record["uid"].split("-")[0] for record in bench.records("rounds")} == {"gw0", "gw1"}
+
+
+def test_functions_and_foreign_tests_run_too(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_foreign(n): pass\n"
+        "@pytest.mark.llmci(rounds=1)\ndef test_cell(llm_result): assert llm_result.output.text\ndef test_call(llm): llm.generate('hi')\n",
+    )
+    result = bench.run("--llm-models=a=echo,b=echo", "--llm-prompts=prompts.yaml", "-n2")
+    result.assert_outcomes(passed=12)
+    assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("place", ["first", "second"])
+def test_a_worker_that_dies_loses_no_row(bench: Bench, workers: int, place: str) -> None:
+    bench.write(
+        "test_it.py",
+        f"import os, pytest\n@pytest.mark.llmci(rounds=1)\ndef test_cell(llm_result, llm_prompt, request):\n"
+        f"    if 'b-{place}' in request.node.name: os._exit(9)\n",
+    )
+    result = bench.run("--llm-models=a=echo,b=echo,c=echo", "--llm-prompts=prompts.yaml", f"-n{workers}", fresh=True)
+    result.assert_outcomes(passed=5, failed=1)
+    assert {block["cell"] for block in bench.records("rounds")} == {
+        f"{m}-{p}" for m in "abc" for p in ("first", "second")
+    }
+
+
+def test_a_model_that_crashes_costs_one_test(bench: Bench) -> None:
+    result = bench.suite("a=echo,b=echo+crash=SIGKILL+only_prompt=first,c=echo", "-n2")
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(["WorkerCrashed: b was killed by SIGKILL, cause unknown"])
+
+
+@pytest.mark.parametrize("mode", ["loadgroup", "loadscope", "loadfile"])
+def test_modes_that_lose_tests_are_refused_in_one_line(bench: Bench, mode: str) -> None:
+    result = bench.suite("echo", "-n2", f"--dist={mode}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--dist={mode}: pytest-xdist up to 3.8 hangs*"])
+
+
+def test_timed_work_does_not_overlap(bench: Bench) -> None:
+    bench.write(
+        "clocked.py",
+        "import time\ndef answer(prompt):\n    begin = time.monotonic()\n    time.sleep(0.03)\n    return f'answer {begin} {time.monotonic()}'\n",
+    )
+    bench.suite("a=py:clocked:answer,b=py:clocked:answer", "-n2", "--llmci-rounds=4", "--llmci-warmup=0")
+    spans = sorted(
+        tuple(map(float, text.split()[1:])) for block in bench.records("rounds") for text in block["outputs"]
+    )
+    assert len(spans) == 16
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_overlapping_time_decides_nothing(bench: Bench) -> None:
+    result = bench.suite(
+        "a=echo+ttft=5ms,b=echo+ttft=5ms",
+        "-n2",
+        "--llmci-timing=parallel",
+        "--llmci-max-latency=1ms",
+        "--llmci-budget=output_tokens <= 50",
+    )
+    assert result.ret == 0
+    assert {block["contended"] for block in bench.records("rounds")} == {True}
+    result.stdout.fnmatch_lines(["*other timed work ran at the same time*"])
+
+
+def test_coverage_is_judged_on_the_controller(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_foreign(): pass\n")
+    result = bench.run("--llm-models=echo", "-n2")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*nothing was measured*"])
+    result = bench.suite("echo", "-n2", "--llmci-max-latency=other*:2s")
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell meets the budget*"])
+
+
+def test_usage_errors_show_once(bench: Bench) -> None:
+    result = bench.suite("echo", "-n2", "--llmci-budget=latncy <= 1s")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    bench.write("test_it.py", "def test_it(llm_result): pass\n")
+    result = bench.run("--llm-models=echo", "-n2")
+    assert result.ret != 0
+    text = result.stdout.str() + result.stderr.str()
+    assert "no prompts: give --llm-prompts" in text
+    assert "INTERNALERROR" not in text
+
+
+def test_works_without_a_shared_file_system(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        "from pytest_llmci.plugin.armed import ArmedPlugin\nArmedPlugin.join_parallel_session = lambda self, facts: None\n",
+    )
+    bench.suite("a=echo,b=echo", "-n2", fresh=True).assert_outcomes(passed=4)
+    assert len(bench.records("rounds")) == 4
+    assert len(bench.records("verdict")) == 4

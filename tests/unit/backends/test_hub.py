@@ -1,0 +1,80 @@
+"""Where a repository's files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_llmci.backends import hub
+from pytest_llmci.backends.transformers import TransformersBackend
+from pytest_llmci.records import ModelSpec
+
+MakeSpec = Callable[..., ModelSpec]
+COMMIT = "2290a62682d06624634c1f46a6ad5be0f47f38aa"
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/a"),
+        ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({}, str(Path("~/.cache/huggingface/hub").expanduser())),
+        ({"HF_HUB_CACHE": ""}, str(Path("~/.cache/huggingface/hub").expanduser())),
+    ],
+)
+def test_cache_folder_follows_the_hubs_own_rules(environ: dict[str, str], folder: str) -> None:
+    assert str(hub.hub_cache_dir(environ)) == folder
+
+
+def test_cache_folder_is_the_one_that_huggingface_hub_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    constants = pytest.importorskip("huggingface_hub.constants")
+    assert str(hub.hub_cache_dir(os.environ)) == str(constants.HF_HUB_CACHE)
+
+
+@pytest.mark.parametrize("target", ["./a", "../a", "/a", "~/a", ".", "..", "C:\\a", "C:/a", "a.gguf", "a/b.GGUF"])
+def test_paths_are_told_from_names(target: str) -> None:
+    assert hub.looks_like_path(target)
+
+
+@pytest.mark.parametrize("target", ["distilgpt2", "org/name", "org/name.v1", "a..b/c"])
+def test_names_are_told_from_paths(target: str) -> None:
+    assert not hub.looks_like_path(target)
+
+
+def test_a_folder_that_is_there_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not hub.is_local("org/name")
+    Path("org/name").mkdir(parents=True)
+    assert hub.is_local("org/name")
+
+
+def test_commit_is_read_from_the_cache_path() -> None:
+    assert hub.commit_of(f"/c/models--a--b/snapshots/{COMMIT}/config.json") == COMMIT
+    assert hub.commit_of("/c/models--a--b/snapshots/main/config.json") == ""
+    assert hub.is_commit(COMMIT)
+    assert not hub.is_commit(COMMIT[:-1])
+    assert not hub.is_commit("main")
+
+
+def test_download_is_seen_to_grow(spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folders = TransformersBackend.download_folders(spec("hf", "org/name"))
+    assert folders == [str(tmp_path / "models--org--name" / "blobs")]
+    assert hub.bytes_in(folders) == 0
+    blobs = Path(folders[0])
+    blobs.mkdir(parents=True)
+    (blobs / "abc.1234.incomplete").write_bytes(b"x" * 10)
+    assert hub.bytes_in(folders) == 10
+    (blobs / "abc.1234.incomplete").rename(blobs / "abc")
+    (blobs / "def.incomplete").write_bytes(b"x")
+    assert hub.bytes_in(folders) == 11
+
+
+@pytest.mark.parametrize("target", ["", "./folder", "model.gguf"])
+def test_nothing_is_downloaded_for_local_models(spec: MakeSpec, target: str) -> None:
+    assert hub.download_folders(spec("hf", target), {}) == []

@@ -1,0 +1,316 @@
+"""The random model, and with it what all models run by transformers share."""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_llmci.backends.base import LoadContext, LoadedModel
+from pytest_llmci.backends.tiny import TinyBackend
+from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
+from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+MakeSpec = Callable[..., ModelSpec]
+FIXED = GenerationSettings(max_new_tokens=50, fixed_length=True)
+TCP = Prompt(id="tcp", text="What are the key differences between TCP and UDP protocols?")
+CHAT = Prompt(id="chat", messages=(Message(role="user", content="Hi"), Message(role="user", content="there")))
+
+
+def open_tiny(**options: str) -> tuple[TinyBackend, LoadedModel]:
+    keys = "".join(f"+{key}={value}" for key, value in options.items())
+    spec = ModelSpec(alias="tiny", backend="tiny", options=options, text=f"tiny{keys}")
+    backend = TinyBackend(spec)
+    return backend, backend.load(LoadContext(threads=1, cache_dir="", say=lambda line: None))
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[tuple[TinyBackend, LoadedModel]]:
+    backend, loaded = open_tiny()
+    yield backend, loaded
+    backend.close()
+
+
+@pytest.fixture
+def tiny(opened: tuple[TinyBackend, LoadedModel]) -> TinyBackend:
+    return opened[0]
+
+
+def ask(backend: TinyBackend, prompt: Prompt, settings: GenerationSettings = FIXED) -> tuple[Completion, int]:
+    stamps: list[int] = []
+    produced = backend.generate(prompt, settings, lambda: stamps.append(0))
+    return backend.complete(produced), len(stamps)
+
+
+def test_text_is_varied_and_printable(tiny: TinyBackend) -> None:
+    text = ask(tiny, TCP, GenerationSettings(max_new_tokens=400))[0].text
+    assert set(text) <= set(string.ascii_lowercase + " ")
+    runs = [text[place : place + 3] for place in range(len(text) - 2)]
+    assert len(set(runs)) == len(runs) == 398
+    assert len(set(text)) > 15
+    assert text.count(" ") > 10
+
+
+def test_greedy_answers_are_the_same_each_time_and_differ_between_prompts(tiny: TinyBackend) -> None:
+    first = ask(tiny, TCP)[0]
+    assert ask(tiny, TCP)[0] == first
+    assert ask(tiny, Prompt(id="x", text="Something else"))[0].text != first.text
+
+
+def test_weights_depend_on_the_seed_alone_and_leave_the_random_state_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    one = ask(open_tiny()[0], TCP)[0].text
+    assert torch.rand(1) == expected
+    assert ask(open_tiny()[0], TCP)[0].text == one
+    assert ask(open_tiny(seed="1")[0], TCP)[0].text != one
+
+
+def test_sampling_depends_on_the_seed(tiny: TinyBackend) -> None:
+    def sampled(seed: int) -> str:
+        return ask(tiny, TCP, GenerationSettings(max_new_tokens=30, temperature=1.0, seed=seed))[0].text
+
+    assert sampled(1) == sampled(1)
+    assert len({sampled(seed) for seed in range(4)}) == 4
+
+
+def test_each_token_is_stamped_and_the_prompt_is_none(tiny: TinyBackend) -> None:
+    completion, stamps = ask(tiny, TCP)
+    assert (stamps, completion.output_tokens, len(completion.token_ids)) == (50, 50, 50)
+    assert completion.prompt_tokens == len((TCP.text or "").encode())
+    assert (completion.finish_reason, completion.token_source) == ("length", "tokenizer")
+
+
+def test_one_token(tiny: TinyBackend) -> None:
+    assert ask(tiny, TCP, GenerationSettings(max_new_tokens=1))[1] == 1
+
+
+def test_messages_go_through_the_template_and_texts_do_not(tiny: TinyBackend) -> None:
+    chat, raw = ask(tiny, CHAT)[0], ask(tiny, TCP)[0]
+    assert (chat.templated, raw.templated) == (True, False)
+    assert chat.prompt_tokens == len("user: Hi\nuser: there\nassistant: ")
+
+
+def test_template_on_and_off() -> None:
+    on = open_tiny(template="on")[0]
+    completion = ask(on, TCP)[0]
+    assert completion.templated
+    assert completion.prompt_tokens == len(f"user: {TCP.text}\nassistant: ")
+    with pytest.raises(GenerationError, match=r"template=off"):
+        ask(open_tiny(template="off")[0], CHAT)
+
+
+def test_a_model_without_a_template_refuses_messages() -> None:
+    backend = open_tiny()[0]
+    assert backend._lm is not None
+    backend._lm.tokenizer.chat_template = None
+    with pytest.raises(GenerationError, match="no chat template") as caught:
+        ask(backend, CHAT)
+    assert caught.value.kind == "template"
+    assert ask(backend, TCP)[0].text
+
+
+def test_a_template_that_refuses_is_one_line() -> None:
+    backend = open_tiny()[0]
+    assert backend._lm is not None
+    backend._lm.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(GenerationError, match="refuses prompt 'chat': roles must alternate"):
+        ask(backend, CHAT)
+
+
+def test_any_unicode_survives(tiny: TinyBackend) -> None:
+    text = "\x00\x1b[31m é 日本語 🎉 \u202e \r\n\t' \""
+    assert ask(tiny, Prompt(id="u", text=text))[0].prompt_tokens == len(text.encode())
+
+
+def test_half_a_surrogate_pair_is_one_line(tiny: TinyBackend) -> None:
+    with pytest.raises(GenerationError, match="while generating") as caught:
+        ask(tiny, Prompt(id="u", text="\ud800"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_beyond_the_context_is_refused_below_equal_and_above(tiny: TinyBackend) -> None:
+    settings = GenerationSettings(max_new_tokens=4)
+    assert ask(tiny, Prompt(id="fits", text="x" * 2044), settings)[1] == 4
+    with pytest.raises(GenerationError, match="has 2045 tokens and 4 new ones") as caught:
+        ask(tiny, Prompt(id="long", text="x" * 2045), settings)
+    assert caught.value.kind == "context"
+
+
+def test_an_empty_prompt_is_refused(tiny: TinyBackend) -> None:
+    with pytest.raises(GenerationError, match="no tokens"):
+        ask(tiny, Prompt(id="empty", text=""))
+
+
+def test_end_of_text_stops_and_counts(tiny: TinyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny._lm
+    assert lm is not None
+    third = ask(tiny, TCP)[0].token_ids[2]
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", third)
+    monkeypatch.setattr(lm, "eos_ids", frozenset({third}))
+    completion, stamps = ask(tiny, TCP, GenerationSettings(max_new_tokens=50))
+    assert (completion.finish_reason, completion.output_tokens, stamps) == ("stop", 3, 3)
+    exact = ask(tiny, TCP, GenerationSettings(max_new_tokens=3))[0]
+    assert (exact.finish_reason, exact.output_tokens) == ("stop", 3)
+    completion, stamps = ask(tiny, TCP)  # a fixed length goes on
+    assert (completion.finish_reason, stamps) == ("length", 50)
+    assert third not in completion.token_ids
+
+
+def test_only_special_tokens_are_told_from_text(tiny: TinyBackend) -> None:
+    produced = tiny.generate(TCP, GenerationSettings(max_new_tokens=2), lambda: None)
+    ended = produced.sequence.clone()
+    ended[0, produced.prompt_tokens :] = 2
+    completion = tiny.complete(dataclasses.replace(produced, sequence=ended))
+    assert (completion.text, completion.special_only) == ("", True)
+    assert not ask(tiny, TCP)[0].special_only
+
+
+def test_stream_gives_the_same_text_in_pieces(tiny: TinyBackend) -> None:
+    pieces: list[str] = []
+    completion = tiny.stream(TCP, FIXED, pieces.append)
+    assert completion == ask(tiny, TCP)[0]
+    assert "".join(pieces) == completion.text
+    assert len(pieces) == 50
+
+
+def test_stream_holds_half_a_character_back() -> None:
+    from pytest_llmci.backends.causal_lm import TextStreamer
+
+    pieces: list[str] = []
+    streamer = TextStreamer(lambda ids: bytes(ids).decode("utf-8", "replace"), pieces.append)
+    streamer.put(torch.tensor([[1, 2, 3]]))  # the prompt
+    for byte in "aé日".encode():
+        streamer.put(torch.tensor([byte]))
+    streamer.end()
+    assert pieces == ["a", "é", "日"]
+
+
+def test_scores_are_log_probabilities_of_the_continuation(tiny: TinyBackend) -> None:
+    lm = tiny._lm
+    assert lm is not None
+    scores = tiny.score("ab ", "cd")  # the space belongs to the continuation
+    ids = torch.tensor([lm.tokenizer("ab cd", add_special_tokens=False)["input_ids"]])
+    table = torch.log_softmax(lm.model(input_ids=ids).logits[0].float(), dim=-1)
+    expected = [table[place - 1, ids[0, place]].item() for place in (2, 3, 4)]
+    assert scores == pytest.approx(expected, rel=1e-4)
+    assert len(tiny.score("", "cd")) == 2
+    # All continuations of one byte share the probability that there is.
+    total = sum(torch.tensor(tiny.score("ab", chr(byte))).exp().item() for byte in range(32, 127))
+    assert 0 < total < 1
+
+
+def test_scores_that_do_not_fit_are_refused(tiny: TinyBackend) -> None:
+    assert len(tiny.score("x" * 2047, "yy")) == 2
+    with pytest.raises(GenerationError, match="context"):
+        tiny.score("x" * 2047, "yyy")
+    with pytest.raises(GenerationError, match="has no tokens"):
+        tiny.score("x", "")
+
+
+def test_what_it_says_of_itself(opened: tuple[TinyBackend, LoadedModel]) -> None:
+    info = opened[1].info
+    lm = opened[0]._lm
+    assert lm is not None
+    parameters = sum(parameter.numel() for parameter in lm.model.parameters())
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in lm.model.buffers())
+    assert info["parameters"] == parameters
+    assert opened[1].footprint_bytes is not None
+    assert parameters * 4 <= opened[1].footprint_bytes <= parameters * 4 + buffers
+    assert opened[1].context_length == 2048
+    assert {"torch", "transformers", "load_parts_ns", "generation_config", "chat_template_sha256"} <= set(info)
+    assert (info["dtype"], info["device"], info["layers"], info["hidden"], info["seed"]) == ("float32", "cpu", 4, 64, 0)
+
+
+def test_tied_weights_and_views_count_once() -> None:
+    backend, loaded = open_tiny()
+    lm = backend._lm
+    assert lm is not None
+    assert loaded.footprint_bytes is not None
+    lm.model.lm_head.weight = lm.model.model.embed_tokens.weight
+    lm.model.register_buffer("view", lm.model.model.embed_tokens.weight.detach()[:3])
+    assert lm.footprint_bytes() == loaded.footprint_bytes - 259 * 64 * 4
+
+
+def test_prefault_changes_nothing(tiny: TinyBackend) -> None:
+    lm = tiny._lm
+    assert lm is not None
+    before = [parameter.detach().clone() for parameter in lm.model.parameters()]
+    lm.prefault()
+    assert all(torch.equal(one, two) for one, two in zip(before, lm.model.parameters(), strict=True))
+
+
+def test_sizes_and_dtype() -> None:
+    small = open_tiny(layers="1", hidden="16", dtype="bfloat16")
+    assert small[1].info["dtype"] == "bfloat16"
+    assert small[1].info["layers"] == 1
+    assert ask(small[0], TCP)[0].text
+
+
+def test_close_frees_the_weights_even_if_somebody_holds_the_model() -> None:
+    backend = open_tiny()[0]
+    lm = backend._lm
+    assert lm is not None
+    model = lm.model
+    backend.close()
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    with pytest.raises(GenerationError, match="not loaded"):
+        ask(backend, TCP)
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": "0"}, "from 1 to 64"),
+        ({"hidden": "20"}, "multiple of 8"),
+        ({"seed": "x"}, "whole number"),
+        ({"dtype": "float8"}, "unknown dtype 'float8'"),
+        ({"dtype": "auto"}, "means nothing"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"template": "yes"}, "unknown template 'yes'"),
+        ({"layer": "2"}, "Did you mean 'layers'"),
+        ({"pickle": "ok"}, "unknown key 'pickle'"),
+    ],
+)
+def test_wrong_keys_are_known_beforehand(spec: MakeSpec, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        TinyBackend.preflight(spec("tiny", **options))
+    assert caught.value.kind == "option"
+
+
+def test_a_name_is_refused(spec: MakeSpec) -> None:
+    with pytest.raises(ModelLoadError, match="takes no name"):
+        TinyBackend.preflight(spec("tiny", "large"))
+
+
+def test_a_device_that_is_not_there(spec: MakeSpec, context: LoadContext) -> None:
+    missing = "cuda:99" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(ModelLoadError, match="no such device") as caught:
+        TinyBackend(spec("tiny", device=missing)).load(context)
+    assert caught.value.kind == "device"
+
+
+def test_mps_is_known_to_hide_token_times(spec: MakeSpec) -> None:
+    assert "ttft" in TinyBackend.unmeasurable(spec("tiny", device="mps"))
+    assert TinyBackend.unmeasurable(spec("tiny")) == {}
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_a_missing_package_is_named_with_its_extra(
+    spec: MakeSpec, context: LoadContext, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, package, None)
+    message = rf"needs the package '{package}'.*pip install 'pytest-llmci\[transformers\]'"
+    with pytest.raises(MissingExtraError, match=message):
+        TinyBackend.preflight(spec("tiny"))
+    with pytest.raises(MissingExtraError, match=message):
+        TinyBackend(spec("tiny")).load(context)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmci.engine.explain import (
+    WIDTH,
+    ExplainedBudget,
+    ExplainedError,
+    ExplainedOutput,
+    Undecided,
+    explain,
+    explain_error,
+)
+from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
+from pytest_llmci.errors import BudgetExceeded, InvalidOutput, LLMCIError
+from pytest_llmci.records import (
+    BudgetResult,
+    Cell,
+    CheckResult,
+    ErrorInfo,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    VerdictRecord,
+)
+from pytest_llmci.stats.budget_expression import parse_budget
+from sample_run import CRASH, METRICS, rounds, verdict
+
+KNOWN = {metric.name: metric for metric in METRICS}
+REPEAT = 'pytest --llmci -k "a-tcp"'
+GOOD = CheckResult(name="valid", passed=True, message="ok")
+BAD = CheckResult(name="json", passed=False, message="not JSON:\x1b[31m line 1")
+
+
+def missed(text: str = "latency <= 2s", **changes: Any) -> BudgetResult:
+    budget = parse_budget(text, "x", KNOWN)
+    facts: dict[str, Any] = {
+        "budget": text, "origin": "pyproject.toml: llmci_max_latency", "metric": budget.metric.name, "statistic": budget.statistic,
+        "operator": budget.operator, "limit": budget.limit, "verdict": "failed", "observed": 2.41, "rounds": 5,
+        "reason": "median of 5 rounds: 2.41 s is over 2 s (0.1 % by chance)", "values": [2.4, 2.37, 2.52, 2.41, 2.44],
+    }  # fmt: skip
+    return BudgetResult(**{**facts, **changes})
+
+
+def measurement(*budgets: str, text: str = "What is TCP?") -> CellMeasurement:
+    plan = CellPlan(
+        rounds=5, max_rounds=5, warmup=0, block=5, generation=GenerationSettings(),
+        budgets=tuple(parse_budget(budget, "x", KNOWN) for budget in budgets),
+    )  # fmt: skip
+    cell = Cell(id="a-tcp", model=ModelSpec(alias="a", backend="echo"), prompt=Prompt(id="tcp", text=text))
+    return CellMeasurement(cell=cell, plan=plan, blocks=[rounds(outputs=["TCP is\na protocol."])])
+
+
+def told(record: VerdictRecord, *, fail: bool = False) -> Any:
+    budgets = [budget.budget for budget in record.budgets]
+    return explain(record, measurement(*budgets), REPEAT, fail_undecided=fail)
+
+
+def test_a_pass_has_nothing_to_explain() -> None:
+    assert told(verdict()) is None
+    assert told(verdict(budgets=[missed(verdict="pass")])) is None
+
+
+def test_a_missed_budget_tells_the_whole_story() -> None:
+    found = told(verdict(verdict="failed", budgets=[missed()], rounds=5))
+    assert isinstance(found, ExplainedBudget) and isinstance(found, BudgetExceeded)
+    assert found.headline == "latency 2.41 s > 2 s"
+    assert str(found).splitlines() == [
+        "BudgetExceeded: latency 2.41 s is over 2 s                      (20 % too slow)",
+        "",
+        "  latency    median of 5 rounds: 2.41 s    2.37 2.40 2.41 2.44 2.52 s",
+        "  limit      2 s    from pyproject.toml: llmci_max_latency",
+        "  decided    median of 5 rounds: 2.41 s is over 2 s (0.1 % by chance)",
+        "",
+        "  noise      none of 5 rounds",
+        '  prompt     "What is TCP?"',
+        '  output     "TCP is a protocol." (50 tokens)',
+        f"  repeat     {REPEAT}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "headline", "title"),
+    [
+        ("latency.p95 <= 2s", {}, "latency.p95 2.41 s > 2 s", "is over 2 s"),
+        ("latency < 2s", {}, "latency 2.41 s >= 2 s", "is not under 2 s"),
+        ("output_tokens >= 60", {"observed": 50.0}, "output_tokens.min 50 < 60", "is under 60 "),
+        ("output_tokens == 60", {"observed": 50.0}, "output_tokens 50 != 60", "is not 60 "),
+        ("peak_rss <= 1GiB", {"observed": 2.0**31}, "peak_rss.median 2 GiB > 1 GiB", "(100 % too much)"),
+    ],
+)
+def test_each_operator_has_its_words(text: str, facts: dict[str, Any], headline: str, title: str) -> None:
+    found = told(verdict(verdict="failed", budgets=[missed(text, values=[], **facts)]))
+    if "peak_rss" in text:
+        headline = headline.replace(".median", "")
+    assert found.headline == headline
+    assert title in str(found).splitlines()[0]
+
+
+def test_a_missing_number_shows_its_reason_and_no_value() -> None:
+    found = told(verdict(verdict="failed", budgets=[missed(observed=None, reason="latency is missing: no clock")]))
+    assert found.headline == "latency <= 2s: latency is missing: no clock"
+    assert str(found).startswith("BudgetExceeded: latency <= 2s: latency is missing: no clock\n  origin ")
+
+
+def test_a_failed_check_comes_first_and_control_sequences_do_not_come_at_all() -> None:
+    found = told(verdict(verdict="failed", checks=[GOOD, BAD]))
+    assert isinstance(found, ExplainedOutput) and isinstance(found, InvalidOutput)
+    assert found.headline == "json: not JSON: line 1"
+    both = told(verdict(verdict="failed", checks=[BAD], budgets=[missed()]))
+    assert isinstance(both, ExplainedBudget)
+    assert both.headline == "json: not JSON: line 1; latency 2.41 s > 2 s"
+    assert str(both).index("InvalidOutput") < str(both).index("BudgetExceeded")
+
+
+def test_undecided_fails_only_where_it_is_told_to() -> None:
+    record = verdict(verdict="inconclusive", budgets=[missed(verdict="inconclusive", reason="too close")])
+    assert told(record) is None
+    found = told(record, fail=True)
+    assert isinstance(found, Undecided) and isinstance(found, AssertionError)
+    assert found.headline == "undecided: latency <= 2s"
+    assert "Inconclusive: latency <= 2s: too close\n  origin     pyproject.toml" in str(found)
+
+
+def test_a_cell_that_was_never_measured_says_why() -> None:
+    record = verdict(verdict="inconclusive", checks=[], rounds=0)
+    assert told(record) is None
+    found = explain(record, None, REPEAT, fail_undecided=True)
+    assert isinstance(found, Undecided)
+    assert found.headline == "undecided: out of time"
+    assert str(found).splitlines()[-1] == f"  repeat     {REPEAT}"
+
+
+def test_a_failed_model_shows_the_evidence_alone() -> None:
+    found = told(verdict(verdict="failed", error=CRASH, checks=[BAD]))
+    assert isinstance(found, ExplainedError) and isinstance(found, LLMCIError)
+    assert str(found) == "WorkerCrashed: killed by SIGKILL, cause unknown\n\n  when       round 2 of 5"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("timeout", "WorkerTimeout"), ("tool", "LLMCIError"), ("context", "BackendError")]
+)
+def test_a_failure_is_named_by_its_class(kind: str, name: str) -> None:
+    found = explain_error(ErrorInfo(kind=kind, message="two\x1b[1m\nlines", facts={"a": "x\ny"}))
+    assert str(found).startswith(f"{name}: two")
+    assert str(found).endswith("  a          x y")
+    assert found.headline == "two lines"
+
+
+def test_nothing_but_the_users_own_words_is_wider_than_the_screen() -> None:
+    many = missed(values=[2 + n / 1000 for n in range(30)], rounds=30, reason="word " * 40)
+    found = explain(
+        verdict(verdict="failed", budgets=[many]), measurement("latency <= 2s", text="你好 long \n" * 100), REPEAT, fail_undecided=False
+    )  # fmt: skip
+    assert max(map(len, str(found).splitlines())) <= WIDTH
+    assert "2.02 ... s" in " ".join(str(found).split())

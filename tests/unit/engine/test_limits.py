@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import pytest
+
+from pytest_llmci.engine.limits import Preflight
+from pytest_llmci.errors import ConfigError, ModelLoadError, UnknownNameError
+from pytest_llmci.records import ModelSpec
+from pytest_llmci.registry import Registry
+from pytest_llmci.stats.budget_expression import parse_budget
+from sample_run import METRICS
+
+KNOWN = {metric.name: metric for metric in METRICS}
+
+
+class Knowing:
+    """A model source that knows beforehand."""
+
+    asked: ClassVar[list[tuple[str, list[str]]]] = []
+    refuses: ClassVar[str] = ""
+
+    @classmethod
+    def preflight(cls, spec: ModelSpec, sys_path: Sequence[str]) -> None:
+        cls.asked.append((spec.text, list(sys_path)))
+        if cls.refuses:
+            raise ModelLoadError(cls.refuses)
+
+    @staticmethod
+    def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
+        return {"ttft": "it does not stream"}
+
+
+class Ignorant:
+    """A model source that knows nothing."""
+
+
+def spec(backend: str = "knowing", **options: str) -> ModelSpec:
+    return ModelSpec(alias="a", backend=backend, text=f"a={backend}", options=options)
+
+
+@pytest.fixture
+def preflight(monkeypatch: pytest.MonkeyPatch) -> Preflight:
+    module = types.ModuleType("fake_source")
+    module.__dict__.update(Knowing=Knowing, Ignorant=Ignorant)
+    monkeypatch.setitem(sys.modules, "fake_source", module)
+    monkeypatch.setattr(Knowing, "asked", [])
+    registry = Registry()
+    registry.add("backend", "knowing", "fake_source:Knowing")
+    registry.add("backend", "ignorant", "fake_source:Ignorant")
+    return Preflight(registry, ["/users/code"])
+
+
+def test_each_model_is_asked_once(preflight: Preflight) -> None:
+    preflight.check(spec(), [])
+    preflight.check(spec(), [])
+    assert Knowing.asked == [("a=knowing", ["/users/code"])]
+    preflight.check(spec("ignorant"), [])
+
+
+def test_a_model_that_cannot_be_loaded_is_refused(preflight: Preflight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Knowing, "refuses", "a=knowing: no such file")
+    with pytest.raises(ConfigError, match="^a=knowing: no such file$"):
+        preflight.check(spec(), [])
+
+
+def test_another_interpreter_knows_for_itself(preflight: Preflight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Knowing, "refuses", "not installed here")
+    preflight.check(spec(python="/other/python"), [])
+    assert Knowing.asked == []
+
+
+def test_a_budget_that_can_never_be_judged_is_refused(preflight: Preflight) -> None:
+    preflight.check(spec(), [parse_budget("latency <= 1s", "--llmci-budget", KNOWN)])
+    never = parse_budget("ttft <= 1s", "--llmci-budget", KNOWN)
+    with pytest.raises(ConfigError, match="--llmci-budget: 'ttft <= 1s' can never be judged for a: it does not stream"):
+        preflight.check(spec(), [never])
+
+
+def test_what_the_runner_reads_is_checked_too(preflight: Preflight) -> None:
+    with pytest.raises(ConfigError, match=r"\+threads=many"):
+        preflight.check(spec(threads="many"), [])
+    with pytest.raises(UnknownNameError, match="unknown backend 'none'"):
+        preflight.check(spec("none"), [])

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_llmci.errors import MeasurementError
+from pytest_llmci.measure.profile import profile
+from pytest_llmci.measure.region import PROCESS_METER, Region
+from pytest_llmci.records import Missing
+
+
+@pytest.fixture(autouse=True)
+def _collector_as_it_was() -> Iterator[None]:
+    was = gc.isenabled()
+    yield
+    (gc.enable if was else gc.disable)()
+    assert PROCESS_METER.open_regions == []
+
+
+def test_the_collector_is_off_inside_and_back_after() -> None:
+    gc.enable()
+    with profile():
+        assert not gc.isenabled()
+        with profile():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    with profile():
+        pass
+    assert not gc.isenabled()
+
+
+def test_the_collector_is_back_after_ends_out_of_order() -> None:
+    gc.enable()
+    first, second = profile(), profile()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled()  # the second still measures
+    second.__exit__(None, None, None)
+    assert gc.isenabled()
+
+
+def test_no_collection_happens_in_the_block() -> None:
+    collections: list[str] = []
+
+    def note(phase: str, _info: object) -> None:
+        collections.append(phase)
+
+    gc.enable()
+    gc.callbacks.append(note)
+    try:
+        with profile():
+            collections.clear()  # one may have been due while the block began
+            rubbish = [[index] for index in range(20_000)]
+            during = list(collections)
+        assert during == []
+        again = [[index] for index in range(20_000)]
+        assert collections  # without the block they do happen
+        del rubbish, again
+    finally:
+        gc.callbacks.remove(note)
+
+
+def test_a_block_that_raises_is_measured_and_the_error_comes_through() -> None:
+    gc.enable()
+    with pytest.raises(ZeroDivisionError), profile() as measured:
+        1 / 0  # noqa: B018
+    assert measured.wall_time > 0
+    assert gc.isenabled()
+
+
+def test_an_error_while_beginning_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.enable()
+
+    def interrupt() -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PROCESS_METER.delay, "raw", interrupt)
+    context = profile()
+    with pytest.raises(KeyboardInterrupt):
+        context.__enter__()
+    assert gc.isenabled()
+    monkeypatch.undo()
+    with context as measured:
+        pass
+    assert measured.wall_time > 0
+
+
+def test_an_error_while_ending_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.enable()
+
+    def interrupt() -> bytes:
+        raise KeyboardInterrupt
+
+    context = profile()
+    context.__enter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(PROCESS_METER.delay, "raw", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            context.__exit__(None, None, None)
+    assert gc.isenabled()
+
+
+def test_a_region_begins_and_ends_once() -> None:
+    region = Region()
+    with pytest.raises(MeasurementError, match="after it has begun"):
+        region.end()
+    region.begin()
+    with pytest.raises(MeasurementError, match="begins only once"):
+        region.begin()
+    region.end()
+    with pytest.raises(MeasurementError, match="ends once"):
+        region.end()
+
+
+def test_threads_that_measure_at_once_do_not_claim_each_others_peak() -> None:
+    inside, leave = threading.Event(), threading.Event()
+    found = []
+
+    def other() -> None:
+        with profile() as measured:
+            inside.set()
+            leave.wait()
+        found.append(measured)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait()
+    with profile() as measured:
+        pass
+    leave.set()
+    thread.join()
+    for each in (measured, *found):
+        for name in ("peak_rss", "peak_rss_delta", "peak_rss_resolution"):
+            value = getattr(each, name)
+            assert isinstance(value, Missing), name
+            assert "another thread measured at the same time" in value.reason
+        assert each.memory_method == ""
+        assert each.rss_before > 0
+        assert each.wall_time > 0
+
+
+def test_threads_that_measure_one_after_the_other_know_their_peaks() -> None:
+    found = []
+
+    def work() -> None:
+        with profile() as measured:
+            pass
+        found.append(measured)
+
+    for _ in range(2):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert all(measured.memory_method and measured.peak_rss > 0 for measured in found)
+
+
+def test_many_threads_at_once_leave_nothing_behind() -> None:
+    gc.enable()
+    errors = []
+
+    def work() -> None:
+        try:
+            for _ in range(200):
+                with profile() as outer, profile():
+                    pass
+                assert outer.wall_time > 0
+        except BaseException as error:  # noqa: BLE001  # shown by the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert gc.isenabled()
+
+
+def test_run_delay_of_a_block_that_changed_threads_is_missing() -> None:
+    region = Region()
+    thread = threading.Thread(target=region.begin)
+    thread.start()
+    thread.join()
+    region.end()
+    value = region.run_delay_ns()
+    assert isinstance(value, Missing)
+    assert "another thread" in value.reason
+
+
+_FORK = """
+import json, mmap, os, sys
+from pytest_llmci.measure.profile import profile
+import gc
+
+def spike(size):
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, 4096):
+        block[at] = 1
+    block.close()
+
+ballast = bytearray(b"x") * (128 << 20)
+with profile():
+    pass  # the parent's files are open
+read, write = os.pipe()
+with profile() as outer:
+    child = os.fork()
+    if child == 0:
+        del ballast
+        collector = gc.isenabled()
+        with profile() as own:
+            spike(48 << 20)
+if child == 0:
+    os.write(write, json.dumps({
+        "collector": collector,
+        "outer": outer.to_json(),
+        "wall": outer.wall_time > 0,
+        "own": own.to_json(),
+    }).encode())
+    os._exit(0)
+os.close(write)
+with os.fdopen(read) as answers:
+    answer = json.load(answers)
+os.waitpid(child, 0)
+spike(1 << 20)
+print(json.dumps(answer | {"parent": outer.to_json()}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform != "linux", reason="needs fork and /proc")
+def test_a_forked_child_measures_itself_and_not_its_parent() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", "-c", _FORK]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment)
+    assert done.stderr == ""
+    answer = json.loads(done.stdout)
+    own, outer, parent = answer["own"]["values"], answer["outer"], answer["parent"]["values"]
+    assert abs(own["peak_rss_delta"] - (48 << 20)) < 2 << 20
+    assert own["peak_rss"] < parent["peak_rss"]  # its ballast is gone, the parent's is not
+    assert abs(parent["peak_rss_delta"]) < 2 << 20  # what the child took is not the parent's
+    assert set(outer["values"]) == {"wall_time"}
+    assert all("forked" in reason for reason in outer["reasons"].values())
+    assert {"cpu_time", "peak_rss", "run_delay", "rss_before", "steal"} <= set(outer["reasons"])
+    assert answer["collector"] is True
+
+
+def test_cpu_time_is_that_of_the_block(burn: Callable[[float], None]) -> None:
+    burn(0.05)
+    with profile() as measured:
+        burn(0.1)
+    burn(0.05)
+    assert 0.1 <= measured.cpu_time < 0.13
+
+
+def test_a_block_counts_its_preemptions_and_page_ins() -> None:
+    with profile() as measured:
+        pass
+    assert measured.involuntary_switches >= 0
+    assert measured.major_faults >= 0
+
+
+def test_an_unfinished_region_is_not_read() -> None:
+    region = Region()
+    with pytest.raises(MeasurementError, match="has not ended"):
+        region.require_end()
+    region.begin()
+    with contextlib.ExitStack() as stack:
+        stack.callback(region.end)
+        with pytest.raises(MeasurementError, match="has not ended"):
+            region.require_end()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+
+from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp
+from pytest_llmci.errors import ConfigError, GenerationError, MissingExtraError, ModelLoadError
+from pytest_llmci.records import Completion, GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest
+from pytest_llmci.registry import Registry
+from pytest_llmci.runner.host import ModelHost
+
+SPEC = ModelSpec(alias="a", backend="fake", text="a=fake")
+PROMPT = Prompt(id="p", text="Hi")
+SETTINGS = GenerationSettings()
+
+
+class Fake:
+    """A backend that does what the test puts into ``raises``."""
+
+    raises: ClassVar[dict[str, BaseException]] = {}
+    context: ClassVar[list[LoadContext]] = []
+    closed: ClassVar[list[str]] = []
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def _do(self, what: str) -> None:
+        if what in self.raises:
+            raise self.raises[what]
+
+    def prepare(self) -> None:
+        self._do("prepare")
+
+    def load(self, context: LoadContext) -> LoadedModel:
+        self._do("load")
+        self.context.append(context)
+        context.say("converting (once)")
+        return LoadedModel(info={"revision": "main"}, footprint_bytes=0, context_length=128)
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> str:
+        self._do("generate")
+        stamp()
+        return f"to {prompt.shown}"
+
+    def complete(self, produced: str) -> Completion:
+        return Completion(text=produced, finish_reason="stop", output_tokens=1)
+
+    def close(self) -> None:
+        self.closed.append(self.spec.alias)
+
+
+class Able(Fake):
+    """Streams and scores too."""
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        on_text("to ")
+        on_text(prompt.shown)
+        return self.complete(f"to {prompt.shown}")
+
+    def score(self, context: str, continuation: str) -> list[Any]:
+        return [-1, -0.5]
+
+
+class Phases:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def enter(self, phase: str, block_round: int = 0) -> None:
+        self.seen.append(phase)
+
+    def tokens(self, count: int) -> None:
+        pass
+
+
+def divide(backend: Fake, *numbers: int) -> list[object]:
+    return [backend.spec.alias, numbers[0] / numbers[1]]
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    """The module as the registry finds it, without traces of other tests."""
+    module = types.ModuleType("fake_source")
+    module.__dict__.update(Fake=Fake, Able=Able, divide=divide)
+    monkeypatch.setitem(sys.modules, "fake_source", module)
+    for name, empty in (("raises", {}), ("context", []), ("closed", [])):
+        monkeypatch.setattr(Fake, name, empty)
+    return Fake
+
+
+def host_of(name: str = "Fake", phases: Phases | None = None) -> ModelHost:
+    registry = Registry()
+    registry.add("backend", "fake", f"fake_source:{name}")
+    return ModelHost(registry, threads=2, cache_dir="/cache", progress=phases or Phases(), isolated=False)
+
+
+def loaded(name: str = "Fake", phases: Phases | None = None) -> ModelHost:
+    host = host_of(name, phases)
+    host.load(SPEC, lambda text: None)
+    return host
+
+
+def request(rounds: int = 1) -> RunRequest:
+    return RunRequest(cell="a-p", prompt=PROMPT, generation=SETTINGS, rounds=rounds, warmup=0)
+
+
+def test_loading_tells_times_and_what_the_model_is(fakes: type[Fake]) -> None:
+    said: list[str] = []
+    phases = Phases()
+    found = host_of(phases=phases).load(SPEC, said.append)
+    assert found.values["import_time"] > 0 and found.values["load_time"] > 0
+    assert found.values["model_footprint"] == 0  # zero is a measurement
+    assert found.reasons == {}
+    assert found.info["revision"] == "main"
+    assert (found.info["threads"], found.info["context_length"], found.info["pid"]) == (2, 128, os.getpid())
+    assert said == ["converting (once)"]
+    assert phases.seen == ["importing", "loading", "idle"]
+    assert (fakes.context[0].threads, fakes.context[0].cache_dir) == (2, "/cache")
+
+
+@pytest.mark.parametrize("reason", ["no weights", ""])
+def test_a_footprint_that_nobody_knows_is_missing(
+    fakes: type[Fake], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr(Fake, "load", lambda self, context: LoadedModel(footprint_reason=reason))
+    found = host_of().load(SPEC, lambda text: None)
+    assert "model_footprint" not in found.values
+    assert found.reasons["model_footprint"] == (reason or "this model source has no weights to count")
+
+
+@pytest.mark.parametrize("place", ["prepare", "load"])
+def test_whatever_a_backend_raises_while_loading_becomes_one_line(fakes: type[Fake], place: str) -> None:
+    fakes.raises[place] = RuntimeError("two\nlines")
+    with pytest.raises(ModelLoadError, match="^a=fake: RuntimeError: two lines$") as caught:
+        host_of().load(SPEC, lambda text: None)
+    assert caught.value.kind == "unexpected"
+    assert caught.value.__cause__ is fakes.raises[place]
+
+
+@pytest.mark.parametrize(
+    "error", [ModelLoadError("gone", kind="not_found"), MissingExtraError("pip"), ConfigError("bad"), MemoryError()]
+)
+def test_failures_that_explain_themselves_pass_unchanged(fakes: type[Fake], error: Exception) -> None:
+    fakes.raises["load"] = error
+    with pytest.raises(type(error)) as caught:
+        host_of().load(SPEC, lambda text: None)
+    assert caught.value is error
+
+
+def test_a_block_is_measured_by_the_instruments(fakes: type[Fake]) -> None:
+    kept: list[RoundRecord] = []
+    loaded().run(request(2), kept.append)
+    assert [record.completion.text for record in kept] == ["to Hi", "to Hi"]
+    assert all(record.values["latency"] == sum(record.token_ns) for record in kept)
+
+
+def test_whatever_an_inference_raises_becomes_one_line(fakes: type[Fake]) -> None:
+    fakes.raises["generate"] = ZeroDivisionError("by\nzero")
+    with pytest.raises(GenerationError, match="^a=fake: ZeroDivisionError: by zero$") as caught:
+        loaded().run(request(), lambda record: None)
+    assert caught.value.kind == "unexpected"
+    fakes.raises["generate"] = GenerationError("too long", kind="context")
+    with pytest.raises(GenerationError, match="^too long$"):
+        loaded().run(request(), lambda record: None)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda host: host.run(request(), lambda record: None),
+        lambda host: host.stream(PROMPT, SETTINGS, lambda text: None),
+        lambda host: host.score("a", "b"),
+        lambda host: host.call("fake_source:divide", [1, 2]),
+    ],
+)
+def test_before_loading_nothing_can_be_asked(fakes: type[Fake], ask: Callable[[ModelHost], object]) -> None:
+    with pytest.raises(ModelLoadError, match="the model is not loaded"):
+        ask(host_of())
+    host = loaded("Able")
+    ask(host)
+    host.close()
+    with pytest.raises(ModelLoadError, match="a=fake: the model is not loaded"):
+        ask(host)
+    assert fakes.closed == ["a"]
+
+
+def test_streams_and_scores_where_the_backend_can(fakes: type[Fake]) -> None:
+    phases = Phases()
+    host = loaded("Able", phases)
+    pieces: list[str] = []
+    assert host.stream(PROMPT, SETTINGS, pieces.append).text == "to Hi"
+    assert pieces == ["to ", "Hi"]
+    found = host.score("a", "b")
+    assert found == [-1.0, -0.5] and all(type(value) is float for value in found)
+    assert phases.seen[3:] == ["calling", "idle", "calling", "idle"]
+
+
+def test_says_so_where_it_cannot(fakes: type[Fake]) -> None:
+    host = loaded()
+    with pytest.raises(GenerationError, match="a=fake: this backend cannot stream; use llm.generate"):
+        host.stream(PROMPT, SETTINGS, lambda text: None)
+    with pytest.raises(GenerationError, match="a=fake: this backend knows no log-probabilities") as caught:
+        host.score("a", "b")
+    assert caught.value.kind == "unsupported"
+
+
+def test_calls_a_function_next_to_the_model(fakes: type[Fake]) -> None:
+    phases = Phases()
+    host = loaded(phases=phases)
+    assert host.call("fake_source:divide", [3, 2]) == ["a", 1.5]
+    with pytest.raises(
+        GenerationError, match=r"llm.call\('fake_source:divide'\): ZeroDivisionError: division by zero"
+    ) as caught:
+        host.call("fake_source:divide", [1, 0])
+    assert caught.value.kind == "call"
+    with pytest.raises(GenerationError, match="ModuleNotFoundError: No module named 'no_such_module'"):
+        host.call("no_such_module:f", [])
+    with pytest.raises(ConfigError, match="llm.call: module 'fake_source' has no attribute 'nothing'"):
+        host.call("fake_source:nothing", [])
+    assert phases.seen.count("calling") == phases.seen.count("idle") - 1 == 4
+
+
+def test_profiles_nest_and_the_inner_one_ends_first(fakes: type[Fake]) -> None:
+    host = loaded()
+    host.profile_start()
+    host.profile_start()
+    inner = host.profile_stop()
+    outer = host.profile_stop()
+    assert 0 < inner.wall_time < outer.wall_time

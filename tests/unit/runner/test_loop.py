@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import gc
+from typing import cast
+
+import pytest
+
+from pytest_llmci.backends.base import Backend, LoadContext, LoadedModel, Stamp
+from pytest_llmci.errors import GenerationError
+from pytest_llmci.measure.profile import Probe, ProbeReading
+from pytest_llmci.records import Completion, GenerationSettings, Prompt, RoundRecord, RunRequest
+from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
+
+PROMPT = Prompt(id="p", text="Hi")
+
+
+class Story:
+    """What happened, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def enter(self, phase: str, block_round: int = 0) -> None:
+        self.events.append(f"{phase} {block_round}")
+
+    def tokens(self, count: int) -> None:
+        self.events.append(f"token {count}")
+
+
+class StoryProbe:
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.asked: list[tuple[int, tuple[int, ...], int]] = []
+
+    def start(self) -> None:
+        self.story.events.append("start")
+
+    def stop(self) -> None:
+        self.story.events.append("stop")
+
+    def read(self, *, wall_ns: int, token_ns: tuple[int, ...], completion: Completion, threads: int) -> ProbeReading:
+        self.story.events.append("read")
+        self.asked.append((wall_ns, token_ns, threads))
+        return ProbeReading(
+            values={"latency": wall_ns}, reasons={"ttft": "why"}, noisy="steal", memory_method="hwm", peak_rss_resolution_bytes=64
+        )  # fmt: skip
+
+
+class Scripted:
+    """Two tokens an answer; fails in the answer of that number."""
+
+    def __init__(self, story: Story, fails_at: int = -1, text: str = "an answer") -> None:
+        self.story = story
+        self.fails_at = fails_at
+        self.text = text
+        self.answers = 0
+
+    def load(self, context: LoadContext) -> LoadedModel:
+        return LoadedModel()
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> str:
+        self.story.events.append("generate")
+        stamp()
+        if self.answers == self.fails_at:
+            raise GenerationError("no more", kind="scripted")
+        stamp()
+        self.answers += 1
+        return self.text
+
+    def complete(self, produced: str) -> Completion:
+        self.story.events.append("complete")
+        return Completion(text=produced, finish_reason="stop")
+
+    def close(self) -> None:
+        pass
+
+
+def loop_of(backend: Backend, story: Story, probe: StoryProbe, *, isolated: bool = False) -> MeasuringLoop:
+    return MeasuringLoop(backend, cast("Probe", probe), threads=3, progress=story, isolated=isolated)
+
+
+def request(rounds: int, warmup: int) -> RunRequest:
+    return RunRequest(cell="a-p", prompt=PROMPT, generation=GenerationSettings(), rounds=rounds, warmup=warmup)
+
+
+def test_a_block_is_warm_up_then_rounds_each_handed_over_as_it_ends() -> None:
+    story = Story()
+    loop = loop_of(Scripted(story), story, StoryProbe(story))
+    loop.run(request(2, 1), lambda record: story.events.append("handed over"))
+    inference = ["start", "generate", "token 1", "token 2", "stop", "complete", "read"]
+    assert story.events == [
+        "warm-up 0", *inference, "measuring 0", *inference, "handed over", "measuring 1", *inference, "handed over", "idle 0",
+    ]  # fmt: skip
+
+
+def test_a_round_holds_what_the_instruments_and_the_backend_said() -> None:
+    story = Story()
+    probe = StoryProbe(story)
+    kept: list[RoundRecord] = []
+    loop_of(Scripted(story), story, probe).run(request(1, 0), kept.append)
+    ((wall_ns, token_ns, threads),) = probe.asked
+    assert kept == [
+        RoundRecord(
+            values={"latency": wall_ns}, reasons={"ttft": "why"}, token_ns=token_ns, completion=Completion(text="an answer", finish_reason="stop"),
+            noisy="steal", memory_method="hwm", peak_rss_resolution_bytes=64,
+        )
+    ]  # fmt: skip
+    assert len(token_ns) == 2 and min(token_ns) >= 0
+    assert sum(token_ns) <= wall_ns
+    assert threads == 3
+
+
+def test_a_failure_stops_the_instruments_and_keeps_the_rounds_before_it() -> None:
+    story = Story()
+    kept: list[RoundRecord] = []
+    with pytest.raises(GenerationError, match="no more"):
+        loop_of(Scripted(story, fails_at=2), story, StoryProbe(story)).run(request(5, 1), kept.append)
+    assert len(kept) == 1
+    assert story.events[-3:] == ["generate", "token 1", "stop"]
+
+
+def test_half_a_surrogate_pair_is_replaced_and_whole_ones_are_put_together() -> None:
+    story = Story()
+    loop = loop_of(Scripted(story, text="a\ud83d b \ud83d\ude42"), story, StoryProbe(story))
+    text = loop.measure(PROMPT, GenerationSettings()).completion.text
+    assert text == "a\ufffd b 🙂"
+
+
+def test_what_the_warm_up_left_is_set_aside_only_in_the_models_own_process() -> None:
+    story = Story()
+    before = gc.get_freeze_count()
+    try:
+        loop_of(Scripted(story), story, StoryProbe(story)).run(request(1, 0), lambda record: None)
+        assert gc.get_freeze_count() == before
+        loop_of(Scripted(story), story, StoryProbe(story), isolated=True).run(request(1, 0), lambda record: None)
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+
+
+def test_without_anybody_to_tell_tokens_are_stamped_all_the_same() -> None:
+    story = Story()
+    loop = MeasuringLoop(
+        Scripted(story), cast("Probe", StoryProbe(story)), threads=1, progress=NoProgress(), isolated=False
+    )
+    assert len(loop.measure(PROMPT, GenerationSettings()).token_ns) == 2
+    assert "token 1" not in story.events

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_llmci.errors import WorkerProtocolError
+from pytest_llmci.runner.wire import FrameReader, encode, pack_value, read_message, unpack_value, write_message
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+def test_a_frame_is_a_length_and_ascii_json() -> None:
+    frame = encode({"type": "say", "text": "é\n"})
+    assert struct.unpack(">I", frame[:4]) == (len(frame) - 4,)
+    assert json.loads(frame[4:].decode("ascii")) == {"type": "say", "text": "é\n"}
+
+
+def test_messages_pass_a_pipe_one_by_one(pipe: tuple[int, int]) -> None:
+    write_message(pipe[1], {"type": "a"})
+    write_message(pipe[1], {"type": "b", "n": 1})
+    assert read_message(pipe[0]) == {"type": "a"}
+    assert read_message(pipe[0]) == {"type": "b", "n": 1}
+
+
+def test_a_closed_pipe_ends_reading_even_within_a_frame(pipe: tuple[int, int]) -> None:
+    os.write(pipe[1], encode({"type": "a"})[:-1])
+    os.close(pipe[1])
+    assert read_message(pipe[0]) is None
+    assert read_message(pipe[0]) is None
+
+
+def test_writing_to_a_process_that_is_gone_is_an_os_error(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    with pytest.raises(OSError, match="Broken pipe"):
+        write_message(pipe[1], {"type": "a"})
+
+
+def test_the_reader_asks_for_no_byte_of_the_next_frame() -> None:
+    frame = encode({"type": "a"})
+    reader = FrameReader()
+    assert reader.wanted() == 4
+    reader.feed(frame[:1])
+    assert reader.wanted() == 3
+    reader.feed(frame[1:6])
+    assert reader.wanted() == len(frame) - 6
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (b"Hello from a library\n", r"announced a message of \d+ bytes; something else writes to its pipe"),
+        (b"\x00\x00\x00\x03abc", "sent what is not JSON: b'abc'"),
+        (b"\x00\x00\x00\x00", "sent what is not JSON: b''"),
+        (b"\x00\x00\x00\x02\xff\xff", "sent what is not JSON"),
+        (b"\x00\x00\x00\x02[]", r"sent what is not a message: b'\[\]'"),
+        (b'\x00\x00\x00\x0a{"type":1}', "sent what is not a message"),
+        (b"\x00\x00\x00\x02{}", "sent what is not a message"),
+    ],
+)
+def test_noise_is_a_protocol_error(noise: bytes, message: str) -> None:
+    with pytest.raises(WorkerProtocolError, match=message):
+        FrameReader().feed(noise)
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 0.5, "x", [1, [2]], {"a": {"b": [None]}}])
+def test_json_values_pass_as_they_are(value: object) -> None:
+    assert unpack_value(json.loads(json.dumps(pack_value(value)))) == value
+
+
+def test_tuples_arrive_as_lists() -> None:
+    assert pack_value({"a": (1, (2,))}) == {"a": [1, [2]]}
+
+
+def test_arrays_keep_shape_kind_and_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    samples = [
+        numpy.arange(6, dtype="float32").reshape(2, 3),
+        numpy.arange(6).reshape(2, 3).T,
+        numpy.array([1 + 2j]),
+        numpy.array([True, False]),
+        numpy.zeros((0, 4)),
+        numpy.array(3),
+        numpy.int64(3),
+        numpy.array([1, 2], dtype=">i4"),
+    ]
+    for sample in samples:
+        found = unpack_value(json.loads(json.dumps(pack_value({"deep": [sample]}))))
+        assert isinstance(found, dict)
+        (array,) = found["deep"]
+        assert (array.shape, array.dtype) == (sample.shape, sample.dtype)
+        assert (array == sample).all()
+        array += array.dtype.type(1)  # it is the caller's own
+
+
+def test_tensors_pass_as_arrays() -> None:
+    torch = pytest.importorskip("torch")
+    found = unpack_value(pack_value(torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True)))
+    assert (str(found.dtype), found.tolist()) == ("float32", [1.5, 2.0])  # type: ignore[attr-defined]  # an array
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (object(), "cannot return builtins.object; return JSON data or numeric arrays"),
+        ([{"a": {1, 2}}], "cannot return builtins.set"),
+        (b"raw", "cannot return builtins.bytes"),
+        ({1: "a"}, "dictionary keys must be text"),
+        ({"__array__": 1}, "'__array__'"),
+    ],
+)
+def test_nothing_else_passes_and_nothing_is_pickled(value: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        pack_value(value)
+
+
+def test_arrays_of_objects_do_not_pass() -> None:
+    numpy = pytest.importorskip("numpy")
+    for array in (numpy.array([object()]), numpy.array(["text"])):
+        with pytest.raises(TypeError, match="cannot return numpy.ndarray"):
+            pack_value(array)

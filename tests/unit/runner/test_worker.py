@@ -1,0 +1,450 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmci import backends
+from pytest_llmci.clock import SystemClock
+from pytest_llmci.errors import (
+    BackendError,
+    ConfigError,
+    GenerationError,
+    LLMCIError,
+    ModelLoadError,
+    WorkerCrashed,
+    WorkerError,
+    WorkerProtocolError,
+    WorkerTimeout,
+)
+from pytest_llmci.records import GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest
+from pytest_llmci.registry import Registry
+from pytest_llmci.runner import worker as worker_module
+from pytest_llmci.runner.guard import Guard
+from pytest_llmci.runner.worker import (
+    THREAD_VARIABLES,
+    InlineWorker,
+    Limits,
+    WorkerProcess,
+    WorkerSetup,
+    download_size,
+    interpreter_of,
+    threads_of,
+    worker_environment,
+)
+from pytest_llmci.specs import parse_spec
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="workers are started and killed by POSIX means")
+FUNCTIONS = """
+import os
+def echo(backend, *arguments): return list(arguments)
+def double(backend, array): return array * 2
+def kind(backend, value): return type(value).__name__
+def leave(backend): os._exit(7)
+def raise_it(backend): raise ValueError("no")
+def unsendable(backend): return object()
+"""
+
+
+def all_backends() -> Registry:
+    registry = Registry()
+    backends.register(registry)
+    return registry
+
+
+def spec_of(text: str) -> ModelSpec:
+    return parse_spec(text, all_backends().names("backend"), "x")
+
+
+def request(rounds: int = 1, warmup: int = 0) -> RunRequest:
+    return RunRequest(
+        cell="a-p", prompt=Prompt(id="p", text="Hi"), generation=GenerationSettings(max_new_tokens=4), rounds=rounds, warmup=warmup
+    )  # fmt: skip
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerSetup:
+    """Everything that workers write goes below ``tmp_path``; ``functions`` can be called in them."""
+    for name in ("tmp", "logs", "code"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "code" / "llmci_functions.py").write_text(FUNCTIONS, "utf-8")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    return WorkerSetup(
+        registry=all_backends(), limits=Limits(inference_s=20, load_s=20), cache_dir=str(tmp_path), log_folder=tmp_path / "logs",
+        sys_path=[str(tmp_path / "code"), *sys.path],
+    )  # fmt: skip
+
+
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def start(setup: WorkerSetup) -> Iterator[Start]:
+    """Starts processes and ends them."""
+    guard = Guard()
+    started: list[WorkerProcess] = []
+
+    def run(spec: str | ModelSpec, **changes: Any) -> WorkerProcess:
+        fields = {name: getattr(setup, name) for name in WorkerSetup.__dataclass_fields__}
+        spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
+        changed = WorkerSetup(**{**fields, **changes})
+        started.append(WorkerProcess(spec, changed, clock=SystemClock(), guard=guard, number=len(started) + 1))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+    guard.close()
+
+
+def gone(pid: int) -> bool:
+    """True once no process of that number runs; a zombie does not run."""
+    for _ in range(200):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def leftovers() -> list[str]:
+    return os.listdir(tempfile.gettempdir())
+
+
+# -------------------------------------------------------------------------------------------------- a process that works
+
+
+@posix_only
+def test_loads_and_answers_in_a_process_of_its_own(start: Start) -> None:
+    worker = start("a=echo:one two three")
+    loaded = worker.load()
+    assert worker.alive
+    assert loaded.info["pid"] == worker.pid != os.getpid()
+    assert min(loaded.values[name] for name in ("start_time", "import_time", "load_time")) > 0
+    assert loaded.reasons == {"model_footprint": "echo has no weights"}
+    rounds: list[RoundRecord] = []
+    worker.run(request(rounds=2, warmup=1), rounds.append)
+    assert [record.completion.text for record in rounds] == ["one two three"] * 2
+    assert all(len(record.token_ns) == 3 for record in rounds)
+    assert Path(worker.log).name == "a-1.log"
+
+
+@posix_only
+def test_closing_leaves_no_process_and_no_file(start: Start) -> None:
+    worker = start("echo")
+    worker.load()
+    assert leftovers()
+    worker.close()
+    assert not worker.alive
+    assert gone(worker.pid)
+    assert leftovers() == []
+    worker.close()
+
+
+@posix_only
+def test_one_that_does_not_stop_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "STOP_GRACE_S", 0.05)
+    worker = start("echo")
+    worker.load()
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.close()
+    assert gone(worker.pid)
+
+
+@posix_only
+def test_what_it_started_goes_with_it(start: Start) -> None:
+    worker = start("echo+child=60s")
+    child = worker.load().info["child_pid"]
+    assert isinstance(child, int)
+    worker.close()
+    assert gone(child)
+
+
+@posix_only
+def test_the_same_python_by_name_and_by_virtual_environment(start: Start, tmp_path: Path) -> None:
+    by_name = ModelSpec(alias="a", backend="echo", text="a", options={"python": sys.executable})
+    assert start(by_name).load().info["python"] == sys.version.split()[0]
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    by_folder = ModelSpec(alias="b", backend="echo", text="b", options={"python": str(tmp_path / "venv")})
+    assert start(by_folder).load().info["python"] == sys.version.split()[0]
+
+
+@posix_only
+def test_an_interpreter_that_cannot_be_started_is_one_line(start: Start, tmp_path: Path) -> None:
+    missing = str(tmp_path / "no" / "python")
+    with pytest.raises(ModelLoadError, match=f"a: cannot start its process: No such file or directory .{missing}."):
+        start(ModelSpec(alias="a", backend="echo", text="a", options={"python": missing}))
+    assert leftovers() == []
+
+
+@posix_only
+def test_arguments_and_results_of_a_call_pass_as_json_and_arrays(start: Start, setup: WorkerSetup) -> None:
+    numpy = pytest.importorskip("numpy")
+    worker, inline = start("echo"), InlineWorker(spec_of("echo"), setup)
+    for each in (worker, inline):
+        each.load()
+        assert each.call("llmci_functions:echo", [1, "é", {"a": (2,)}]) == [1, "é", {"a": [2]}]
+        doubled = each.call("llmci_functions:double", [numpy.array([1.5, 2.0])])
+        assert isinstance(doubled, numpy.ndarray) and doubled.tolist() == [3.0, 4.0]
+        assert each.call("llmci_functions:kind", [(1, 2)]) == "list"
+
+
+@posix_only
+def test_a_call_that_fails_leaves_the_model_alive(start: Start) -> None:
+    worker = start("echo")
+    worker.load()
+    for target, error, message in [
+        ("llmci_functions:raise_it", GenerationError, "ValueError: no"),
+        ("llmci_functions:unsendable", GenerationError, "cannot return builtins.object"),
+        ("llmci_functions:absent", ConfigError, "module 'llmci_functions' has no attribute 'absent'"),
+    ]:
+        with pytest.raises(error, match=message):
+            worker.call(target, [])
+    assert worker.call("llmci_functions:echo", []) == []
+
+
+@posix_only
+def test_a_failed_inference_keeps_its_kind_and_the_process(start: Start) -> None:
+    worker = start("echo:x+fail=no more+at=0")
+    worker.load()
+    with pytest.raises(GenerationError, match="no more") as caught:
+        worker.run(request(), lambda record: None)
+    assert caught.value.kind == "scripted"
+    rounds: list[RoundRecord] = []
+    worker.run(request(), rounds.append)
+    assert len(rounds) == 1
+
+
+# ---------------------------------------------------------------------------------------------------- one that does not
+
+
+@posix_only
+def test_a_crash_tells_where_it_stood_and_what_was_kept(start: Start) -> None:
+    worker = start("a=echo:x y z+crash=SIGSEGV+at=3+token=2")
+    worker.load()
+    rounds: list[RoundRecord] = []
+    with pytest.raises(WorkerCrashed, match=r"^a died of a segmentation fault \(SIGSEGV\)$") as caught:
+        worker.run(request(rounds=5, warmup=1), rounds.append)
+    facts = caught.value.facts
+    assert facts["when"] == "round 3 of 5, 2 tokens into the answer"
+    assert facts["kept"] == "2 finished rounds, in log.jsonl; not used in any median"
+    assert facts["stderr"] == worker.log
+    assert "evidence" not in facts
+    assert len(rounds) == 2
+    assert not worker.alive and leftovers() == []
+
+
+@posix_only
+def test_one_that_leaves_says_so(start: Start) -> None:
+    worker = start("a=echo")
+    worker.load()
+    with pytest.raises(WorkerCrashed, match="^a ended by itself with exit status 7$") as caught:
+        worker.call("llmci_functions:leave", [])
+    assert caught.value.facts["when"] == "in llm.call"
+    with pytest.raises(WorkerError):
+        worker.call("llmci_functions:echo", [])
+
+
+@posix_only
+def test_one_that_takes_too_long_is_killed(start: Start) -> None:
+    worker = start("a=echo+hang=sleep", limits=Limits(inference_s=0.3))
+    worker.load()
+    with pytest.raises(WorkerTimeout, match="^a did not finish an inference within 300 ms and was killed$") as caught:
+        worker.run(request(rounds=2), lambda record: None)
+    assert caught.value.facts["limit"] == "300 ms   from --llmci-timeout"
+    assert "kept" not in caught.value.facts
+    assert gone(worker.pid) and leftovers() == []
+
+
+@posix_only
+def test_loading_has_a_limit_of_its_own(start: Start) -> None:
+    worker = start("a=echo+hang=sleep+at=load", limits=Limits(inference_s=0.01, load_s=1.5))
+    with pytest.raises(WorkerTimeout, match="^a did not finish loading within 1.50 s and was killed$") as caught:
+        worker.load()
+    assert caught.value.facts["when"] == "while loading"
+    assert caught.value.facts["limit"].endswith("from --llmci-load-timeout")
+
+
+@posix_only
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_one_that_takes_too_much_memory_is_stopped(start: Start) -> None:
+    worker = start("a=echo+alloc=400MiB+alloc_ms=20s", limits=Limits(memory_bytes=300 * 2**20))
+    worker.load()
+    with pytest.raises(WorkerCrashed, match="^a was stopped: it used .* MiB, the limit is 300 MiB$") as caught:
+        worker.run(request(), lambda record: None)
+    assert caught.value.facts["memory"].endswith("of 300 MiB (limit: --llmci-memory-limit)")
+    assert gone(worker.pid)
+
+
+@posix_only
+def test_an_interrupted_request_ends_the_process(start: Start) -> None:
+    """Its answer would be taken for that of the next request."""
+    worker = start("echo")
+    worker.load()
+
+    def interrupt(record: RoundRecord) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(request(rounds=3), interrupt)
+    assert not worker.alive and gone(worker.pid)
+
+
+@posix_only
+def test_while_waiting_the_terminal_hears_of_it(start: Start) -> None:
+    said: list[str] = []
+    ticks: list[int] = []
+    start("echo+load=0.3s", say=said.append, tick=lambda: ticks.append(1)).load()
+    assert len(ticks) >= 2
+
+
+# ----------------------------------------------------------------------------------------------------- protocol noise
+
+
+def impostor(tmp_path: Path, code: str) -> ModelSpec:
+    """A model whose interpreter is this program instead of a Python that runs our code."""
+    program = tmp_path / "impostor"
+    program.write_text(f"#!{sys.executable} -IS\nimport json, os, struct, sys, time\n" + code, "utf-8")
+    program.chmod(0o755)
+    return ModelSpec(alias="a", backend="echo", text="a=echo", options={"python": str(program)})
+
+
+SEND = "def send(m):\n    b = json.dumps(m).encode(); os.write(1, struct.pack('>I', len(b)) + b)\n"
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("print('Hello, I am a library', flush=True)\ntime.sleep(60)", "something else writes to its pipe"),
+        ("os.write(1, b'\\0\\0\\0\\2[]')\ntime.sleep(60)", "sent what is not a message"),
+        (SEND + "send({'type': 'done', 'protocol': 99, 'package': 'x'})\ntime.sleep(60)", "protocol 99"),
+        (SEND + "send({'type': 'done'})\ntime.sleep(60)", "its process loaded pytest_llmci from None"),
+        (
+            SEND
+            + "send({'type': 'error', 'class': 'WorkerProtocolError', 'kind': 'protocol', 'message': 'what?'})\ntime.sleep(60)",
+            r"what\?",
+        ),
+    ],
+)
+def test_what_cannot_be_understood_is_a_protocol_error_and_ends_the_process(
+    start: Start, tmp_path: Path, code: str, message: str
+) -> None:
+    worker = start(impostor(tmp_path, code))
+    with pytest.raises(WorkerProtocolError, match=message):
+        worker.load()
+    assert not worker.alive and gone(worker.pid)
+    assert leftovers() == []
+
+
+@posix_only
+def test_an_interpreter_that_gives_up_shows_its_last_line(start: Start, tmp_path: Path) -> None:
+    worker = start(impostor(tmp_path, "sys.exit('SyntaxError: too old')"))
+    with pytest.raises(WorkerCrashed, match="^a ended by itself with exit status 1$") as caught:
+        worker.load()
+    assert caught.value.facts["last line"] == "SyntaxError: too old"
+    assert caught.value.facts["when"] == "while starting"
+
+
+@posix_only
+def test_one_that_closes_its_pipe_and_lives_on_is_of_no_use(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STOP_GRACE_S", 0.05)
+    worker = start(impostor(tmp_path, "os.close(1)\ntime.sleep(60)"))
+    with pytest.raises(WorkerCrashed):
+        worker.load()
+    assert gone(worker.pid)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ModelLoadError", ModelLoadError),
+        ("GenerationError", GenerationError),
+        ("MissingExtraError", ConfigError),
+        ("WorkerProtocolError", WorkerProtocolError),
+        ("MemoryError", GenerationError),
+        ("BudgetExceeded", GenerationError),
+    ],
+)
+def test_an_answered_error_has_the_class_it_had_there(name: str, expected: type[LLMCIError]) -> None:
+    with pytest.raises(expected, match="one line") as caught:
+        worker_module._raise_answer({"type": "error", "class": name, "kind": "k", "message": "one line"})
+    if isinstance(caught.value, BackendError):
+        assert caught.value.kind == "k"
+
+
+# ------------------------------------------------------------------------------------------------------------- inline
+
+
+def test_inline_lives_in_this_process_and_says_what_it_cannot_know(setup: WorkerSetup) -> None:
+    worker = InlineWorker(spec_of("echo:x"), setup)
+    loaded = worker.load()
+    assert worker.pid == os.getpid() and worker.alive
+    assert "start_time" not in loaded.values
+    assert loaded.reasons["start_time"].startswith("inline: ")
+    rounds: list[RoundRecord] = []
+    worker.run(request(2), rounds.append)
+    assert len(rounds) == 2
+    worker.close()
+    assert not worker.alive
+
+
+# ------------------------------------------------------------------------------------------------ what it is started with
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, 3), ("1", 1), ("12", 12), ("auto", 0)])
+def test_threads_of_a_model(value: str | None, expected: int) -> None:
+    options = {} if value is None else {"threads": value}
+    assert threads_of(ModelSpec(alias="a", backend="echo", text="a", options=options), 3) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_threads_is_one_line(value: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"model 'a': '\+threads={value}' must be a whole number of at least 1, or auto"
+    ):
+        threads_of(ModelSpec(alias="a", backend="echo", text="a", options={"threads": value}), 1)
+
+
+def test_the_interpreter_is_ours_unless_another_is_asked_for() -> None:
+    assert interpreter_of(ModelSpec(alias="a", backend="echo")) == sys.executable
+    other = ModelSpec(alias="a", backend="echo", options={"python": "~/bin/python3"})
+    assert interpreter_of(other) == str(Path("~/bin/python3").expanduser())
+
+
+def test_threads_are_set_for_every_library_and_auto_leaves_them() -> None:
+    base = {"OMP_NUM_THREADS": "8", "HOME": "/h"}
+    two, auto = worker_environment(base, 2), worker_environment(base, 0)
+    assert {two[name] for name in THREAD_VARIABLES} == {"2"}
+    assert auto["OMP_NUM_THREADS"] == "8" and "MKL_NUM_THREADS" not in auto
+    assert two["OMP_WAIT_POLICY"] == "PASSIVE" and two["HOME"] == "/h"
+    assert base == {"OMP_NUM_THREADS": "8", "HOME": "/h"}
+
+
+def test_what_the_user_set_wins_over_our_defaults() -> None:
+    assert worker_environment({"OMP_WAIT_POLICY": "ACTIVE"}, 1)["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_download_is_seen_to_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_llmci.backends.echo import EchoBackend
+
+    spec = spec_of("echo")
+    assert download_size(spec, all_backends()) == 0
+    monkeypatch.setattr(EchoBackend, "download_folders", lambda spec: [tmp_path], raising=False)
+    before = download_size(spec, all_backends())
+    (tmp_path / "part").write_bytes(b"x" * 1000)
+    assert download_size(spec, all_backends()) - before == 1000

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import CRASH, rounds, usual_records, verdict, write_log
+
+from pytest_llmci.engine.report import build_report
+from pytest_llmci.errors import SinkError
+from pytest_llmci.records import BudgetResult, ErrorInfo, GateRecord, LogRecord
+from pytest_llmci.sinks.json import JsonSink
+from pytest_llmci.store import load_schema
+from pytest_llmci.store.log import recover
+
+
+def documents(folder: Path, records: list[LogRecord], *, footer: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    write_log(folder, records, footer=footer)
+    files = JsonSink().write(build_report(folder), folder)
+    assert files == [folder / "results.json", folder / "metrics.json"]
+    results, metrics = (json.loads(path.read_text(encoding="utf-8")) for path in files)
+    return results, metrics
+
+
+BUDGET = BudgetResult(
+    budget="latency.median <= 1ms", origin="marker", metric="latency", statistic="median", operator="<=", limit=0.001,
+    verdict="failed", observed=0.11, rounds=3, reason="p = 0.001", p_value=0.001, values=[0.1, 0.12, 0.11],
+)  # fmt: skip
+EVERYTHING: list[LogRecord] = [
+    *usual_records(),
+    rounds("r9", prompt_id="own", origin="call"),
+    verdict("v9", prompt_id="own", verdict="failed", budgets=[BUDGET]),
+    verdict("v10", "c", verdict="failed", checks=[], error=ErrorInfo(kind="load", message="no such model"), rounds=0),
+    GateRecord(name="coverage", outcome="passed", message="every model was used"),
+]
+
+
+def test_the_documents_keep_to_the_schema(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(load_schema("results")).validate
+    check(documents(tmp_path, EVERYTHING)[0])
+    (tmp_path / "killed").mkdir()
+    check(documents(tmp_path / "killed", usual_records(), footer=False)[0])
+    (tmp_path / "empty").mkdir()
+    check(documents(tmp_path / "empty", [])[0])
+
+
+def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    results, _ = documents(tmp_path, EVERYTHING)
+    validator = jsonschema.Draft202012Validator(load_schema("results"))
+    damages: tuple[Callable[[Any], object], ...] = (
+        lambda d: d["cells"][0].pop("verdict"),
+        lambda d: d["cells"][0].update(verdict="fine"),
+        lambda d: d["models"][0]["metrics"]["latency"].pop("median"),
+        lambda d: d["models"][0]["metrics"]["gpu_peak_allocated"].pop("reason"),
+        lambda d: d["rounds"][0]["values"].update(latency=["fast"]),
+        lambda d: d["run"].update(log_digest="?"),
+    )
+    for damage in damages:
+        wrong = json.loads(json.dumps(results))
+        damage(wrong)
+        assert not validator.is_valid(wrong)
+
+
+def test_the_run_and_its_models(tmp_path: Path) -> None:
+    results, _ = documents(tmp_path, EVERYTHING)
+    assert results["run"]["exit_status"] == 0
+    assert results["run"]["recovered"] is False
+    assert results["run"]["log_digest"] == build_report(tmp_path).digest
+    assert [model["alias"] for model in results["models"]] == ["a", "b", "c"]
+    latency = results["models"][0]["metrics"]["latency"]
+    assert (latency["n"], latency["median"], latency["max"]) == (6, 0.155, 0.21)
+    assert "p95" not in latency
+    assert results["models"][0]["metrics"]["gpu_peak_allocated"] == {"n": 0, "reason": "no GPU"}
+    assert results["models"][0]["metrics"]["load_time"]["median"] == 1.5
+    assert results["gates"] == [{"name": "coverage", "outcome": "passed", "message": "every model was used"}]
+
+
+def test_cells_and_rounds_are_si(tmp_path: Path) -> None:
+    results, _ = documents(tmp_path, EVERYTHING)
+    cell = results["cells"][0]
+    assert (cell["id"], cell["verdict"], cell["rounds"]) == ("a-tcp", "pass", 3)
+    assert cell["metrics"]["latency"]["median"] == 0.11
+    assert cell["checks"] == [{"name": "valid", "passed": True, "message": "ok"}]
+    assert results["cells"][2]["error"] == {"kind": CRASH.kind, "message": CRASH.message, "facts": CRASH.facts}
+    assert results["cells"][3]["budgets"][0]["observed"] == 0.11
+    assert [block["status"] for block in results["rounds"]] == ["ok", "ok", "unused", "call"]
+    assert results["rounds"][0]["values"]["latency"] == [0.1, 0.12, 0.11]
+    assert results["rounds"][0]["values"]["peak_rss"] == [250_000_000, 250_000_001, 250_000_002]
+
+
+def test_a_recovered_run_says_so(tmp_path: Path) -> None:
+    write_log(tmp_path, usual_records(), footer=False)
+    recover(tmp_path)
+    JsonSink().write(build_report(tmp_path), tmp_path)
+    run = json.loads((tmp_path / "results.json").read_text())["run"]
+    assert (run["recovered"], run["exit_status"]) == (True, None)
+
+
+def test_metrics_are_numbers_by_model(tmp_path: Path) -> None:
+    _, metrics = documents(tmp_path, EVERYTHING)
+    assert metrics["a"] == {
+        "latency": 0.155,
+        "ttft": 0.0155,
+        "peak_rss": 250_000_001,
+        "cpu_percent": 90.5,
+        "output_tokens": 50,
+        "load_time": 1.5,
+        "model_footprint": 1000,
+        "cells": 3,
+        "valid_cells": 3,
+        "failed_cells": 1,
+        "inconclusive_cells": 1,
+    }
+    assert metrics["c"] == {"cells": 1, "valid_cells": 0, "failed_cells": 1, "inconclusive_cells": 0}
+
+
+@pytest.mark.parametrize("text", ['q"uo\\te', "\x00\x1b[31m\r\n", "漢字 🙂", "\udcff alone", "x" * 100_000])
+def test_texts_come_back(tmp_path: Path, text: str) -> None:
+    results, _ = documents(tmp_path, [rounds(prompt=text, outputs=[text])])
+    assert (results["rounds"][0]["prompt"], results["rounds"][0]["outputs"]) == (text, [text])
+
+
+def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
+    documents(tmp_path, EVERYTHING)
+    again = JsonSink(str(tmp_path / "again")).write(build_report(tmp_path), tmp_path)
+    for path in again:
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    write_log(tmp_path, [])
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match="the JSON files cannot be written: "):
+        JsonSink(str(tmp_path / "file")).write(build_report(tmp_path), tmp_path)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmci.errors import ConfigError, UnknownNameError
+from pytest_llmci.settings import Given, Settings, Sourced, resolve_settings
+
+SINKS = ("csv", "json", "html")
+
+
+def resolve(**options: str | tuple[str, ...]) -> Settings:
+    return resolve_settings({name: Given(value, f"--{name}") for name, value in options.items()}, SINKS)
+
+
+def test_without_options_everything_has_its_default() -> None:
+    assert resolve() == Settings()
+
+
+def test_every_option_becomes_a_plain_value() -> None:
+    settings = resolve(
+        models=("tiny,echo", "smollm2"), prompts=("paper",), suite=("inference",), rounds="7", max_rounds="30", warmup="0", block="2",
+        time_limit="10m", max_new_tokens="9", seed="3", temperature="0.7", threads="2", max_latency=("2s", "tiny:1s"),
+        max_memory=("2GiB",), budget=("ttft <= 1s",), inconclusive="fail", isolation="inline", timeout="20s", load_timeout="1h",
+        memory_limit="4GiB", timing="parallel", output="out", sink=("html:x.html,csv",), plan="yes",
+    )  # fmt: skip
+    assert [model.text for model in settings.models] == ["tiny", "echo", "smollm2"]
+    assert settings.prompts == (Sourced("paper", "--prompts"),)
+    assert settings.suites == ("inference",)
+    assert (settings.rounds, settings.max_rounds, settings.warmup, settings.block) == (7, 30, 0, 2)
+    assert (settings.time_limit_s, settings.timeout_s, settings.load_timeout_s) == (600.0, 20.0, 3600.0)
+    assert (settings.max_new_tokens, settings.seed, settings.temperature, settings.threads) == (9, 3, 0.7, 2)
+    assert [budget.text for budget in settings.max_latency] == ["2s", "tiny:1s"]
+    assert (settings.max_memory[0].text, settings.budgets[0].text) == ("2GiB", "ttft <= 1s")
+    assert (settings.inconclusive, settings.isolation, settings.timing) == ("fail", "inline", "parallel")
+    assert (settings.memory_limit_bytes, settings.output) == (2**32, Path("out"))
+    assert (settings.sinks, settings.plan) == (("html:x.html", "csv"), True)
+    assert settings.origins["rounds"] == "--rounds"
+
+
+def test_commas_split_names_and_leave_budgets_whole() -> None:
+    settings = resolve(models=" a , ,b ", budget="latency <= 1s")
+    assert [model.text for model in settings.models] == ["a", "b"]
+    assert [budget.text for budget in settings.budgets] == ["latency <= 1s"]
+
+
+def test_names_are_taken_once() -> None:
+    assert resolve(suite=("inference,inference",)).suites == ("inference",)
+    assert resolve(sink=("csv", "csv")).sinks == ("csv",)
+
+
+def test_many_rounds_raise_the_most() -> None:
+    assert resolve(rounds="50").max_rounds == 50
+    assert resolve(rounds="5").max_rounds == 20
+
+
+def test_auto_threads_leave_the_choice_to_the_framework() -> None:
+    assert resolve(threads="auto").threads == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rounds", "0", "--rounds: 0 is too small; write a whole number of at least 1"),
+        ("rounds", "five", "--rounds: 'five' is not a whole number; write one of at least 1"),
+        ("rounds", "1.5", "--rounds: '1.5' is not a whole number"),
+        ("rounds", ("1", "2"), "--rounds: expected one value, found a list of 2"),
+        ("warmup", "-1", "--warmup: -1 is too small; write a whole number of at least 0"),
+        ("block", "0", "--block: 0 is too small"),
+        ("max_rounds", "4", "--max_rounds: 4 is less than the 5 rounds that every cell gets"),
+        ("max_new_tokens", "0", "--max_new_tokens: 0 is too small"),
+        ("temperature", "hot", "--temperature: 'hot' is not a temperature; write 0 .greedy. or more"),
+        ("temperature", "-1", "--temperature: '-1' is not a temperature"),
+        ("temperature", "nan", "--temperature: 'nan' is not a temperature"),
+        ("temperature", "inf", "--temperature: 'inf' is not a temperature"),
+        ("threads", "0", "--threads: 0 is too small; .* Or write 'auto'"),
+        ("threads", "all", "--threads: 'all' is not a whole number.* Or write 'auto'"),
+        ("time_limit", "0s", "--time_limit: '0s' must be longer than zero"),
+        ("timeout", "soon", "--timeout: 'soon' is not a quantity in seconds"),
+        ("memory_limit", "0", "--memory_limit: '0' must be more than zero; write it like 4GiB"),
+        ("memory_limit", "lots", "--memory_limit: 'lots' is not a quantity in bytes"),
+        ("inconclusive", "maybe", "--inconclusive: 'maybe' is none of warn, fail, pass"),
+        ("isolation", "fork", "--isolation: 'fork' is none of worker, inline"),
+        ("timing", "", "--timing: '' is none of exclusive, parallel"),
+        ("plan", "perhaps", "--plan: 'perhaps' is none of no, yes"),
+        ("models", (" ",), "--models: the value is empty; write one or leave the option out"),
+        ("budget", (), "--budget: the value is empty"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_option(name: str, value: str | tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve(**{name: value})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("suite", "inferense", "unknown suite 'inferense'. Did you mean 'inference'"),
+        ("sink", "csw:out", "unknown sink 'csw'. Did you mean 'csv'"),
+    ],
+)
+def test_unknown_names_show_the_known_ones(name: str, value: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        resolve(**{name: (value,)})
+
+
+def test_a_value_is_named_by_where_it_was_written() -> None:
+    with pytest.raises(ConfigError, match="^pyproject.toml: llmci_rounds: "):
+        resolve_settings({"rounds": Given("x", "pyproject.toml: llmci_rounds")}, SINKS)

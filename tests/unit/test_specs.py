@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmci.errors import ConfigError, UnknownNameError
+from pytest_llmci.specs import parse_spec, read_list, read_specs
+
+KNOWN = ("echo", "tiny", "smollm2", "transformers", "hf", "py")
+
+
+@pytest.mark.parametrize(
+    ("text", "alias", "backend", "target", "revision", "options"),
+    [
+        ("distilgpt2", "distilgpt2", "transformers", "distilgpt2", "", {}),
+        ("hf:EleutherAI/gpt-neo-125M@main", "gpt-neo-125M", "hf", "EleutherAI/gpt-neo-125M", "main", {}),
+        ("org/name@refs/pr/1", "name", "transformers", "org/name", "refs/pr/1", {}),
+        ("small=hf:a/b@v1+dtype=bfloat16+threads=2", "small", "hf", "a/b", "v1", {"dtype": "bfloat16", "threads": "2"}),
+        ("smollm2", "smollm2", "smollm2", "", "", {}),
+        ("tiny+layers=2", "tiny", "tiny", "", "", {"layers": "2"}),
+        ("./model.gguf", "model", "transformers", "./model.gguf", "", {}),
+        ("/data/models/llama/", "llama", "transformers", "/data/models/llama/", "", {}),
+        ("echo:mail me@home", "echo", "echo", "mail me@home", "", {}),
+        ("echo:see http://x", "echo", "echo", "see http://x", "", {}),
+        ("py:my.app:answer", "answer", "py", "my.app:answer", "", {}),
+        (" b=echo ", "b", "echo", "", "", {}),
+        ("x=echo+fail=a=b", "x", "echo", "", "", {"fail": "a=b"}),
+    ],
+)
+def test_reads_every_part(
+    text: str, alias: str, backend: str, target: str, revision: str, options: dict[str, str]
+) -> None:
+    spec = parse_spec(text, KNOWN, "x")
+    assert (spec.alias, spec.backend, spec.target, spec.revision) == (alias, backend, target, revision)
+    assert spec.options == options
+    assert spec.text == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vlm:name", "--m: unknown backend 'vlm'"),
+        ("hf:", "names no target; write hf:NAME or hf:PATH"),
+        ("py:", "names no target"),
+        ("", "names no target; write transformers:NAME"),
+        ("echo+dtype", r"'\+dtype' must have the form \+key=value"),
+        ("echo+dtype=", r"'\+dtype=' must have the form"),
+        ("echo+D type=x", "must have the form"),
+    ],
+)
+def test_a_malformed_one_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_spec(text, KNOWN, "--m")
+
+
+def test_a_name_in_another_script_gets_an_ascii_alias() -> None:
+    alias = parse_spec("./模型/", KNOWN, "x").alias
+    assert alias and alias.isascii()
+
+
+def test_an_at_sign_in_an_existing_path_is_part_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine@work"
+    folder.mkdir()
+    spec = parse_spec(str(folder), KNOWN, "x")
+    assert spec.alias.startswith("mine-work")
+    assert (spec.target, spec.revision, spec.alias) == (str(folder), "", spec.alias)
+
+
+def test_two_models_of_one_name_are_refused_and_one_twice_is_one(tmp_path: Path) -> None:
+    same = [("tiny", "x"), ("echo", "x"), ("tiny", "y")]
+    assert [spec.alias for spec in read_specs(same, KNOWN, tmp_path)] == ["tiny", "echo"]
+    with pytest.raises(
+        ConfigError, match="two models are called 'b': 'org/b' and 'b@v2'; name one of them: other=b@v2"
+    ):
+        read_specs([("org/b", "x"), ("b@v2", "x")], KNOWN, tmp_path)
+
+
+def test_the_packaged_list_pins_revisions() -> None:
+    for line, where in read_list("paper", "--llm-models", Path()):
+        assert parse_spec(line, KNOWN, where).revision
+        assert where.startswith("@paper, entry ")
+
+
+@pytest.mark.parametrize("text", ["- tiny\n- a=echo:hi\n", "models: [tiny, 'a=echo:hi']\nother: 1\n"])
+def test_a_list_is_read_from_yaml(tmp_path: Path, text: str) -> None:
+    (tmp_path / "models.yaml").write_text(text, "utf-8")
+    specs = read_specs([("@models.yaml", "--llm-models")], KNOWN, tmp_path)
+    assert [(spec.alias, spec.backend) for spec in specs] == [("tiny", "tiny"), ("a", "echo")]
+
+
+def test_a_wrong_entry_of_a_list_is_named_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text("- tiny\n- ecko:x\n", "utf-8")
+    with pytest.raises(UnknownNameError, match="models.yaml, entry 2: unknown backend 'ecko'. Did you mean 'echo'"):
+        read_specs([("@models.yaml", "--llm-models")], KNOWN, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("papr", None, "no packaged list '@papr'; known: .*@paper"),
+        ("model.yaml", None, "cannot read the list of models 'model.yaml': No such file.* Did you mean 'models.yaml'"),
+        ("x.yaml", b"\xff\xfe\x00", "it is not UTF-8 text"),
+        ("x.yaml", b"- [", "'x.yaml' is not valid YAML"),
+        ("x.yaml", b"", "must hold a list of model specs"),
+        ("x.yaml", b"[]", "must hold a list of model specs"),
+        ("x.yaml", b"modells: [tiny]", "must hold a list of model specs"),
+        ("x.yaml", b"- tiny\n- 5", "'x.yaml', entry 2: expected a model spec as text, found int"),
+        ("x.yaml", b"- tiny\n- ''", "entry 2: expected a model spec"),
+    ],
+)
+def test_a_list_that_cannot_be_used(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    (tmp_path / "models.yaml").write_text("- tiny\n", "utf-8")
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_list(name, "--llm-models", tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
