@@ -24,7 +24,10 @@ class SpecialTokens:
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         if output.special_only:
-            return _failed("the model produced tokens, but all of them were special ones (end of text, padding)")
+            return _failed(
+                "the model produced tokens, but all of them were special ones (end of text, padding);"
+                " a chat model may want messages, or +template=on for plain text"
+            )
         rest, count = _WRITTEN_OUT.subn("", output.text)
         if count and not rest.strip():
             return _failed(f"found {excerpt(output.text)}")

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .fixtures import NAMES, llm, llm_open, llm_profile, llm_prompt, llm_result, llmci_session
-from .marks import MARKER, MARKER_HELP
+from .fixtures import (
+    MARKER,
+    MARKER_HELP,
+    NAMES,
+    llm,
+    llm_open,
+    llm_profile,
+    llm_prompt,
+    llm_result,
+    llmci_session,
+)
 from .options import add_options, is_armed
 
 if TYPE_CHECKING:

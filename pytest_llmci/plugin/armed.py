@@ -41,8 +41,9 @@ from .collecting import (
 )
 from .coverage import Collected
 from .failures import explain_in_report
+from .fixtures import MARKER
 from .items import CellItem, new_suite
-from .marks import MARKER, MarkerValues, read_markers
+from .marks import MarkerValues, read_markers
 from .options import gather
 from .protocol import may_be_short, run_short
 
@@ -143,6 +144,9 @@ class ArmedPlugin:
             [(m.text, m.origin) for m in self.settings.models], self.registry.names("backend"), self._model_base()
         )
         self.prompts = self._load_prompts([(p.text, p.origin) for p in self.settings.prompts])
+        self.suite_prompts: tuple[Prompt, ...] = ()
+        if self.settings.suites:
+            self.suite_prompts = self.prompts or self._load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
         self.budgets = self._session_budgets()
         self.observer = RedirectedObserver()
         self.run_folder: Path | None = None
@@ -200,6 +204,12 @@ class ArmedPlugin:
             )  # fmt: skip
             self._session.schedule.select(cell for cell, _ in self.collected.selected.values())
         return self._session
+
+    @property
+    def output_folder(self) -> Path:
+        """Where run folders go: relative to the command where it was given there, else to the settings file."""
+        given_here = self.settings.origins.get("output", "--").startswith("--")
+        return (self.config.invocation_params.dir if given_here else self.base) / self.settings.output
 
     @property
     def measured(self) -> int:
@@ -303,8 +313,7 @@ class ArmedPlugin:
         """
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
-        prompts = self.prompts or self._load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
-        cells = list(expand(self.specs, prompts))
+        cells = list(expand(self.specs, self.suite_prompts))
         self.config.hook.pytest_llmci_modify_cells(config=self.config, cells=cells)
         return cells
 

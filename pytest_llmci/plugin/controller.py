@@ -55,11 +55,7 @@ class Controller:
         :raises ConfigError: if the folder cannot be written.
         """
         if self.run_folder is None:
-            settings = self._plugin.settings
-            output = self._config.invocation_params.dir / settings.output
-            if not settings.origins.get("output", "--").startswith("--"):
-                output = self._plugin.base / settings.output
-            self.run_folder = create_run_folder(output, self.clock)
+            self.run_folder = create_run_folder(self._plugin.output_folder, self.clock)
             self._plugin.run_folder = self.run_folder
             (self.run_folder / "spool" / self.token).touch()
             self._log = LogWriter(self.run_folder / "log.jsonl")

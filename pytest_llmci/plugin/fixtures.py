@@ -21,6 +21,13 @@ NAMES = frozenset({"llm", "llm_prompt", "llm_result", "llm_profile", "llm_open",
 """A test that uses one of these is ours."""
 
 
+MARKER = "llmci"
+MARKER_HELP = (
+    "llmci(models=, prompts=, rounds=, max_rounds=, warmup=, max_new_tokens=, budgets=, checks=, timed=): "
+    "a test that asks a language model; tests that use pytest-llmci's fixtures get it by themselves"
+)
+
+
 def _armed(request: pytest.FixtureRequest) -> ArmedPlugin:
     from . import ARMED
 

@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-MARKER = "llmci"
-MARKER_HELP = (
-    "llmci(models=, prompts=, rounds=, max_rounds=, warmup=, max_new_tokens=, budgets=, checks=, timed=): "
-    "a test that asks a language model; tests that use pytest-llmci's fixtures get it by themselves"
-)
 _KEYWORDS = {
     "models": "text or list of texts",
     "prompts": "text or list of texts",

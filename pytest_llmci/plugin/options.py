@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from ..settings import Given
 
 
-class Option(NamedTuple):
-    """One option."""
+class Option:
+    """One option. Not a dataclass: making one takes longer than all else in this module, and every pytest run pays."""
 
-    name: str
-    """Name of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``."""
-    flags: tuple[str, ...]
-    kind: Literal["list", "one", "number", "flag"]
-    metavar: str
-    help: str
+    __slots__ = ("flags", "help", "kind", "metavar", "name")
+
+    def __init__(
+        self,
+        name: str,
+        flags: tuple[str, ...],
+        kind: Literal["list", "one", "number", "flag"],
+        metavar: str,
+        text: str,
+        /,
+    ) -> None:
+        """:param name: of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``."""
+        self.name, self.flags, self.kind, self.metavar, self.help = name, flags, kind, metavar, text
 
 
 OPTIONS = (

@@ -12,6 +12,7 @@ from ..engine.estimate import estimate_seconds
 from ..engine.observer import Silent
 from ..engine.tables import summary_lines
 from ..records import Cell, ModelSpec
+from ..settings import SUITE_MAX_NEW_TOKENS
 from ..text import one_line
 from ..units import format_duration
 from .armed import VERDICT_ATTRIBUTE
@@ -55,17 +56,29 @@ class Terminal(Silent):
     def _describe(self) -> str:
         s = self._plugin.settings
         parts = [_count(len(self._plugin.specs), "model")]
-        prompts = len(self._plugin.prompts) or (10 if s.suites else 0)
+        prompts = len(self._plugin.suite_prompts or self._plugin.prompts)
         if prompts:
             parts.append(_count(prompts, "prompt"))
         parts.append(_count(s.rounds, "round"))
-        tokens = f"{s.max_new_tokens or 50} tokens, " if s.suites else ""
+        tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if s.suites else ""
         threads = f"{s.threads or 'auto'} thread{'' if s.threads == 1 else 's'}"
         extra = ", inline" if s.isolation == "inline" else ""
-        return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}"
+        return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """The plan, or how long it may take."""
+    def _predicted(self, prompts: int) -> str:
+        """How long a suite will take, where every model has run here before."""
+        s = self._plugin.settings
+        if not s.suites:
+            return ""
+        answers, tokens = prompts * (s.rounds + s.warmup), s.max_new_tokens or SUITE_MAX_NEW_TOKENS
+        known = [
+            estimate_seconds(self._output(), spec.alias, answers=answers, tokens=tokens) for spec in self._plugin.specs
+        ]
+        total = sum(seconds for seconds in known if seconds is not None)
+        return f"; about {format_duration(total)}" if None not in known and total >= SHORT_S else ""
+
+    def pytest_collection_finish(self) -> None:
+        """The plan, where that is all that was asked for."""
         if self._plugin.settings.plan:
             self._print_plan()
 
@@ -82,7 +95,13 @@ class Terminal(Silent):
         reporter.write_line(f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}  {'loads':>5}  predicted")
         total: float | None = 0.0
         for alias, members in groups.items():
-            seconds = estimate_seconds(self._output(), members)
+            generation = members[0][1].generation
+            seconds = estimate_seconds(
+                self._output(),
+                alias,
+                answers=sum(plan.rounds + plan.warmup for _, plan in members),
+                tokens=generation.max_new_tokens if generation.fixed_length else None,
+            )
             total = None if total is None or seconds is None else total + seconds
             rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
             shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"
@@ -93,7 +112,7 @@ class Terminal(Silent):
         reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(len(groups), 'load')}{about}. Nothing was loaded.")
 
     def _output(self) -> Any:
-        return self._config.invocation_params.dir / self._plugin.settings.output
+        return self._plugin.output_folder
 
     # ------------------------------------------------------------------------------------------------------- progress
 

@@ -5,8 +5,8 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmci.runner.loop import _gaps, _text_is_unicode
 from pytest_llmci.records import Completion
+from pytest_llmci.runner.loop import _gaps, _text_is_unicode
 
 
 @given(st.integers(0, 2**62), st.lists(st.integers(0, 2**40)))

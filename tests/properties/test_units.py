@@ -34,6 +34,8 @@ def test_any_text_is_read_or_refused_in_one_line(text: str, unit: Unit) -> None:
     try:
         value = parse_quantity(text, unit, "--place")
     except ConfigError as error:
-        assert str(error).startswith("--place: ")
+        refused = str(error)
     else:
+        refused = "--place: "
         assert value - value == 0
+    assert refused.startswith("--place: ")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -22,9 +23,7 @@ def test_any_cut_of_the_stream_gives_the_same_messages(messages: list[dict[str, 
     stream = b"".join(map(encode, messages))
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     reader = FrameReader()
-    found = [
-        message for begin, end in zip(places, places[1:], strict=False) for message in reader.feed(stream[begin:end])
-    ]
+    found = [message for begin, end in pairwise(places) for message in reader.feed(stream[begin:end])]
     assert found == messages
     assert reader.wanted() == 4
 

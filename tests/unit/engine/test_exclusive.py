@@ -28,6 +28,10 @@ def quiet() -> None:
     pass
 
 
+def silent(text: str) -> None:
+    pass
+
+
 def test_a_free_lock_is_held_at_once(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
     one, two, clock = locks
     said: list[str] = []
@@ -67,32 +71,32 @@ def test_a_short_wait_is_not_worth_a_word(locks: tuple[MachineLock, MachineLock,
 def test_within_itself_it_does_not_wait_and_frees_only_at_the_end(
     locks: tuple[MachineLock, MachineLock, FakeClock],
 ) -> None:
-    one, two, clock = locks
+    one, two, _ = locks
 
     def give_up() -> None:
         raise TimeoutError
 
-    with one.held(quiet, str):
-        with one.held(give_up, str):
+    with one.held(quiet, silent):
+        with one.held(give_up, silent):
             pass
-        with pytest.raises(TimeoutError), two.held(give_up, str):
+        with pytest.raises(TimeoutError), two.held(give_up, silent):
             pass
-    with two.held(give_up, str) as held:
+    with two.held(give_up, silent) as held:
         assert held
 
 
 def test_it_is_free_after_a_failure(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
-    one, two, clock = locks
-    with pytest.raises(KeyError), one.held(quiet, str):
+    one, two, _ = locks
+    with pytest.raises(KeyError), one.held(quiet, silent):
         raise KeyError
-    with two.held(lambda: pytest.fail("it waits"), str):
+    with two.held(lambda: pytest.fail("it waits"), silent):
         pass
 
 
 def test_where_it_cannot_work_it_says_so_and_nobody_waits(tmp_path: Path) -> None:
     lock = MachineLock(tmp_path, FakeClock())  # a folder
     assert not lock.works
-    with lock.held(quiet, str) as held:
+    with lock.held(quiet, silent) as held:
         assert not held
     lock.close()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sample_run import CRASH, METRICS, rounds, verdict
 
 from pytest_llmci.engine.explain import (
     WIDTH,
@@ -26,7 +27,6 @@ from pytest_llmci.records import (
     VerdictRecord,
 )
 from pytest_llmci.stats.budget_expression import parse_budget
-from sample_run import CRASH, METRICS, rounds, verdict
 
 KNOWN = {metric.name: metric for metric in METRICS}
 REPEAT = 'pytest --llmci -k "a-tcp"'
@@ -68,7 +68,7 @@ def test_a_missed_budget_tells_the_whole_story() -> None:
     assert isinstance(found, ExplainedBudget) and isinstance(found, BudgetExceeded)
     assert found.headline == "latency 2.41 s > 2 s"
     assert str(found).splitlines() == [
-        "BudgetExceeded: latency 2.41 s is over 2 s                      (20 % too slow)",
+        "BudgetExceeded: latency 2.41 s is over 2 s                       (21 % too slow)",
         "",
         "  latency    median of 5 rounds: 2.41 s    2.37 2.40 2.41 2.44 2.52 s",
         "  limit      2 s    from pyproject.toml: llmci_max_latency",

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pytest
+from sample_run import METRICS
 
 from pytest_llmci.engine.limits import Preflight
 from pytest_llmci.errors import ConfigError, ModelLoadError, UnknownNameError
 from pytest_llmci.records import ModelSpec
 from pytest_llmci.registry import Registry
 from pytest_llmci.stats.budget_expression import parse_budget
-from sample_run import METRICS
 
 KNOWN = {metric.name: metric for metric in METRICS}
 

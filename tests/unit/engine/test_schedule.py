@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sample_run import CRASH, rounds
 
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan, Schedule
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Cell, ErrorInfo, GenerationSettings, Missing, ModelSpec, Prompt, RoundsRecord
-from sample_run import CRASH, rounds
 
 LATENCY = MetricDef(name="latency", unit="s", direction="lower", definition="", stored="ns")
 LOAD = MetricDef(name="load_time", unit="s", direction="lower", definition="", stored="ns", scope="worker")

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import CRASH, METRICS
+
+from pytest_llmci import backends, checks
+from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.observer import Silent
+from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
+from pytest_llmci.engine.session import (
+    BenchSession,
+    CurrentTest,
+    block_record,
+    matching,
+    output_md5,
+    prompt_of,
+    user_cache_dir,
+)
+from pytest_llmci.errors import ConfigError, WorkerCrashed
+from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.records import (
+    Cell,
+    Completion,
+    GenerationSettings,
+    LogRecord,
+    ModelSpec,
+    Prompt,
+    RoundRecord,
+    RoundsRecord,
+    RunRequest,
+    from_json,
+    to_json,
+)
+from pytest_llmci.registry import Registry
+from pytest_llmci.settings import Settings
+from pytest_llmci.specs import parse_spec
+from pytest_llmci.stats.budget_expression import parse_budget
+
+PROMPT = Prompt(id="tcp", text="What is TCP?")
+GENERATION = GenerationSettings(max_new_tokens=8)
+
+# ------------------------------------------------------------------------------------------------------ what was given
+
+
+def test_text_and_messages_become_prompts_with_an_id() -> None:
+    assert prompt_of("Say hello.") == Prompt(id="Say-hello", text="Say hello.", source="test body")
+    assert prompt_of(PROMPT) is PROMPT
+    chat = prompt_of([{"role": "user", "content": "Hi there"}])
+    assert (chat.id, chat.text, chat.shown) == ("user-Hi-there", None, "user: Hi there")
+
+
+@pytest.mark.parametrize("wrong", [5, [1], [{"role": "user"}], {"role": "user", "content": "Hi"}])
+def test_anything_else_is_refused(wrong: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=f"llm.generate: expected text, a prompt or a list of .* got {type(wrong).__name__}"
+    ):
+        prompt_of(wrong)
+
+
+def test_md5_is_over_the_texts_without_separators() -> None:
+    assert output_md5("m", "p\n", "é") == hashlib.md5("mp\né".encode()).hexdigest()
+    assert output_md5("ab", "", "") == output_md5("a", "b", "") == output_md5("", "", "ab")
+    assert len(output_md5("m", "\ud800", "o")) == 32
+
+
+def test_budgets_of_a_model() -> None:
+    known = {metric.name: metric for metric in METRICS}
+    one, two = (parse_budget(text, "x", known) for text in ("latency <= 1s", "smol*: ttft <= 1s"))
+    assert matching([one, two], "tiny") == (one,)
+    assert matching([one, two], "smollm2") == (one, two)
+
+
+def test_the_cache_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI_CACHE_DIR", "/mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert user_cache_dir() == Path("/mine")
+    monkeypatch.delenv("LLMCI_CACHE_DIR")
+    assert user_cache_dir() == Path("/xdg/llmci")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache_dir() == Path.home() / ".cache" / "llmci"
+
+
+# --------------------------------------------------------------------------------------------------- rounds to columns
+
+
+def one_round(latency: int, text: str, **changes: Any) -> RoundRecord:
+    completion = {name: changes.pop(name) for name in ("special_only", "token_source", "templated") if name in changes}
+    facts: dict[str, Any] = {
+        "values": {"latency": latency}, "reasons": {}, "token_ns": (1, latency - 1),
+        "completion": Completion(text=text, finish_reason="stop", **completion),
+    }  # fmt: skip
+    return RoundRecord(**{**facts, **changes})
+
+
+def columns(rounds: list[RoundRecord], **changes: Any) -> RoundsRecord:
+    cell = Cell(id="a-tcp", model=ModelSpec(alias="a", backend="echo"), prompt=PROMPT)
+    plan = CellPlan(rounds=5, max_rounds=5, warmup=0, block=5, generation=GENERATION)
+    measurement = CellMeasurement(
+        cell=cell, plan=plan, error=changes.pop("error", None), blocks=changes.pop("blocks", [])
+    )
+    request = RunRequest(cell="a-tcp", prompt=PROMPT, generation=GENERATION, rounds=5, warmup=0, first_round=10)
+    facts: dict[str, Any] = {
+        "uid": "r1", "test": "t", "attempt": 2, "origin": "measured", "worker": "w1", "started": "now", "contended": False, "isolated": True,
+    }  # fmt: skip
+    return block_record(measurement, request, rounds, **{**facts, **changes})
+
+
+def test_rounds_become_columns() -> None:
+    record = columns([one_round(10, "A", noisy="steal"), one_round(20, "B"), one_round(30, "A", token_source="script")])
+    assert record.values == {"latency": [10, 20, 30]}
+    assert record.token_ns == [[1, 9], [1, 19], [1, 29]]
+    assert (record.outputs, record.output_of_round) == (["A", "B"], [0, 1, 0])
+    assert record.md5 == [output_md5("a", "What is TCP?", text) for text in "AB"]
+    assert record.output_sha256 == [hashlib.sha256(text.encode()).hexdigest() for text in "AB"]
+    assert record.prompt_sha256 == hashlib.sha256(b"What is TCP?").hexdigest()
+    assert (record.noisy, record.finish_reasons) == (["steal", "", ""], ["stop"] * 3)
+    assert (record.n, record.first_round, record.block, record.attempt) == (3, 10, 0, 2)
+    assert (record.cell, record.model, record.prompt_id, record.prompt) == ("a-tcp", "a", "tcp", "What is TCP?")
+    assert (record.generation, record.token_source, record.worker) == (GENERATION, "script", "w1")
+    assert from_json(RoundsRecord, to_json(record)) == record
+
+
+def test_a_number_that_one_round_lacks_is_null_there_and_the_reason_stands() -> None:
+    record = columns(
+        [one_round(10, "A"), one_round(20, "A", values={}, reasons={"latency": "lost", "ttft": "no stream"})]
+    )
+    assert record.values == {"latency": [10, None]}
+    assert record.reasons == {"latency": "lost", "ttft": "no stream"}
+
+
+def test_facts_of_the_block() -> None:
+    record = columns(
+        [one_round(10, "A", memory_method="hwm", peak_rss_resolution_bytes=4096, special_only=True, templated=True)],
+        contended=True, isolated=False, origin="call", error=CRASH, blocks=[columns([])],
+    )  # fmt: skip
+    assert (record.memory_method, record.peak_rss_resolution_bytes) == ("hwm", 4096)
+    assert (record.special_only, record.templated, record.contended, record.memory_isolated) == (
+        True,
+        True,
+        True,
+        False,
+    )
+    assert (record.origin, record.error, record.block) == ("call", CRASH, 1)
+
+
+def test_a_block_without_a_round_is_a_row_all_the_same() -> None:
+    record = columns([], error=CRASH)
+    assert (record.n, record.values, record.outputs, record.error) == (0, {}, [], CRASH)
+
+
+# --------------------------------------------------------------------------------------------------- a session, inline
+
+
+class Bed:
+    """A session whose models live in this process, and what it recorded."""
+
+    def __init__(self, tmp_path: Path, observer: Silent | None = None, **settings: Any) -> None:
+        self.registry = Registry()
+        for table in (backends, checks):
+            table.register(self.registry)
+        self.records: list[LogRecord] = []
+        self.clock = FakeClock()
+        self.session = BenchSession(
+            Settings(isolation="inline", **settings), self.registry, {metric.name: metric for metric in builtin_metrics()},
+            clock=self.clock, observer=observer or Silent(), emit=self.records.append, log_folder=tmp_path, sys_path=[],
+        )  # fmt: skip
+        self.session.test = CurrentTest("test_it", attempt=1)
+
+    def model(self, text: str) -> ModelSpec:
+        return parse_spec(text, self.registry.names("backend"), "x")
+
+    def measure(self, text: str, **changes: Any) -> CellMeasurement:
+        facts: dict[str, Any] = {"rounds": 3, "max_rounds": 3, "warmup": 1, "block": 5, "generation": GENERATION}
+        model = self.model(text)
+        cell = Cell(id=f"{model.alias}-tcp", model=model, prompt=PROMPT)
+        return self.session.measure(cell, CellPlan(**{**facts, **changes}))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [record.TYPE for record in self.records]
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+    made = Bed(tmp_path)
+    yield made
+    made.session.close()
+
+
+def test_a_cell_is_measured_recorded_and_judged(bed: Bed) -> None:
+    measurement = bed.measure("a=echo:one two")
+    verdict = bed.session.conclude(measurement)
+    assert bed.kinds == ["worker", "rounds", "verdict"]
+    assert len({getattr(record, "uid", "") for record in bed.records}) == 3
+    block = bed.records[1]
+    assert isinstance(block, RoundsRecord)
+    assert (block.n, block.test, block.attempt, block.origin, block.memory_isolated) == (
+        3,
+        "test_it",
+        1,
+        "measured",
+        False,
+    )
+    assert block.worker == bed.records[0].uid  # type: ignore[union-attr]  # a worker record
+    assert verdict is bed.records[2]
+    assert (verdict.verdict, verdict.rounds) == ("pass", 3)
+    assert bed.session.measured == 1
+
+
+def test_only_the_first_block_of_a_cell_warms_up(bed: Bed) -> None:
+    budget = parse_budget("latency <= 1ns", "x", bed.session.metrics)
+    measurement = bed.measure(
+        "a=echo:one+fail=no+at=9", rounds=2, max_rounds=6, block=2, warmup=3, budgets=(budget,), family=10**12
+    )
+    assert [block.n for block in measurement.blocks] == [
+        2,
+        2,
+        2,
+    ]  # 3 warm-ups and 6 rounds; the tenth answer would fail
+    assert [block.first_round for block in measurement.blocks] == [0, 2, 4]
+    assert measurement.error is None
+
+
+def test_a_failed_inference_is_held_and_not_raised(bed: Bed) -> None:
+    measurement = bed.measure("a=echo:x+fail=broken+at=2")
+    assert measurement.error is not None and measurement.error.kind == "scripted"
+    (block,) = measurement.blocks
+    assert (block.n, block.error) == (1, measurement.error)
+    assert bed.session.conclude(measurement).verdict == "failed"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_a_row(bed: Bed) -> None:
+    measurement = bed.measure("a=echo+load_fail=gone")
+    assert measurement.error is not None and "gone" in measurement.error.message
+    assert bed.kinds == ["worker", "rounds"]
+    assert (measurement.blocks[0].n, measurement.blocks[0].worker) == (0, "")
+    assert bed.session.measured == 0
+
+
+def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+
+    class Impatient(Silent):
+        def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+    bed = Bed(tmp_path, Impatient())
+    with pytest.raises(KeyboardInterrupt):
+        bed.measure("a=echo")
+    block = bed.records[-1]
+    assert isinstance(block, RoundsRecord) and block.n == 2
+    assert block.error is not None and (block.error.kind, block.error.message) == (
+        "interrupted",
+        "interrupted: KeyboardInterrupt: ",
+    )
+    bed.session.close()
+
+
+def test_time_is_counted_from_the_begin_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+    bed = Bed(tmp_path, time_limit_s=10.0)
+    bed.clock.sleep(10)
+    assert not bed.measure("a=echo").out_of_time
+    bed.clock.sleep(0.001)
+    assert bed.measure("b=echo").out_of_time
+    bed.session.close()
+
+
+def test_a_single_call_belongs_to_the_running_test(bed: Bed) -> None:
+    measurement = bed.session.call_once(bed.model("a=echo:x"), prompt_of("Hi"), GENERATION, ("valid",))
+    assert bed.session.test.calls == [measurement]
+    (block,) = measurement.blocks
+    assert (block.origin, block.n, block.cell) == ("call", 1, "a-Hi")
+
+
+def test_a_death_in_between_is_counted_by_the_pool(bed: Bed) -> None:
+    def die(worker: object) -> None:
+        raise WorkerCrashed("a died")
+
+    for _ in range(2):
+        with pytest.raises(WorkerCrashed, match="^a died$"):
+            bed.session.ask(bed.model("a=echo"), die)
+    with pytest.raises(WorkerCrashed, match="a died 2 times in a row"):
+        bed.session.ask(bed.model("a=echo"), die)
+    assert bed.session.ask(bed.model("b=echo"), lambda worker: worker.pid) > 0

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sample_run import header, rounds, usual_records, verdict, worker
+
+from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
+from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.records import BudgetResult, LogRecord
+from pytest_llmci.store.log import LOG_NAME, LogWriter
+
+
+def write_whole_log(folder: Path, records: list[LogRecord]) -> None:
+    """A log whose header defines all that the table shows."""
+    writer = LogWriter(folder / LOG_NAME, clock=FakeClock())
+    for record in (header(metrics=list(builtin_metrics())), *records):
+        writer.append(record)
+    writer.close(0)
+    writer.release()
+
+
+def lines_of(
+    folder: Path, records: list[LogRecord], *, width: int = 80, gated: bool = True, hints: bool = False
+) -> list[str]:
+    write_whole_log(folder, records)
+    report = build_report(folder)
+    return summary_lines(report, report.folder, width=width, gated=gated, hints=hints)
+
+
+def two_models() -> list[LogRecord]:
+    return [
+        worker("w1", "slow"), rounds("r1", "slow"), verdict("v1", "slow"),
+        worker("w2", "quick", values={}), rounds("r2", "quick", latencies_ms=(10, 10, 10), worker="w2"), verdict("v2", "quick"),
+    ]  # fmt: skip
+
+
+def test_one_line_a_model_under_its_headings(tmp_path: Path) -> None:
+    found = lines_of(tmp_path, two_models())
+    assert [line.split() for line in found[:3]] == [
+        ["model", "latency", "slowest", "1st", "token", "tokens/s", "peak", "RAM", "load", "valid"],
+        ["slow", "110", "ms", "120", "ms", "11", "ms", "n/a", "238", "MiB", "1.50", "s", "1/1"],
+        ["quick", "*10", "ms", "10", "ms", "1", "ms", "n/a", "238", "MiB", "n/a", "1/1"],
+    ]
+    assert len({len(line) for line in found[:3]}) == 1
+    assert found[3] == "latency: median of 3 rounds a model. * best"
+
+
+def test_a_single_model_is_not_the_best_of_one(tmp_path: Path) -> None:
+    found = lines_of(tmp_path, two_models()[:3])
+    assert "*" not in "".join(found)
+    assert found[2] == "latency: median of 3 rounds."
+
+
+def test_noise_and_deaths_are_told(tmp_path: Path) -> None:
+    found = lines_of(tmp_path, usual_records())
+    assert "1 of 6 rounds was noisy. 1 process was lost." in " ".join(found)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_long_names_are_cut_in_the_middle_to_fit(tmp_path: Path, width: int) -> None:
+    name = "a-very-long-name-of-a-model-" + "x" * 60 + "-the-end"
+    found = lines_of(tmp_path, [worker("w1", name), rounds("r1", name), verdict("v1", name)], width=width)
+    assert max(map(len, found[:2])) <= width
+    assert ".." in found[1] and found[1].startswith("a-ver") and "end " in found[1]
+
+
+def test_more_models_than_fit_are_counted(tmp_path: Path) -> None:
+    records: list[LogRecord] = []
+    for number in range(MOST_MODELS + 2):
+        records += [worker(f"w{number}", f"m{number}"), rounds(f"r{number}", f"m{number}", worker=f"w{number}")]
+    found = lines_of(tmp_path, records)
+    assert found[MOST_MODELS + 1] == "... and 2 more models, in summary.csv"
+
+
+def test_hints_are_for_a_first_run_without_any_gate(tmp_path: Path) -> None:
+    text = "\n".join(lines_of(tmp_path, two_models(), gated=False, hints=True))
+    assert "Nothing was gated: no budget." in text and "--llmci-max-latency=2s" in text
+
+
+@pytest.mark.parametrize(("gated", "hints"), [(True, True), (False, False)])
+def test_no_hints_otherwise(tmp_path: Path, gated: bool, hints: bool) -> None:
+    assert "Nothing was gated" not in "\n".join(lines_of(tmp_path, two_models(), gated=gated, hints=hints))
+
+
+def test_what_was_only_called_is_not_a_measurement(tmp_path: Path) -> None:
+    calls: list[LogRecord] = [
+        worker("w1", "a"),
+        rounds("r1", "a", latencies_ms=(5,), origin="call"),
+        rounds("r2", "a", "dns", (5,), origin="call"),
+    ]
+    text = "\n".join(lines_of(tmp_path, calls))
+    assert "No cell was measured under a schedule" in text
+    assert "2 single calls in test bodies: recorded and checked, not gated on time, not in this table." in text
+
+
+def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> None:
+    budget = BudgetResult(
+        budget="latency <= 1s", origin="x", metric="latency", statistic="median", operator="<=", limit=1.0, verdict="inconclusive",
+        observed=1.1, rounds=3, reason="too close",
+    )  # fmt: skip
+    records: list[LogRecord] = [
+        worker("w1", "a"),
+        rounds("r1", "a"),
+        verdict("v1", "a", verdict="inconclusive", budgets=[budget]),
+    ]
+    text = "\n".join(lines_of(tmp_path, records))
+    assert "INCONCLUSIVE is not a pass: 1 of 1 cells could not be decided.\n  a-tcp: latency <= 1s: too close" in text
+
+
+def test_the_place_of_the_files_is_as_the_user_would_type_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "out" / "run"
+    folder.mkdir(parents=True)
+    assert lines_of(folder, two_models())[-1].startswith("Saved in out/run (")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    report = build_report(folder)
+    shown = summary_lines(report, folder, width=80, gated=True, hints=False)[-1]
+    assert shown.startswith(f"Saved in {folder} (")

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmci.errors import UnknownNameError
+from pytest_llmci.plugin.options import OPTIONS, Option, gather, is_armed
+from pytest_llmci.settings import Given, Settings, resolve_settings
+
+Configure = Callable[..., pytest.Config]
+
+
+@pytest.fixture
+def configure(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """A configuration of these files and arguments; nothing is collected or run."""
+    for name in ("LLMCI", "PYTEST_ADDOPTS", *(f"LLMCI_{option.name.upper()}" for option in OPTIONS)):
+        monkeypatch.delenv(name, raising=False)
+
+    def parse(*arguments: str, **files: str) -> pytest.Config:
+        for name, text in files.items():
+            pytester.path.joinpath(name.replace("_", ".")).write_text(text, "utf-8")
+        return pytester.parseconfig("--rootdir", str(pytester.path), *arguments)
+
+    return parse
+
+
+def test_nothing_given_is_nothing_found(configure: Configure) -> None:
+    config = configure()
+    assert gather(config) == {}
+    assert not is_armed(config)
+
+
+def test_the_command_line_in_every_kind(configure: Configure) -> None:
+    found = gather(
+        configure("--llm-models=a", "--llmci-models=b,c", "--llmci-rounds=7", "--llmci-output=out", "--llmci-plan")
+    )
+    assert found == {
+        "models": Given(("a", "b,c"), "--llm-models"), "rounds": Given("7", "--llmci-rounds"),
+        "output": Given("out", "--llmci-output"), "plan": Given("yes", "--llmci-plan"),
+    }  # fmt: skip
+
+
+def test_environment_variables(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [("MODELS", "a,b"), ("ROUNDS", "7"), ("PLAN", "1"), ("SEED", " ")]:
+        monkeypatch.setenv(f"LLMCI_{name}", value)
+    assert gather(configure()) == {
+        "models": Given(("a,b",), "LLMCI_MODELS"), "rounds": Given("7", "LLMCI_ROUNDS"), "plan": Given("yes", "LLMCI_PLAN"),
+    }  # fmt: skip
+
+
+def test_ini_settings_name_their_file(configure: Configure) -> None:
+    found = gather(configure(tox_ini="[pytest]\nllmci_models =\n    a\n    b\nllmci_rounds = 7\nllmci_plan = false\n"))
+    assert found == {
+        "models": Given(("a", "b"), "tox.ini: llmci_models"), "rounds": Given("7", "tox.ini: llmci_rounds"),
+        "plan": Given("no", "tox.ini: llmci_plan"),
+    }  # fmt: skip
+
+
+def test_the_table_of_the_project_has_texts_numbers_and_lists(configure: Configure) -> None:
+    found = gather(
+        configure(pyproject_toml='[tool.llmci]\nmodels = ["a", "b"]\nrounds = 7\ntemperature = 0.5\nplan = true\n')
+    )
+    assert found == {
+        "models": Given(("a", "b"), "pyproject.toml: [tool.llmci] models"), "rounds": Given("7", "pyproject.toml: [tool.llmci] rounds"),
+        "temperature": Given("0.5", "pyproject.toml: [tool.llmci] temperature"), "plan": Given("yes", "pyproject.toml: [tool.llmci] plan"),
+    }  # fmt: skip
+
+
+def test_each_place_beats_the_next(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = "[tool.llmci]\nrounds = 1\nwarmup = 1\nblock = 1\nseed = 1\n[tool.pytest.ini_options]\nllmci_rounds = '2'\nllmci_warmup = '2'\nllmci_block = '2'\n"
+    monkeypatch.setenv("LLMCI_ROUNDS", "3")
+    monkeypatch.setenv("LLMCI_WARMUP", "3")
+    found = gather(configure("--llmci-rounds=4", pyproject_toml=project))
+    assert {name: given.value for name, given in found.items()} == {
+        "rounds": "4", "warmup": "3", "block": "2", "seed": "1",
+    }  # fmt: skip
+
+
+def test_a_misspelt_key_of_the_table_names_the_nearest(configure: Configure) -> None:
+    config = configure(pyproject_toml="[tool.llmci]\nround = 5\n")
+    with pytest.raises(
+        UnknownNameError, match=r"pyproject.toml: \[tool.llmci\]: unknown key 'round'. Did you mean 'rounds'"
+    ):
+        gather(config)
+
+
+@pytest.mark.parametrize("value", ["{a = 1}", "[1, 2]", '["a", 1]', "[[]]"])
+def test_a_value_of_the_table_must_be_plain(configure: Configure, value: str) -> None:
+    config = configure(pyproject_toml=f"[tool.llmci]\nmodels = {value}\n")
+    with pytest.raises(pytest.UsageError, match="'models' must be text, a number or a list of texts"):
+        gather(config)
+
+
+def test_other_tables_are_nobodys_business(configure: Configure) -> None:
+    assert gather(configure(pyproject_toml="[tool.other]\nround = 5\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value", "armed"),
+    [
+        ((), None, False),
+        (("--llmci",), None, True),
+        (("--llm-models=echo",), None, True),
+        (("--llmci-rounds=3",), None, False),
+        ((), "1", True),
+        ((), " Yes ", True),
+        ((), "0", False),
+        ((), "off", False),
+        ((), "", False),
+        (("--llmci",), "0", True),
+    ],
+)
+def test_what_arms(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], value: str | None, armed: bool
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("LLMCI", value)
+    assert is_armed(configure(*arguments)) is armed
+
+
+def test_an_unclear_variable_is_a_usage_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI", "maybe")
+    with pytest.raises(pytest.UsageError, match="LLMCI: 'maybe' is neither 1 nor 0"):
+        is_armed(configure())
+
+
+def test_settings_of_models_alone_do_not_arm(configure: Configure) -> None:
+    assert not is_armed(configure(pyproject_toml='[tool.llmci]\nmodels = "echo"\n'))
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
+    samples: dict[str, str | tuple[str, ...]] = {
+        "number": "7", "flag": "yes", "list": ("inference" if option.name == "suite" else "csv",), "one": "7s",
+    }  # fmt: skip
+    choices = {"inconclusive": "fail", "isolation": "inline", "timing": "parallel", "memory_limit": "7GiB"}
+    raw = {option.name: Given(choices.get(option.name, samples[option.kind]), "x")}
+    assert resolve_settings(raw, ["csv"]) != Settings(origins={option.name: "x"})
+    assert option.help and all(flag.startswith(("--llmci-", "--llm-")) for flag in option.flags)

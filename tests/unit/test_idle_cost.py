@@ -1,0 +1,78 @@
+"""Installed but not armed, the plugin costs next to nothing: pytest loads it in every run of every project."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    *("torch", "transformers", "pandas", "mlflow", "matplotlib"),
+    *("numpy", "scipy", "psutil", "yaml", "jsonschema"),
+}
+ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.marks", ".plugin.hookspecs"}
+"""Modules of ours that every session loads."""
+FOR_OUR_TESTS = {".plugin.collecting", ".records", ".metrics", ".units", ".errors"}
+"""What it takes besides to tell our fixtures from a user's own of the same name."""
+SESSION = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import pytest
+before = set(sys.modules)
+status = pytest.main(["-q", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider"])
+print("\\n" + json.dumps([int(status), sorted(sys.modules)]))
+"""
+
+
+def run_session(folder: Path) -> tuple[int, set[str], str]:
+    """Exit status, loaded modules and output of an unarmed session without any other plugin."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("LLMCI", "PYTEST_", "COV_"))}
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION, str(ROOT)], cwd=folder, env=env, capture_output=True, check=True, text=True
+    )
+    assert done.stderr == ""
+    *output, last = done.stdout.splitlines()
+    status, modules = json.loads(last)
+    return status, set(modules), "\n".join(output)
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name.removeprefix("pytest_llmci") for name in modules if name.partition(".")[0] == "pytest_llmci"}
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return HEAVY & {name.partition(".")[0] for name in modules}
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    status, modules, output = run_session(tmp_path)
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert heavy(modules) == set()
+    assert ours(modules) == ALWAYS
+    assert "llmci" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_foreign_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text("def test_mine(tmp_path_factory): pass\n", "utf-8")
+    status, modules, output = run_session(tmp_path)
+    assert status == 0
+    assert (heavy(modules), ours(modules)) == (set(), ALWAYS)
+    assert "llmci" not in output
+    assert [path.name for path in tmp_path.iterdir()] == ["test_mine.py"]
+
+
+def test_a_folder_with_a_test_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "test_ours.py").write_text("def test_ours(llm): raise SystemError\ndef test_mine(): pass\n", "utf-8")
+    status, modules, output = run_session(tmp_path)
+    assert status == 0
+    assert "1 passed, 1 skipped" in output
+    assert heavy(modules) == set()
+    assert ours(modules) == ALWAYS | FOR_OUR_TESTS
+    assert [path.name for path in tmp_path.iterdir()] == ["test_ours.py"]
