@@ -58,4 +58,4 @@ class FakeClock:
 
 def utc_text(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds: ``2026-01-01T00:00:00.000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
 
 from .errors import MissingValue, StoreError
@@ -402,12 +403,26 @@ R = TypeVar("R")
 def to_json(record: object) -> dict[str, Any]:
     """The record as plain JSON data, log records with their ``type`` first."""
     data: dict[str, Any] = {}
-    kind = getattr(record, "TYPE", None)
+    record_type: Any = type(record)
+    kind, fields = _writers(record_type)
     if kind is not None:
         data["type"] = kind
-    record_type: Any = type(record)
-    for name in _field_names(record_type):
+    for name, _ in fields:
         data[name] = _plain(getattr(record, name))
+    return data
+
+
+def json_view(record: object) -> dict[str, Any]:
+    """What :func:`to_json` gives, for writing at once and not for changing.
+
+    Lists and objects of plain values are the record's own and not copies: a block has dozens of them.
+    """
+    record_type: Any = type(record)
+    kind, fields = _writers(record_type)
+    data: dict[str, Any] = {} if kind is None else {"type": kind}
+    for name, write in fields:
+        value = getattr(record, name)
+        data[name] = value if write is None or value is None else write(value)
     return data
 
 
@@ -423,9 +438,28 @@ def _plain(value: object) -> Any:
     return to_json(value)
 
 
+Encoder: TypeAlias = Callable[[Any], Any]
+"""Turns a field's value into plain JSON data."""
+
+
 @lru_cache(maxsize=None)
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(entry.name for entry in dataclasses.fields(kind))
+def _writers(kind: Any) -> tuple[str | None, tuple[tuple[str, Encoder | None], ...]]:
+    """The ``type`` of a log record, and for each field how it is written; None: as it is."""
+    resolved = typing.get_type_hints(kind)
+    fields = tuple((entry.name, _writer(resolved[entry.name])) for entry in dataclasses.fields(kind))
+    return getattr(kind, "TYPE", None), fields
+
+
+def _writer(hint: Any) -> Encoder | None:
+    """Most fields hold nothing but plain values, and those of a block are many: they are not walked."""
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _ACCEPTED or origin is Literal:
+        return None
+    if origin is list and _writer(members[0]) is None:
+        return None
+    if origin is dict and _writer(members[1]) is None:
+        return None
+    return _plain
 
 
 def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
@@ -498,6 +532,8 @@ _ACCEPTED: dict[Any, frozenset[type]] = {
 
 
 def _expect(kind: Any, words: str, value: Any) -> Any:
+    if (type(value) is list and kind is Sequence) or (type(value) is dict and kind is Mapping):
+        return value  # what JSON gives; asking the abstract classes costs ten times as much
     if not isinstance(value, kind) or isinstance(value, str):
         raise StoreError(f"expected {words}, found {type(value).__name__}.")
     return value
@@ -540,6 +576,24 @@ def _list_decoder(make: Any, item: Any) -> Decoder:
     return decode
 
 
+_LIST = frozenset({list})
+
+
 def _object_decoder(item: Any) -> Decoder:
-    inner = _decoder(item)
-    return lambda value: {key: inner(entry) for key, entry in _expect(Mapping, "an object", value).items()}
+    inner, accepted = _decoder(item), _ACCEPTED.get(item, frozenset())
+    columns = _ACCEPTED.get(typing.get_args(item)[0], frozenset()) if typing.get_origin(item) is list else frozenset()
+
+    def decode(value: Any) -> Any:
+        _expect(Mapping, "an object", value)
+        entries = value.values()
+        if accepted.issuperset(map(type, entries)):
+            return dict(value)
+        if (
+            columns
+            and _LIST.issuperset(map(type, entries))
+            and columns.issuperset(map(type, chain.from_iterable(entries)))
+        ):
+            return {key: entry.copy() for key, entry in value.items()}
+        return {key: inner(entry) for key, entry in value.items()}
+
+    return decode

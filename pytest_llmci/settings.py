@@ -14,6 +14,8 @@ Inconclusive = Literal["fail", "warn", "pass"]
 Isolation = Literal["worker", "inline"]
 Timing = Literal["exclusive", "parallel"]
 
+MOST = 2**32
+"""More rounds, tokens or seeds than that are a slip of the finger."""
 SUITE_MAX_NEW_TOKENS = 50
 """Fixed length of an answer in the ``inference`` suite."""
 TEST_MAX_NEW_TOKENS = 256
@@ -113,7 +115,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         load_timeout_s=read.optional("load_timeout", parse_duration_s) or 1800.0,
         memory_limit_bytes=read.memory_limit(),
         timing=read.choice("timing", ("exclusive", "parallel")),
-        output=Path(read.text("output", "llmci-results")),
+        output=read.folder("output", "llmci-results"),
         sinks=_known_sinks(read.commas("sink"), sinks),
         plan=read.flag("plan"),
         origins={name: given.origin for name, given in raw.items()},
@@ -157,6 +159,12 @@ class _Reader:
             raise ConfigError(f"{given.origin}: expected one value, found a list of {len(given.value)}.")
         return given.value.strip()
 
+    def folder(self, name: str, default: str) -> Path:
+        text = self.text(name, default)
+        if not text:
+            raise ConfigError(f"{self.origin(name)}: the value is empty; name a folder, such as {default}.")
+        return Path(text)
+
     def lines(self, name: str) -> tuple[Sourced, ...]:
         given = self._raw.get(name)
         if given is None:
@@ -185,6 +193,8 @@ class _Reader:
             ) from None
         if value < least and name in self._raw:
             raise ConfigError(f"{self.origin(name)}: {value} is too small; write a whole number of at least {least}.")
+        if value > MOST:
+            raise ConfigError(f"{self.origin(name)}: {value} is too large; write a whole number of at most {MOST:,}.")
         return value
 
     def choice(self, name: str, choices: tuple[Choice, ...]) -> Choice:

@@ -11,11 +11,13 @@ from pathlib import Path
 from .errors import ConfigError, UnknownNameError
 from .records import ModelSpec
 from .slugs import slug
+from .text import one_line
 
 DEFAULT_BACKEND = "transformers"
 """What a bare name means."""
 WITHOUT_TARGET = frozenset({"smollm2", "tiny", "echo"})
 """Built-in backends that are a model by themselves."""
+LONGEST_ALIAS = 100
 _ALIAS = re.compile(r"(?P<alias>[A-Za-z0-9][A-Za-z0-9_.-]*)=(?P<rest>.*)\Z", re.DOTALL)
 _BACKEND = re.compile(r"(?P<name>[a-z][a-z0-9_-]+):(?P<rest>.*)\Z", re.DOTALL)
 _REVISION = re.compile(r"(?P<target>.+)@(?P<revision>[\w.\-/]+)\Z", re.DOTALL)
@@ -39,6 +41,15 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
     match = _ALIAS.match(rest)
     if match:
         alias, rest = match["alias"], match["rest"]
+    elif re.match(r"[^:+/\\@=]*=", rest):
+        raise ConfigError(
+            f"{where}: '{one_line(rest.partition('=')[0])}' is no name for a model: ASCII letters, digits, '_', '.' and '-', a letter"
+            " or digit first."
+        )
+    if len(alias) > LONGEST_ALIAS:
+        raise ConfigError(
+            f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
+        )
     head, *pairs = rest.split("+")
     options = dict(_option(pair, text, where) for pair in pairs)
     backend, target = _backend(head.strip(), known, where)

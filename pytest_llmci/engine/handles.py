@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,10 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from ..errors import ConfigError, WorkerCrashed
 from ..measure.profile import Measured
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
 from .results import Generation, as_exception
 from .session import BenchSession, prompt_of
+
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+STREAM_GRACE_S = 0.5
+"""Longest wait for the rest of a stream that nobody reads; after it the model's process is ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +37,7 @@ class Score:
     @property
     def per_token(self) -> float:
         """Mean over its tokens."""
-        return self.total / len(self.logprobs)
+        return self.total / max(1, len(self.logprobs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,13 +112,13 @@ class LLM:
 
         :raises GenerationError: if the model source cannot stream.
         """
+        settings, asked = self._settings(max_new_tokens, temperature, seed), prompt_of(prompt)
         worker = self._session.pool.get(self._spec).worker
-        settings = self._settings(max_new_tokens, temperature, seed)
         pieces: queue.SimpleQueue[str | Completion | BaseException] = queue.SimpleQueue()
 
         def run() -> None:
             try:
-                pieces.put(worker.stream(prompt_of(prompt), settings, pieces.put))
+                pieces.put(self._session.ask(self._spec, lambda model: model.stream(asked, settings, pieces.put)))
             except BaseException as error:  # noqa: BLE001  # handed to the thread that reads
                 pieces.put(error)
 
@@ -121,6 +127,13 @@ class LLM:
         try:
             while isinstance(piece := pieces.get(), str):
                 yield piece
+        except (
+            BaseException
+        ):  # Ctrl-C, or nobody wants the rest: a short answer may end by itself, a long one is cut off
+            thread.join(STREAM_GRACE_S)
+            if thread.is_alive():
+                worker.abandon()
+            raise
         finally:
             thread.join()
         if isinstance(piece, BaseException):
@@ -147,20 +160,44 @@ class LLM:
         worker = self._session.pool.get(self._spec).worker
         measured = Measured(None)
         worker.profile_start()
-        try:
-            yield measured
-        finally:
-            measured.adopt(worker.profile_stop())
-            self._session.measured += 1
+        yield measured
+        if not worker.alive:
+            raise WorkerCrashed(
+                f"{self._spec.alias}: the model's process ended inside the block; what it measured is lost"
+            )
+        measured.adopt(worker.profile_stop())
+        self._session.measured += 1
 
     def _settings(self, max_new_tokens: int | None, temperature: float | None, seed: int | None) -> GenerationSettings:
         base = self._defaults().generation
         return replace(
             base,
-            max_new_tokens=base.max_new_tokens if max_new_tokens is None else max_new_tokens,
-            temperature=base.temperature if temperature is None else temperature,
-            seed=base.seed if seed is None else seed,
+            max_new_tokens=base.max_new_tokens
+            if max_new_tokens is None
+            else _whole(max_new_tokens, "max_new_tokens", 1),
+            temperature=base.temperature if temperature is None else _temperature(temperature),
+            seed=base.seed if seed is None else _whole(seed, "seed", 0),
         )
 
     def __repr__(self) -> str:
         return f"<llm {self._spec.alias}: {self._spec.text}>"
+
+
+def _whole(value: object, name: str, least: int) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # whatever the test handed over
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ConfigError(f"llm: {name}={value!r} must be a whole number of at least {least}.")
+    return number
+
+
+def _temperature(value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # as above
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < float("inf") or isinstance(value, (bool, str)):
+        raise ConfigError(f"llm: temperature={value!r} must be 0 (greedy) or a greater number.")
+    return number

@@ -59,7 +59,9 @@ class Pool:
             return live
         if spec.alias in self._hopeless:
             raise self._hopeless[spec.alias]
-        self._live.pop(spec.alias, None)
+        dead = self._live.pop(spec.alias, None)
+        if dead is not None:
+            dead.worker.close()
         while len(self._live) >= self._capacity:
             self._evict(next(iter(self._live)))
         return self._start(spec)
@@ -123,15 +125,14 @@ class Pool:
 
     def died(self, spec: ModelSpec, error: WorkerError) -> None:
         """The model's process is gone. After two deaths in a row the model is given up."""
-        self._live.pop(spec.alias, None)
+        live = self._live.pop(spec.alias, None)
+        if live is not None:
+            live.worker.close()
         deaths = self._deaths[spec.alias] = self._deaths.get(spec.alias, 0) + 1
         if deaths >= DEATHS_IN_A_ROW:
-            facts = {
-                **error.facts,
-                "next": "the model's remaining cells are not run; fix the cause or leave the model out",
-            }
+            error.facts["next"] = "the model's remaining cells are not run; fix the cause or leave the model out"
             self._hopeless[spec.alias] = WorkerCrashed(
-                f"{spec.alias} died {deaths} times in a row, last: {error}", facts
+                f"{spec.alias} died {deaths} times in a row, last: {error}", error.facts
             )
         else:
             error.facts["next"] = "the model's next cell gets a new process"

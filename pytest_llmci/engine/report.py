@@ -53,17 +53,22 @@ _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
 class MetricTable:
     """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
 
-    __slots__ = ("_layouts", "defs")
+    __slots__ = ("_in_ns", "_layouts", "defs")
 
     def __init__(self, defs: Iterable[MetricDef]) -> None:
         self.defs = {definition.name: definition for definition in defs}
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
+        self._in_ns = {definition.name for definition in self.defs.values() if definition.stored == "ns"}
 
     def layout(self, names: tuple[str, ...]) -> dict[str, int]:
         """Metric -> position; the same object for the same names."""
         if names not in self._layouts:
             self._layouts[names] = {name: position for position, name in enumerate(names)}
         return self._layouts[names]
+
+    def is_ns(self, metric: str) -> bool:
+        """True for nanoseconds, which are divided to become SI."""
+        return metric in self._in_ns
 
 
 class _Block(NamedTuple):
@@ -91,12 +96,9 @@ class Columns:
     def add(self, record: RoundsRecord) -> None:
         """Take the numbers of a block."""
         names = tuple(record.values)
-        numbers, gaps = array("d"), False
-        for name in names:
-            column = record.values[name]
-            gap = None in column
-            numbers.extend([math.nan if value is None else value for value in column])
-            gaps = gaps or gap
+        flat = [math.nan if value is None else value for column in record.values.values() for value in column]
+        gaps = any(None in column for column in record.values.values())
+        numbers = array("d", flat)
         self._blocks += (_Block(self._table.layout(names), record.n, numbers, gaps),)
         self.rounds += record.n
         if not self.reasons:
@@ -112,9 +114,24 @@ class Columns:
             if position >= 0:
                 part = numbers[position * n : position * n + n].tolist()
                 found += [value for value in part if not math.isnan(value)] if gaps else part
-        definition = self._table.defs.get(metric)
-        if definition is not None and definition.stored == "ns":
-            return [value / 1e9 for value in found]
+        return [value / 1e9 for value in found] if self._table.is_ns(metric) else found
+
+    def samples(self) -> dict[str, list[float]]:
+        """Metric -> :meth:`values`, for every metric that any round has: all of them in one go."""
+        found: dict[str, list[float]] = {}
+        in_ns = self._table.is_ns
+        for layout, n, numbers, gaps in self._blocks:
+            flat = numbers.tolist()
+            for name, position in layout.items():
+                part = flat[position * n : position * n + n]
+                if gaps:
+                    part = [value for value in part if not math.isnan(value)]
+                if in_ns(name):
+                    part = [value / 1e9 for value in part]
+                if name in found:
+                    found[name] += part
+                else:
+                    found[name] = part
         return found
 
 
@@ -157,10 +174,14 @@ class CellSummary:
 
     def summary(self, metric: str) -> Summary:
         """The statistics of a metric, SI; all missing, with the reason, where nothing was measured."""
-        values = self.values(metric)
-        return summarise(values, reason="" if values else self._reason(metric))
+        return self.summarised(metric, self.values(metric))
 
-    def _reason(self, metric: str) -> str:
+    def summarised(self, metric: str, values: list[float]) -> Summary:
+        """:meth:`summary` of a sample that was taken from the columns before."""
+        return summarise(values, reason="" if values else self.why_missing(metric))
+
+    def why_missing(self, metric: str) -> str:
+        """Why the sample of a metric is empty, where the log says it; else empty."""
         if self.rounds:
             return self.columns.reasons.get(metric, f"{metric} was not measured")
         return self.error.message if self.error else ""
@@ -211,8 +232,24 @@ class ModelSummary:
 
         :raises UnknownNameError: if the log's header does not define the metric.
         """
-        values = self.values(metric)
+        return self._summarised(metric, self.values(metric))
+
+    def _summarised(self, metric: str, values: list[float]) -> Summary:
         return summarise(values, of="this model", reason="" if values else self._reason(metric))
+
+    def summaries(self) -> dict[str, Summary]:
+        """Metric -> :meth:`summary`, for every metric of the run: all of them in one go."""
+        samples: dict[str, list[float]] = {}
+        for cell in self.cells:
+            for name, values in cell.columns.samples().items():
+                if name in samples:
+                    samples[name] += values
+                else:
+                    samples[name] = values
+        return {
+            name: self._summarised(name, (self.worker_values if metric.scope == "worker" else samples).get(name, []))
+            for name, metric in self.metrics.items()
+        }
 
     def _reason(self, metric: str) -> str:
         if metric in self.worker_reasons:
@@ -309,7 +346,7 @@ class SessionReport:
 
     def rounds(self) -> Iterator[RoundsRecord]:
         """Every block of the log once, in its order, whatever its status; read anew, so that memory stays small."""
-        reader = LogReader(self.folder / LOG_NAME, ("rounds",))
+        reader = LogReader(self.folder / LOG_NAME, ("rounds",), known_digest=self.digest)
         for record in reader:
             if isinstance(record, RoundsRecord) and reader.lines not in self.duplicates:
                 yield record
@@ -425,7 +462,9 @@ class _Builder:
             self._take_new(record)
 
     def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
-        workers = self.workers.setdefault(self._text(record.model), _Workers())
+        workers = self.workers.get(record.model)
+        if workers is None:
+            workers = self.workers[self._text(record.model)] = _Workers()
         if isinstance(record, WorkerRecord):
             self._take_worker(record, workers)
         elif isinstance(record, RoundsRecord):

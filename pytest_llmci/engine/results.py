@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..checks.base import CheckInput
-from ..errors import BackendError, LLMCIError, WorkerCrashed, WorkerTimeout
+from ..errors import BackendError, LLMCIError, MissingValue, WorkerCrashed, WorkerTimeout
 from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
@@ -92,6 +92,32 @@ class MetricValues:
 
     def __bool__(self) -> bool:
         return not isinstance(self._values, Missing)
+
+    def _number(self) -> float:
+        """For ``llm_result.load_time < 5``: the value where there is one a process; else the reason why not to compare."""
+        if isinstance(self._values, Missing):
+            raise MissingValue(self._values.reason)
+        if self._metric.scope == "worker":
+            return self._values[0]
+        name = self._metric.name
+        raise MissingValue(
+            f"{name} has {len(self._values)} rounds; compare a statistic of it, such as llm_result.{name}.median"
+        )
+
+    def __lt__(self, other: float) -> bool:
+        return self._number() < other
+
+    def __le__(self, other: float) -> bool:
+        return self._number() <= other
+
+    def __gt__(self, other: float) -> bool:
+        return self._number() > other
+
+    def __ge__(self, other: float) -> bool:
+        return self._number() >= other
+
+    def __float__(self) -> float:
+        return float(self._number())
 
     def __repr__(self) -> str:
         if isinstance(self._values, Missing):

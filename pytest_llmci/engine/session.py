@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -226,6 +227,8 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
         return Prompt(id=slug(text_or_prompt), text=text_or_prompt, source="test body")
     try:
         messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
+        if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
+            raise TypeError
     except (TypeError, KeyError) as error:
         raise ConfigError(
             f"llm.generate: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
@@ -241,16 +244,15 @@ def block_record(
     """The rounds of a block turned into columns."""
     cell = measurement.cell
     shown = cell.prompt.shown
-    outputs = list(dict.fromkeys(record.completion.text for record in rounds))
+    outputs = list(dict.fromkeys([record.completion.text for record in rounds]))
     place = {text: index for index, text in enumerate(outputs)}
-    names = list(dict.fromkeys(name for record in rounds for name in (*record.values, *record.reasons)))
     last = rounds[-1] if rounds else None
     return RoundsRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.prompt.id, prompt=shown,
-        prompt_sha256=hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest(), test=test, attempt=attempt,
+        prompt_sha256=_sha256(shown), test=test, attempt=attempt,
         origin="call" if origin == "call" else "measured", worker=worker, block=len(measurement.blocks),
         first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
-        values={name: [record.values.get(name) for record in rounds] for name in names if any(name in r.values for r in rounds)},
+        values=_columns(rounds),
         reasons={name: reason for record in rounds for name, reason in record.reasons.items()},
         token_ns=[list(record.token_ns) for record in rounds],
         outputs=outputs, output_of_round=[place[record.completion.text] for record in rounds],
@@ -262,6 +264,20 @@ def block_record(
         memory_method=last.memory_method if last else "", peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=measurement.error,
     )  # fmt: skip
+
+
+def _columns(rounds: Sequence[RoundRecord]) -> dict[str, list[float | None]]:
+    """Metric -> its number in each round, for each metric that any round has."""
+    if len(rounds) == 1:
+        return {name: [value] for name, value in rounds[0].values.items()}
+    names = dict.fromkeys([name for record in rounds for name in (*record.values, *record.reasons)])
+    columns = {name: [record.values.get(name) for record in rounds] for name in names}
+    return {name: column for name, column in columns.items() if any(value is not None for value in column)}
+
+
+@lru_cache(maxsize=256)  # a set of prompts goes to one model after the other
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def output_md5(model: str, prompt: str, output: str) -> str:

@@ -22,7 +22,7 @@ def summary_lines(report: SessionReport, saved: Path, *, width: int, gated: bool
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [_footnote(report), *_calls(report)]
-    if hints and not gated:
+    if hints and not gated and not report.count("failed"):
         lines += [
             "",
             "Nothing was gated: no budget. To make a build fail:",
@@ -89,7 +89,10 @@ def _shortened(name: str, room: int) -> str:
 def _footnote(report: SessionReport) -> str:
     rounds, noisy = report.count("rounds"), report.count("noisy")
     if not rounds:
-        return "No cell was measured under a schedule (fixture llm_result or --llmci-suite)."
+        failed = report.count("failed")
+        return (
+            "No cell was measured to its end." if failed else "No cell was measured: no llm_result, no --llmci-suite."
+        )
     models = len(report.models)
     each = (
         f"{rounds // models} round{'' if rounds // models == 1 else 's'}{' a model' if models > 1 else ''}"

@@ -54,7 +54,7 @@ def noisy_reason(values: Mapping[str, float], wall_ns: int, *, cpus: int | None 
     reasons = []
     if delay > limit_ns:
         reasons.append(f"waited for a CPU {delay / wall_ns:.0%} of the time")
-    if steal > limit_ns * (cpus or os.cpu_count() or 1) and steal >= NOISY_STEAL_LEAST_NS:
+    if steal >= NOISY_STEAL_LEAST_NS and steal > limit_ns * (cpus or os.cpu_count() or 1):
         reasons.append(f"the hypervisor took {steal / 1e6:.0f} ms of CPU time")
     if faults * MAJOR_FAULT_NS > limit_ns:
         reasons.append(f"{faults:.0f} pages were read from disk")

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
-from ..engine import limits
 from ..engine.explain import Explained, explain
 from ..engine.handles import LLM, CallDefaults
 from ..engine.observer import Silent
+from ..engine.planner import MarkerValues, Places, Planner
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
-from ..engine.session import BenchSession, CurrentTest, matching
+from ..engine.session import BenchSession, CurrentTest, prompt_of
 from ..errors import ConfigError
-from ..matrix import cell_id, expand
-from ..metrics import MetricDef
-from ..prompts import load_prompts
-from ..records import Cell, GenerationSettings, LogRecord, ModelSpec, Prompt, to_json
+from ..records import Cell, LogRecord, ModelSpec, Prompt, to_json
 from ..registry import Registry
-from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, resolve_settings
-from ..specs import read_specs
-from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
+from ..settings import Settings, resolve_settings
 from . import ARMED
 from .collecting import (
     group_by_model,
@@ -43,7 +39,7 @@ from .coverage import Collected
 from .failures import explain_in_report
 from .fixtures import MARKER
 from .items import CellItem, new_suite
-from .marks import MarkerValues, read_markers
+from .marks import read_markers
 from .options import gather
 from .protocol import may_be_short, run_short
 
@@ -57,6 +53,10 @@ RECORDS_ATTRIBUTE = "llmci_records"
 COLLECTED_ATTRIBUTE = "llmci_collected"
 """On the first report of a parallel worker: what it collected."""
 VERDICT_ATTRIBUTE = "llmci_verdict"
+REFUSAL = "llmci"
+"""Node id of the collection error with which a parallel worker refuses what was asked for."""
+MANY_ITEMS = 1000
+T = TypeVar("T")
 
 
 def arm(config: pytest.Config) -> None:
@@ -89,7 +89,12 @@ def build_registry(config: pytest.Config) -> Registry:
     registry = Registry()
     for package in (backends, checks, measure, sinks):
         package.register(registry)
-    config.hook.pytest_llmci_register.call_historic(kwargs={"registry": registry})
+    try:
+        config.hook.pytest_llmci_register.call_historic(kwargs={"registry": registry})
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"pytest_llmci_register: {type(error).__name__}: {error}") from error
     return registry
 
 
@@ -136,57 +141,25 @@ class ArmedPlugin:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.base = config.inipath.parent if config.inipath else config.rootpath
         self.registry = build_registry(config)
         self.settings: Settings = resolve_settings(gather(config), self.registry.names("sink"))
-        self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(self.registry)}
-        self.specs = read_specs(
-            [(m.text, m.origin) for m in self.settings.models], self.registry.names("backend"), self._model_base()
-        )
-        self.prompts = self._load_prompts([(p.text, p.origin) for p in self.settings.prompts])
-        self.suite_prompts: tuple[Prompt, ...] = ()
-        if self.settings.suites:
-            self.suite_prompts = self.prompts or self._load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
-        self.budgets = self._session_budgets()
+        base = config.inipath.parent if config.inipath else config.rootpath
+        places = Places(command=config.invocation_params.dir, settings=base)
+        self.planner = Planner(self.settings, self.registry, places, import_path(config))
         self.observer = RedirectedObserver()
         self.run_folder: Path | None = None
         self.pending: list[LogRecord] = []
         self.spool: Any = None
         self.collected = Collected()
-        self.faults: list[str] = []
-        self.limits = limits.Preflight(self.registry, import_path(config))
-        for spec in self.specs:
-            self.limits.check(spec, matching(self.budgets, spec.alias))
-        self._parsed: dict[tuple[str, str], Budget] = {}
-        self._opened: dict[str, ModelSpec] = {}
-        self._checked = {"valid"}
+        self.faults: list[tuple[str, str]] = []
+        """(test without its parameters, or "" for the session; what is wrong), for all that was collected."""
         self._told_collected = False
         self._session: BenchSession | None = None
         self._family = 1
         if self.settings.suites:
             self._settle_what_to_collect()
 
-    # ------------------------------------------------------------------------------------------------------ settings
-
-    def _model_base(self) -> Path:
-        """Lists named on the command line are relative to where the command was given."""
-        origin = self.settings.origins.get("models", "")
-        return self.config.invocation_params.dir if origin.startswith("--") else self.base
-
-    def _load_prompts(self, sources: Iterable[tuple[str, str]]) -> tuple[Prompt, ...]:
-        found: list[Prompt] = []
-        for text, origin in sources:
-            found += load_prompts(
-                text, origin, self.config.invocation_params.dir if origin.startswith("--") else self.base
-            )
-        return tuple(found)
-
-    def _session_budgets(self) -> tuple[Budget, ...]:
-        found = [parse_budget(b.text, b.origin, self.metrics) for b in self.settings.budgets]
-        found += [max_latency_budget(b.text, b.origin, self.metrics) for b in self.settings.max_latency]
-        found += [max_memory_budget(b.text, b.origin, self.metrics) for b in self.settings.max_memory]
-        check_contradictions(found)
-        return tuple(found)
+    # ------------------------------------------------------------------------------------------------------- session
 
     def _settle_what_to_collect(self) -> None:
         """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests."""
@@ -199,17 +172,11 @@ class ArmedPlugin:
         """The engine's session, built when the first test needs it."""
         if self._session is None:
             self._session = BenchSession(
-                self.settings, self.registry, self.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
+                self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
             )  # fmt: skip
             self._session.schedule.select(cell for cell, _ in self.collected.selected.values())
         return self._session
-
-    @property
-    def output_folder(self) -> Path:
-        """Where run folders go: relative to the command where it was given there, else to the settings file."""
-        given_here = self.settings.origins.get("output", "--").startswith("--")
-        return (self.config.invocation_params.dir if given_here else self.base) / self.settings.output
 
     @property
     def measured(self) -> int:
@@ -262,59 +229,38 @@ class ArmedPlugin:
         where = metafunc.definition.nodeid
         marker = self._marker(metafunc.definition)
         if "llm" in wants:
-            parametrize_models(metafunc, self._models_for(marker, where))
+            parametrize_models(metafunc, self._or_fault(where, lambda: self.planner.models(marker, where)))
         if "llm_prompt" in wants:
-            parametrize_prompts(metafunc, self._prompts_for(marker, where))
+            parametrize_prompts(metafunc, self._or_fault(where, lambda: self.planner.prompts_of(marker, where)))
+
+    def _or_fault(self, where: str, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        """What could be read; else nothing, and a fault that ends the session once everything is collected."""
+        try:
+            return read()
+        except ConfigError as error:
+            self.faults.append((where, str(error)))
+            return ()
 
     def _marker(self, node: pytest.Item) -> MarkerValues:
         try:
             return read_markers(list(node.iter_markers(MARKER)))
         except ConfigError as error:
-            self.faults.append(f"{node.nodeid}: {error}")
+            where = _function_of(node)
+            self.faults.append((where, f"{where}: {error}"))
             return MarkerValues()
-
-    def _models_for(self, marker: MarkerValues, where: str) -> tuple[ModelSpec, ...]:
-        if marker.models is None:
-            if not self.specs:
-                self.faults.append(
-                    f"{where}: no model: give --llm-models=SPEC, llmci_models in the settings, or @pytest.mark.llmci(models=...)."
-                )
-            return self.specs
-        try:
-            specs = read_specs(
-                [(text, f"{where}: marker llmci(models=)") for text in marker.models],
-                self.registry.names("backend"),
-                self.base,
-            )
-            for spec in specs:
-                self.limits.check(spec, matching(self.budgets, spec.alias))
-        except ConfigError as error:
-            self.faults.append(str(error))
-            return ()
-        return specs
-
-    def _prompts_for(self, marker: MarkerValues, where: str) -> tuple[Prompt, ...]:
-        if marker.prompts is None:
-            if not self.prompts:
-                self.faults.append(
-                    f"{where}: no prompts: give --llm-prompts=NAME|FILE, llmci_prompts in the settings, or @pytest.mark.llmci(prompts=...)."
-                )
-            return self.prompts
-        try:
-            return self._load_prompts((text, f"{where}: marker llmci(prompts=)") for text in marker.prompts)
-        except ConfigError as error:
-            self.faults.append(str(error))
-            return ()
 
     def suite_cells(self) -> list[Cell]:
         """The cells of the built-in suite.
 
         :raises ConfigError: if there is no model, or two cells would have one id.
         """
-        if not self.specs:
-            raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
-        cells = list(expand(self.specs, self.suite_prompts))
-        self.config.hook.pytest_llmci_modify_cells(config=self.config, cells=cells)
+        cells = self.planner.suite_cells()
+        try:
+            self.config.hook.pytest_llmci_modify_cells(config=self.config, cells=cells)
+        except Exception as error:
+            raise ConfigError(f"pytest_llmci_modify_cells: {type(error).__name__}: {error}") from error
+        if not all(isinstance(cell, Cell) for cell in cells) or len({cell.id for cell in cells}) < len(cells):
+            raise ConfigError("pytest_llmci_modify_cells: the list must hold each cell at most once, and nothing else.")
         return cells
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -330,14 +276,16 @@ class ArmedPlugin:
         group_by_model(items)
         self.collected.select(item.nodeid for item in items)
         self.collected.deselected = before - len(self.collected.selected)
+        functions = {_function_of(item) for item in items}
+        self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self.controller is None:
             self._refuse_in_parallel(items)
 
     def _refuse_in_parallel(self, items: list[pytest.Item]) -> None:
         """In a parallel worker a usage error would only look like a crash; a collection error reaches the controller."""
-        text = "\n".join(dict.fromkeys(self.faults))
+        text = "\n".join(text for _, text in self.faults)
         items.clear()
-        report = pytest.CollectReport(nodeid="llmci", outcome="failed", longrepr=text, result=[])
+        report = pytest.CollectReport(nodeid=REFUSAL, outcome="failed", longrepr=text, result=[])
         self.config.hook.pytest_collectreport(report=report)
 
     def _add_suite(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
@@ -345,7 +293,7 @@ class ArmedPlugin:
         try:
             found = list(suite.collect())
         except ConfigError as error:
-            self.faults.append(str(error))
+            self.faults.append(("", str(error)))
             return
         for item in found:
             item.add_marker(MARKER)
@@ -360,7 +308,8 @@ class ArmedPlugin:
             try:
                 self._plan_item(item)
             except ConfigError as error:
-                self.faults.append(f"{item.nodeid}: {error}")
+                where = _function_of(item)
+                self.faults.append((where, f"{where}: {error}"))
 
     def _plan_item(self, item: pytest.Item) -> None:
         model = model_of(item)
@@ -370,9 +319,10 @@ class ArmedPlugin:
             return
         self.collected.models.add(model.alias)
         if isinstance(item, CellItem):
-            self.collected.add(item.nodeid, item.cell, self._suite_plan(item.cell))
+            self.collected.add(item.nodeid, item.cell, self.planner.suite_plan(item.cell))
             return
         marker = self._marker(item)
+        self.planner.checks(marker, None, item.nodeid)
         prompt = parameter(item, "llm_prompt")
         if not isinstance(prompt, Prompt) or not resolves_to_ours(item, "llm_result"):
             if marker.budgets:
@@ -380,8 +330,8 @@ class ArmedPlugin:
                     "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
                 )
             return
-        cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
-        self.collected.add(item.nodeid, cell, self._test_plan(cell, marker, item.nodeid))
+        cell = self.planner.test_cell(model, prompt)
+        self.collected.add(item.nodeid, cell, self.planner.test_plan(cell, marker))
 
     def _check_bare_marker(self, item: pytest.Item) -> None:
         marker = self._marker(item)
@@ -391,77 +341,22 @@ class ArmedPlugin:
                 f"marker llmci: {asked[0]}= has no effect: the test uses none of the fixtures llm, llm_prompt, llm_result."
             )
 
-    def _suite_plan(self, cell: Cell) -> CellPlan:
-        s = self.settings
-        tokens = s.max_new_tokens or cell.prompt.max_new_tokens or SUITE_MAX_NEW_TOKENS
-        return self._plan(
-            cell, rounds=s.rounds, max_rounds=s.max_rounds, warmup=s.warmup, checks=cell.prompt.checks,
-            generation=GenerationSettings(max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed),
-            budgets=matching(self.budgets, cell.model.alias),
-        )  # fmt: skip
-
-    def _test_plan(self, cell: Cell, marker: MarkerValues, where: str) -> CellPlan:
-        s = self.settings
-        rounds = marker.rounds or s.rounds
-        own = tuple(self._budget(text, f"{where}: marker llmci") for text in marker.budgets)
-        budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
-        check_contradictions(budgets)
-        self.limits.check(cell.model, budgets)
-        if not marker.timed:
-            budgets = tuple(budget for budget in budgets if budget.metric.deterministic)
-        return self._plan(
-            cell, rounds=rounds if marker.timed else 1, warmup=s.warmup if marker.warmup is None else marker.warmup,
-            max_rounds=(marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1, budgets=budgets,
-            generation=self._generation(marker, cell.prompt), checks=cell.prompt.checks if marker.checks is None else marker.checks,
-            default_check=marker.checks is None,
-        )  # fmt: skip
-
-    def _plan(
-        self, cell: Cell, *, rounds: int, max_rounds: int, warmup: int, generation: GenerationSettings, budgets: tuple[Budget, ...],
-        checks: tuple[str, ...], default_check: bool = True,
-    ) -> CellPlan:  # fmt: skip
-        if max_rounds < rounds:
-            raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
-        names = (*(("valid",) if default_check else ()), *checks)
-        for name in names:
-            self._check_name(name, cell)
-        return CellPlan(
-            rounds=rounds, max_rounds=max_rounds, warmup=warmup, block=self.settings.block, generation=generation, budgets=budgets,
-            checks=tuple(dict.fromkeys(names)),
-        )  # fmt: skip
-
-    def _check_name(self, name: str, cell: Cell) -> None:
-        if name not in self._checked:
-            from ..checks import parse_check
-
-            parse_check(name, self.registry, f"check of {cell.id}")
-            self._checked.add(name)
-
-    def _generation(self, marker: MarkerValues, prompt: Prompt | None) -> GenerationSettings:
-        s = self.settings
-        tokens = (
-            marker.max_new_tokens
-            or s.max_new_tokens
-            or (prompt.max_new_tokens if prompt else None)
-            or TEST_MAX_NEW_TOKENS
-        )
-        return GenerationSettings(max_new_tokens=tokens, temperature=s.temperature, seed=s.seed)
-
-    def _budget(self, text: str, origin: str) -> Budget:
-        key = (text, origin)
-        if key not in self._parsed:
-            self._parsed[key] = parse_budget(text, origin, self.metrics)
-        return self._parsed[key]
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Nothing is loaded before everything that can be known to be wrong has been said."""
         if self.faults and self.controller is not None:
-            raise pytest.UsageError(*dict.fromkeys(self.faults))
-        self.collected.note_budgets(self.budgets, self.specs)
+            raise pytest.UsageError(*(text for _, text in self.faults))
+        self.collected.note_budgets(self.planner.budgets, self.planner.specs)
         self._family = max(1, self.collected.uncertain_budgets())
 
     # -------------------------------------------------------------------------------------------------------- running
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        if len(session.items) >= MANY_ITEMS:
+            gc.collect()
+            gc.freeze()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -497,34 +392,46 @@ class ArmedPlugin:
         """What the fixture ``llm`` gives."""
         return self.open(spec, "fixture llm") if isinstance(spec, str) else LLM(self.session, spec, self._call_defaults)
 
-    def open(self, text: str, where: str) -> LLM:
-        """A model by its spec.
+    def prompt(self, value: Any) -> Prompt:
+        """What the fixture ``llm_prompt`` gives."""
+        try:
+            return prompt_of(value)
+        except ConfigError as error:
+            pytest.fail(str(error), pytrace=False)
 
-        :raises ConfigError: if the spec is malformed.
+    def open(self, text: str, where: str) -> LLM:
+        """A model by its alias or spec.
+
+        :raises ConfigError: if the spec is malformed or cannot work.
         """
-        if text not in self._opened:
-            spec = next((s for s in self.specs if text in (s.alias, s.text)), None)
-            spec = spec or read_specs([(text, where)], self.registry.names("backend"), self.base)[0]
-            self.limits.check(spec, ())
-            self._opened[text] = spec
-        return LLM(self.session, self._opened[text], self._call_defaults)
+        try:
+            spec = self.planner.open(text, where)
+        except ConfigError as error:
+            pytest.fail(str(error), pytrace=False)
+        return LLM(self.session, spec, self._call_defaults)
 
     def _call_defaults(self) -> CallDefaults:
         marker = self._marker(self._current) if self._current is not None else MarkerValues()
-        checks = ("valid",) if marker.checks is None else marker.checks
-        return CallDefaults(generation=self._generation(marker, None), checks=checks)
+        return CallDefaults(
+            generation=self.planner.generation(marker, None), checks=self.planner.checks(marker, None, "llm.generate()")
+        )
 
     def measure(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> CellResult:
         """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""
+        if not isinstance(llm, LLM):
+            pytest.fail(
+                "llm_result needs pytest-llmci's own fixture llm; this test has another one of that name.",
+                pytrace=False,
+            )
         known = self.collected.selected.get(item.nodeid)
         cell, plan = known or self._plan_late(item, llm, prompt)
         measurement = self._measure(cell, plan)
         item.stash[MEASUREMENT] = measurement
-        return CellResult(measurement, self.metrics, self.session.judge)
+        return CellResult(measurement, self.planner.metrics, self.session.judge)
 
     def _plan_late(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> tuple[Cell, CellPlan]:
-        cell = Cell(id=cell_id(llm.spec, prompt), model=llm.spec, prompt=prompt)
-        return cell, self._test_plan(cell, self._marker(item), item.nodeid)
+        cell = self.planner.test_cell(llm.spec, prompt)
+        return cell, self.planner.test_plan(cell, self._marker(item))
 
     def _measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         return self.session.measure(cell, replace(plan, family=self._family))
@@ -550,7 +457,7 @@ class ArmedPlugin:
             self._refuse_to_run(pyfuncitem, measurement)
         try:
             result = yield
-        except Exception as error:
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             failure = self._conclude(pyfuncitem)
             if failure is not None:
                 error.add_note("\n" + str(failure))
@@ -559,6 +466,15 @@ class ArmedPlugin:
         if failure is not None:
             raise failure
         return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Judge also what tests of other kinds asked for, such as those of ``unittest``."""
+        __tracebackhide__ = True
+        yield
+        failure = self._conclude(item)
+        if failure is not None:
+            raise failure
 
     def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
         __tracebackhide__ = True
@@ -584,6 +500,8 @@ class ArmedPlugin:
             if failure is not None:
                 failures.append(failure)
         self.session.test.calls.clear()
+        if measurement is not None:
+            del item.stash[MEASUREMENT]
         if not failures:
             return None
         if len(failures) > 1:
@@ -652,3 +570,8 @@ def _shell_quoted(argument: object) -> str:
     import shlex
 
     return shlex.quote(str(argument))
+
+
+def _function_of(node: pytest.Item) -> str:
+    """Node id without parameters."""
+    return node.nodeid.partition("[")[0] if "::" in node.nodeid else node.nodeid

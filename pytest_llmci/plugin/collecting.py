@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,8 +39,21 @@ def parametrized_by_user(metafunc: pytest.Metafunc, name: str) -> bool:
 
 
 def parametrize_models(metafunc: pytest.Metafunc, models: Sequence[ModelSpec]) -> None:
-    """One test for each model."""
-    metafunc.parametrize("llm", models, indirect=True, scope="session", ids=[spec.alias for spec in models])
+    """One test for each model.
+
+    With session scope pytest would move all tests about, those without a model too; so it is asked for only where a fixture
+    of wider scope is built on ``llm``.
+    """
+    scope: Literal["session", "function"] = "session" if _needed_by_wider_fixture(metafunc) else "function"
+    metafunc.parametrize("llm", models, indirect=True, scope=scope, ids=[spec.alias for spec in models])
+
+
+def _needed_by_wider_fixture(metafunc: pytest.Metafunc) -> bool:
+    info = getattr(metafunc.definition, "_fixtureinfo", None)
+    definitions = (
+        [definition for each in info.name2fixturedefs.values() for definition in each] if info is not None else []
+    )
+    return any("llm" in definition.argnames and definition.scope != "function" for definition in definitions)
 
 
 def parametrize_prompts(metafunc: pytest.Metafunc, prompts: Sequence[Prompt]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..clock import SystemClock, utc_text
-from ..errors import ConfigError, StoreError
+from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import SCHEMA_VERSION, GateRecord, HeaderRecord, Json, LogRecord, from_json, log_record_type
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder
 from ..version import version
-from .armed import COLLECTED_ATTRIBUTE, RECORDS_ATTRIBUTE
+from .armed import COLLECTED_ATTRIBUTE, RECORDS_ATTRIBUTE, REFUSAL
 from .gates import Seen, emit_gate, judge_coverage
 
 if TYPE_CHECKING:
@@ -41,13 +40,17 @@ class Controller:
         self.store_error: str | None = None
         self.finished: Finished | None = None
         self.gates: list[GateRecord] = []
+        self.complaints: list[str] = []
+        """Of observers that raised; shown once, at the end."""
+        self._refused = False
 
     # -------------------------------------------------------------------------------------------------------- writing
 
     @property
     def measures(self) -> bool:
-        """False where nothing will run: ``--collect-only`` and ``--llmci-plan``."""
-        return not (self._config.option.collectonly or self._plugin.settings.plan)
+        """False where nothing will run: ``--collect-only``, ``--setup-plan``, ``--llmci-plan``."""
+        option = self._config.option
+        return not (option.collectonly or option.setuponly or option.setupplan or self._plugin.settings.plan)
 
     def open_log(self) -> Path:
         """Create the run folder and write the header.
@@ -55,7 +58,7 @@ class Controller:
         :raises ConfigError: if the folder cannot be written.
         """
         if self.run_folder is None:
-            self.run_folder = create_run_folder(self._plugin.output_folder, self.clock)
+            self.run_folder = create_run_folder(self._plugin.planner.output_folder, self.clock)
             self._plugin.run_folder = self.run_folder
             (self.run_folder / "spool" / self.token).touch()
             self._log = LogWriter(self.run_folder / "log.jsonl")
@@ -64,12 +67,15 @@ class Controller:
 
     def _header(self, folder: Path) -> HeaderRecord:
         facts = environment()
-        for more in self._config.hook.pytest_llmci_environment(config=self._config):
-            facts.update({key: value for key, value in (more or {}).items() if key not in facts})
+        try:
+            told = self._config.hook.pytest_llmci_environment(config=self._config)
+            facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
+        except Exception as error:
+            raise ConfigError(f"pytest_llmci_environment: {type(error).__name__}: {error}") from error
         return HeaderRecord(
             schema_version=SCHEMA_VERSION, run_id=folder.name, started=utc_text(self.clock.utc()), version=version(),
             command=["pytest", *map(str, self._config.invocation_params.args)], settings=self._settings(), environment=facts,
-            metrics=list(self._plugin.metrics.values()),
+            metrics=list(self._plugin.planner.metrics.values()),
         )  # fmt: skip
 
     def _settings(self) -> dict[str, Json]:
@@ -110,7 +116,11 @@ class Controller:
         try:
             self._config.hook.pytest_llmci_record(config=self._config, record=record)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
-            warnings.warn(f"pytest_llmci_record: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
+            self._complain(f"pytest_llmci_record: {type(error).__name__}: {error}")
+
+    def _complain(self, text: str) -> None:
+        if text not in self.complaints:
+            self.complaints.append(text)
 
     def take(self, data: Mapping[str, Any]) -> None:
         """Move a record of a parallel worker into the log; what cannot be written fails the coverage gate."""
@@ -121,14 +131,27 @@ class Controller:
 
     # ---------------------------------------------------------------------------------------------------------- hooks
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Parallel workers are told where the run folder is when they are started."""
+        if self.measures and self._is_distributing():
+            self._open_or_refuse()
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
         """The folder must be there before the first test, and only if there is something to run."""
         if self.measures and not self._is_distributing():
-            try:
-                self.open_log()
-            except (ConfigError, StoreError) as error:
-                raise pytest.UsageError(str(error)) from error
+            self._open_or_refuse()
+
+    def _open_or_refuse(self) -> None:
+        try:
+            self.open_log()
+        except (ConfigError, StoreError) as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A parallel worker refused what was asked for: nothing runs, and that is all there is to say."""
+        self._refused = self._refused or (report.failed and report.nodeid == REFUSAL)
 
     def _is_distributing(self) -> bool:
         return self._config.pluginmanager.hasplugin("dsession")
@@ -154,13 +177,12 @@ class Controller:
             self._config.option.collectonly = True  # nothing runs; the plan is printed in place of the tree
         try:
             result = yield
-        except (session.Failed, session.Interrupted, KeyboardInterrupt):
-            self._emit(
-                GateRecord(name="coverage", outcome="skipped", message="not run: the session was stopped early"),
-                shown=self.measures,
-            )
+        except BaseException as error:
+            gate = GateRecord(name="coverage", outcome="skipped", message="not run: the session was stopped early")
+            shown = isinstance(error, (session.Failed, session.Interrupted))
+            self._emit(gate, shown=shown and self.measures and not self._refused)
             raise
-        if self.measures:
+        if self.measures and not self._refused:
             self._emit_gates()
         return result
 
@@ -187,11 +209,11 @@ class Controller:
         if self.run_folder is None:
             return
         for path in sorted((self.run_folder / "spool").glob("*.jsonl")):
-            for record in read_spool(path):
-                try:
+            try:
+                for record in read_spool(path):
                     self.write(record)
-                except StoreError:
-                    return
+            except (StoreError, OSError) as error:
+                self.store_error = self.store_error or str(error)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -203,10 +225,13 @@ class Controller:
         try:
             self._log.close(int(exitstatus))
             self.finished = finish_run(self.run_folder, self._plugin.registry, self._plugin.settings.sinks)
-        except (StoreError, ConfigError, OSError) as error:
+        except (LLMCIError, OSError) as error:
             self.store_error = str(error)
             session.exitstatus = max(int(exitstatus), int(pytest.ExitCode.TESTS_FAILED))
             return
+        self.finished.warnings += self.complaints
+        if self._refused:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         try:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build

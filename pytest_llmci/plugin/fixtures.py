@@ -37,21 +37,28 @@ def _armed(request: pytest.FixtureRequest) -> ArmedPlugin:
     return plugin
 
 
+def _param(request: pytest.FixtureRequest, name: str) -> Any:
+    if not hasattr(request, "param"):
+        pytest.fail(
+            f"'{name}' must be an argument of the test itself, so that the test can be repeated for each.",
+            pytrace=False,
+        )
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def llm(request: pytest.FixtureRequest) -> LLM:
     """The model of this test, one of ``--llm-models``: ``generate``, ``stream``, ``score``, ``profile``, ``call``, ``info``, ``agenerate``.
 
     It is loaded in a process of its own when it is first asked something; a failure is raised there, in the test's body.
     """
-    return _armed(request).handle(request.param)
+    return _armed(request).handle(_param(request, "llm"))
 
 
 @pytest.fixture
 def llm_prompt(request: pytest.FixtureRequest) -> Prompt:
     """The prompt of this test, one row of ``--llm-prompts``: ``id``, ``text`` or ``messages``, ``reference``, ``tags``."""
-    _armed(request)
-    prompt: Prompt = request.param
-    return prompt
+    return _armed(request).prompt(_param(request, "llm_prompt"))
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ..engine.planner import MarkerValues
 
 if TYPE_CHECKING:
     import pytest
@@ -20,24 +21,6 @@ _KEYWORDS = {
     "checks": "text or list of texts",
     "timed": "True or False",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarkerValues:
-    """The keywords of all ``llmci`` markers of a test, the closest one winning."""
-
-    models: tuple[str, ...] | None = None
-    prompts: tuple[str, ...] | None = None
-    rounds: int | None = None
-    max_rounds: int | None = None
-    warmup: int | None = None
-    max_new_tokens: int | None = None
-    budgets: tuple[str, ...] = ()
-    """All markers' budgets together, since each is a promise of its own."""
-    checks: tuple[str, ...] | None = None
-    """None: the default check and the prompt row's; an empty list: none at all."""
-    timed: bool = True
-    """False: one round, no warm-up, no budget on time."""
 
 
 NO_VALUES = MarkerValues()

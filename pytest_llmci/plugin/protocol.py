@@ -50,7 +50,7 @@ def run_short(plugin: ArmedPlugin, item: CellItem) -> None:
         plugin.run_cell(item, item.cell)
     except pytest.skip.Exception as skipped:
         outcome, longrepr = "skipped", (str(item.location[0]), 0, f"Skipped: {skipped.msg}")
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is this test's failure
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  # whatever it is, it is this test's failure
         outcome, longrepr = "failed", item.repr_failure(pytest.ExceptionInfo.from_exception(error))
     took = time.perf_counter() - begin
     report = pytest.TestReport(

@@ -51,12 +51,12 @@ class Terminal(Silent):
 
     def pytest_report_header(self) -> list[str]:
         """One line: what will be measured."""
-        return [] if self._verbosity < -1 or not self._plugin.specs else [self._describe()]
+        return [] if self._verbosity < -1 or not self._plugin.planner.specs else [self._describe()]
 
     def _describe(self) -> str:
         s = self._plugin.settings
-        parts = [_count(len(self._plugin.specs), "model")]
-        prompts = len(self._plugin.suite_prompts or self._plugin.prompts)
+        parts = [_count(len(self._plugin.planner.specs), "model")]
+        prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
         if prompts:
             parts.append(_count(prompts, "prompt"))
         parts.append(_count(s.rounds, "round"))
@@ -72,7 +72,8 @@ class Terminal(Silent):
             return ""
         answers, tokens = prompts * (s.rounds + s.warmup), s.max_new_tokens or SUITE_MAX_NEW_TOKENS
         known = [
-            estimate_seconds(self._output(), spec.alias, answers=answers, tokens=tokens) for spec in self._plugin.specs
+            estimate_seconds(self._output(), spec.alias, answers=answers, tokens=tokens)
+            for spec in self._plugin.planner.specs
         ]
         total = sum(seconds for seconds in known if seconds is not None)
         return f"; about {format_duration(total)}" if None not in known and total >= SHORT_S else ""
@@ -112,7 +113,7 @@ class Terminal(Silent):
         reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(len(groups), 'load')}{about}. Nothing was loaded.")
 
     def _output(self) -> Any:
-        return self._plugin.output_folder
+        return self._plugin.planner.output_folder
 
     # ------------------------------------------------------------------------------------------------------- progress
 
@@ -252,7 +253,9 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
-        gated = bool(self._plugin.budgets) or any(plan.budgets for _, plan in self._plugin.collected.selected.values())
+        gated = bool(self._plugin.planner.budgets) or any(
+            plan.budgets for _, plan in self._plugin.collected.selected.values()
+        )
         for line in summary_lines(
             report, controller.finished.saved, width=reporter._tw.fullwidth, gated=gated, hints=self._verbosity >= 0
         ):

@@ -55,7 +55,7 @@ class ParallelSession:
         """Tell a worker where the run folder is, and how to know that it is the same one."""
         controller = self._plugin.controller
         assert controller is not None
-        folder = controller.open_log() if controller.measures else None
+        folder = controller.run_folder
         node.workerinput["llmci"] = {"run": str(folder.resolve()) if folder else "", "token": controller.token}
 
     @pytest.hookimpl(optionalhook=True)
@@ -63,7 +63,7 @@ class ParallelSession:
         """One work unit a model."""
         if config.getoption("dist") not in OURS:
             return None
-        return make_scheduler(config, log, [spec.alias for spec in self._plugin.specs])
+        return make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs])
 
 
 def model_scope(nodeid: str, aliases: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ def rss_bytes(pid: int) -> int | None:
     """Resident memory of a process; None where it cannot be read."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
+            return int(file.read().split()[1]) * _PAGE or None  # a process that has ended and was not reaped has none
     except (OSError, IndexError, ValueError):
         return None
 

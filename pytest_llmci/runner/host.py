@@ -144,6 +144,8 @@ class ModelHost:
 
     def profile_stop(self) -> Measured:
         """Stop the innermost instruments that were started."""
+        if not self._profiles:
+            raise GenerationError(f"{self._name()}: no profile was started in this process.", kind="profile")
         context = self._profiles.pop()
         context.__exit__(None, None, None)
         return context.measured

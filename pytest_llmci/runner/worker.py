@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -108,6 +109,9 @@ class ModelWorker(Protocol):
 
     def profile_stop(self) -> Measured: ...
 
+    def abandon(self) -> None:
+        """End it at once, from any thread, whatever it is doing."""
+
     def close(self) -> None: ...
 
     @property
@@ -155,6 +159,9 @@ class InlineWorker:
     def profile_stop(self) -> Measured:
         return self._host.profile_stop()
 
+    def abandon(self) -> None:
+        pass  # nothing can end a call in one's own process
+
     def close(self) -> None:
         self.alive = False
         self._host.close()
@@ -190,7 +197,7 @@ class WorkerProcess:
         except OSError as error:
             shutil.rmtree(self._home, ignore_errors=True)
             raise ModelLoadError(
-                f"{spec.text}: cannot start its process: {error.strerror or error} ({interpreter_of(spec)}).",
+                f"{spec.text}: cannot start its process: {error.strerror or error}: {error.filename or interpreter_of(spec)}.",
                 kind="spawn",
             ) from error
         self.pid = self._process.pid
@@ -224,6 +231,8 @@ class WorkerProcess:
         answer = self._ask(
             {
                 "type": "init", "parent": os.getpid(), "registry": self._setup.registry.to_json(),
+                # The kernel watches the thread that started it, and only the main thread lives as long as the process.
+                "die_with_parent": threading.current_thread() is threading.main_thread(),
                 "sys_path": list(self._setup.sys_path), "threads": threads_of(self._spec, self._setup.threads),
                 "cache_dir": self._setup.cache_dir, "progress": str(self._home / "progress"),
             },
@@ -285,6 +294,8 @@ class WorkerProcess:
         :raises WorkerError: if the process dies or is killed.
         :raises LLMCIError: what the process answered.
         """
+        if self._to < 0:
+            raise WorkerCrashed(f"{self._spec.alias}: the model's process is gone")
         try:
             self._send(message)
             return self._await_end(limit_s, limit_name, sign_of_life, on_message)
@@ -399,6 +410,10 @@ class WorkerProcess:
 
     # -------------------------------------------------------------------------------------------------------- the end
 
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL) if os.name == "posix" else self._process.kill()
+
     def close(self) -> None:
         """Ask it to stop, and kill it if it does not."""
         if self.alive:
@@ -417,6 +432,7 @@ class WorkerProcess:
             self._process.kill()
         self._process.wait()
         self._guard.drop(self.pid)
+        self._to = self._from = -1  # the numbers may soon be somebody else's
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
                 with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import BackendError, ConfigError, LLMCIError, MissingExtraError
+from ..errors import BackendError, ConfigError, LLMCIError, MissingExtraError, StoreError
 from ..records import GenerationSettings, ModelSpec, Prompt, RunRequest, from_json, to_json
 from ..registry import Registry
 from . import wire
@@ -101,6 +101,8 @@ class Server:
             self.send(_error("missing_extra", "MissingExtraError", str(error)))
         except ConfigError as error:
             self.send(_error("config", "ConfigError", str(error)))
+        except StoreError as error:  # a request whose fields make no sense
+            self.send(_error("request", "GenerationError", str(error)))
         except LLMCIError as error:
             self.send(_error("protocol", "WorkerProtocolError", str(error)))
         except TypeError as error:
@@ -114,7 +116,8 @@ class Server:
 
     def on_init(self, message: wire.Message) -> wire.Message:
         """Settings of this process; answers who we are."""
-        die_with_parent(message["parent"])
+        if message["die_with_parent"]:
+            die_with_parent(message["parent"])
         sys.path[:] = message["sys_path"] + [entry for entry in sys.path if entry not in message["sys_path"]]
         self._host = ModelHost(
             Registry.from_json(message["registry"]),

@@ -8,9 +8,9 @@ spreadsheet would run as a formula gets an apostrophe in front, and so does one 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
@@ -104,8 +104,14 @@ def results_columns(metrics: list[MetricDef]) -> list[str]:
 def _results(report: SessionReport) -> Iterator[list[_Field]]:
     defs = {metric.name: metric for metric in report.metrics}
     own = _round_metrics(report.metrics)
+    scales = [
+        _scale(defs.get("latency"), 1e-6, 1e3),
+        _scale(defs.get("peak_rss"), 1e-9 / _MEGABYTE, 1 / _MEGABYTE),
+        _scale(defs.get("cpu_percent"), 1e-9, 1),
+        *(_scale(metric, 1e-9, 1) for metric in own),
+    ]
     for record in report.rounds():
-        yield from _block_rows(record, report.status(record), defs, own)
+        yield from _block_rows(record, report.status(record), scales)
         if record.error is not None:
             reason = f"{record.error.kind}: {record.error.message}"
             place = (record.cell, record.prompt_id, record.test)
@@ -116,37 +122,50 @@ def _results(report: SessionReport) -> Iterator[list[_Field]]:
             yield _unmeasured_row(cell, len(own))
 
 
-def _block_rows(
-    record: RoundsRecord, status: BlockStatus, defs: dict[str, MetricDef], own: list[MetricDef]
-) -> Iterator[list[_Field]]:
+def _block_rows(record: RoundsRecord, status: BlockStatus, scales: list[_Scale]) -> Iterator[list[_Field]]:
     model, prompt, worker = guard_text(record.model), guard_text(record.prompt), guard_text(record.worker)
     place = [guard_text(record.cell), guard_text(record.prompt_id), guard_text(record.test)]
     outputs, reason = [guard_text(output) for output in record.outputs], _REASONS[status]
-    latency = _scaled(record, defs.get("latency"), "latency", 1e-6, 1e3)
-    memory = _scaled(record, defs.get("peak_rss"), "peak_rss", 1e-9 / _MEGABYTE, 1 / _MEGABYTE)
-    cpu = _scaled(record, defs.get("cpu_percent"), "cpu_percent", 1e-9, 1)
-    columns = [_scaled(record, metric, metric.name, 1e-9, 1) for metric in own]
+    latency, memory, cpu, *columns = [_scaled(record, scale) for scale in scales]
     for index in range(record.n):
         which = record.output_of_round[index]
         yield [
             model, prompt, outputs[which], latency[index], memory[index], cpu[index], record.md5[which], *place,
             record.first_round + index, status, reason, worker, guard_text(record.noisy[index]),
-            guard_text(record.finish_reasons[index]), *(column[index] for column in columns),
+            guard_text(record.finish_reasons[index]), *[column[index] for column in columns],
         ]  # fmt: skip
 
 
-def _scaled(record: RoundsRecord, metric: MetricDef | None, name: str, from_ns: float, from_si: float) -> list[_Field]:
-    """A column of the block, its stored numbers times the factor of their form; all None where it has none."""
-    stored = record.values.get(name)
-    if metric is None or stored is None:
-        return [None] * record.n
+class _Scale(NamedTuple):
+    """From the stored numbers of a metric to those of a column; at most one of the two is not 1."""
+
+    metric: str
+    """Empty where the run does not have it."""
+    divisor: int = 1
+    factor: float = 1
+
+
+def _scale(metric: MetricDef | None, from_ns: float, from_si: float) -> _Scale:
+    """How a column comes from its metric, by the factor of the form in which that is stored."""
+    if metric is None:
+        return _Scale("")
     factor = from_ns if metric.stored == "ns" else from_si
-    if factor == 1:
-        return list(stored)
     if factor < 1:  # dividing by the whole number is exact where multiplying by its inverse is not
-        divisor = round(1 / factor)
+        return _Scale(metric.name, divisor=round(1 / factor))
+    return _Scale(metric.name, factor=factor)
+
+
+def _scaled(record: RoundsRecord, scale: _Scale) -> Sequence[_Field]:
+    """A column of the block; all None where it has none."""
+    name, divisor, factor = scale
+    stored = record.values.get(name)
+    if stored is None:
+        return [None] * record.n
+    if divisor != 1:
         return [None if value is None else value / divisor for value in stored]
-    return [None if value is None else value * factor for value in stored]
+    if factor != 1:
+        return [None if value is None else value * factor for value in stored]
+    return stored
 
 
 def _failed_row(
@@ -173,7 +192,7 @@ def summary_columns(metrics: list[MetricDef]) -> list[str]:
 
 
 def _summary_row(model: ModelSummary) -> list[_Field]:
-    numbers = {name: model.summary(name).numbers() for name in model.metrics}
+    numbers = {name: summary.numbers() for name, summary in model.summaries().items()}
 
     def field(metric: str, statistic: str) -> _Field:
         return numbers.get(metric, {}).get(statistic)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from ..engine.report import SessionReport, build_report
+from ..errors import LLMCIError
 from ..registry import Registry
 from ..store.runfolder import publish_latest
 from . import DEFAULT_SINKS, open_sink
+
+MANY_CELLS: Final = 2000
+"""From so many on the report of a session is kept out of the garbage collector's sight."""
 
 
 @dataclass(slots=True)
@@ -30,13 +37,35 @@ def finish_run(folder: Path, registry: Registry, sinks: Sequence[str]) -> Finish
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
-    report = build_report(folder)
+    with _collector_paused():
+        report = build_report(folder)
+        for text in DEFAULT_SINKS:
+            open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
+        if len(report.cells) >= MANY_CELLS:
+            gc.freeze()  # the report lives until the process ends, which pytest does not let happen without collecting
     warnings: list[str] = []
-    for text in dict.fromkeys((*DEFAULT_SINKS, *sinks)):
+    for text in dict.fromkeys(sinks):
+        if text in DEFAULT_SINKS:
+            continue
         try:
             open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
-        except Exception as error:  # a sink is foreign code, and must not take the results of a session with it
-            if text in DEFAULT_SINKS:
-                raise
+        except Exception as error:  # noqa: BLE001  # a sink is foreign code, and must not take the results of a session with it
             warnings.append(f"sink '{text}': {type(error).__name__}: {error}")
-    return Finished(report=report, saved=publish_latest(folder), warnings=warnings)
+    try:
+        saved = publish_latest(folder)
+    except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
+        saved = folder
+        warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:200]}")
+    return Finished(report=report, saved=saved, warnings=warnings)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A report is many small objects without a cycle: the collector would walk all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

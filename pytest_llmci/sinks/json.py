@@ -7,7 +7,9 @@ by piece, one cell or block a line. ``metrics.json`` is flat enough for ``dvc me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -15,7 +17,7 @@ from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import Json, JsonObject, RoundsRecord, to_json
-from ..stats.summary import Summary
+from ..stats.summary import Summary, summarise
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
@@ -51,18 +53,20 @@ class JsonSink:
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
     defs = {metric.name: metric for metric in report.metrics}
-    _write_list(stream, "models", models)
-    _write_list(stream, "cells", (_cell(cell, report.metrics) for cell in report.cells))
-    _write_list(stream, "rounds", (_block(record, report, defs) for record in report.rounds()))
-    _write_list(stream, "gates", ({k: v for k, v in to_json(gate).items() if k != "type"} for gate in report.gates))
+    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope == "round"}
+    gates = ({key: value for key, value in to_json(gate).items() if key != "type"} for gate in report.gates)
+    _write_list(stream, "models", map(_dump, models))
+    _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
+    _write_list(stream, "rounds", (_dump(_block(record, report, defs)) for record in report.rounds()))
+    _write_list(stream, "gates", map(_dump, gates))
     stream.write("}\n")
 
 
-def _write_list(stream: IO[str], name: str, items: Iterable[JsonObject]) -> None:
+def _write_list(stream: IO[str], name: str, items: Iterable[str]) -> None:
     stream.write(f",\n{_dump(name)}:[")
     separator = "\n"
     for item in items:
-        stream.write(separator + _dump(item))
+        stream.write(separator + item)
         separator = ",\n"
     stream.write("\n]")
 
@@ -103,11 +107,11 @@ def _model(model: ModelSummary) -> JsonObject:
         "worker_starts": model.starts,
         "worker_deaths": model.deaths,
         "info": model.info,
-        "metrics": {name: _numbers(model.summary(name)) for name in model.metrics},
+        "metrics": {name: _numbers(summary) for name, summary in model.summaries().items()},
     }
 
 
-def _cell(cell: CellSummary, metrics: list[MetricDef]) -> JsonObject:
+def _cell(cell: CellSummary) -> JsonObject:
     return {
         "id": cell.id,
         "model": cell.model,
@@ -122,8 +126,31 @@ def _cell(cell: CellSummary, metrics: list[MetricDef]) -> JsonObject:
         "budgets": [to_json(budget) for budget in cell.budgets],
         "md5": list(cell.md5),
         "output_sha256": list(cell.output_sha256),
-        "metrics": {metric.name: _numbers(cell.summary(metric.name)) for metric in metrics if metric.scope == "round"},
     }
+
+
+def _cell_line(cell: CellSummary, keys: Mapping[str, str]) -> str:
+    """A cell with its metrics last, which are most of it and most of them one number or none.
+
+    :param keys: metric -> its name as JSON.
+    """
+    samples = cell.columns.samples()
+    metrics: list[str] = []
+    for name, key in keys.items():
+        values = samples.get(name, [])
+        if len(values) == 1 and math.isfinite(values[0]):
+            value = repr(values[0])
+            metrics.append(f'{key}:{{"n":1,"min":{value},"median":{value},"mean":{value},"max":{value}}}')
+        elif not values:
+            metrics.append(f"{key}:{_no_numbers(cell.why_missing(name))}")
+        else:
+            metrics.append(f"{key}:{_dump(_numbers(cell.summarised(name, values)))}")
+    return f'{_dump(_cell(cell))[:-1]},"metrics":{{{",".join(metrics)}}}}}'
+
+
+@lru_cache(maxsize=256)  # the same few reasons in cell after cell
+def _no_numbers(reason: str) -> str:
+    return _dump(_numbers(summarise([], reason=reason)))
 
 
 def _numbers(summary: Summary) -> JsonObject:

@@ -18,8 +18,6 @@ from ..records import Missing, Number
 QUANTILE_ROUNDS: Final = 20
 """Rounds below which p90, p95 and p99 are missing: they would be the maximum under another name."""
 
-_WITHOUT_QUANTILES: Final = tuple(name for name in STATISTICS if name not in ("p90", "p95", "p99"))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
@@ -60,8 +58,7 @@ class Summary:
         """The middle value, or the mean of the two in the middle."""
         if not self.ordered:
             return self._nothing()
-        low, high = self.ordered[(self.n - 1) // 2], self.ordered[self.n // 2]
-        return low if low == high else (low + high) / 2
+        return _middle(self.ordered)
 
     @property
     def mean(self) -> Number:
@@ -73,8 +70,7 @@ class Summary:
         """The sample standard deviation (n - 1 in the denominator)."""
         if self.n < 2:
             return self._too_few("std", 2)
-        mean = self._mean()
-        return math.sqrt(math.fsum([(value - mean) ** 2 for value in self.ordered]) / (self.n - 1))
+        return _deviation(self.ordered, self._mean())
 
     @property
     def p90(self) -> Number:
@@ -109,8 +105,17 @@ class Summary:
             return {"n": 0}
         if n == 1:  # by far the most frequent case in a wide matrix
             return {"n": 1, "min": ordered[0], "median": ordered[0], "mean": ordered[0], "max": ordered[0]}
-        names = STATISTICS if n >= QUANTILE_ROUNDS else _WITHOUT_QUANTILES
-        return {name: getattr(self, name) for name in names}
+        if n >= QUANTILE_ROUNDS:
+            return {name: getattr(self, name) for name in STATISTICS}
+        mean = self._mean()
+        return {
+            "n": n,
+            "min": ordered[0],
+            "median": _middle(ordered),
+            "mean": mean,
+            "std": _deviation(ordered, mean),
+            "max": ordered[-1],
+        }
 
     def quantile(self, share: float) -> Number:
         """The quantile by linear interpolation between order statistics, however few there are.
@@ -142,6 +147,15 @@ class Summary:
 
     def _nothing(self) -> Missing:
         return Missing(self.reason or f"{self.of} has no measured round")
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return low if low == high else (low + high) / 2
+
+
+def _deviation(values: Sequence[float], mean: float) -> float:
+    return math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1))
 
 
 def summarise(values: Sequence[float], *, of: str = "this cell", reason: str = "") -> Summary:

@@ -26,6 +26,7 @@ _REST: Final = len(_OPEN) + 64 + len(b'",')
 _NUMBER: Final = re.compile(rb'"line":(\d{1,18}),')
 _TYPE: Final = re.compile(rb'"type":"([a-z_]{1,40})"')
 _CELL: Final = re.compile(rb'"cell":"([^"\\]{1,300})"')
+_parse: Final = json.JSONDecoder().decode
 _SEARCHED: Final = 4096  # bytes of a damaged line in which its type and cell are looked for
 
 
@@ -135,7 +136,7 @@ class ChainWalk:
         :raises StoreError: if it is none.
         """
         try:
-            data: dict[str, Any] = json.loads(b"{" + rest)
+            data: dict[str, Any] = _parse("{" + rest.decode("utf-8", "surrogatepass"))
         except ValueError as error:
             raise StoreError(f"{self._path}: line {self.lines + 1} is not JSON ({error}).") from None
         return data

@@ -11,14 +11,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 from ..clock import Clock, SystemClock, utc_text
 from ..errors import LogTamperedError, StoreError
-from ..records import LOG_RECORDS, FooterRecord, HeaderRecord, LogRecord, RoundsRecord, from_json, to_json
+from ..records import (
+    LOG_RECORDS,
+    ErrorInfo,
+    FooterRecord,
+    GenerationSettings,
+    HeaderRecord,
+    LogRecord,
+    RoundsRecord,
+    from_json,
+    json_view,
+)
 from .chain import GENESIS, ChainWalk, Damage, build_line
 
 try:
@@ -202,7 +212,7 @@ def _encode(record: LogRecord) -> bytes:
     if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
         raise StoreError(f"rounds of {record.cell}: {fault}.")
     try:
-        data = to_json(record)
+        data = json_view(record)
         try:
             text = _dump(data)
         except ValueError:
@@ -214,11 +224,11 @@ def _encode(record: LogRecord) -> bytes:
 
 def _misshapen(record: RoundsRecord) -> str:
     """Which list of a block does not run over its rounds or its outputs; empty if all do."""
-    lengths = {name: len(column) for name, column in record.values.items()}
-    lengths |= {name: len(getattr(record, name)) for name in ("output_of_round", "finish_reasons", "noisy")}
-    for name, length in lengths.items():
-        if length != record.n:
-            return f"{name} holds {length} entries for {record.n} rounds"
+    columns: list[Sized] = [*record.values.values(), record.output_of_round, record.finish_reasons, record.noisy]
+    if not {record.n}.issuperset(map(len, columns)):
+        names = (*record.values, "output_of_round", "finish_reasons", "noisy")
+        name, column = next(pair for pair in zip(names, columns, strict=True) if len(pair[1]) != record.n)
+        return f"{name} holds {len(column)} entries for {record.n} rounds"
     outputs = len(record.outputs)
     if not (len(record.md5) == len(record.output_sha256) == outputs):
         return f"{len(record.md5)} md5 and {len(record.output_sha256)} sha256 for {outputs} outputs"
@@ -307,11 +317,14 @@ class LogReader:
     """Streams the records of a log and checks the chain on the way. Memory: one line.
 
     :param kinds: line types to build records of; empty for all. The others are still checked.
+    :param known_digest: digest of the last line of an earlier reading of all kinds: reading ends there, and what that
+        reading has seen to hold the right types is not looked at again.
     """
 
-    def __init__(self, path: Path, kinds: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, kinds: Collection[str] = (), *, known_digest: str = "") -> None:
         self.path = path
         self.kinds = frozenset(kinds)
+        self._known_digest = known_digest
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.digest = GENESIS
@@ -326,17 +339,27 @@ class LogReader:
         :raises SchemaVersionError: if the log was written by a newer version.
         :raises StoreError: if the file cannot be read or holds no whole line.
         """
+        build, known = (self._rebuild if self._known_digest else self._build), self._known_digest
+        wanted = self.kinds & LOG_RECORDS.keys() if self.kinds else LOG_RECORDS.keys()
         with _open(self.path) as stream:
             walk = ChainWalk(stream, self.path)
             for kind, rest in walk:
-                self.lines = walk.lines
-                if kind in LOG_RECORDS and (not self.kinds or kind in self.kinds):
-                    yield self._build(kind, walk.decode(rest))
+                if kind in wanted:
+                    self.lines = walk.lines
+                    yield build(kind, walk.decode(rest))
+                if walk.digest == known:
+                    break
             self.lines, self.digest, self.finished = walk.lines, walk.digest, walk.finished
             if walk.damage is not None and not walk.partial:
                 raise LogTamperedError(f"{self.path}: {walk.damage.message}.")
+            if known and walk.digest != known:
+                raise LogTamperedError(f"{self.path}: it was changed while it was read.")
             if walk.lines == 0:
                 raise StoreError(f"{self.path} holds no whole line: it is no result log, or its session never began.")
+
+    def _rebuild(self, kind: str, data: dict[str, Any]) -> LogRecord:
+        record = _as_read_before(data) if kind == "rounds" else None
+        return record or self._build(kind, data)
 
     def _build(self, kind: str, data: dict[str, Any]) -> LogRecord:
         try:
@@ -346,6 +369,19 @@ class LogReader:
         if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
             raise StoreError(f"{self.path}: line {self.lines}: {fault}.")
         return record
+
+
+def _as_read_before(data: dict[str, Any]) -> RoundsRecord | None:
+    """The block of a line that was found to be one before; None where it has keys that this version does not know."""
+    fields = dict(data)
+    del fields["line"], fields["type"]
+    try:
+        fields["generation"] = GenerationSettings(**data["generation"])
+        if data.get("error") is not None:
+            fields["error"] = ErrorInfo(**data["error"])
+        return RoundsRecord(**fields)
+    except (TypeError, KeyError):
+        return None
 
 
 def read_log(path: Path, kinds: Collection[str] = ()) -> Iterator[LogRecord]:

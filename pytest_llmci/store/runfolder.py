@@ -30,10 +30,10 @@ def create_run_folder(output: Path, clock: Clock) -> Path:
     :raises ConfigError: if it cannot be made.
     """
     try:
+        ours = not output.exists() or not any(output.iterdir())
         output.mkdir(parents=True, exist_ok=True)
-        ignore = output / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="ascii")
+        if ours:  # never into a folder of the user's, whose files git would then overlook
+            (output / ".gitignore").write_text("*\n", encoding="ascii")
         run = _make_unique(output, clock.utc().strftime("%Y%m%dT%H%M%SZ"))
         (run / WORKERS_NAME).mkdir()
         (run / SPOOL_NAME).mkdir()

@@ -128,3 +128,30 @@ def pytest_llmci_environment(config):
     assert result.ret == 0
     assert "SEEN ['gate', 'rounds', 'verdict', 'worker'] 2 echo" in result.stdout.str()
     assert bench.records("header")[0]["environment"]["team"] == "aviary"
+
+
+def test_observers_that_raise_fail_nothing_though_warnings_are_errors(bench: Bench) -> None:
+    bench.write("conftest.py", "def pytest_llmci_record(config, record): raise ValueError('observer')\n")
+    result = bench.suite("echo", "-W", "error", fresh=True)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["warning: pytest_llmci_record: ValueError: observer"])
+
+
+@pytest.mark.parametrize(
+    "hook", ["pytest_llmci_register(registry)", "pytest_llmci_modify_cells(cells)", "pytest_llmci_environment(config)"]
+)
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "parallel"])
+def test_a_hook_that_raises_is_a_usage_error(bench: Bench, hook: str, workers: list[str]) -> None:
+    bench.write("conftest.py", f"def {hook}: raise ValueError('broken hook')\n")
+    result = bench.suite("echo", *workers, fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "ValueError: broken hook" in text
+    assert "INTERNALERROR" not in text
+
+
+def test_setup_plan_measures_and_gates_nothing(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_it(llm_result): pass\n")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--setup-plan")
+    assert result.ret == 0
+    assert "gate[" not in result.stdout.str()

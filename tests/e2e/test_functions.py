@@ -196,3 +196,131 @@ def test_own_tests_need_prompts_and_models(bench: Bench) -> None:
     result = bench.run("--llmci", "--llm-prompts=prompts.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*no model: give --llm-models=*"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["temperature='hot'", "temperature=float('nan')", "seed=True", "max_new_tokens='5'", "max_new_tokens=0"],
+)
+def test_a_wrong_argument_is_one_line_and_nothing_is_lost(bench: Bench, arguments: str) -> None:
+    bench.write(
+        "test_it.py", f"def test_bad(llm): llm.generate('x', {arguments})\ndef test_good(llm): llm.generate('x')\n"
+    )
+    result = bench.run("--llm-models=echo")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *ConfigError: llm: *=* must be *"])
+    assert len(bench.records("worker")) == 1
+    assert (bench.latest / "results.csv").exists()
+
+
+def test_messages_must_hold_text(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "def test_bad(llm): llm.generate([{'role': 'user', 'content': 5}])\ndef test_good(llm): llm.generate('x')\n",
+    )
+    bench.run("--llm-models=echo").assert_outcomes(passed=1, failed=1)
+
+
+def test_event_loops_come_and_go_and_the_model_stays(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import asyncio, pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_async(llm, n): asyncio.run(llm.agenerate('x'))\n",
+    )
+    bench.run("--llm-models=echo").assert_outcomes(passed=5)
+    assert len(bench.records("worker")) == 1
+
+
+def test_pytest_fail_in_the_body_hides_no_budget(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(budgets='output_tokens <= 1', rounds=1)\ndef test_it(llm_result): pytest.fail('mine')\n",
+    )
+    result = bench.run("--llm-models=echo:one two", "--llm-prompts=prompts.yaml", "-k", "first")
+    text = result.stdout.str()
+    assert "mine" in text
+    assert "BudgetExceeded: output_tokens 2 is over 1" in text
+    assert [verdict["verdict"] for verdict in bench.records("verdict")] == ["failed"]
+
+
+def test_a_check_that_nobody_knows_is_refused_beforehand(bench: Bench) -> None:
+    bench.write(
+        "test_it.py", "import pytest\n@pytest.mark.llmci(checks=['jsno'])\ndef test_it(llm): llm.generate('x')\n"
+    )
+    result = bench.run("--llm-models=echo")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'jsno'*Did you mean 'json'?*"])
+
+
+def test_what_was_deselected_needs_no_prompts(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_cell(llm_result): pass\ndef test_call(llm): llm.generate('x')\n")
+    bench.run("--llm-models=echo", "-k", "call").assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_unittest_is_checked_too(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import unittest, pytest
+class TestIt(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def model(self, llm_open):
+        self.llm = llm_open("echo+repeat=la ")
+    def test_it(self):
+        self.llm.generate("x")
+""",
+    )
+    result = bench.run("--llm-models=a=echo", "--llmci")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*InvalidOutput: valid:*"])
+
+
+def test_a_stream_may_be_left_early(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "def test_it(llm):\n    for piece in llm.stream('x', max_new_tokens=500):\n        break\n    assert llm.generate('y', max_new_tokens=2).text\n",
+    )
+    bench.run("--llm-models=echo+tokens=500+itl=20ms", "--llmci-timeout=60s").assert_outcomes(passed=1)
+
+
+def test_a_profile_around_a_death_says_so(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\ndef test_it(llm):\n    with llm.profile():\n        with pytest.raises(Exception):\n            llm.generate('x')\n",
+    )
+    result = bench.run("--llm-models=echo+crash=SIGKILL")
+    result.stdout.fnmatch_lines(["*the model's process ended inside the block*"])
+
+
+def test_a_metric_without_its_statistic_says_what_to_write(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "def test_it(llm_result):\n    assert llm_result.load_time < 60\n    assert llm_result.latency < 60\n",
+    )
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "-k", "first", "--llmci-rounds=2")
+    result.stdout.fnmatch_lines(
+        ["*latency has 2 rounds; compare a statistic of it, such as llm_result.latency.median*"]
+    )
+
+
+def test_asked_for_in_the_body_a_fixture_says_what_to_do(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_it(request): request.getfixturevalue('llm')\n")
+    result = bench.run("--llm-models=echo")
+    result.stdout.fnmatch_lines(["*'llm' must be an argument of the test itself*"])
+
+
+def test_the_users_own_order_is_left_alone(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "def test_1(): pass\ndef test_2(llm): pass\ndef test_3(): pass\ndef test_4(llm): pass\ndef test_5(): pass\n",
+    )
+    result = bench.run("--llm-models=a=echo", "--collect-only", "-q")
+    names = [line.partition("::")[2] for line in result.outlines if "::" in line]
+    assert names == ["test_1", "test_2[a]", "test_3", "test_4[a]", "test_5"]
+
+
+def test_a_fixture_of_wider_scope_may_build_on_the_model(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.fixture(scope='module')\ndef bot(llm): return llm.generate('hi').text\ndef test_1(bot): assert bot\ndef test_2(bot): assert bot\n",
+    )
+    bench.run("--llm-models=a=echo,b=echo").assert_outcomes(passed=4)

@@ -185,3 +185,26 @@ log.LogWriter.append = append
     assert "No space left on device" in text
     assert "INTERNALERROR" not in text
     result.stdout.fnmatch_lines(["*gate[[]coverage[]]*results were lost*"])
+
+
+def test_a_folder_of_the_users_is_not_hidden_from_git(bench: Bench) -> None:
+    bench.suite("echo", "--llmci-output=.")
+    assert not (bench.path / ".gitignore").exists()
+
+
+def test_derived_files_that_cannot_be_written_are_one_line(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        """
+from pytest_llmci.errors import SinkError
+from pytest_llmci.sinks.csv import CsvSink
+def write(self, report, folder): raise SinkError("results.csv: cannot be written: No space left on device.")
+CsvSink.write = write
+""",
+    )
+    result = bench.suite("echo", fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["llmci: results were lost: results.csv: cannot be written: No space left on device.", "*2 passed*"]
+    )
+    assert "Traceback" not in result.stdout.str()

@@ -28,6 +28,11 @@ def test_header_progress_table_hints_and_place(bench: Bench) -> None:
     assert all(len(line) <= 80 for line in result.outlines[start:])
 
 
+def test_the_header_predicts_from_the_last_run(bench: Bench) -> None:
+    bench.write("llmci-results/latest/metrics.json", '{"echo": {"latency": 10.0, "load_time": 5.0}}')
+    bench.suite("echo", "--collect-only").stdout.fnmatch_lines(["llmci: 1 model x 2 prompts x 2 rounds*; about 65 s"])
+
+
 def test_nothing_under_double_quiet(bench: Bench) -> None:
     text = bench.suite("echo", "-qq").stdout.str()
     assert "llmci" not in text

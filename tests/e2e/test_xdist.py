@@ -111,3 +111,12 @@ def test_works_without_a_shared_file_system(bench: Bench) -> None:
     bench.suite("a=echo,b=echo", "-n2", fresh=True).assert_outcomes(passed=4)
     assert len(bench.records("rounds")) == 4
     assert len(bench.records("verdict")) == 4
+
+
+def test_an_output_folder_that_cannot_be_made_is_a_usage_error(bench: Bench) -> None:
+    bench.write("file", "not a folder")
+    result = bench.suite("echo", "-n2", "--llmci-output=file/below", fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "--llmci-output" in text
+    assert "INTERNALERROR" not in text

@@ -15,7 +15,7 @@ HEAVY = {
     *("torch", "transformers", "pandas", "mlflow", "matplotlib"),
     *("numpy", "scipy", "psutil", "yaml", "jsonschema"),
 }
-ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.marks", ".plugin.hookspecs"}
+ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.hookspecs"}
 """Modules of ours that every session loads."""
 FOR_OUR_TESTS = {".plugin.collecting", ".records", ".metrics", ".units", ".errors"}
 """What it takes besides to tell our fixtures from a user's own of the same name."""

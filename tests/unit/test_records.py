@@ -27,6 +27,7 @@ from pytest_llmci.records import (
     RunRequest,
     WorkerRecord,
     from_json,
+    json_view,
     log_record_type,
     to_json,
 )
@@ -82,6 +83,11 @@ def test_lists_become_tuples_where_the_record_has_tuples() -> None:
 def test_only_log_lines_carry_their_type_and_it_comes_first() -> None:
     assert next(iter(to_json(GateRecord(name="coverage", outcome="passed", message="")).items())) == ("type", "gate")
     assert "type" not in to_json(SPEC)
+
+
+@pytest.mark.parametrize("record", CROSS_A_PROCESS, ids=lambda record: type(record).__name__)
+def test_the_view_for_writing_is_the_same_data(record: object) -> None:
+    assert json.dumps(json_view(record)) == json.dumps(to_json(record))
 
 
 @pytest.mark.parametrize("name", LOG_RECORDS)

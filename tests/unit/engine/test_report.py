@@ -230,3 +230,15 @@ def test_numbers_take_little_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert report.models[0].rounds == 30_000
     assert held / 30_000 < 5 * 8 * 2.5  # five metrics of eight bytes a round, and what a cell takes
+
+
+def test_all_metrics_in_one_go_are_those_one_by_one(tmp_path: Path) -> None:
+    block = rounds(latencies_ms=(100, 110))
+    values = {**block.values, "ttft": [None, 10_000_000]}
+    more = rounds("r2", latencies_ms=(90,), block=1, first_round=2)
+    records = [worker("w1", "a"), rounds(latencies_ms=(100, 110), values=values), more]
+    model = report_of(tmp_path, records).models[0]
+    cell = model.cells[0]
+    assert cell.columns.samples() == {name: cell.values(name) for name in (*values, *more.values)}
+    assert model.summaries() == {name: model.summary(name) for name in model.metrics}
+    assert model.summaries()["latency"].ordered == (0.09, 0.1, 0.11)

@@ -92,7 +92,7 @@ def test_what_was_only_called_is_not_a_measurement(tmp_path: Path) -> None:
         rounds("r2", "a", "dns", (5,), origin="call"),
     ]
     text = "\n".join(lines_of(tmp_path, calls))
-    assert "No cell was measured under a schedule" in text
+    assert "No cell was measured: no llm_result" in text
     assert "2 single calls in test bodies: recorded and checked, not gated on time, not in this table." in text
 
 

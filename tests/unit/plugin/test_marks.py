@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from pytest_llmci.engine.planner import MarkerValues
 from pytest_llmci.errors import ConfigError, UnknownNameError
 from pytest_llmci.plugin.fixtures import MARKER_HELP
-from pytest_llmci.plugin.marks import NO_VALUES, MarkerValues, read_markers
+from pytest_llmci.plugin.marks import NO_VALUES, read_markers
 
 
 def mark(*args: Any, **kwargs: Any) -> pytest.Mark:

@@ -184,7 +184,7 @@ def test_the_same_python_by_name_and_by_virtual_environment(start: Start, tmp_pa
 @posix_only
 def test_an_interpreter_that_cannot_be_started_is_one_line(start: Start, tmp_path: Path) -> None:
     missing = str(tmp_path / "no" / "python")
-    with pytest.raises(ModelLoadError, match=f"a: cannot start its process: No such file or directory .{missing}."):
+    with pytest.raises(ModelLoadError, match=f"a: cannot start its process: No such file or directory: {missing}."):
         start(ModelSpec(alias="a", backend="echo", text="a", options={"python": missing}))
     assert leftovers() == []
 

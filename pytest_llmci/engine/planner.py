@@ -1,0 +1,224 @@
+"""From settings and markers to cells and plans: everything that can be known, and refused, before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import measure
+from ..checks import parse_check
+from ..errors import ConfigError
+from ..matrix import cell_id, expand
+from ..metrics import MetricDef
+from ..prompts import load_prompts
+from ..records import Cell, GenerationSettings, ModelSpec, Prompt
+from ..registry import Registry
+from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings
+from ..specs import read_specs
+from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
+from .limits import Preflight
+from .schedule import CellPlan
+from .session import matching
+
+DEFAULT_CHECKS = ("valid",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarkerValues:
+    """What one test asks for beyond the session's settings."""
+
+    models: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] | None = None
+    rounds: int | None = None
+    max_rounds: int | None = None
+    warmup: int | None = None
+    max_new_tokens: int | None = None
+    budgets: tuple[str, ...] = ()
+    """All markers' budgets together, since each is a promise of its own."""
+    checks: tuple[str, ...] | None = None
+    """Besides the default check; None: those of the prompt row; an empty tuple: no check at all, not even the default one."""
+    timed: bool = True
+    """False: one round, no warm-up, no budget on time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """What relative paths start from."""
+
+    command: Path
+    """Where the command was given: for what stands on the command line."""
+    settings: Path
+    """Folder of the settings file: for all else."""
+
+    def of(self, origin: str) -> Path:
+        """The folder for a path with that origin."""
+        return self.command if origin.startswith("--") else self.settings
+
+
+class Planner:
+    """Reads models, prompts and budgets of a session, and plans its cells.
+
+    :raises ConfigError: on everything that is wrong with the settings, one line each.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str]) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._places = places
+        self._limits = Preflight(registry, sys_path)
+        self._parsed: dict[str, Budget] = {}
+        self._opened: dict[str, ModelSpec] = {}
+        self._checked: set[str] = set()
+        self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
+        self.budgets = self._session_budgets()
+        self.specs = self._read_specs([(model.text, model.origin) for model in settings.models])
+        self.prompts = self.load_prompts([(prompt.text, prompt.origin) for prompt in settings.prompts])
+        self.suite_prompts: tuple[Prompt, ...] = ()
+        if settings.suites:
+            self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
+
+    @property
+    def output_folder(self) -> Path:
+        """Where run folders go."""
+        return self._places.of(self._settings.origins.get("output", "--")) / self._settings.output
+
+    def _session_budgets(self) -> tuple[Budget, ...]:
+        s = self._settings
+        found = [parse_budget(b.text, b.origin, self.metrics) for b in s.budgets]
+        found += [max_latency_budget(b.text, b.origin, self.metrics) for b in s.max_latency]
+        found += [max_memory_budget(b.text, b.origin, self.metrics) for b in s.max_memory]
+        check_contradictions(found)
+        return tuple(found)
+
+    def _read_specs(self, texts: Sequence[tuple[str, str]]) -> tuple[ModelSpec, ...]:
+        base = self._places.of(texts[0][1]) if texts else self._places.settings
+        specs = read_specs(texts, self._registry.names("backend"), base)
+        for spec in specs:
+            self._limits.check(spec, matching(self.budgets, spec.alias))
+        return specs
+
+    def models(self, marker: MarkerValues, where: str) -> tuple[ModelSpec, ...]:
+        """The models of one test.
+
+        :raises ConfigError: if there is none.
+        """
+        if marker.models is not None:
+            return self._read_specs([(text, f"{where}: marker llmci(models=)") for text in marker.models])
+        if not self.specs:
+            raise ConfigError(
+                f"{where}: no model: give --llm-models=SPEC, llmci_models in the settings, or @pytest.mark.llmci(models=...)."
+            )
+        return self.specs
+
+    def prompts_of(self, marker: MarkerValues, where: str) -> tuple[Prompt, ...]:
+        """The prompts of one test.
+
+        :raises ConfigError: if there is none.
+        """
+        if marker.prompts is not None:
+            return self.load_prompts((text, f"{where}: marker llmci(prompts=)") for text in marker.prompts)
+        if not self.prompts:
+            raise ConfigError(
+                f"{where}: no prompts: give --llm-prompts=NAME|FILE, llmci_prompts in the settings,"
+                " or @pytest.mark.llmci(prompts=...)."
+            )
+        return self.prompts
+
+    def load_prompts(self, sources: Iterable[tuple[str, str]]) -> tuple[Prompt, ...]:
+        """All rows of the named sets and files.
+
+        :param sources: (name or path, origin) pairs.
+        """
+        return tuple(row for text, origin in sources for row in load_prompts(text, origin, self._places.of(origin)))
+
+    def open(self, text: str, where: str) -> ModelSpec:
+        """A model that a test names in its body: by alias, or by a spec of its own."""
+        if text not in self._opened:
+            known = next((spec for spec in self.specs if text in (spec.alias, spec.text)), None)
+            self._opened[text] = known or self._read_specs([(text, where)])[0]
+        return self._opened[text]
+
+    def suite_cells(self) -> list[Cell]:
+        """The cells of the built-in suite.
+
+        :raises ConfigError: if there is no model, or two cells would have one id.
+        """
+        if not self.specs:
+            raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
+        return list(expand(self.specs, self.suite_prompts))
+
+    def suite_plan(self, cell: Cell) -> CellPlan:
+        """How a cell of the built-in suite is measured: at a fixed length."""
+        s = self._settings
+        tokens = s.max_new_tokens or cell.prompt.max_new_tokens or SUITE_MAX_NEW_TOKENS
+        generation = GenerationSettings(
+            max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed
+        )
+        return CellPlan(
+            rounds=s.rounds,
+            max_rounds=s.max_rounds,
+            warmup=s.warmup,
+            block=s.block,
+            generation=generation,
+            budgets=matching(self.budgets, cell.model.alias),
+            checks=self._checks(cell.prompt.checks, cell.id),
+        )
+
+    def test_cell(self, model: ModelSpec, prompt: Prompt) -> Cell:
+        """The cell of a test of the user's own."""
+        return Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
+
+    def test_plan(self, cell: Cell, marker: MarkerValues) -> CellPlan:
+        """How a cell of a test of the user's own is measured.
+
+        :raises ConfigError: if its marker asks for what cannot be.
+        """
+        s = self._settings
+        rounds = (marker.rounds or s.rounds) if marker.timed else 1
+        max_rounds = (marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1
+        if max_rounds < rounds:
+            raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
+        return CellPlan(
+            rounds=rounds,
+            max_rounds=max_rounds,
+            warmup=s.warmup if marker.warmup is None else marker.warmup,
+            block=s.block,
+            generation=self.generation(marker, cell.prompt),
+            budgets=self._test_budgets(cell, marker),
+            checks=self.checks(marker, cell.prompt, cell.id),
+        )
+
+    def _test_budgets(self, cell: Cell, marker: MarkerValues) -> tuple[Budget, ...]:
+        own = tuple(self._budget(text) for text in marker.budgets)
+        budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
+        check_contradictions(budgets)
+        self._limits.check(cell.model, budgets)
+        return budgets if marker.timed else tuple(budget for budget in budgets if budget.metric.deterministic)
+
+    def _budget(self, text: str) -> Budget:
+        if text not in self._parsed:
+            self._parsed[text] = parse_budget(text, "marker llmci", self.metrics)
+        return self._parsed[text]
+
+    def generation(self, marker: MarkerValues, prompt: Prompt | None) -> GenerationSettings:
+        """How a test of the user's own decodes."""
+        s = self._settings
+        of_row = prompt.max_new_tokens if prompt else None
+        tokens = marker.max_new_tokens or s.max_new_tokens or of_row or TEST_MAX_NEW_TOKENS
+        return GenerationSettings(max_new_tokens=tokens, temperature=s.temperature, seed=s.seed)
+
+    def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
+        """The checks of a test: the default one and the marker's, or the prompt row's."""
+        if marker.checks == ():
+            return ()
+        if marker.checks is not None:
+            return self._checks(marker.checks, where)
+        return self._checks(prompt.checks if prompt else (), where)
+
+    def _checks(self, names: tuple[str, ...], where: str) -> tuple[str, ...]:
+        for name in names:
+            if name not in self._checked:
+                parse_check(name, self._registry, f"check of {where}")
+                self._checked.add(name)
+        return tuple(dict.fromkeys((*DEFAULT_CHECKS, *names)))
