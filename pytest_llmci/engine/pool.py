@@ -18,6 +18,8 @@ from .observer import Observer
 DEATHS_IN_A_ROW = 2
 """After that many the remaining cells of a model fail at once: a third death would teach nothing."""
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 
 @dataclass(slots=True)
 class LiveModel:

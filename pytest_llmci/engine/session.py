@@ -41,6 +41,8 @@ from .schedule import CellMeasurement, CellPlan, Schedule
 
 T = TypeVar("T")
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 
 @dataclass(slots=True)
 class CurrentTest:

@@ -129,12 +129,17 @@ def memory_fact(last_bytes: int | None, group: MemoryGroup) -> str | None:
     return f"{format_bytes(last_bytes)} of {format_bytes(group.limit_bytes)} at the last sample (limit: {group.limit_name})"
 
 
-def tail(path: str, lines: int = 5) -> list[str]:
-    """The last lines of a file that say something."""
+def last_words(path: str) -> str:
+    """The last line of a log that says something; of a fatal error, what it was and where."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 4096))
+            file.seek(max(0, os.path.getsize(path) - 8192))
             text = file.read().decode("utf-8", "replace")
     except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if line.startswith("Fatal Python error"):
+            where = next((each for each in lines[number:] if each.startswith("File ")), "")
+            return f"{line}, {where}".rstrip(", ")
+    return lines[-1] if lines else ""

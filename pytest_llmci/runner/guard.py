@@ -2,7 +2,7 @@
 
 The kernel kills a model's process when pytest dies (``die_with_parent``), but not what that process itself started, and not
 outside Linux. So a shell in a session of its own reads the process groups from a pipe; when the pipe closes, however pytest
-ended, it kills those that were not taken off the list.
+ended, it kills those that were not taken off the list, and removes their temporary folders.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import shutil
 import subprocess
 
 _SCRIPT = """
-live=
-while read -r what group; do
+while read -r what group home; do
   case $what in
-    add) live="$live $group" ;;
-    drop) kept=; for each in $live; do [ "$each" = "$group" ] || kept="$kept $each"; done; live=$kept ;;
+    add) set -- "$@" "$group $home" ;;
+    drop) for each do shift; [ "${each%% *}" = "$group" ] || set -- "$@" "$each"; done ;;
   esac
 done
-for each in $live; do kill -s KILL -- "-$each" 2>/dev/null; done
+for each do
+  kill -s KILL -- "-${each%% *}"
+  rm -rf -- "${each#* }"
+done
 """
 
 
@@ -30,11 +32,11 @@ class Guard:
         self._shell: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def add(self, group: int) -> None:
-        """Put a process group on the list."""
+    def add(self, group: int, home: str = "") -> None:
+        """Put a process group on the list, with the folder that is to go with it."""
         if self._shell is None or self._owner != os.getpid():
             self._start()
-        self._tell(f"add {group}\n")
+        self._tell(f"add {group} {home}\n")
 
     def drop(self, group: int) -> None:
         """Take a process group off the list: it is gone and its number may be used again."""
@@ -62,6 +64,6 @@ class Guard:
         if self._shell is None or self._shell.stdin is None:
             return
         try:
-            self._shell.stdin.write(line.encode("ascii"))
+            self._shell.stdin.write(os.fsencode(line))
         except OSError:
             self._shell = None  # somebody killed it; the kernel's own safeguard remains

@@ -60,6 +60,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -201,7 +203,7 @@ class WorkerProcess:
                 kind="spawn",
             ) from error
         self.pid = self._process.pid
-        guard.add(self.pid)
+        guard.add(self.pid, str(self._home))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to = self._process.stdin.fileno()
@@ -404,8 +406,7 @@ class WorkerProcess:
             rounds = f"{self._rounds_kept} finished round{'' if self._rounds_kept == 1 else 's'}"
             facts["kept"] = f"{rounds}, in log.jsonl; not used in any median" if self._rounds_kept else None
         facts["stderr"] = self.log
-        last = evidence.tail(self.log, 1)
-        facts["last line"] = last[0][:200] if last else None
+        facts["last words"] = evidence.last_words(self.log)[:200] or None
         return {label: text for label, text in facts.items() if text}
 
     # -------------------------------------------------------------------------------------------------------- the end

@@ -136,7 +136,17 @@ def test_a_killed_session_is_recovered_and_says_so(
     if workers:
         pytest.importorskip("xdist")
     models = "--llm-models=a=echo,b=echo+hang=sleep+at=3"
-    command = [sys.executable, "-m", "pytest", "--llmci-suite=inference", models, "--llmci-rounds=2", *workers]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:randomly",
+        "--llmci-suite=inference",
+        models,
+        "--llmci-rounds=2",
+        *workers,
+    ]
     output = bench.path / "llmci-results"
     session = subprocess.Popen(command, cwd=bench.path, stdout=subprocess.DEVNULL)
     try:

@@ -108,6 +108,8 @@ def _start(bench: Bench, *args: str) -> subprocess.Popen[bytes]:
         "pytest",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:randomly",
         "--llmci-suite=inference",
         "--llm-prompts=prompts.yaml",
         *args,

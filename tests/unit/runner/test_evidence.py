@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.runner import evidence
-from pytest_llmci.runner.evidence import MemoryGroup, cause_of_death, memory_fact, memory_group, rss_bytes, tail
+from pytest_llmci.runner.evidence import MemoryGroup, cause_of_death, last_words, memory_fact, memory_group, rss_bytes
 
 
 def group(kills: int | None = None, limit: int | None = None) -> MemoryGroup:
@@ -88,6 +88,9 @@ def test_reads_either_version_of_control_groups(
 def test_the_last_lines_that_say_something(tmp_path: Path) -> None:
     log = tmp_path / "w.log"
     log.write_bytes(b"x" * 5000 + b"\nfirst\n\n  second  \n\xff third\n\n")
-    assert tail(str(log), 2) == ["  second", "\ufffd third"]
-    assert tail(str(log), 1) == ["\ufffd third"]
-    assert tail(str(tmp_path / "absent")) == []
+    assert last_words(str(log)) == "\ufffd third"
+    log.write_text(
+        'Fatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n  File "a.py", line 3\n  File "b.py", line 1\n'
+    )
+    assert last_words(str(log)) == 'Fatal Python error: Segmentation fault, File "a.py", line 3'
+    assert last_words(str(tmp_path / "absent")) == ""

@@ -354,7 +354,7 @@ def test_an_interpreter_that_gives_up_shows_its_last_line(start: Start, tmp_path
     worker = start(impostor(tmp_path, "sys.exit('SyntaxError: too old')"))
     with pytest.raises(WorkerCrashed, match="^a ended by itself with exit status 1$") as caught:
         worker.load()
-    assert caught.value.facts["last line"] == "SyntaxError: too old"
+    assert caught.value.facts["last words"] == "SyntaxError: too old"
     assert caught.value.facts["when"] == "while starting"
 
 

@@ -578,7 +578,7 @@ def test_a_second_reading_passes_over_keys_of_a_later_version(tmp_path: Path) ->
     class LaterWriter(LogWriter):
         def append(self, record: LogRecord) -> None:
             self._settle()
-            body = json.dumps({**to_json(record), "colour": "blue"}).encode("ascii")
+            body = json.dumps({**to_json(record), "colour": "blue"}, separators=(",", ":")).encode("ascii")
             line, digest = build_line(self._tail.digest, self.lines + 1, body)
             self._write(line, type(self._tail)(self._tail.size + len(line), self.lines + 1, digest))
 
