@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..engine.estimate import estimate_seconds
+from ..engine.estimate import estimate_seconds, read_history
 from ..engine.observer import Silent
 from ..engine.tables import summary_lines
 from ..records import Cell, ModelSpec
@@ -71,9 +71,9 @@ class Terminal(Silent):
         if not s.suites:
             return ""
         answers, tokens = prompts * (s.rounds + s.warmup), s.max_new_tokens or SUITE_MAX_NEW_TOKENS
+        history = read_history(self._plugin.planner.output_folder)
         known = [
-            estimate_seconds(self._output(), spec.alias, answers=answers, tokens=tokens)
-            for spec in self._plugin.planner.specs
+            estimate_seconds(history, spec.alias, answers=answers, tokens=tokens) for spec in self._plugin.planner.specs
         ]
         total = sum(seconds for seconds in known if seconds is not None)
         return f"; about {format_duration(total)}" if None not in known and total >= SHORT_S else ""
@@ -88,6 +88,7 @@ class Terminal(Silent):
         if reporter is None:
             return
         cells = self._plugin.collected.selected
+        history = read_history(self._plugin.planner.output_folder)
         reporter.section("llmci: plan", sep="=")
         groups: dict[str, list[Any]] = {}
         for cell, plan in cells.values():
@@ -98,7 +99,7 @@ class Terminal(Silent):
         for alias, members in groups.items():
             generation = members[0][1].generation
             seconds = estimate_seconds(
-                self._output(),
+                history,
                 alias,
                 answers=sum(plan.rounds + plan.warmup for _, plan in members),
                 tokens=generation.max_new_tokens if generation.fixed_length else None,
@@ -111,9 +112,6 @@ class Terminal(Silent):
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""
         reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(len(groups), 'load')}{about}. Nothing was loaded.")
-
-    def _output(self) -> Any:
-        return self._plugin.planner.output_folder
 
     # ------------------------------------------------------------------------------------------------------- progress
 

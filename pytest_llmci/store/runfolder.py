@@ -136,7 +136,8 @@ def publish_latest(run: Path) -> Path:
 def _swap(fresh: Path, latest: Path, old: Path) -> None:
     """Put ``fresh`` in the place of ``latest``; sessions that end together may each try."""
     for attempt in range(10):
-        with suppress(FileNotFoundError):
+        # Between the look and the move another session may take the folder away or put its own there.
+        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
             if latest.is_dir() and not latest.is_symlink():
                 latest.rename(old)
             else:

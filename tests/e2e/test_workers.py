@@ -101,6 +101,11 @@ def _alive(pid: int) -> bool:
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
+def _heed_ctrl_c() -> None:
+    """Whoever runs in the background has Ctrl-C turned off, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _start(bench: Bench, *args: str) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
@@ -115,7 +120,9 @@ def _start(bench: Bench, *args: str) -> subprocess.Popen[bytes]:
         *args,
     ]
     with open(bench.path / "output.txt", "wb") as output:
-        return subprocess.Popen(command, cwd=bench.path, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, cwd=bench.path, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_heed_ctrl_c
+        )
 
 
 def _wait_for(condition: object, seconds: float = 30.0) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmci.engine.estimate import estimate_seconds
+from pytest_llmci.engine.estimate import estimate_seconds, read_history
 
 
 def history(folder: Path, content: str) -> Path:
@@ -21,19 +21,19 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_starting_and_answering_are_added(output: Path) -> None:
-    assert estimate_seconds(output, "m", answers=12, tokens=None) == 6 + 12 * 0.5
+    assert estimate_seconds(read_history(output), "m", answers=12, tokens=None) == 6 + 12 * 0.5
 
 
 def test_a_longer_answer_takes_longer_where_the_length_is_fixed(output: Path) -> None:
-    assert estimate_seconds(output, "m", answers=1, tokens=100) == 6 + 1.0
-    assert estimate_seconds(output, "bare", answers=3, tokens=100) == 6.0
+    assert estimate_seconds(read_history(output), "m", answers=1, tokens=100) == 6 + 1.0
+    assert estimate_seconds(read_history(output), "bare", answers=3, tokens=100) == 6.0
 
 
 def test_what_has_never_run_is_unknown(output: Path, tmp_path: Path) -> None:
-    assert estimate_seconds(output, "other", answers=1, tokens=None) is None
-    assert estimate_seconds(tmp_path / "none", "m", answers=1, tokens=None) is None
+    assert estimate_seconds(read_history(output), "other", answers=1, tokens=None) is None
+    assert estimate_seconds(read_history(tmp_path / "none"), "m", answers=1, tokens=None) is None
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"m": 3}', '{"m": {"latency": "fast"}}'])
 def test_a_strange_history_is_no_history(tmp_path: Path, content: str) -> None:
-    assert estimate_seconds(history(tmp_path, content), "m", answers=1, tokens=None) is None
+    assert estimate_seconds(read_history(history(tmp_path, content)), "m", answers=1, tokens=None) is None

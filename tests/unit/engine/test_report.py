@@ -45,7 +45,7 @@ def test_values_are_si_and_in_the_order_of_measuring(tmp_path: Path) -> None:
 
 def test_missing_numbers_keep_their_reason(tmp_path: Path) -> None:
     block = rounds(latencies_ms=(100, 110))
-    values = {**block.values, "ttft": [None, 10_000_000]}
+    values: dict[str, list[float | None]] = {**block.values, "ttft": [None, 10_000_000]}
     report = report_of(tmp_path, [rounds(latencies_ms=(100, 110), values=values)])
     cell = report.cells[0]
     assert cell.values("ttft") == [0.01]
@@ -234,9 +234,9 @@ def test_numbers_take_little_memory(tmp_path: Path) -> None:
 
 def test_all_metrics_in_one_go_are_those_one_by_one(tmp_path: Path) -> None:
     block = rounds(latencies_ms=(100, 110))
-    values = {**block.values, "ttft": [None, 10_000_000]}
+    values: dict[str, list[float | None]] = {**block.values, "ttft": [None, 10_000_000]}
     more = rounds("r2", latencies_ms=(90,), block=1, first_round=2)
-    records = [worker("w1", "a"), rounds(latencies_ms=(100, 110), values=values), more]
+    records: list[LogRecord] = [worker("w1", "a"), rounds(latencies_ms=(100, 110), values=values), more]
     model = report_of(tmp_path, records).models[0]
     cell = model.cells[0]
     assert cell.columns.samples() == {name: cell.values(name) for name in (*values, *more.values)}
