@@ -120,8 +120,12 @@ def _start(bench: Bench, *args: str) -> subprocess.Popen[bytes]:
         *args,
     ]
     with open(bench.path / "output.txt", "wb") as output:
-        return subprocess.Popen(  # noqa: PLW1509  # one system call before the exec, and no thread of ours
-            command, cwd=bench.path, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_heed_ctrl_c
+        return subprocess.Popen(
+            command,
+            cwd=bench.path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  # one system call
         )
 
 
