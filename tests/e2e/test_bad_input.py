@@ -7,8 +7,6 @@ from bench import Bench
 
 USAGE = [
     (["--llm-models=vlm:something"], "*--llm-models*unknown backend 'vlm'*Known:*echo*"),
-    (["--llm-models=./nowhere.gguf"], "*nowhere.gguf*"),
-    (["--llm-models=./no-such-folder"], "*no-such-folder*"),
     (["--llm-models=@nothing.yaml"], "*--llm-models*nothing.yaml*"),
     (["--llm-models=@unknown"], "*no packaged list '@unknown'*@paper*"),
     (["--llm-models=a=echo,a=echo:b"], "*two models are called 'a'*other=*"),
@@ -55,6 +53,14 @@ def test_is_a_usage_error_before_the_run(
     assert "Traceback" not in text
     assert "INTERNALERROR" not in text
     assert not (bench.path / "llmci-results").exists()
+
+
+@pytest.mark.parametrize("path", ["./nowhere.gguf", "./no-such-folder"])
+def test_a_path_that_is_not_there_is_a_usage_error(bench: Bench, path: str) -> None:
+    pytest.importorskip("transformers")
+    result = bench.suite(path)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{path.removeprefix('./')}*"])
 
 
 @pytest.mark.parametrize(
