@@ -38,6 +38,8 @@ class Controller:
         self.run_folder: Path | None = None
         self.token = secrets.token_hex(8)
         self.store_error: str | None = None
+        self.unfinished = ""
+        """Why the log could not be closed, or what derives from it not be written; empty if all went well."""
         self.finished: Finished | None = None
         self.gates: list[GateRecord] = []
         self.complaints: list[str] = []
@@ -224,10 +226,15 @@ class Controller:
         self._sweep_spools()
         try:
             self._log.close(int(exitstatus))
+        except (LLMCIError, OSError) as error:
+            self._could_not_finish(session, f"results were lost: {error}")
+            return
+        try:
             self.finished = finish_run(self.run_folder, self._plugin.registry, self._plugin.settings.sinks)
         except (LLMCIError, OSError) as error:
-            self.store_error = str(error)
-            session.exitstatus = max(int(exitstatus), int(pytest.ExitCode.TESTS_FAILED))
+            again = f"the log is whole, so that 'llmci report {self.run_folder}' writes the rest once there is room"
+            lost = "" if self.store_error else "Nothing is lost: "
+            self._could_not_finish(session, f"{error} {lost}{again}.")
             return
         self.finished.warnings += self.complaints
         if self._refused:
@@ -236,6 +243,10 @@ class Controller:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self.finished.warnings.append(f"pytest_llmci_report: {type(error).__name__}: {error}")
+
+    def _could_not_finish(self, session: pytest.Session, text: str) -> None:
+        self.unfinished = text
+        session.exitstatus = max(int(session.exitstatus), int(pytest.ExitCode.TESTS_FAILED))
 
     def pytest_keyboard_interrupt(self) -> None:
         """Ctrl-C: the models die first."""

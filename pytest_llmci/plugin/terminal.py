@@ -243,8 +243,8 @@ class Terminal(Silent):
         if reporter is None or controller is None or not controller.measures or self._verbosity < -1:
             return
         if controller.finished is None:
-            if controller.store_error:
-                reporter.write_line(f"llmci: results were lost: {controller.store_error}", red=True)
+            if controller.unfinished:
+                reporter.write_line(f"llmci: {one_line(controller.unfinished)}", red=True)
             return
         report = controller.finished.report
         if not report.models:

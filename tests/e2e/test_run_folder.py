@@ -215,6 +215,9 @@ CsvSink.write = write
     result = bench.suite("echo", fresh=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["llmci: results were lost: results.csv: cannot be written: No space left on device.", "*2 passed*"]
+        [
+            "llmci: results.csv: cannot be written: No space left on device. Nothing is lost: *llmci report *",
+            "*2 passed*",
+        ]
     )
     assert "Traceback" not in result.stdout.str()
