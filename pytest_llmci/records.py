@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
 
 from .errors import MissingValue, StoreError
@@ -418,11 +419,12 @@ def json_view(record: object) -> dict[str, Any]:
     Lists and objects of plain values are the record's own and not copies: a block has dozens of them.
     """
     record_type: Any = type(record)
-    kind, fields = _writers(record_type)
-    data: dict[str, Any] = {} if kind is None else {"type": kind}
-    for name, write in fields:
-        value = getattr(record, name)
-        data[name] = value if write is None or value is None else write(value)
+    names, read, encoders = _reader(record_type)
+    data: dict[str, Any] = dict(zip(names, read(record), strict=True))
+    for name, write in encoders:
+        value = data[name]
+        if value is not None:
+            data[name] = write(value)
     return data
 
 
@@ -448,6 +450,18 @@ def _writers(kind: Any) -> tuple[str | None, tuple[tuple[str, Encoder | None], .
     resolved = typing.get_type_hints(kind)
     fields = tuple((entry.name, _writer(resolved[entry.name])) for entry in dataclasses.fields(kind))
     return getattr(kind, "TYPE", None), fields
+
+
+@lru_cache(maxsize=None)
+def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[tuple[str, Encoder], ...]]:
+    """The keys of a record, ``type`` first where it has one; what reads their values; those that are not plain."""
+    tag, fields = _writers(kind)
+    names = (*(("type",) if tag is not None else ()), *(name for name, _ in fields))
+    attributes = (*(("TYPE",) if tag is not None else ()), *(name for name, _ in fields))
+    encoders = tuple((name, write) for name, write in fields if write is not None)
+    if len(attributes) < 2:  # attrgetter gives no tuple then
+        return names, lambda record: tuple(getattr(record, name) for name in attributes), encoders
+    return names, attrgetter(*attributes), encoders
 
 
 def _writer(hint: Any) -> Encoder | None:

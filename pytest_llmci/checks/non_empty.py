@@ -15,7 +15,8 @@ class NonEmpty:
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
-        if any(char.isprintable() and not char.isspace() for char in output.text):
+        text = output.text
+        if text[:1].isalnum() or any(char.isprintable() and not char.isspace() for char in text):
             return CheckResult(name="non_empty", passed=True, message="the output is not empty")
         found = f"{len(output.text)} invisible characters" if output.text else "nothing at all"
         return CheckResult(name="non_empty", passed=False, message=f"the output is empty: expected text, found {found}")

@@ -10,6 +10,11 @@ from pathlib import Path
 
 from ..clock import Clock
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing is ever held there
+    fcntl = None  # type: ignore[assignment]  # checked before use
+
 _POLL_S = 0.02
 _PATIENCE_NS = 1_000_000_000
 
@@ -71,7 +76,7 @@ class MachineLock:
     def _open(self) -> int | None:
         if self._fd is not None and self._owner == os.getpid():
             return self._fd
-        if os.name != "posix":
+        if fcntl is None:
             return None
         try:
             before = os.umask(0)
@@ -92,8 +97,6 @@ class MachineLock:
 
 
 def _try_lock(fd: int) -> bool:
-    import fcntl
-
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -102,6 +105,4 @@ def _try_lock(fd: int) -> bool:
 
 
 def _unlock(fd: int) -> None:
-    import fcntl
-
     fcntl.flock(fd, fcntl.LOCK_UN)

@@ -138,6 +138,18 @@ class Columns:
 # ------------------------------------------------------------------------------------------------------------ summaries
 
 
+class Output(NamedTuple):
+    """One answer of a cell; equal ones are listed once."""
+
+    text: str
+    md5: str
+    """Of model, prompt and output."""
+    sha256: str
+    """Of the output alone."""
+    finish_reason: str
+    """Of the first round that gave it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellSummary:
     """One cell as one test measured and judged it."""
@@ -162,10 +174,10 @@ class CellSummary:
     """Of these."""
     blocks: int
     """Blocks of any status in the log; 0 where the model never answered."""
-    md5: tuple[str, ...]
-    """Of model, prompt and output, for each distinct output of the rounds that count."""
-    output_sha256: tuple[str, ...]
-    """Of the outputs alone, in the same order."""
+    prompt: str
+    """As people see it; empty where nothing was asked."""
+    outputs: tuple[Output, ...] = field(repr=False)
+    """The distinct answers of the rounds that count, or of single calls, in the order of measuring."""
     columns: Columns = field(repr=False)
 
     def values(self, metric: str) -> list[float]:
@@ -232,11 +244,19 @@ class ModelSummary:
 
         :raises UnknownNameError: if the log's header does not define the metric.
         """
-        return self._summarised(metric, self.values(metric))
+        if metric not in self.metrics:
+            raise UnknownNameError.build(f"model {self.alias}", "metric", metric, self.metrics)
+        return self.summaries[metric]
 
     def _summarised(self, metric: str, values: list[float]) -> Summary:
         return summarise(values, of="this model", reason="" if values else self._reason(metric))
 
+    @cached_property
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Metric -> statistic -> number, for every metric of the run and every statistic that its sample carries."""
+        return {name: summary.numbers() for name, summary in self.summaries.items()}
+
+    @cached_property
     def summaries(self) -> dict[str, Summary]:
         """Metric -> :meth:`summary`, for every metric of the run: all of them in one go."""
         samples: dict[str, list[float]] = {}
@@ -397,10 +417,10 @@ def build_report(run_folder: Path) -> SessionReport:
 class _Pair:
     """What was measured for one cell in one test."""
 
-    __slots__ = ("attempt", "blocks", "columns", "error", "md5", "model", "noisy", "prompt_id")
+    __slots__ = ("attempt", "blocks", "columns", "error", "model", "noisy", "outputs", "prompt", "prompt_id")
 
     def __init__(self, record: RoundsRecord, table: MetricTable) -> None:
-        self.model, self.prompt_id = record.model, record.prompt_id
+        self.model, self.prompt_id, self.prompt = record.model, record.prompt_id, record.prompt
         self.blocks = 0
         self._start(record.attempt, table)
 
@@ -408,7 +428,7 @@ class _Pair:
         self.attempt = attempt
         self.columns = Columns(table)
         self.noisy = 0
-        self.md5: dict[str, str] = {}
+        self.outputs: dict[str, Output] = {}
         self.error: ErrorInfo | None = None
 
     def take(self, record: RoundsRecord, table: MetricTable) -> None:
@@ -419,10 +439,14 @@ class _Pair:
             return
         if record.error is not None:
             self.error = record.error
-        elif record.origin == "measured":
+            return
+        if record.origin == "measured":
             self.columns.add(record)
             self.noisy += sum(map(bool, record.noisy))
-            self.md5.update(zip(record.md5, record.output_sha256, strict=True))
+        for place, reason in zip(record.output_of_round, record.finish_reasons, strict=True):
+            text = record.outputs[place]
+            if text not in self.outputs:
+                self.outputs[text] = Output(text, record.md5[place], record.output_sha256[place], reason)
 
 
 @dataclass(slots=True)
@@ -465,12 +489,12 @@ class _Builder:
         workers = self.workers.get(record.model)
         if workers is None:
             workers = self.workers[self._text(record.model)] = _Workers()
-        if isinstance(record, WorkerRecord):
-            self._take_worker(record, workers)
-        elif isinstance(record, RoundsRecord):
+        if isinstance(record, RoundsRecord):
             if record.error is not None and record.error.kind in _DEATHS:
                 workers.dead.add(record.worker)
             self._take_rounds(record)
+        elif isinstance(record, WorkerRecord):
+            self._take_worker(record, workers)
         else:
             key = self._key(record.test, record.cell)
             there = self.verdicts.get(key)
@@ -570,7 +594,7 @@ class _Builder:
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,
             blocks=pair.blocks if pair else 0,
-            md5=tuple(pair.md5) if pair else (),
-            output_sha256=tuple(pair.md5.values()) if pair else (),
+            prompt=self._text(pair.prompt) if pair else "",
+            outputs=tuple(pair.outputs.values()) if pair else (),
             columns=columns,
         )

@@ -41,7 +41,7 @@ from .fixtures import MARKER
 from .items import CellItem, new_suite
 from .marks import read_markers
 from .options import gather
-from .protocol import may_be_short, run_short
+from .protocol import may_be_short, run_short, wants_teardown
 
 if TYPE_CHECKING:
     from .controller import Controller
@@ -364,13 +364,14 @@ class ArmedPlugin:
         if not isinstance(item, CellItem):
             return None
         if self._short is None:
-            self._short = may_be_short(self.config)
+            self._short, self._teardown = may_be_short(self.config), wants_teardown(self.config)
         if not self._short or item.get_closest_marker("flaky") is not None:
             return None
-        run_short(self, item)
+        run_short(self, item, teardown=self._teardown)
         return True
 
     _short: bool | None = None
+    _teardown = True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -434,7 +435,7 @@ class ArmedPlugin:
         return cell, self.planner.test_plan(cell, self._marker(item))
 
     def _measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
-        return self.session.measure(cell, replace(plan, family=self._family))
+        return self.session.measure(cell, plan if plan.family == self._family else replace(plan, family=self._family))
 
     def run_cell(self, item: CellItem, cell: Cell) -> None:
         """What an item of a suite does.
@@ -492,6 +493,8 @@ class ArmedPlugin:
         calls = [call for call in self.session.test.calls if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
             verdict = self.session.conclude(each)
+            if verdict.verdict == "pass":
+                continue
             if verdict.verdict == "inconclusive":
                 item.stash[VERDICT] = "inconclusive"
             failure = explain(

@@ -16,6 +16,11 @@ from .items import CellItem
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
+WANT_NO_TEARDOWN = (
+    *("_pytest.main", "_pytest.terminal", "_pytest.logging", "_pytest.cacheprovider", "_pytest.stepwise"),
+    "pytest_llmci.",
+)
+"""Modules that listen to reports and learn nothing from that of a teardown which did nothing."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
 _NOBODY = ("_pytest.", "pytest_llmci.", "xdist.")
 
@@ -38,10 +43,19 @@ def may_be_short(config: pytest.Config) -> bool:
     return True
 
 
-def run_short(plugin: ArmedPlugin, item: CellItem) -> None:
-    """Run one cell and send its reports."""
-    hook = item.config.hook
-    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+def wants_teardown(config: pytest.Config) -> bool:
+    """Whether somebody listens to reports who may count on the last one of a test, as ``--junitxml`` and pytest-xdist do."""
+    listeners = config.hook.pytest_runtest_logreport.get_hookimpls()
+    return not all(listener.function.__module__.startswith(WANT_NO_TEARDOWN) for listener in listeners)
+
+
+def run_short(plugin: ArmedPlugin, item: CellItem, *, teardown: bool) -> None:
+    """Run one cell and send its reports.
+
+    :param teardown: whether to report the teardown, in which nothing happens: see :func:`wants_teardown`.
+    """
+    hook, nodeid, location = item.config.hook, item.nodeid, item.location
+    hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
     plugin.begin_test(item)
     outcome: Any = "passed"
     longrepr: Any = None
@@ -54,14 +68,15 @@ def run_short(plugin: ArmedPlugin, item: CellItem) -> None:
         outcome, longrepr = "failed", item.repr_failure(pytest.ExceptionInfo.from_exception(error))
     took = time.perf_counter() - begin
     report = pytest.TestReport(
-        nodeid=item.nodeid, location=item.location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
+        nodeid=nodeid, location=location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
         duration=took, start=start, stop=start + took, user_properties=item.user_properties,
     )  # fmt: skip
     plugin.finish_report(item, report)
     hook.pytest_runtest_logreport(report=report)
-    teardown = pytest.TestReport(
-        nodeid=item.nodeid, location=item.location, keywords={}, outcome="passed", longrepr=None, when="teardown",
-        duration=0.0, start=start + took, stop=start + took, user_properties=item.user_properties,
-    )  # fmt: skip
-    hook.pytest_runtest_logreport(report=teardown)
-    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    if teardown:
+        report = pytest.TestReport(
+            nodeid=nodeid, location=location, keywords={}, outcome="passed", longrepr=None, when="teardown",
+            duration=0.0, start=start + took, stop=start + took, user_properties=item.user_properties,
+        )  # fmt: skip
+        hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)

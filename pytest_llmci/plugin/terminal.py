@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +40,7 @@ class Terminal(Silent):
         self._began_ns = 0
         self._doing = ""
 
-    @property
+    @cached_property
     def _reporter(self) -> Any:
         return self._config.pluginmanager.getplugin("terminalreporter")
 
@@ -187,7 +188,7 @@ class Terminal(Silent):
     def _now(self) -> int:
         return self._plugin.controller.clock.now_ns() if self._plugin.controller else 0
 
-    @property
+    @cached_property
     def _is_tty(self) -> bool:
         reporter = self._reporter
         return bool(reporter is not None and reporter.isatty and reporter.hasmarkup and self._verbosity == 0)

@@ -192,7 +192,7 @@ def summary_columns(metrics: list[MetricDef]) -> list[str]:
 
 
 def _summary_row(model: ModelSummary) -> list[_Field]:
-    numbers = {name: summary.numbers() for name, summary in model.summaries().items()}
+    numbers = model.statistics
 
     def field(metric: str, statistic: str) -> _Field:
         return numbers.get(metric, {}).get(statistic)

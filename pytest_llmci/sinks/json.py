@@ -1,7 +1,8 @@
 """``results.json``: the run as one JSON document, and ``metrics.json``: model -> metric -> number.
 
 ``results.json`` follows ``store/schema/results.schema.json``. Quantities are SI (seconds, bytes). It is written piece
-by piece, one cell or block a line. ``metrics.json`` is flat enough for ``dvc metrics show`` and ``dvc metrics diff``.
+by piece, one cell a line; single rounds stand in ``results.csv`` and in the log. ``metrics.json`` is flat enough for
+``dvc metrics show`` and ``dvc metrics diff``.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from typing import IO, Final, cast
 
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
-from ..metrics import MetricDef
-from ..records import Json, JsonObject, RoundsRecord, to_json
+from ..records import Json, JsonObject, to_json
 from ..stats.summary import Summary, summarise
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
 """Of the form of results.json; a field that is added does not change it."""
 _COUNTS: Final = ("cells", "valid_cells", "failed_cells", "inconclusive_cells")
-_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
 class JsonSink:
@@ -52,12 +52,10 @@ class JsonSink:
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    defs = {metric.name: metric for metric in report.metrics}
     keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope == "round"}
     gates = ({key: value for key, value in to_json(gate).items() if key != "type"} for gate in report.gates)
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
-    _write_list(stream, "rounds", (_dump(_block(record, report, defs)) for record in report.rounds()))
     _write_list(stream, "gates", map(_dump, gates))
     stream.write("}\n")
 
@@ -107,7 +105,10 @@ def _model(model: ModelSummary) -> JsonObject:
         "worker_starts": model.starts,
         "worker_deaths": model.deaths,
         "info": model.info,
-        "metrics": {name: _numbers(summary) for name, summary in model.summaries().items()},
+        "metrics": {
+            name: {**numbers} if numbers["n"] else _numbers(model.summaries[name])
+            for name, numbers in model.statistics.items()
+        },
     }
 
 
@@ -124,8 +125,11 @@ def _cell(cell: CellSummary) -> JsonObject:
         "error": to_json(cell.error) if cell.error else None,
         "checks": [to_json(check) for check in cell.checks],
         "budgets": [to_json(budget) for budget in cell.budgets],
-        "md5": list(cell.md5),
-        "output_sha256": list(cell.output_sha256),
+        "prompt": cell.prompt,
+        "outputs": [
+            {"text": output.text, "md5": output.md5, "sha256": output.sha256, "finish_reason": output.finish_reason}
+            for output in cell.outputs
+        ],
     }
 
 
@@ -158,39 +162,6 @@ def _numbers(summary: Summary) -> JsonObject:
     if not summary.ordered:
         return {"n": 0, "reason": str(getattr(summary.median, "reason", ""))}
     return dict(summary.numbers())
-
-
-def _block(record: RoundsRecord, report: SessionReport, defs: dict[str, MetricDef]) -> JsonObject:
-    return {
-        "cell": record.cell,
-        "model": record.model,
-        "prompt_id": record.prompt_id,
-        "prompt": record.prompt,
-        "test": record.test,
-        "attempt": record.attempt,
-        "status": report.status(record),
-        "worker": record.worker,
-        "block": record.block,
-        "first_round": record.first_round,
-        "n": record.n,
-        "values": {name: _si(column, defs.get(name)) for name, column in record.values.items()},
-        "reasons": dict(record.reasons),
-        "outputs": list(record.outputs),
-        "output_of_round": list(record.output_of_round),
-        "md5": list(record.md5),
-        "output_sha256": list(record.output_sha256),
-        "finish_reasons": list(record.finish_reasons),
-        "noisy": list(record.noisy),
-        "memory_isolated": record.memory_isolated,
-        "contended": record.contended,
-        "error": to_json(record.error) if record.error else None,
-    }
-
-
-def _si(column: list[float | None], metric: MetricDef | None) -> list[Json]:
-    if metric is None or metric.stored == "si":
-        return list(column)
-    return [None if value is None else value / 1e9 for value in column]
 
 
 def _medians(models: list[JsonObject]) -> JsonObject:

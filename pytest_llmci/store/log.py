@@ -40,7 +40,7 @@ LOG_NAME: Final = "log.jsonl"
 PARTIAL_NAME: Final = "log.jsonl.partial"
 SPOOL_NAME: Final = "spool"
 
-_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -60,6 +60,8 @@ class _LineFile:
         self.path = path
         self._tail = tail
         self._next = tail
+        self._settled = True
+        """False from the begin of a write until its end is noted."""
         self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | flags, 0o644)
@@ -69,6 +71,7 @@ class _LineFile:
     def _write(self, line: bytes, after: _Tail) -> None:
         """Append one line or nothing."""
         self._next = after
+        self._settled = False
         try:
             rest = memoryview(line)
             while rest:
@@ -80,6 +83,7 @@ class _LineFile:
                 f" The {self._tail.lines} lines before it are kept."
             ) from error
         self._tail = after
+        self._settled = True
 
     def _settle(self) -> None:
         """Make file and memory agree after a write that failed or was interrupted.
@@ -88,14 +92,15 @@ class _LineFile:
         """
         if self._fd < 0:
             raise StoreError(f"{self.path}: the file is closed.")
+        if self._settled:
+            return
         try:
             size = os.fstat(self._fd).st_size
-            if size == self._tail.size:
-                return
             if size == self._next.size:
                 self._tail = self._next  # the interrupt came between writing the line and noting it
-            else:
+            elif size != self._tail.size:
                 os.ftruncate(self._fd, self._tail.size)
+            self._settled = True
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be cut back to its last whole line: {_reason(error)}.") from error
 
@@ -187,6 +192,7 @@ class SpoolWriter(_LineFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _Tail(0, 0, ""), os.O_CREAT)
         self._tail = self._next = _spool_tail(path)
+        self._settled = False  # there may be the half of a line behind it
 
     def append(self, record: LogRecord) -> None:
         """Write one record.
@@ -217,7 +223,7 @@ def _encode(record: LogRecord) -> bytes:
             text = _dump(data)
         except ValueError:
             text = _dump(_finite(data))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"a {record.TYPE} record holds what JSON cannot: {error}.") from error
     return text.encode("ascii")
 
@@ -534,6 +540,7 @@ class _RecoveryWriter(LogWriter):
     def go_on(self, walk: ChainWalk) -> None:
         """Continue behind the last line that holds, and drop what follows it."""
         self._tail = self._next = _Tail(walk.end, walk.lines, walk.digest)
+        self._settled = False
         self._settle()
 
     def close(self, exit_status: int | None = None) -> None:

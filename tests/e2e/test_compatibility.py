@@ -110,6 +110,29 @@ def test_a_conftest_that_listens_to_phases_hears_every_cell(bench: Bench) -> Non
     assert (bench.path / "heard").read_text().split() == ["echo-first", "echo-second"]
 
 
+def test_who_listens_to_reports_hears_the_teardown_of_every_cell(bench: Bench) -> None:
+    bench.write(
+        "conftest.py",
+        "def pytest_runtest_logreport(report):\n    print('heard', report.when, report.nodeid)\n",
+    )
+    alone = (
+        "-p",
+        "no:benchmark",
+        "-p",
+        "no:rerunfailures",
+        "-p",
+        "no:timeout",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:anyio",
+    )
+    heard = [line for line in bench.suite("echo", "-s", *alone).outlines if "heard" in line]
+    assert [line.split("heard ")[1] for line in heard] == [
+        f"{when} inference::echo-{name}" for name in ("first", "second") for when in ("call", "teardown")
+    ]
+
+
 def test_observers_see_records_and_a_failing_one_fails_nothing(bench: Bench) -> None:
     bench.write(
         "conftest.py",

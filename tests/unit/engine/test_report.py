@@ -199,8 +199,11 @@ def test_a_running_session_can_be_reported(tmp_path: Path) -> None:
 def test_outputs_are_known_by_their_hashes(tmp_path: Path) -> None:
     block = rounds(latencies_ms=(100, 110), outputs=["one", "two"], output_of_round=[0, 1])
     cell = report_of(tmp_path, [block, rounds("r2", outputs=["two"], latencies_ms=(100,))]).cells[0]
-    assert cell.md5 == tuple(block.md5)
-    assert cell.output_sha256 == tuple(block.output_sha256)
+    assert cell.prompt == block.prompt
+    assert [(output.text, output.md5, output.sha256) for output in cell.outputs] == list(
+        zip(block.outputs, block.md5, block.output_sha256, strict=True)
+    )
+    assert [output.finish_reason for output in cell.outputs] == block.finish_reasons
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
@@ -240,5 +243,8 @@ def test_all_metrics_in_one_go_are_those_one_by_one(tmp_path: Path) -> None:
     model = report_of(tmp_path, records).models[0]
     cell = model.cells[0]
     assert cell.columns.samples() == {name: cell.values(name) for name in (*values, *more.values)}
-    assert model.summaries() == {name: model.summary(name) for name in model.metrics}
-    assert model.summaries()["latency"].ordered == (0.09, 0.1, 0.11)
+    assert {name: list(summary.ordered) for name, summary in model.summaries.items()} == {
+        name: sorted(model.values(name)) for name in model.metrics
+    }
+    assert model.statistics["latency"] == model.summary("latency").numbers()
+    assert model.summary("latency").ordered == (0.09, 0.1, 0.11)

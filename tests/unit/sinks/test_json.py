@@ -56,7 +56,7 @@ def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
         lambda d: d["cells"][0].update(verdict="fine"),
         lambda d: d["models"][0]["metrics"]["latency"].pop("median"),
         lambda d: d["models"][0]["metrics"]["gpu_peak_allocated"].pop("reason"),
-        lambda d: d["rounds"][0]["values"].update(latency=["fast"]),
+        lambda d: d["cells"][0]["outputs"][0].update(md5="?"),
         lambda d: d["run"].update(log_digest="?"),
     )
     for damage in damages:
@@ -79,7 +79,7 @@ def test_the_run_and_its_models(tmp_path: Path) -> None:
     assert results["gates"] == [{"name": "coverage", "outcome": "passed", "message": "every model was used"}]
 
 
-def test_cells_and_rounds_are_si(tmp_path: Path) -> None:
+def test_cells_are_si_and_hold_their_texts(tmp_path: Path) -> None:
     results, _ = documents(tmp_path, EVERYTHING)
     cell = results["cells"][0]
     assert (cell["id"], cell["verdict"], cell["rounds"]) == ("a-tcp", "pass", 3)
@@ -87,9 +87,18 @@ def test_cells_and_rounds_are_si(tmp_path: Path) -> None:
     assert cell["checks"] == [{"name": "valid", "passed": True, "message": "ok"}]
     assert results["cells"][2]["error"] == {"kind": CRASH.kind, "message": CRASH.message, "facts": CRASH.facts}
     assert results["cells"][3]["budgets"][0]["observed"] == 0.11
-    assert [block["status"] for block in results["rounds"]] == ["ok", "ok", "unused", "call"]
-    assert results["rounds"][0]["values"]["latency"] == [0.1, 0.12, 0.11]
-    assert results["rounds"][0]["values"]["peak_rss"] == [250_000_000, 250_000_001, 250_000_002]
+    block = rounds()
+    assert cell["prompt"] == block.prompt
+    assert cell["outputs"] == [
+        {
+            "text": block.outputs[0],
+            "md5": block.md5[0],
+            "sha256": block.output_sha256[0],
+            "finish_reason": block.finish_reasons[0],
+        }
+    ]
+    called = results["cells"][3]
+    assert (called["rounds"], len(called["outputs"])) == (0, 1), "what a single call answered is shown, in no statistic"
 
 
 def test_a_recovered_run_says_so(tmp_path: Path) -> None:
@@ -121,7 +130,8 @@ def test_metrics_are_numbers_by_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ['q"uo\\te', "\x00\x1b[31m\r\n", "漢字 🙂", "\udcff alone", "x" * 100_000])
 def test_texts_come_back(tmp_path: Path, text: str) -> None:
     results, _ = documents(tmp_path, [rounds(prompt=text, outputs=[text])])
-    assert (results["rounds"][0]["prompt"], results["rounds"][0]["outputs"]) == (text, [text])
+    cell = results["cells"][0]
+    assert (cell["prompt"], [output["text"] for output in cell["outputs"]]) == (text, [text])
 
 
 def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
