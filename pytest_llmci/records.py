@@ -473,7 +473,17 @@ def _writer(hint: Any) -> Encoder | None:
         return None
     if origin is dict and _writer(members[1]) is None:
         return None
+    if dataclasses.is_dataclass(hint):
+        return json_view
+    if origin is list and dataclasses.is_dataclass(members[0]):
+        return _views
+    if origin is types.UnionType and set(members) == {members[0], type(None)}:  # None is not handed over
+        return _writer(members[0])
     return _plain
+
+
+def _views(records: Sequence[object]) -> list[dict[str, Any]]:
+    return [json_view(record) for record in records]
 
 
 def from_json(kind: type[R], data: Mapping[str, Any]) -> R:

@@ -15,9 +15,7 @@ processes may be mixed.
 
 from __future__ import annotations
 
-import math
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +31,7 @@ from ..records import (
     GateRecord,
     HeaderRecord,
     Json,
+    LogRecord,
     Missing,
     Number,
     RoundsRecord,
@@ -42,98 +41,11 @@ from ..records import (
 )
 from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
+from .columns import Block, Columns, MetricTable
 
 BlockStatus: TypeAlias = Literal["ok", "call", "unused", "superseded"]
 _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
 """Kinds of error after which the model's process is gone."""
-
-# ------------------------------------------------------------------------------------------------------------ numbers
-
-
-class MetricTable:
-    """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
-
-    __slots__ = ("_in_ns", "_layouts", "defs")
-
-    def __init__(self, defs: Iterable[MetricDef]) -> None:
-        self.defs = {definition.name: definition for definition in defs}
-        self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
-        self._in_ns = {definition.name for definition in self.defs.values() if definition.stored == "ns"}
-
-    def layout(self, names: tuple[str, ...]) -> dict[str, int]:
-        """Metric -> position; the same object for the same names."""
-        if names not in self._layouts:
-            self._layouts[names] = {name: position for position, name in enumerate(names)}
-        return self._layouts[names]
-
-    def is_ns(self, metric: str) -> bool:
-        """True for nanoseconds, which are divided to become SI."""
-        return metric in self._in_ns
-
-
-class _Block(NamedTuple):
-    layout: dict[str, int]
-    n: int
-    numbers: array[float]
-    """As stored, one metric after the other; NaN where a round has none."""
-    gaps: bool
-    """True if there is such a round."""
-
-
-class Columns:
-    """The numbers of some blocks, packed: eight bytes a number, whatever their count."""
-
-    __slots__ = ("_blocks", "_table", "reasons", "rounds")
-
-    def __init__(self, table: MetricTable) -> None:
-        self._table = table
-        self._blocks: tuple[_Block, ...] = ()
-        self.rounds = 0
-        """Rounds taken."""
-        self.reasons: dict[str, str] = {}
-        """Metric -> why it is missing, where it is missing in any round."""
-
-    def add(self, record: RoundsRecord) -> None:
-        """Take the numbers of a block."""
-        names = tuple(record.values)
-        flat = [math.nan if value is None else value for column in record.values.values() for value in column]
-        gaps = any(None in column for column in record.values.values())
-        numbers = array("d", flat)
-        self._blocks += (_Block(self._table.layout(names), record.n, numbers, gaps),)
-        self.rounds += record.n
-        if not self.reasons:
-            self.reasons = record.reasons
-        elif record.reasons != self.reasons:
-            self.reasons = {**record.reasons, **self.reasons}
-
-    def values(self, metric: str) -> list[float]:
-        """What was measured of a metric, in SI and in the order of measuring; missing rounds are left out."""
-        found: list[float] = []
-        for layout, n, numbers, gaps in self._blocks:
-            position = layout.get(metric, -1)
-            if position >= 0:
-                part = numbers[position * n : position * n + n].tolist()
-                found += [value for value in part if not math.isnan(value)] if gaps else part
-        return [value / 1e9 for value in found] if self._table.is_ns(metric) else found
-
-    def samples(self) -> dict[str, list[float]]:
-        """Metric -> :meth:`values`, for every metric that any round has: all of them in one go."""
-        found: dict[str, list[float]] = {}
-        in_ns = self._table.is_ns
-        for layout, n, numbers, gaps in self._blocks:
-            flat = numbers.tolist()
-            for name, position in layout.items():
-                part = flat[position * n : position * n + n]
-                if gaps:
-                    part = [value for value in part if not math.isnan(value)]
-                if in_ns(name):
-                    part = [value / 1e9 for value in part]
-                if name in found:
-                    found[name] += part
-                else:
-                    found[name] = part
-        return found
-
 
 # ------------------------------------------------------------------------------------------------------------ summaries
 
@@ -332,6 +244,8 @@ class SessionReport:
     models: tuple[ModelSummary, ...]
     """In the order in which they appear in the log, as the cells."""
     cells: tuple[CellSummary, ...] = field(repr=False)
+    blocks: tuple[Block, ...] = field(repr=False)
+    """Every block of the log once, in its order, whatever its :meth:`status`."""
     gates: tuple[GateRecord, ...]
     footer: FooterRecord | None
     """None where the session still runs or was killed."""
@@ -339,8 +253,6 @@ class SessionReport:
     """Lines of the log."""
     digest: str
     """Of its last line: two logs with the same digest are the same."""
-    duplicates: frozenset[int] = field(repr=False)
-    """Numbers of the lines whose record arrived twice."""
     last_attempts: dict[tuple[str, str], int] = field(repr=False)
     """(test, cell) -> the attempt whose blocks count, where it is not the first."""
 
@@ -364,20 +276,13 @@ class SessionReport:
                 return model
         raise UnknownNameError.build("report", "model", alias, [model.alias for model in self.models])
 
-    def rounds(self) -> Iterator[RoundsRecord]:
-        """Every block of the log once, in its order, whatever its status; read anew, so that memory stays small."""
-        reader = LogReader(self.folder / LOG_NAME, ("rounds",), known_digest=self.digest)
-        for record in reader:
-            if isinstance(record, RoundsRecord) and reader.lines not in self.duplicates:
-                yield record
-
-    def status(self, record: RoundsRecord) -> BlockStatus:
+    def status(self, block: Block) -> BlockStatus:
         """What a block counts as; see the module's text."""
-        if record.error is not None:
+        if block.error is not None:
             return "unused"
-        if record.origin == "call":
+        if block.origin == "call":
             return "call"
-        return "ok" if record.attempt >= self.last_attempts.get((record.test, record.cell), 0) else "superseded"
+        return "ok" if block.attempt >= self.last_attempts.get((block.test, block.cell), 0) else "superseded"
 
     def count(self, kind: Literal["rounds", "noisy", "valid", "checked", "failed", "inconclusive", "deaths"]) -> int:
         """A total over all models: rounds that count, noisy ones, cells by their state, deaths of processes."""
@@ -397,21 +302,16 @@ class SessionReport:
 
 
 def build_report(run_folder: Path) -> SessionReport:
-    """Read a run folder's log into a report. Memory: eight bytes a number, and about 2 kB a cell.
+    """Read a run folder's log into a report. Memory: eight bytes a number, and about 3 kB a cell.
 
     :raises LogTamperedError: if a line is not what was written.
     :raises StoreError: if the log cannot be read or has no header.
     """
     reader = LogReader(run_folder / LOG_NAME)
-    builder: _Builder | None = None
+    builder = ReportBuilder()
     for record in reader:
-        if isinstance(record, HeaderRecord):
-            builder = _Builder(record)
-        elif builder is not None:
-            builder.take(record, reader.lines)
-    if builder is None:
-        raise StoreError(f"{reader.path} has no header.")
-    return builder.build(run_folder, reader)
+        builder.take(record)
+    return builder.build(run_folder, digest=reader.digest)
 
 
 class _Pair:
@@ -419,10 +319,10 @@ class _Pair:
 
     __slots__ = ("attempt", "blocks", "columns", "error", "model", "noisy", "outputs", "prompt", "prompt_id")
 
-    def __init__(self, record: RoundsRecord, table: MetricTable) -> None:
-        self.model, self.prompt_id, self.prompt = record.model, record.prompt_id, record.prompt
+    def __init__(self, block: Block, table: MetricTable) -> None:
+        self.model, self.prompt_id, self.prompt = block.model, block.prompt_id, block.prompt
         self.blocks = 0
-        self._start(record.attempt, table)
+        self._start(block.attempt, table)
 
     def _start(self, attempt: int, table: MetricTable) -> None:
         self.attempt = attempt
@@ -431,22 +331,22 @@ class _Pair:
         self.outputs: dict[str, Output] = {}
         self.error: ErrorInfo | None = None
 
-    def take(self, record: RoundsRecord, table: MetricTable) -> None:
+    def take(self, block: Block, table: MetricTable) -> None:
         self.blocks += 1
-        if record.attempt > self.attempt:
-            self._start(record.attempt, table)
-        if record.attempt < self.attempt:
+        if block.attempt > self.attempt:
+            self._start(block.attempt, table)
+        if block.attempt < self.attempt:
             return
-        if record.error is not None:
-            self.error = record.error
+        if block.error is not None:
+            self.error = block.error
             return
-        if record.origin == "measured":
-            self.columns.add(record)
-            self.noisy += sum(map(bool, record.noisy))
-        for place, reason in zip(record.output_of_round, record.finish_reasons, strict=True):
-            text = record.outputs[place]
+        if block.origin == "measured":
+            self.columns.add(block)
+            self.noisy += sum(map(bool, block.noisy))
+        for place, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
+            text = block.outputs[place]
             if text not in self.outputs:
-                self.outputs[text] = Output(text, record.md5[place], record.output_sha256[place], reason)
+                self.outputs[text] = Output(text, block.md5[place], block.output_sha256[place], reason)
 
 
 @dataclass(slots=True)
@@ -461,34 +361,42 @@ class _Workers:
     dead: set[str] = field(default_factory=set)
 
 
-class _Builder:
-    def __init__(self, header: HeaderRecord) -> None:
-        self.header = header
-        self.table = MetricTable(header.metrics)
+class ReportBuilder:
+    """Makes a report of the records of a log.
+
+    A session that writes a log hands it each record as it goes; who has only the log calls :func:`build_report`.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0
+        """Records taken."""
+        self.header: HeaderRecord | None = None
+        self.table = MetricTable(())
+        self.blocks: list[Block] = []
         self.pairs: dict[tuple[str, str], _Pair] = {}
         self.verdicts: dict[tuple[str, str], VerdictRecord] = {}
         self.workers: dict[str, _Workers] = {}
         self.gates: list[GateRecord] = []
         self.footer: FooterRecord | None = None
         self._uids: set[str] = set()
-        self._duplicates: set[int] = set()
-        self._texts: dict[str, str] = {}
 
-    def take(self, record: WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | FooterRecord, line: int) -> None:
-        if isinstance(record, FooterRecord):
+    def take(self, record: LogRecord) -> None:
+        """Take the record of the next line."""
+        if isinstance(record, HeaderRecord):
+            self.header, self.table = record, MetricTable(record.metrics)
+        elif isinstance(record, FooterRecord):
             self.footer = record
         elif isinstance(record, GateRecord):
             self.gates.append(record)
-        elif record.uid in self._uids:
-            self._duplicates.add(line)
-        else:
+        elif record.uid not in self._uids:
             self._uids.add(record.uid)
             self._take_new(record)
+        self.lines += 1
 
     def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
         workers = self.workers.get(record.model)
         if workers is None:
-            workers = self.workers[self._text(record.model)] = _Workers()
+            workers = self.workers[self.table.text(record.model)] = _Workers()
         if isinstance(record, RoundsRecord):
             if record.error is not None and record.error.kind in _DEATHS:
                 workers.dead.add(record.worker)
@@ -501,12 +409,8 @@ class _Builder:
             if there is None or record.attempt >= there.attempt:
                 self.verdicts[key] = record
 
-    def _text(self, text: str) -> str:
-        """One object for equal texts: ids come again in every line."""
-        return self._texts.setdefault(text, text)
-
     def _key(self, test: str, cell: str) -> tuple[str, str]:
-        return self._text(test), self._text(cell)
+        return self.table.text(test), self.table.text(cell)
 
     def _take_worker(self, record: WorkerRecord, workers: _Workers) -> None:
         workers.spec = record.spec.text
@@ -521,12 +425,23 @@ class _Builder:
             workers.dead.add(record.uid)
 
     def _take_rounds(self, record: RoundsRecord) -> None:
-        key = self._key(record.test, record.cell)
-        if key not in self.pairs:
-            self.pairs[key] = _Pair(record, self.table)
-        self.pairs[key].take(record, self.table)
+        block = Block.of(record, self.table)
+        self.blocks.append(block)
+        key = (block.test, block.cell)
+        pair = self.pairs.get(key)
+        if pair is None:
+            pair = self.pairs[key] = _Pair(block, self.table)
+        pair.take(block, self.table)
 
-    def build(self, folder: Path, reader: LogReader) -> SessionReport:
+    def build(self, folder: Path, *, digest: str) -> SessionReport:
+        """The report; the builder is not used again.
+
+        :param folder: the run folder.
+        :param digest: of the log's last line.
+        :raises StoreError: if there was no header.
+        """
+        if self.header is None:
+            raise StoreError(f"{folder / LOG_NAME} has no header.")
         last_attempts = {key: pair.attempt for key, pair in self.pairs.items() if pair.attempt}
         cells = self._cells()
         by_model: dict[str, list[CellSummary]] = {alias: [] for alias in self.workers}
@@ -537,11 +452,11 @@ class _Builder:
             header=self.header,
             models=tuple(self._model(alias, tuple(own)) for alias, own in by_model.items()),
             cells=cells,
+            blocks=tuple(self.blocks),
             gates=tuple(self.gates),
             footer=self.footer,
-            lines=reader.lines,
-            digest=reader.digest,
-            duplicates=frozenset(self._duplicates),
+            lines=self.lines,
+            digest=digest,
             last_attempts=last_attempts,
         )
 
@@ -583,8 +498,8 @@ class _Builder:
         columns = pair.columns if pair else Columns(self.table)
         return CellSummary(
             id=key[1],
-            model=self._text(measured.model),
-            prompt_id=self._text(measured.prompt_id),
+            model=self.table.text(measured.model),
+            prompt_id=self.table.text(measured.prompt_id),
             test=key[0],
             verdict=verdict.verdict if verdict else None,
             attempt=verdict.attempt if verdict else 0,
@@ -594,7 +509,7 @@ class _Builder:
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,
             blocks=pair.blocks if pair else 0,
-            prompt=self._text(pair.prompt) if pair else "",
+            prompt=pair.prompt if pair else "",
             outputs=tuple(pair.outputs.values()) if pair else (),
             columns=columns,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..clock import SystemClock, utc_text
+from ..engine.report import ReportBuilder, SessionReport
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import SCHEMA_VERSION, GateRecord, HeaderRecord, Json, LogRecord, from_json, log_record_type
 from ..sinks.finish import Finished, finish_run
@@ -31,6 +32,7 @@ class Controller:
         self._config = config
         self._plugin = plugin
         self._log: LogWriter | None = None
+        self._report = ReportBuilder()
         self._uids: set[str] = set()
         self._parallel_collected: Mapping[str, Any] = {}
         self.clock = SystemClock()
@@ -113,6 +115,7 @@ class Controller:
     def _write_now(self, record: LogRecord) -> None:
         assert self._log is not None
         self._log.append(record)
+        self._report.take(record)
 
     def _tell(self, record: LogRecord) -> None:
         try:
@@ -230,7 +233,10 @@ class Controller:
             self._could_not_finish(session, f"results were lost: {error}")
             return
         try:
-            self.finished = finish_run(self.run_folder, self._plugin.registry, self._plugin.settings.sinks)
+            report = self._read_along(self._log)
+            self.finished = finish_run(
+                self.run_folder, self._plugin.registry, self._plugin.settings.sinks, report=report
+            )
         except (LLMCIError, OSError) as error:
             again = f"the log is whole, so that 'llmci report {self.run_folder}' writes the rest once there is room"
             lost = "" if self.store_error else "Nothing is lost: "
@@ -243,6 +249,13 @@ class Controller:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self.finished.warnings.append(f"pytest_llmci_report: {type(error).__name__}: {error}")
+
+    def _read_along(self, log: LogWriter) -> SessionReport | None:
+        """The report of what was written; None where the log must be read to know what it says, as after Ctrl-C."""
+        if log.footer is None or not log.exact or self._report.lines != log.footer.lines or self.run_folder is None:
+            return None
+        self._report.take(log.footer)
+        return self._report.build(self.run_folder, digest=log.digest)
 
     def _could_not_finish(self, session: pytest.Session, text: str) -> None:
         self.unfinished = text

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..engine.columns import Block
 from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
-from ..records import RoundsRecord
 from ..store.runfolder import replacing
 
 PAPER_COLUMNS: Final = ("model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash")
@@ -32,6 +32,7 @@ OWN_SUMMARY: Final = (
 SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
 _GUARDED: Final = frozenset("=+-@\t\r\n'＝＋－＠")  # the full-width forms start formulas too
 _MEGABYTE: Final = 10**6  # the paper's MB
+_COUNTED: Final = frozenset({"B", "1"})
 _REASONS: Final[dict[BlockStatus, str]] = {
     "ok": "",
     "call": "a single call: in no statistic",
@@ -110,29 +111,28 @@ def _results(report: SessionReport) -> Iterator[list[_Field]]:
         _scale(defs.get("cpu_percent"), 1e-9, 1),
         *(_scale(metric, 1e-9, 1) for metric in own),
     ]
-    for record in report.rounds():
-        yield from _block_rows(record, report.status(record), scales)
-        if record.error is not None:
-            reason = f"{record.error.kind}: {record.error.message}"
-            place = (record.cell, record.prompt_id, record.test)
-            texts = (record.model, record.prompt, place, reason, record.worker)
-            yield _failed_row(*texts, number=record.first_round + record.n, own=len(own))
+    for block in report.blocks:
+        yield from _block_rows(block, report.status(block), scales)
+        if block.error is not None:
+            reason = f"{block.error.kind}: {block.error.message}"
+            place = (block.cell, block.prompt_id, block.test)
+            texts = (block.model, block.prompt, place, reason, block.worker)
+            yield _failed_row(*texts, number=block.first_round + block.n, own=len(own))
     for cell in report.cells:
         if cell.error is not None and cell.blocks == 0:
             yield _unmeasured_row(cell, len(own))
 
 
-def _block_rows(record: RoundsRecord, status: BlockStatus, scales: list[_Scale]) -> Iterator[list[_Field]]:
-    model, prompt, worker = guard_text(record.model), guard_text(record.prompt), guard_text(record.worker)
-    place = [guard_text(record.cell), guard_text(record.prompt_id), guard_text(record.test)]
-    outputs, reason = [guard_text(output) for output in record.outputs], _REASONS[status]
-    latency, memory, cpu, *columns = [_scaled(record, scale) for scale in scales]
-    for index in range(record.n):
-        which = record.output_of_round[index]
+def _block_rows(block: Block, status: BlockStatus, scales: list[_Scale]) -> Iterator[list[_Field]]:
+    model, prompt, worker = guard_text(block.model), guard_text(block.prompt), guard_text(block.worker)
+    place = [guard_text(block.cell), guard_text(block.prompt_id), guard_text(block.test)]
+    outputs, reason = [guard_text(output) for output in block.outputs], _REASONS[status]
+    rows = zip(*[_scaled(block, scale) for scale in scales], strict=True)
+    for index, (latency, memory, cpu, *numbers) in enumerate(rows):
+        which = block.output_of_round[index]
         yield [
-            model, prompt, outputs[which], latency[index], memory[index], cpu[index], record.md5[which], *place,
-            record.first_round + index, status, reason, worker, guard_text(record.noisy[index]),
-            guard_text(record.finish_reasons[index]), *[column[index] for column in columns],
+            model, prompt, outputs[which], latency, memory, cpu, block.md5[which], *place, block.first_round + index, status, reason,
+            worker, guard_text(block.noisy[index]), guard_text(block.finish_reasons[index]), *numbers,
         ]  # fmt: skip
 
 
@@ -143,6 +143,8 @@ class _Scale(NamedTuple):
     """Empty where the run does not have it."""
     divisor: int = 1
     factor: float = 1
+    counts: bool = False
+    """True for what is counted, such as bytes and tokens: shown without a fraction where there is none."""
 
 
 def _scale(metric: MetricDef | None, from_ns: float, from_si: float) -> _Scale:
@@ -152,20 +154,18 @@ def _scale(metric: MetricDef | None, from_ns: float, from_si: float) -> _Scale:
     factor = from_ns if metric.stored == "ns" else from_si
     if factor < 1:  # dividing by the whole number is exact where multiplying by its inverse is not
         return _Scale(metric.name, divisor=round(1 / factor))
-    return _Scale(metric.name, factor=factor)
+    return _Scale(metric.name, factor=factor, counts=metric.unit in _COUNTED)
 
 
-def _scaled(record: RoundsRecord, scale: _Scale) -> Sequence[_Field]:
+def _scaled(block: Block, scale: _Scale) -> Sequence[_Field]:
     """A column of the block; all None where it has none."""
-    name, divisor, factor = scale
-    stored = record.values.get(name)
-    if stored is None:
-        return [None] * record.n
+    name, divisor, factor, counts = scale
+    stored = block.column(name)
     if divisor != 1:
-        return [None if value is None else value / divisor for value in stored]
+        return [value if value is None else value / divisor for value in stored]
     if factor != 1:
-        return [None if value is None else value * factor for value in stored]
-    return stored
+        return [value if value is None else value * factor for value in stored]
+    return [int(value) if value is not None and value.is_integer() else value for value in stored] if counts else stored
 
 
 def _failed_row(

@@ -30,15 +30,18 @@ class Finished:
     """One line for each further sink that failed."""
 
 
-def finish_run(folder: Path, registry: Registry, sinks: Sequence[str]) -> Finished:
-    """Build the report of a run, give it to every sink, and publish the folder as ``latest``.
+def finish_run(
+    folder: Path, registry: Registry, sinks: Sequence[str], *, report: SessionReport | None = None
+) -> Finished:
+    """Give the report of a run to every sink, and publish the folder as ``latest``.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
+    :param report: what the run's log says, where that is known; None to read the log.
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
     with _collector_paused():
-        report = build_report(folder)
+        report = report or build_report(folder)
         for text in DEFAULT_SINKS:
             open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
         if len(report.cells) >= MANY_CELLS:

@@ -16,7 +16,7 @@ from typing import IO, Final, cast
 
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
-from ..records import Json, JsonObject, to_json
+from ..records import Json, JsonObject, json_view, to_json
 from ..stats.summary import Summary, summarise
 from ..store.runfolder import replacing
 
@@ -44,7 +44,10 @@ class JsonSink:
                 models = [_model(model) for model in report.models]
                 _write_results(stream, report, models)
             with replacing(metrics) as stream:
-                stream.write(json.dumps(_medians(models), indent=2, allow_nan=False) + "\n")
+                lines = (
+                    f"  {_dump(model['alias'])}: {_dump(_medians(model))}" for model in models
+                )  # a line a model: a readable diff
+                stream.write("{\n" + ",\n".join(lines) + "\n}\n")
         except OSError as error:
             raise SinkError(f"{place}: the JSON files cannot be written: {error.strerror or error}.") from error
         return [results, metrics]
@@ -123,13 +126,10 @@ def _cell(cell: CellSummary) -> JsonObject:
         "rounds": cell.rounds,
         "noisy_rounds": cell.noisy_rounds,
         "error": to_json(cell.error) if cell.error else None,
-        "checks": [to_json(check) for check in cell.checks],
-        "budgets": [to_json(budget) for budget in cell.budgets],
+        "checks": [json_view(check) for check in cell.checks],
+        "budgets": [json_view(budget) for budget in cell.budgets],
         "prompt": cell.prompt,
-        "outputs": [
-            {"text": output.text, "md5": output.md5, "sha256": output.sha256, "finish_reason": output.finish_reason}
-            for output in cell.outputs
-        ],
+        "outputs": [output._asdict() for output in cell.outputs],
     }
 
 
@@ -164,13 +164,8 @@ def _numbers(summary: Summary) -> JsonObject:
     return dict(summary.numbers())
 
 
-def _medians(models: list[JsonObject]) -> JsonObject:
-    """Model -> metric -> median over its rounds or starts, and its counts of cells; what is missing is left out."""
-    return {
-        str(model["alias"]): {**_model_medians(model), **{name: model[name] for name in _COUNTS}} for model in models
-    }
-
-
-def _model_medians(model: JsonObject) -> JsonObject:
+def _medians(model: JsonObject) -> JsonObject:
+    """Metric -> median over the model's rounds or starts, and its counts of cells; what is missing is left out."""
     metrics = cast("dict[str, JsonObject]", model["metrics"])
-    return {name: numbers["median"] for name, numbers in metrics.items() if "median" in numbers}
+    medians = {name: numbers["median"] for name, numbers in metrics.items() if "median" in numbers}
+    return {**medians, **{name: model[name] for name in _COUNTS}}

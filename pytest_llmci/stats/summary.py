@@ -103,14 +103,17 @@ class Summary:
         n, ordered = len(self.ordered), self.ordered
         if n == 0:
             return {"n": 0}
+        least = ordered[0]
         if n == 1:  # by far the most frequent case in a wide matrix
-            return {"n": 1, "min": ordered[0], "median": ordered[0], "mean": ordered[0], "max": ordered[0]}
+            return {"n": 1, "min": least, "median": least, "mean": least, "max": least}
         if n >= QUANTILE_ROUNDS:
             return {name: getattr(self, name) for name in STATISTICS}
+        if least == ordered[-1]:  # what is counted is often the same in every round
+            return {"n": n, "min": least, "median": least, "mean": least, "std": 0.0, "max": least}
         mean = self._mean()
         return {
             "n": n,
-            "min": ordered[0],
+            "min": least,
             "median": _middle(ordered),
             "mean": mean,
             "std": _deviation(ordered, mean),

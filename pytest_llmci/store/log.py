@@ -20,9 +20,7 @@ from ..clock import Clock, SystemClock, utc_text
 from ..errors import LogTamperedError, StoreError
 from ..records import (
     LOG_RECORDS,
-    ErrorInfo,
     FooterRecord,
-    GenerationSettings,
     HeaderRecord,
     LogRecord,
     RoundsRecord,
@@ -126,6 +124,10 @@ class LogWriter(_LineFile):
 
     def _start(self, path: Path, clock: Clock | None, flags: int) -> None:
         super().__init__(path, _Tail(0, 0, GENESIS), flags)
+        self.footer: FooterRecord | None = None
+        """What :meth:`close` wrote."""
+        self.exact = True
+        """False once a line says something else than the record that was given, as where a number was not finite."""
         self._clock = clock or SystemClock()
         self._lock()
 
@@ -139,6 +141,11 @@ class LogWriter(_LineFile):
         """Lines written."""
         return self._tail.lines
 
+    @property
+    def digest(self) -> str:
+        """Of the last line."""
+        return self._tail.digest
+
     def append(self, record: LogRecord) -> None:
         """Write one record; the first one is the header.
 
@@ -151,7 +158,9 @@ class LogWriter(_LineFile):
         if (self._tail.lines == 0) != isinstance(record, HeaderRecord):
             raise StoreError(f"{self.path}: the header is the first line of a log and no other; got a {record.TYPE}.")
         number = self._tail.lines + 1
-        line, digest = build_line(self._tail.digest, number, _encode(record))
+        body, exact = _encode(record)
+        self.exact = self.exact and exact
+        line, digest = build_line(self._tail.digest, number, body)
         self._write(line, _Tail(self._tail.size + len(line), number, digest))
 
     def close(self, exit_status: int | None = None) -> None:
@@ -168,7 +177,9 @@ class LogWriter(_LineFile):
         try:
             self._settle()
             if self._tail.lines > 0:  # a log without a header has nothing to close
-                self.append(self._footer(exit_status, recovered=recovered))
+                footer = self._footer(exit_status, recovered=recovered)
+                self.append(footer)
+                self.footer = footer
                 _sync(self._fd, self.path)
         finally:
             self.release()
@@ -200,7 +211,7 @@ class SpoolWriter(_LineFile):
         :raises StoreError: if it cannot be written; the file then ends with the record before.
         """
         self._settle()
-        line = _encode(record) + b"\n"
+        line = _encode(record)[0] + b"\n"
         self._write(line, _Tail(self._tail.size + len(line), self._tail.lines + 1, ""))
 
 
@@ -213,19 +224,25 @@ def _spool_tail(path: Path) -> _Tail:
     return _Tail(size, lines, "")
 
 
-def _encode(record: LogRecord) -> bytes:
-    """The record as one JSON object in ASCII: every text survives, lone surrogates included."""
+def _encode(record: LogRecord) -> tuple[bytes, bool]:
+    """The record as one JSON object in ASCII, and whether it reads back as the same record.
+
+    Every text survives, lone surrogates included; but two halves of a character side by side read back as the character.
+    """
     if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
         raise StoreError(f"rounds of {record.cell}: {fault}.")
+    exact = True
     try:
         data = json_view(record)
         try:
             text = _dump(data)
         except ValueError:
-            text = _dump(_finite(data))
+            exact, text = False, _dump(_finite(data))
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"a {record.TYPE} record holds what JSON cannot: {error}.") from error
-    return text.encode("ascii")
+    if "\\ud" in text:
+        exact = exact and bool(json.loads(text) == data)
+    return text.encode("ascii"), exact
 
 
 def _misshapen(record: RoundsRecord) -> str:
@@ -323,14 +340,11 @@ class LogReader:
     """Streams the records of a log and checks the chain on the way. Memory: one line.
 
     :param kinds: line types to build records of; empty for all. The others are still checked.
-    :param known_digest: digest of the last line of an earlier reading of all kinds: reading ends there, and what that
-        reading has seen to hold the right types is not looked at again.
     """
 
-    def __init__(self, path: Path, kinds: Collection[str] = (), *, known_digest: str = "") -> None:
+    def __init__(self, path: Path, kinds: Collection[str] = ()) -> None:
         self.path = path
         self.kinds = frozenset(kinds)
-        self._known_digest = known_digest
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.digest = GENESIS
@@ -345,27 +359,18 @@ class LogReader:
         :raises SchemaVersionError: if the log was written by a newer version.
         :raises StoreError: if the file cannot be read or holds no whole line.
         """
-        build, known = (self._rebuild if self._known_digest else self._build), self._known_digest
         wanted = self.kinds & LOG_RECORDS.keys() if self.kinds else LOG_RECORDS.keys()
         with _open(self.path) as stream:
             walk = ChainWalk(stream, self.path)
             for kind, rest in walk:
                 if kind in wanted:
                     self.lines = walk.lines
-                    yield build(kind, walk.decode(rest))
-                if walk.digest == known:
-                    break
+                    yield self._build(kind, walk.decode(rest))
             self.lines, self.digest, self.finished = walk.lines, walk.digest, walk.finished
             if walk.damage is not None and not walk.partial:
                 raise LogTamperedError(f"{self.path}: {walk.damage.message}.")
-            if known and walk.digest != known:
-                raise LogTamperedError(f"{self.path}: it was changed while it was read.")
             if walk.lines == 0:
                 raise StoreError(f"{self.path} holds no whole line: it is no result log, or its session never began.")
-
-    def _rebuild(self, kind: str, data: dict[str, Any]) -> LogRecord:
-        record = _as_read_before(data) if kind == "rounds" else None
-        return record or self._build(kind, data)
 
     def _build(self, kind: str, data: dict[str, Any]) -> LogRecord:
         try:
@@ -375,19 +380,6 @@ class LogReader:
         if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
             raise StoreError(f"{self.path}: line {self.lines}: {fault}.")
         return record
-
-
-def _as_read_before(data: dict[str, Any]) -> RoundsRecord | None:
-    """The block of a line that was found to be one before; None where it has keys that this version does not know."""
-    fields = dict(data)
-    del fields["line"], fields["type"]
-    try:
-        fields["generation"] = GenerationSettings(**data["generation"])
-        if data.get("error") is not None:
-            fields["error"] = ErrorInfo(**data["error"])
-        return RoundsRecord(**fields)
-    except (TypeError, KeyError):
-        return None
 
 
 def read_log(path: Path, kinds: Collection[str] = ()) -> Iterator[LogRecord]:

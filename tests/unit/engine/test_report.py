@@ -64,7 +64,7 @@ def test_a_crashed_block_is_in_no_statistic(tmp_path: Path) -> None:
     cell = model.cells[0]
     assert (cell.verdict, cell.error, cell.blocks, cell.values("latency")) == ("failed", CRASH, 1, [])
     assert cell.summary("latency").median == Missing(CRASH.message)
-    assert [report.status(block) for block in report.rounds()] == ["ok", "ok", "unused"]
+    assert [report.status(block) for block in report.blocks] == ["ok", "ok", "unused"]
 
 
 def test_blocks_of_a_cell_that_finished_count_beside_one_that_crashed(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_each_process_dies_once(tmp_path: Path) -> None:
 
 def test_single_calls_are_listed_and_kept_out(tmp_path: Path) -> None:
     report = report_of(tmp_path, [rounds("r1"), rounds("r2", latencies_ms=(9000,), origin="call", prompt_id="own")])
-    assert [report.status(block) for block in report.rounds()] == ["ok", "call"]
+    assert [report.status(block) for block in report.blocks] == ["ok", "call"]
     assert report.models[0].rounds == 3
     own = report.cells[1]
     assert (own.id, own.rounds, own.blocks, own.values("latency")) == ("a-own", 0, 1, [])
@@ -113,7 +113,7 @@ def test_only_the_last_attempt_counts(tmp_path: Path) -> None:
         (cell,) = report.cells
         assert sorted(cell.values("latency")) == [0.1, 0.12]
         assert (cell.verdict, cell.attempt, cell.valid, cell.blocks) == ("pass", 1, True, 3)
-        assert {block.uid: report.status(block) for block in report.rounds()} == {
+        assert {block.uid: report.status(block) for block in report.blocks} == {
             "r1": "superseded",
             "r2": "ok",
             "r3": "ok",
@@ -131,7 +131,7 @@ def test_a_record_that_arrives_twice_is_counted_once(tmp_path: Path) -> None:
     report = report_of(tmp_path, [worker("w1"), worker("w1"), block, block, verdict("v1"), verdict("v1")])
     assert report.models[0].starts == 1
     assert report.cells[0].values("latency") == [0.1]
-    assert [found.uid for found in report.rounds()] == ["r1"]
+    assert [found.uid for found in report.blocks] == ["r1"]
     assert len(report.cells) == 1
 
 

@@ -1,0 +1,139 @@
+"""The numbers of a run, packed: eight bytes a number, whatever its size."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..metrics import MetricDef
+from ..records import ErrorInfo, RoundsRecord
+
+
+class MetricTable:
+    """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
+
+    __slots__ = ("_layouts", "_reasons", "_texts", "defs", "in_ns")
+
+    def __init__(self, defs: Iterable[MetricDef]) -> None:
+        self.defs = {definition.name: definition for definition in defs}
+        self.in_ns = frozenset(definition.name for definition in self.defs.values() if definition.stored == "ns")
+        """Metrics in nanoseconds, which are divided to become SI."""
+        self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
+        self._reasons: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        self._texts: dict[str, str] = {}
+
+    def layout(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Metric -> position; the same object for the same names."""
+        if names not in self._layouts:
+            self._layouts[names] = {name: position for position, name in enumerate(names)}
+        return self._layouts[names]
+
+    def reasons(self, reasons: dict[str, str]) -> dict[str, str]:
+        """The same object for equal reasons, of which there are few in a run."""
+        return self._reasons.setdefault(tuple(reasons.items()), reasons)
+
+    def text(self, text: str) -> str:
+        """The same object for equal texts: ids come again in every line."""
+        return self._texts.setdefault(text, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of rounds as a report keeps it. What the fields hold is said at :class:`~pytest_llmci.records.RoundsRecord`."""
+
+    uid: str
+    cell: str
+    model: str
+    prompt_id: str
+    prompt: str
+    test: str
+    attempt: int
+    origin: Literal["measured", "call"]
+    worker: str
+    first_round: int
+    n: int
+    outputs: tuple[str, ...]
+    md5: tuple[str, ...]
+    output_sha256: tuple[str, ...]
+    output_of_round: tuple[int, ...]
+    finish_reasons: tuple[str, ...]
+    noisy: tuple[str, ...]
+    reasons: dict[str, str]
+    error: ErrorInfo | None
+    layout: dict[str, int]
+    """Metric -> its position among the columns in ``numbers``."""
+    numbers: array[float]
+    """As stored, one column of ``n`` after the other; NaN where a round has none."""
+    gaps: bool
+    """True if there is such a round."""
+
+    @classmethod
+    def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
+        """Pack a record."""
+        columns = record.values.values()
+        gaps = any(None in column for column in columns)
+        numbers = array("d", [math.nan if value is None else value for column in columns for value in column])
+        text = table.text
+        return cls(
+            record.uid, text(record.cell), text(record.model), text(record.prompt_id), text(record.prompt), text(record.test),
+            record.attempt, record.origin, text(record.worker), record.first_round, record.n, tuple(record.outputs),
+            tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
+            tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
+            record.error, table.layout(tuple(record.values)), numbers, gaps,
+        )  # fmt: skip
+
+    def column(self, metric: str) -> list[float | None]:
+        """The numbers of a metric as stored, one a round; None where it is missing."""
+        position = self.layout.get(metric)
+        if position is None:
+            return [None] * self.n
+        part: list[float | None] = self.numbers[position * self.n : (position + 1) * self.n].tolist()  # type: ignore[assignment]  # without gaps it holds no None
+        return [None if value is None or math.isnan(value) else value for value in part] if self.gaps else part
+
+
+class Columns:
+    """The numbers of some blocks one behind the other."""
+
+    __slots__ = ("_blocks", "_in_ns", "reasons", "rounds")
+
+    def __init__(self, table: MetricTable) -> None:
+        self._in_ns = table.in_ns
+        self._blocks: tuple[Block, ...] = ()
+        self.rounds = 0
+        """Rounds taken."""
+        self.reasons: dict[str, str] = {}
+        """Metric -> why it is missing, where it is missing in any round."""
+
+    def add(self, block: Block) -> None:
+        """Take the numbers of a block."""
+        self._blocks += (block,)
+        self.rounds += block.n
+        if not self.reasons:
+            self.reasons = block.reasons
+        elif block.reasons is not self.reasons:
+            self.reasons = {**block.reasons, **self.reasons}
+
+    def values(self, metric: str) -> list[float]:
+        """What was measured of a metric, in SI and in the order of measuring; missing rounds are left out."""
+        found = [value for block in self._blocks for value in block.column(metric) if value is not None]
+        return [value / 1e9 for value in found] if metric in self._in_ns else found
+
+    def samples(self) -> dict[str, list[float]]:
+        """Metric -> :meth:`values`, for every metric that any round has: all of them in one go."""
+        found: dict[str, list[float]] = {}
+        for block in self._blocks:
+            n, flat = block.n, block.numbers.tolist()
+            for name, position in block.layout.items():
+                part = flat[position * n : position * n + n]
+                if block.gaps:
+                    part = [value for value in part if not math.isnan(value)]
+                if name in self._in_ns:
+                    part = [value / 1e9 for value in part]
+                if name in found:
+                    found[name] += part
+                else:
+                    found[name] = part
+        return found

@@ -1,0 +1,33 @@
+"""The numbers of a run, packed."""
+
+from __future__ import annotations
+
+from sample_run import METRICS, rounds
+
+from pytest_llmci.engine.columns import Block, Columns, MetricTable
+
+
+def test_a_column_comes_back_with_its_gaps() -> None:
+    record = rounds(latencies_ms=(100, 110), outputs=["one", "two"], output_of_round=[0, 1])
+    values: dict[str, list[float | None]] = {**record.values, "ttft": [None, 10_000_000]}
+    block = Block.of(rounds(latencies_ms=(100, 110), values=values), MetricTable(METRICS))
+    assert block.column("latency") == [100_000_000, 110_000_000]
+    assert block.column("ttft") == [None, 10_000_000]
+    assert block.column("never_heard_of") == [None, None]
+    assert block.gaps
+
+
+def test_what_is_equal_is_kept_once() -> None:
+    table = MetricTable(METRICS)
+    one, two = (Block.of(rounds(uid, prompt=f"ask {len(uid)}"), table) for uid in ("r1", "r2"))
+    assert one.prompt is two.prompt
+    assert one.layout is two.layout
+    assert one.reasons is two.reasons
+
+
+def test_reasons_of_several_blocks_are_joined() -> None:
+    columns = Columns(table := MetricTable(METRICS))
+    columns.add(Block.of(rounds("r1", reasons={"ttft": "no stream"}), table))
+    columns.add(Block.of(rounds("r2", reasons={"peak_rss": "no /proc", "ttft": "later"}), table))
+    assert columns.reasons == {"ttft": "no stream", "peak_rss": "no /proc"}
+    assert columns.rounds == 6
