@@ -103,20 +103,42 @@ def read_specs(texts: Sequence[tuple[str, str]], backends: Iterable[str], base: 
     :raises ConfigError: on a malformed spec, a list that cannot be read, or two models of one alias.
     """
     names = list(backends)
-    specs: list[ModelSpec] = []
+    specs: dict[str, ModelSpec] = {}
+    known = ModelNames()
     for text, origin in texts:
-        if text.startswith("@"):
-            specs += [parse_spec(line, names, where) for line, where in read_list(text[1:], origin, base)]
-        else:
-            specs.append(parse_spec(text, names, origin))
-    seen: dict[str, ModelSpec] = {}
-    for spec in specs:
-        if spec.alias in seen and seen[spec.alias] != spec:
+        rows = read_list(text[1:], origin, base) if text.startswith("@") else [(text, origin)]
+        for row, where in rows:
+            spec = parse_spec(row, names, where)
+            known.note(spec, where)
+            specs.setdefault(spec.alias, spec)
+    return tuple(specs.values())
+
+
+class ModelNames:
+    """Which model each alias of a session means: everything that is recorded is told apart by it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[ModelSpec, str]] = {}
+
+    def note(self, spec: ModelSpec, where: str) -> None:
+        """Take a model's alias.
+
+        :param where: what names the model, for the message.
+        :raises ConfigError: if the alias means another model already.
+        """
+        first, place = self._known.setdefault(spec.alias, (spec, where))
+        if not is_same_model(first, spec):
             raise ConfigError(
-                f"two models are called '{spec.alias}': '{seen[spec.alias].text}' and '{spec.text}'; name one of them: other={spec.text}."
+                f"two models are called '{spec.alias}': '{first.text}' ({place}) and '{spec.text}' ({where});"
+                f" name one of them: other={spec.text.removeprefix(f'{spec.alias}=')}."
             )
-        seen[spec.alias] = spec
-    return tuple(seen.values())
+
+
+def is_same_model(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether two specs ask for the same, however they are written."""
+    return one is other or (one.backend, one.target, one.revision, one.options) == (
+        other.backend, other.target, other.revision, other.options,
+    )  # fmt: skip
 
 
 def read_list(name: str, origin: str, base: Path) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, ModelSpec, Prompt
 from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings
-from ..specs import read_specs
+from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
 from .limits import Preflight
 from .schedule import CellPlan
@@ -72,7 +72,11 @@ class Planner:
         self._checked: set[str] = set()
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         self.budgets = self._session_budgets()
+        self.names = ModelNames()
+        """To be told of the model of every test that will run."""
         self.specs = self._read_specs([(model.text, model.origin) for model in settings.models])
+        for spec in self.specs:
+            self.names.note(spec, "the session's models")
         self.prompts = self.load_prompts([(prompt.text, prompt.origin) for prompt in settings.prompts])
         self.suite_prompts: tuple[Prompt, ...] = ()
         if settings.suites:
@@ -136,7 +140,9 @@ class Planner:
         """A model that a test names in its body: by alias, or by a spec of its own."""
         if text not in self._opened:
             known = next((spec for spec in self.specs if text in (spec.alias, spec.text)), None)
-            self._opened[text] = known or self._read_specs([(text, where)])[0]
+            spec = known or self._read_specs([(text, where)])[0]
+            self.names.note(spec, where)
+            self._opened[text] = spec
         return self._opened[text]
 
     def suite_cells(self) -> list[Cell]:

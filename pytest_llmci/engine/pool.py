@@ -13,6 +13,7 @@ from ..records import ErrorInfo, ModelSpec, WorkerRecord
 from ..runner.guard import Guard
 from ..runner.worker import InlineWorker, ModelWorker, WorkerProcess, WorkerSetup
 from ..settings import Isolation
+from ..specs import ModelNames
 from .observer import Observer
 
 DEATHS_IN_A_ROW = 2
@@ -43,6 +44,7 @@ class Pool:
         self._emit = emit
         self._new_uid = new_uid
         self._guard = Guard()
+        self._names = ModelNames()
         self._live: dict[str, LiveModel] = {}
         self._capacity = 1
         self._starts: dict[str, int] = {}
@@ -53,8 +55,10 @@ class Pool:
         """The model, loaded.
 
         :raises BackendError: or ConfigError, if it cannot be loaded; the answer is remembered, nothing is tried twice.
+            ConfigError also if its alias is that of another model.
         :raises WorkerError: if its process died, now or twice in a row before.
         """
+        self._names.note(spec, "this process")
         live = self._live.get(spec.alias)
         if live is not None and live.worker.alive:
             self._live[spec.alias] = self._live.pop(spec.alias)  # the most recently used one is evicted last

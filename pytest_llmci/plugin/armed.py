@@ -276,10 +276,21 @@ class ArmedPlugin:
         group_by_model(items)
         self.collected.select(item.nodeid for item in items)
         self.collected.deselected = before - len(self.collected.selected)
+        self._note_models(items)
         functions = {_function_of(item) for item in items}
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self.controller is None:
             self._refuse_in_parallel(items)
+
+    def _note_models(self, items: Iterable[pytest.Item]) -> None:
+        """An alias must not mean one model in this test and another in that."""
+        for item in items:
+            model = model_of(item)
+            if model is not None:
+                try:
+                    self.planner.names.note(model, where := _function_of(item))
+                except ConfigError as error:
+                    self.faults.append((where, str(error)))
 
     def _refuse_in_parallel(self, items: list[pytest.Item]) -> None:
         """In a parallel worker a usage error would only look like a crash; a collection error reaches the controller."""
@@ -365,7 +376,7 @@ class ArmedPlugin:
             return None
         if self._short is None:
             self._short, self._teardown = may_be_short(self.config), wants_teardown(self.config)
-        if not self._short or item.get_closest_marker("flaky") is not None:
+        if not self._short or any(mark.name != MARKER for mark in item.iter_markers()):  # skip, xfail, flaky, ...
             return None
         run_short(self, item, teardown=self._teardown)
         return True
@@ -398,7 +409,7 @@ class ArmedPlugin:
         try:
             return prompt_of(value)
         except ConfigError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def open(self, text: str, where: str) -> LLM:
         """A model by its alias or spec.
@@ -408,7 +419,7 @@ class ArmedPlugin:
         try:
             spec = self.planner.open(text, where)
         except ConfigError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         return LLM(self.session, spec, self._call_defaults)
 
     def _call_defaults(self) -> CallDefaults:

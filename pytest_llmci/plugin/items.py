@@ -52,7 +52,7 @@ class CellItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Where it stands: nowhere in the user's files."""
-        return self.parent.name if self.parent else "", None, self.nodeid
+        return self.parent.name if self.parent else "", 0, self.nodeid  # a line, for pytest's report of a skipped test
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """The explanation alone where the model failed; a traceback where the tool did."""

@@ -110,24 +110,27 @@ def test_a_conftest_that_listens_to_phases_hears_every_cell(bench: Bench) -> Non
     assert (bench.path / "heard").read_text().split() == ["echo-first", "echo-second"]
 
 
+ALONE = (
+    "-p",
+    "no:benchmark",
+    "-p",
+    "no:rerunfailures",
+    "-p",
+    "no:timeout",
+    "-p",
+    "no:hypothesispytest",
+    "-p",
+    "no:anyio",
+)
+"""Without other plugins cells take the short way through pytest."""
+
+
 def test_who_listens_to_reports_hears_the_teardown_of_every_cell(bench: Bench) -> None:
     bench.write(
         "conftest.py",
         "def pytest_runtest_logreport(report):\n    print('heard', report.when, report.nodeid)\n",
     )
-    alone = (
-        "-p",
-        "no:benchmark",
-        "-p",
-        "no:rerunfailures",
-        "-p",
-        "no:timeout",
-        "-p",
-        "no:hypothesispytest",
-        "-p",
-        "no:anyio",
-    )
-    heard = [line for line in bench.suite("echo", "-s", *alone).outlines if "heard" in line]
+    heard = [line for line in bench.suite("echo", "-s", *ALONE).outlines if "heard" in line]
     assert [line.split("heard ")[1] for line in heard] == [
         f"{when} inference::echo-{name}" for name in ("first", "second") for when in ("call", "teardown")
     ]
@@ -178,3 +181,20 @@ def test_setup_plan_measures_and_gates_nothing(bench: Bench) -> None:
     result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--setup-plan")
     assert result.ret == 0
     assert "gate[" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["short way", "all phases"])
+def test_marks_of_others_on_a_suites_cell_are_heeded(bench: Bench, alone: bool) -> None:
+    bench.write(
+        "conftest.py",
+        """
+import pytest
+def pytest_collection_modifyitems(items):
+    items[0].add_marker(pytest.mark.skip(reason="slow"))
+    items[1].add_marker(pytest.mark.xfail(reason="known"))
+""",
+    )
+    others = ALONE if alone else ()
+    result = bench.suite("echo", "--llmci-max-latency=1ns", "-rs", *others)
+    result.assert_outcomes(skipped=1, xfailed=1)
+    result.stdout.fnmatch_lines(["SKIPPED * slow"])

@@ -324,3 +324,41 @@ def test_a_fixture_of_wider_scope_may_build_on_the_model(bench: Bench) -> None:
         "import pytest\n@pytest.fixture(scope='module')\ndef bot(llm): return llm.generate('hi').text\ndef test_1(bot): assert bot\ndef test_2(bot): assert bot\n",
     )
     bench.run("--llm-models=a=echo,b=echo").assert_outcomes(passed=4)
+
+
+TWO_OF_A_NAME = """
+import pytest
+@pytest.mark.llmci(models=["echo:base words"])
+def test_base(llm): assert llm.generate("q").text == "base words"
+@pytest.mark.llmci(models=["echo:tuned words"])
+def test_tuned(llm): assert llm.generate("q").text == "tuned words"
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "parallel"])
+def test_two_models_of_one_name_are_refused_and_never_mixed_up(bench: Bench, workers: list[str]) -> None:
+    bench.write("test_it.py", TWO_OF_A_NAME)
+    result = bench.run("--llmci", *workers, fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = result.stdout.str() + result.stderr.str()
+    assert "two models are called 'echo': 'echo:base words' (test_it.py::test_base) and 'echo:tuned words'" in told
+    assert "name one of them: other=echo:tuned words" in told
+    bench.run("--llmci", "-k", "tuned", *workers, fresh=True).assert_outcomes(passed=1)
+
+
+def test_a_second_model_of_the_same_name_cannot_be_opened(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+def test_other(llm_open):
+    llm_open("echo:other words")
+def test_same(llm, llm_open):
+    assert llm_open("echo:first words").generate("q").text == llm_open("echo").generate("q").text == "first words"
+""",
+    )
+    result = bench.run("--llm-models=echo:first words")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["two models are called 'echo': *'echo:other words' (llm_open)*other=echo:other words."]
+    )
+    result.stdout.no_fnmatch_line("*During handling*")

@@ -70,9 +70,7 @@ def test_an_at_sign_in_an_existing_path_is_part_of_it(tmp_path: Path) -> None:
 def test_two_models_of_one_name_are_refused_and_one_twice_is_one(tmp_path: Path) -> None:
     same = [("tiny", "x"), ("echo", "x"), ("tiny", "y")]
     assert [spec.alias for spec in read_specs(same, KNOWN, tmp_path)] == ["tiny", "echo"]
-    with pytest.raises(
-        ConfigError, match="two models are called 'b': 'org/b' and 'b@v2'; name one of them: other=b@v2"
-    ):
+    with pytest.raises(ConfigError, match=r"called 'b': 'org/b' \(x\) and 'b@v2' \(x\); name one of them: other=b@v2"):
         read_specs([("org/b", "x"), ("b@v2", "x")], KNOWN, tmp_path)
 
 

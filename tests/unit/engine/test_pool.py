@@ -105,6 +105,15 @@ def test_a_model_is_loaded_once_and_its_start_is_recorded(tmp_path: Path) -> Non
     assert bed.watcher.seen == ["loading a", ("a", 2.0)]
 
 
+def test_another_model_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    bed.pool.get(A)
+    written_otherwise = ModelSpec(alias="a", backend="echo", text="a = echo")
+    assert bed.pool.get(written_otherwise) is bed.pool.get(A)
+    with pytest.raises(ConfigError, match="two models are called 'a'"):
+        bed.pool.get(spec("a", ttft="1ms"))
+
+
 def test_one_model_lives_at_a_time(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     for model in (A, B, A):
