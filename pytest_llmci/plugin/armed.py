@@ -56,6 +56,8 @@ VERDICT_ATTRIBUTE = "llmci_verdict"
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 MANY_ITEMS = 1000
+_OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
+"""What ends a phase of a test and not the session: the last two are no ``Exception``."""
 T = TypeVar("T")
 
 
@@ -371,8 +373,8 @@ class ArmedPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Cells of a suite take the short way where they can."""
-        if not isinstance(item, CellItem):
+        """Cells of a suite take the short way where they can; not the last one, with which fixtures of the session end."""
+        if not isinstance(item, CellItem) or nextitem is None:
             return None
         if self._short is None:
             self._short, self._teardown = may_be_short(self.config), wants_teardown(self.config)
@@ -384,10 +386,16 @@ class ArmedPlugin:
     _short: bool | None = None
     _teardown = True
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Whatever is recorded from now on belongs to this attempt at this test."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Whatever is recorded from now on belongs to this attempt at this test; if its set-up fails, nothing else judges it."""
+        __tracebackhide__ = True
         self.begin_test(item)
+        try:
+            yield
+        except _OUTCOMES as error:
+            self._conclude_beside(item, error)
+            raise
 
     def begin_test(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt left."""
@@ -467,26 +475,38 @@ class ArmedPlugin:
         measurement = pyfuncitem.stash.get(MEASUREMENT, None)
         if measurement is not None and (measurement.error is not None or not measurement.rounds):
             self._refuse_to_run(pyfuncitem, measurement)
+        return (yield from self._judged(pyfuncitem))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge also what tests of other kinds asked for, such as those of ``unittest``."""
+        __tracebackhide__ = True
+        return (yield from self._judged(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge what fixtures asked for after the test, when its call phase is over."""
+        __tracebackhide__ = True
+        return (yield from self._judged(item))
+
+    def _judged(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let something of the test run, then judge what it asked for."""
+        __tracebackhide__ = True
         try:
             result = yield
-        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
-            failure = self._conclude(pyfuncitem)
-            if failure is not None:
-                error.add_note("\n" + str(failure))
+        except _OUTCOMES as error:
+            self._conclude_beside(item, error)
             raise
-        failure = self._conclude(pyfuncitem)
+        failure = self._conclude(item)
         if failure is not None:
             raise failure
         return result
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Judge also what tests of other kinds asked for, such as those of ``unittest``."""
-        __tracebackhide__ = True
-        yield
+    def _conclude_beside(self, item: pytest.Item, error: BaseException) -> None:
+        """Judge; a failure of the model's is told beside what the test itself failed with."""
         failure = self._conclude(item)
         if failure is not None:
-            raise failure
+            error.add_note("\n" + str(failure))
 
     def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
         __tracebackhide__ = True
@@ -555,14 +575,28 @@ class ArmedPlugin:
             setattr(report, COLLECTED_ATTRIBUTE, self.collected.to_json())
             self._told_collected = True
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
         """No model outlives the session."""
-        self.shut_down()
+        try:
+            return (yield)
+        finally:
+            self.finish()
 
     def pytest_unconfigure(self) -> None:
         """Nor an aborted one."""
         self.shut_down()
+
+    def finish(self) -> None:
+        """Record what is left to be judged and end every model; safe to call twice.
+
+        After ``-x`` and Ctrl-C pytest tears the wider fixtures down when no test can report it any more.
+        """
+        try:
+            if self._current is not None:
+                self._conclude(self._current)
+        finally:
+            self.shut_down()
 
     def shut_down(self) -> None:
         """End every model; safe to call twice."""

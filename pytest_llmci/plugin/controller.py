@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,8 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Close the log and write what derives from it."""
-        self._plugin.shut_down()
+        with suppress(StoreError):  # noted by write; closing the log fails for the same reason
+            self._plugin.finish()
         if self._log is None or self.run_folder is None:
             return
         self._sweep_spools()

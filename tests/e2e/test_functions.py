@@ -106,6 +106,111 @@ def test_a_call_is_recorded_and_checked(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*InvalidOutput: valid:*"])
 
 
+def test_a_call_of_a_fixture_after_the_test_is_checked_in_teardown(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+@pytest.fixture
+def farewell(llm):
+    yield
+    llm.generate("bye")
+def test_good(farewell): pass
+def test_bad(farewell): assert "mine" == "yours"
+""",
+    )
+    result = bench.run("--llm-models=echo+repeat=la ")
+    result.assert_outcomes(passed=1, failed=1, errors=2)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_good[[]echo[]] *", "InvalidOutput: valid:*"])
+    assert [(verdict["test"], verdict["verdict"]) for verdict in bench.records("verdict")] == [
+        ("test_it.py::test_good[echo]", "failed"),
+        ("test_it.py::test_bad[echo]", "failed"),
+    ]
+
+
+def test_a_failing_teardown_hides_no_invalid_output(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+@pytest.fixture
+def farewell(llm):
+    yield
+    llm.generate("bye")
+    raise RuntimeError("mine")
+def test_it(farewell): pass
+""",
+    )
+    result = bench.run("--llm-models=echo+repeat=la ")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["E *RuntimeError: mine", "E *InvalidOutput: valid:*"])
+    assert len(bench.records("verdict")) == 1
+
+
+SUITE = ("--llmci-suite=inference", "--llmci-rounds=1")
+NOBODY_LISTENS = tuple(
+    f"-pno:{name}" for name in ("anyio", "benchmark", "hypothesispytest", "rerunfailures", "timeout")
+)
+"""Without these, cells of a suite take the short way through pytest."""
+
+
+@pytest.mark.parametrize("scope", ["module", "session"])
+@pytest.mark.parametrize(
+    "more", [(), SUITE, (*SUITE, *NOBODY_LISTENS)], ids=["alone", "before a suite", "before a suite on its short way"]
+)
+def test_a_call_of_a_wider_fixture_is_checked_in_the_teardown_that_ends_it(
+    bench: Bench, scope: str, more: tuple[str, ...]
+) -> None:
+    bench.write("polite.py", "def answer(prompt): return '' if prompt == 'bye' else 'a plain answer'\n")
+    bench.write(
+        "test_it.py",
+        f"""
+import pytest
+@pytest.fixture(scope={scope!r})
+def farewell(llm):
+    yield
+    llm.generate("bye")
+def test_1(farewell): pass
+def test_2(farewell): pass
+""",
+    )
+    result = bench.run("--llm-models=py:polite:answer", "test_it.py", "--llm-prompts=prompts.yaml", *more)
+    result.assert_outcomes(passed=4 if more else 2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of *", "InvalidOutput: valid:*"])
+
+
+def test_calls_of_a_set_up_that_failed_are_checked(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+@pytest.fixture
+def broken(llm):
+    llm.generate("hello")
+    raise RuntimeError("mine")
+def test_broken(broken): pass
+@pytest.fixture
+def late(llm_result): raise RuntimeError("mine")
+@pytest.mark.llmci(rounds=1, budgets="output_tokens <= 1")
+def test_measured(late): pass
+""",
+    )
+    result = bench.run("--llm-models=echo+repeat=la ", "--llm-prompts=prompts.yaml", "-k", "broken or first")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at setup of test_broken*", "E *RuntimeError: mine", "E *InvalidOutput: valid:*"]
+    )
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_measured*", "E *BudgetExceeded: output_tokens * is over 1*"])
+    assert [verdict["verdict"] for verdict in bench.records("verdict")] == ["failed", "failed"]
+
+
+def test_what_was_asked_for_before_ctrl_c_has_its_verdict(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_it(llm):\n    llm.generate('hi')\n    raise KeyboardInterrupt\n")
+    result = bench.run("--llm-models=echo+repeat=la ", fresh=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [verdict["verdict"] for verdict in bench.records("verdict")] == ["failed"]
+
+
 def test_the_check_of_a_call_can_be_turned_off(bench: Bench) -> None:
     bench.write("test_it.py", "import pytest\n@pytest.mark.llmci(checks=[])\ndef test_it(llm): llm.generate('hi')\n")
     bench.run("--llm-models=echo+repeat=la ").assert_outcomes(passed=1)
