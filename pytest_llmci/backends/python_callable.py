@@ -14,6 +14,7 @@ Coroutines are refused, since an event loop of ours would be part of the measure
 from __future__ import annotations
 
 import asyncio
+import difflib
 import inspect
 import re
 import sys
@@ -65,7 +66,9 @@ class PythonCallableBackend:
 
     @staticmethod
     def preflight(spec: ModelSpec, sys_path: Sequence[str] | None = None) -> None:
-        """Refuse keys, a form that cannot be right, a package that is nowhere; the model's process alone imports it.
+        """Refuse keys, a form that cannot be right, a package that is nowhere, a name that its module will not have.
+
+        Nothing is imported: the model's process alone does that. What the source leaves open fails there.
 
         :raises ModelLoadError: of kind ``option`` or ``import``.
         """
@@ -85,6 +88,8 @@ class PythonCallableBackend:
                 " run pytest where it can be imported, or set pythonpath in its settings.",
                 kind="import",
             )
+        if sys_path is not None:
+            _check_name(spec, sys_path)
 
     def load(self, context: LoadContext) -> LoadedModel:
         """Import the callable; instantiate it if it is a class.
@@ -249,6 +254,28 @@ class PythonCallableBackend:
                 close()
             except Exception:  # noqa: BLE001 - the results are complete; the log of the process keeps this
                 traceback.print_exc()
+
+
+def _check_name(spec: ModelSpec, sys_path: Sequence[str]) -> None:
+    """Refuse a name that the module's source does not have.
+
+    :raises ModelLoadError: naming those that it has.
+    """
+    from .module_source import read_module  # the model's process has no use for it
+
+    module, _, path = spec.target.partition(":")
+    name = path.partition(".")[0]
+    source = read_module(module, sys_path)
+    if source is None or name in source.names or name.startswith("__"):
+        return
+    known = sorted(called for called in source.callables if not called.startswith("_"))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ModelLoadError(
+        f"{spec.text}: module '{module}' ({source.file}) has no '{name}'.{hint}"
+        f" Functions and classes in it: {', '.join(known) or 'none'}.",
+        kind="import",
+    )
 
 
 def _is_async(found: Callable[..., object]) -> bool:

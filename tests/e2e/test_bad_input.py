@@ -86,12 +86,26 @@ def test_a_wrong_prompt_file_names_file_and_place(bench: Bench, name: str, text:
 
 def test_the_users_own_callable_fails_as_a_test(bench: Bench) -> None:
     bench.write("mine.py", "def answer(prompt):\n    raise KeyError('oh no')\ndef number(prompt): return 42\n")
-    result = bench.suite("a=py:mine:answer,b=py:mine:number,c=py:mine:missing", "--llmci-rounds=1", "-k", "first")
+    bench.write("lazy.py", "def __getattr__(name): raise AttributeError(name)\n")
+    result = bench.suite("a=py:mine:answer,b=py:mine:number,c=py:lazy:missing", "--llmci-rounds=1", "-k", "first")
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*KeyError*oh no*mine.py:2*"])
     result.stdout.fnmatch_lines(["*int*"])
-    result.stdout.fnmatch_lines(["*missing*"])
+    result.stdout.fnmatch_lines(["*'lazy' has no attribute 'missing'*"])
     assert "INTERNALERROR" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("place", ["flag", "marker"])
+def test_a_callable_that_its_module_lacks_is_a_usage_error(bench: Bench, place: str) -> None:
+    bench.write("mine.py", "raise SystemExit('it ran')\ndef answer(prompt): return ''\n")
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(models='py:mine:anwser')\ndef test_it(llm): llm.generate('x')\n",
+    )
+    result = bench.suite("py:mine:anwser") if place == "flag" else bench.run("--llmci", "test_it.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*py:mine:anwser*mine.py* has no 'anwser'. Did you mean 'answer'?*"])
+    assert not (bench.path / "llmci-results").exists()
 
 
 def test_a_prompt_longer_than_the_context_is_a_failed_test(bench: Bench) -> None:

@@ -210,6 +210,33 @@ def test_a_malformed_target_is_known_beforehand(spec: MakeSpec, target: str) -> 
         PythonCallableBackend.preflight(spec("py", target))
 
 
+@pytest.mark.parametrize("target", ["pipeline:anwser", "pipeline:anwser.inner"])
+def test_a_name_that_the_module_lacks_is_known_beforehand(spec: MakeSpec, tmp_path: Path, target: str) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        "def answer(prompt): return ''\ndef _hidden(): ...\nclass Bot: ...\n", "ascii"
+    )
+    with pytest.raises(ModelLoadError) as caught:
+        PythonCallableBackend.preflight(spec("py", target), [str(tmp_path)])
+    assert caught.value.kind == "import"
+    assert str(caught.value) == (
+        f"py:{target}: module 'pipeline' ({tmp_path / 'pipeline.py'}) has no 'anwser'. Did you mean 'answer'?"
+        " Functions and classes in it: Bot, answer."
+    )
+
+
+@pytest.mark.parametrize("name", ["answer", "Bot.reply", "Bot.no_such_thing", "imported", "__doc__"])
+def test_what_the_module_may_have_is_left_to_the_import(spec: MakeSpec, tmp_path: Path, name: str) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        "from other import imported\ndef answer(prompt): ...\nclass Bot:\n    def reply(self, prompt): ...\n", "ascii"
+    )
+    PythonCallableBackend.preflight(spec("py", f"pipeline:{name}"), [str(tmp_path)])
+
+
+def test_a_module_that_makes_its_names_is_left_to_the_import(spec: MakeSpec, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text("def __getattr__(name): return print\n", "ascii")
+    PythonCallableBackend.preflight(spec("py", "pipeline:answer"), [str(tmp_path)])
+
+
 def test_unknown_keys_are_refused(spec: MakeSpec) -> None:
     with pytest.raises(ModelLoadError, match="unknown key 'dtype'"):
         PythonCallableBackend.preflight(spec("py", "a:b", dtype="float32"))
