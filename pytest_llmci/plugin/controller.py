@@ -17,7 +17,7 @@ from ..records import SCHEMA_VERSION, GateRecord, HeaderRecord, Json, LogRecord,
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
-from ..store.runfolder import create_run_folder
+from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
 from ..version import version
 from .armed import COLLECTED_ATTRIBUTE, RECORDS_ATTRIBUTE, REFUSAL
 from .gates import Seen, emit_gate, judge_coverage
@@ -48,6 +48,10 @@ class Controller:
         self.complaints: list[str] = []
         """Of observers that raised; shown once, at the end."""
         self._refused = False
+        self._recorded = False
+        """Whether the log holds more than what every log holds: a start of a model, a block, a verdict."""
+        self._loop_ended = False
+        self._closed = False
 
     # -------------------------------------------------------------------------------------------------------- writing
 
@@ -105,6 +109,7 @@ class Controller:
                 return
             self._uids.add(uid)
         self.seen.note(record)
+        self._recorded = self._recorded or not isinstance(record, GateRecord)
         try:
             self.open_log()
             self._write_now(record)
@@ -188,6 +193,7 @@ class Controller:
             shown = isinstance(error, (session.Failed, session.Interrupted))
             self._emit(gate, shown=shown and self.measures and not self._refused)
             raise
+        self._loop_ended = True
         if self.measures and not self._refused:
             self._emit_gates()
         return result
@@ -221,16 +227,28 @@ class Controller:
             except (StoreError, OSError) as error:
                 self.store_error = self.store_error or str(error)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Close the log and write what derives from it."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+        """Close the log and write what derives from it, also where something else that ends here raises, as by Ctrl-C."""
+        try:
+            result = yield
+        except BaseException:
+            self._finish(session, None)
+            raise
+        self._finish(session, int(exitstatus))
+        return result
+
+    def _finish(self, session: pytest.Session, exit_status: int | None) -> None:
         with suppress(StoreError):  # noted by write; closing the log fails for the same reason
             self._plugin.finish()
-        if self._log is None or self.run_folder is None:
-            return
+        if self._refused:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._sweep_spools()
+        if self._discarded() or self._log is None or self.run_folder is None:
+            return
+        self._closed = True
         try:
-            self._log.close(int(exitstatus))
+            self._log.close(exit_status)
         except (LLMCIError, OSError) as error:
             self._could_not_finish(session, f"results were lost: {error}")
             return
@@ -245,8 +263,6 @@ class Controller:
             self._could_not_finish(session, f"{error} {lost}{again}.")
             return
         self.finished.warnings += self.complaints
-        if self._refused:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         try:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
@@ -258,6 +274,30 @@ class Controller:
             return None
         self._report.take(log.footer)
         return self._report.build(self.run_folder, digest=log.digest)
+
+    def pytest_unconfigure(self) -> None:
+        """The same for a session that never finishes, as by Ctrl-C while the parallel workers start."""
+        self._plugin.shut_down()
+        if self._closed or self._discarded() or self._log is None:
+            return
+        with suppress(StoreError):  # then it is like the log of a session that was killed
+            self._log.close()
+
+    def _discarded(self) -> bool:
+        """Whether the session was stopped before there was anything to keep; its folder is then removed.
+
+        An empty run would take the place of the one before in ``latest/``.
+        """
+        came_through = self._loop_ended and not self._refused
+        if self.run_folder is None or came_through or self._recorded or self._plugin.measured:
+            return False
+        if models_wrote(self.run_folder):  # perhaps why one did not start
+            return False
+        if self._log is not None:
+            self._log.release()
+        discard_run_folder(self.run_folder)
+        self._log = self.run_folder = self._plugin.run_folder = None
+        return True
 
     def _could_not_finish(self, session: pytest.Session, text: str) -> None:
         self.unfinished = text

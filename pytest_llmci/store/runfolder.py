@@ -53,6 +53,18 @@ def _make_unique(output: Path, stamp: str) -> Path:
             return run
 
 
+def models_wrote(run: Path) -> bool:
+    """Whether any model's process has written to its log."""
+    with suppress(OSError):
+        return any(log.stat().st_size for log in (run / WORKERS_NAME).iterdir())
+    return False
+
+
+def discard_run_folder(run: Path) -> None:
+    """Remove a run in which nothing was measured; what cannot be removed stays."""
+    shutil.rmtree(run, ignore_errors=True)
+
+
 def list_runs(output: Path) -> list[Path]:
     """The run folders in ``output`` that have a log, oldest first; empty if there is no such folder."""
     try:

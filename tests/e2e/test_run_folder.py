@@ -169,6 +169,46 @@ def test_a_killed_session_is_recovered_and_says_so(
     assert "b" in {cell["model"] for cell in results["cells"] if cell["outputs"]}
 
 
+def _runs(bench: Bench) -> list[str]:
+    return sorted(path.name for path in (bench.path / "llmci-results").iterdir() if path.name != ".gitignore")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "def pytest_sessionstart(session): raise KeyboardInterrupt",
+        "def pytest_sessionstart(session): raise RuntimeError('mine')",
+        "@pytest.hookimpl(tryfirst=True)\ndef pytest_runtestloop(session): raise KeyboardInterrupt",
+        "@pytest.hookimpl(tryfirst=True)\ndef pytest_runtestloop(session): raise session.Failed('mine')",
+    ],
+    ids=["Ctrl-C at start", "error at start", "Ctrl-C before the first test", "stopped before the first test"],
+)
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "parallel"])
+def test_stopped_before_anything_was_measured_no_run_is_left(bench: Bench, workers: tuple[str, ...], hook: str) -> None:
+    if workers:
+        pytest.importorskip("xdist")
+    bench.suite("echo")
+    before = _runs(bench)
+    log = (bench.latest / "log.jsonl").read_bytes()
+    bench.write("conftest.py", f"import pytest\n{hook}\n")
+    assert bench.suite("echo", *workers, fresh=True).ret != 0
+    assert _runs(bench) == before
+    assert (bench.latest / "log.jsonl").read_bytes() == log
+
+
+def test_what_was_recorded_before_the_stop_is_kept(bench: Bench) -> None:
+    bench.suite("echo+load_fail=no", "-x").assert_outcomes(failed=1, skipped=1)
+    assert [record["type"] for record in bench.records()] == ["header", "worker", "rounds", "verdict", "gate", "footer"]
+
+
+def test_a_session_that_ends_badly_closes_its_log(bench: Bench) -> None:
+    bench.write("conftest.py", "def pytest_sessionfinish(): raise KeyboardInterrupt\n")
+    bench.suite("echo", fresh=True)
+    assert main(["verify", str(bench.latest)]) == 0
+    assert bench.records("footer")[0]["exit_status"] is None
+    assert (bench.latest / "results.csv").exists()
+
+
 def test_the_output_folder_must_be_writable(bench: Bench) -> None:
     bench.write("file", "not a folder")
     result = bench.suite("echo", "--llmci-output=file/below")

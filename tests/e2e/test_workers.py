@@ -181,3 +181,18 @@ def test_ctrl_c_leaves_a_log_that_verifies(bench: Bench) -> None:
     assert main(["verify", str(bench.latest)]) == 0
     kinds = [block["error"] and block["error"]["kind"] for block in bench.records("rounds")]
     assert kinds == [None, "interrupted"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "parallel"])
+def test_ctrl_c_before_anything_was_measured_leaves_no_run(bench: Bench, workers: tuple[str, ...]) -> None:
+    if workers:
+        pytest.importorskip("xdist")
+    session = _start(bench, "--llm-models=echo+hang=sleep+at=load", *workers)
+    runs = bench.path / "llmci-results"
+    _wait_for(lambda: any(log.stat().st_size for log in runs.glob("*/log.jsonl")))
+    session.send_signal(signal.SIGINT)
+    session.wait(timeout=30)
+    output = (bench.path / "output.txt").read_text()
+    assert "KeyboardInterrupt" in output
+    assert "INTERNALERROR" not in output
+    assert [path.name for path in runs.iterdir()] == [".gitignore"]

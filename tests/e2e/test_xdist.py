@@ -101,6 +101,7 @@ def test_usage_errors_show_once(bench: Bench) -> None:
     text = result.stdout.str() + result.stderr.str()
     assert "no prompts: give --llm-prompts" in text
     assert "INTERNALERROR" not in text
+    assert [path.name for path in (bench.path / "llmci-results").iterdir()] == [".gitignore"]
 
 
 def test_works_without_a_shared_file_system(bench: Bench) -> None:

@@ -12,7 +12,15 @@ from sample_run import usual_records, write_log
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.errors import ConfigError, StoreError
 from pytest_llmci.store.log import verify_log
-from pytest_llmci.store.runfolder import create_run_folder, list_runs, publish_latest, replacing, resolve_run
+from pytest_llmci.store.runfolder import (
+    create_run_folder,
+    discard_run_folder,
+    list_runs,
+    models_wrote,
+    publish_latest,
+    replacing,
+    resolve_run,
+)
 
 FIRST, SECOND, THIRD = "20260101T000000Z-aaaaaa", "20260101T000000Z-ab0000", "20260102T000000Z-cccccc"
 
@@ -37,6 +45,26 @@ def test_a_run_folder_is_named_by_time_and_ignored_by_git(tmp_path: Path) -> Non
     assert (output / ".gitignore").read_text() == "*\n"
     assert sorted(entry.name for entry in run.iterdir()) == ["spool", "workers"]
     assert create_run_folder(output, FakeClock(datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))) != run
+
+
+def test_a_discarded_run_is_gone_and_the_others_stay(tmp_path: Path) -> None:
+    kept, run = (create_run_folder(tmp_path, FakeClock()) for _ in range(2))
+    (run / "spool" / "gw0.jsonl").write_text("{}\n")
+    discard_run_folder(run)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".gitignore", kept.name]
+    discard_run_folder(run)  # again: nothing to do
+
+
+def test_whether_a_model_wrote_anything(tmp_path: Path) -> None:
+    run = create_run_folder(tmp_path, FakeClock())
+    assert not models_wrote(run)
+    log = run / "workers" / "echo-1.log"
+    log.write_text("")
+    assert not models_wrote(run)
+    log.write_text("no such weights\n")
+    assert models_wrote(run)
+    discard_run_folder(run)
+    assert not models_wrote(run)
 
 
 def test_a_gitignore_of_the_user_is_left_alone(tmp_path: Path) -> None:
