@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ..settings import SUITE_MAX_NEW_TOKENS
 from ..text import one_line
 from ..units import format_duration
 from .armed import VERDICT_ATTRIBUTE
+from .gates import GATE_FILE
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -39,6 +40,7 @@ class Terminal(Silent):
         self._last_tick_s = 0
         self._began_ns = 0
         self._doing = ""
+        show_as_they_are(config, {*plugin.settings.suites, GATE_FILE})
 
     @cached_property
     def _reporter(self) -> Any:
@@ -122,20 +124,23 @@ class Terminal(Silent):
         reporter = self._reporter
         if reporter is None or not reporter.showfspath or reporter.showlongtestinfo:
             return
+        place = nodeid.partition("::")[0]
         known = self._plugin.collected.selected.get(nodeid)
-        suite = nodeid.partition("::")[0]
-        if known is None or suite not in self._plugin.settings.suites:
-            self._model = ""
-            return
-        alias = known[0].model.alias
-        if alias == self._model:
-            return
+        alias = known[0].model.alias if known is not None and place in self._plugin.settings.suites else ""
+        if place == GATE_FILE:
+            self._begin_line(place, place)
+        elif alias and alias != self._model:
+            self._begin_line(place, f"{place}::{alias}")
         self._model = alias
-        if reporter.currentfspath is not None and reporter._show_progress_info:
+
+    def _begin_line(self, place: str, label: str) -> None:
+        """What pytest does for the first test of a file, with a label of our own; a gate comes after its last percentage."""
+        reporter = self._reporter
+        if reporter.currentfspath is not None and reporter._show_progress_info and not reporter._is_last_item:
             reporter._write_progress_information_filling_space()
-        reporter.currentfspath = self._config.rootpath / suite
+        reporter.currentfspath = self._config.rootpath / place
         reporter._tw.line()
-        reporter._tw.write(f"{suite}::{alias} ", flush=True)
+        reporter._tw.write(f"{label} ", flush=True)
 
     def loading(self, spec: ModelSpec) -> None:
         self._doing = f"loading {spec.alias}"
@@ -261,6 +266,19 @@ class Terminal(Silent):
             reporter.write_line(line)
         for warning in controller.finished.warnings:
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
+
+
+def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:
+    """Keep node ids of ours from being shown as files: in a subdirectory pytest would write ``../inference::...``.
+
+    :param names: what stands in the place of a file in such ids.
+    """
+    relative: Any = config.cwd_relative_nodeid
+
+    def shown(nodeid: Any) -> Any:  # text, or an object of pytest 9.2 and newer
+        return nodeid if str(nodeid).partition("::")[0] in names else relative(nodeid)
+
+    config.cwd_relative_nodeid = shown  # type: ignore[method-assign]  # there is no hook that is asked
 
 
 def _count(number: int, noun: str) -> str:

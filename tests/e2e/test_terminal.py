@@ -33,6 +33,32 @@ def test_the_header_predicts_from_the_last_run(bench: Bench) -> None:
     bench.suite("echo", "--collect-only").stdout.fnmatch_lines(["llmci: 1 model x 2 prompts x 2 rounds*; about 65 s"])
 
 
+def test_a_gate_has_a_line_of_its_own(bench: Bench) -> None:
+    result = bench.suite("echo", "--llmci-max-latency=other*:2s")
+    result.stdout.re_match_lines([r"inference::echo \(loaded in .*\) \.\. +\[100%\]$", "llmci F$"], consecutive=True)
+    result = bench.suite("echo+repeat=la ", "-x")
+    result.stdout.re_match_lines([r"inference::echo \(loaded in .*\) F +\[ 50%\]$", "llmci s$"], consecutive=True)
+
+
+@pytest.mark.parametrize("args", [("-rA",), ("-v",), ("-vv", "-n2")], ids=" ".join)
+def test_ids_of_cells_and_gates_are_no_paths_in_a_subdirectory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    if "-n2" in args:
+        pytest.importorskip("xdist")
+    bench.write("pytest.ini", "[pytest]\n")
+    bench.write("below/prompts.yaml", "- {id: first, prompt: Name a colour.}\n")
+    bench.write("test_above.py", "def test_above(): pass\n")
+    monkeypatch.chdir(bench.path / "below")
+    result = bench.suite("echo", "--llmci-max-latency=other*:2s", "../test_above.py", *args)
+    result.assert_outcomes(passed=2, failed=1)
+    text = result.stdout.str()
+    for expected in ("inference::echo-first", "llmci::gate[coverage]", "../test_above.py"):
+        assert expected in text
+    assert "../inference" not in text
+    assert "../llmci" not in text
+
+
 def test_nothing_under_double_quiet(bench: Bench) -> None:
     text = bench.suite("echo", "-qq").stdout.str()
     assert "llmci" not in text
