@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from ..units import format_quantity
 from .schedule import CellMeasurement
 
 WIDTH = 80
+_GOES_ON = " \\\n" + " " * 15
+"""Between two lines of a command."""
 
 
 class Explained(Exception):
@@ -43,9 +46,12 @@ class Undecided(Explained, AssertionError):
 
 
 def explain(
-    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: str, *, fail_undecided: bool
+    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], *, fail_undecided: bool
 ) -> Explained | None:
-    """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail."""
+    """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail.
+
+    :param repeat: the command that runs it again, in parts that stay on one line, quoted for a shell.
+    """
     if verdict.error is not None:
         return explain_error(verdict.error)
     failed_checks = [check for check in verdict.checks if not check.passed]
@@ -113,7 +119,11 @@ def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     return [
         title + (excess.rjust(WIDTH - len(title)) if len(title) + len(excess) + 2 <= WIDTH else "  " + excess),
         "",
-        *([f"{first}    {sample}"] if len(first) + len(sample) + 4 <= WIDTH else [first, *_wrapped("", sample)]),
+        *(
+            [f"{first}    {sample}".rstrip()]
+            if len(first) + len(sample) + 4 <= WIDTH
+            else [first, *_wrapped("", sample)]
+        ),
         f"  {'limit':<10} {limit}    from {budget.origin}",
         *_wrapped("decided", budget.reason),
     ]
@@ -147,7 +157,7 @@ def _sample(values: Sequence[float], metric: MetricDef) -> str:
     return ", ".join(texts) + dots
 
 
-def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: str) -> list[str]:
+def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str]) -> list[str]:
     lines = []
     if verdict.rounds:
         noisy = verdict.noisy_rounds
@@ -158,7 +168,27 @@ def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat
             tokens = block.values.get("output_tokens", [None])[0]
             count = f" ({tokens} tokens)" if tokens is not None else ""
             lines.append(f"  {'output':<10} {_quoted(block.outputs[0], WIDTH - 15 - len(count))}{count}")
-    return [*lines, f"  {'repeat':<10} {repeat}"]
+    return [*lines, _command("repeat", repeat)]
+
+
+def _command(label: str, parts: Sequence[str]) -> str:
+    """The command, wrapped as a POSIX shell wraps it, so that all its lines can be copied as they are."""
+    text = f"  {label:<10} {parts[0]}"
+    if os.name != "posix":
+        return " ".join([text, *parts[1:]])
+    width = len(text)
+    for number, part in enumerate(parts[1:], start=2):
+        room = WIDTH if number == len(parts) else WIDTH - 2  # the backslash
+        if width + 1 + len(part) <= room:
+            text, width = f"{text} {part}", width + 1 + len(part)
+        else:
+            text, width = f"{text}{_GOES_ON}{part}", len(_GOES_ON) - 3 + len(part)
+    return text
+
+
+def with_commands_unwrapped(text: str) -> str:
+    """The explanation for where each line gets a margin: there only what stands on one line can be copied."""
+    return text.replace(_GOES_ON, " ")
 
 
 def _quoted(text: str, room: int = WIDTH - 15) -> str:

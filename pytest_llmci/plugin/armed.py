@@ -14,7 +14,7 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
-from ..engine.explain import Explained, explain
+from ..engine.explain import Explained, explain, with_commands_unwrapped
 from ..engine.handles import LLM, CallDefaults
 from ..engine.observer import Silent
 from ..engine.planner import MarkerValues, Places, Planner
@@ -42,6 +42,7 @@ from .items import CellItem, new_suite
 from .marks import read_markers
 from .options import gather
 from .protocol import may_be_short, run_short, wants_teardown
+from .repeat import repeat_command
 
 if TYPE_CHECKING:
     from .controller import Controller
@@ -506,7 +507,7 @@ class ArmedPlugin:
         """Judge; a failure of the model's is told beside what the test itself failed with."""
         failure = self._conclude(item)
         if failure is not None:
-            error.add_note("\n" + str(failure))
+            error.add_note("\n" + with_commands_unwrapped(str(failure)))
 
     def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
         __tracebackhide__ = True
@@ -528,9 +529,7 @@ class ArmedPlugin:
                 continue
             if verdict.verdict == "inconclusive":
                 item.stash[VERDICT] = "inconclusive"
-            failure = explain(
-                verdict, each, self._repeat(item, each), fail_undecided=self.settings.inconclusive == "fail"
-            )
+            failure = explain(verdict, each, repeat_command(item), fail_undecided=self.settings.inconclusive == "fail")
             if failure is not None:
                 failures.append(failure)
         self.session.test.calls.clear()
@@ -541,16 +540,6 @@ class ArmedPlugin:
         if len(failures) > 1:
             failures[0].args = ("\n\n".join(str(failure) for failure in failures),)
         return failures[0]
-
-    def _repeat(self, item: pytest.Item, measurement: CellMeasurement) -> str:
-        """The command that runs this cell again."""
-        return f'{self.repeat_prefix} -k "{measurement.cell.id}"'
-
-    @property
-    def repeat_prefix(self) -> str:
-        """``pytest`` with the options of ours that were given on the command line."""
-        given = [arg for arg in self.config.invocation_params.args if str(arg).startswith(("--llm", "--llmci"))]
-        return " ".join(["pytest", *map(_shell_quoted, given)]) if given else "LLMCI=1 pytest"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -612,12 +601,6 @@ def import_path(config: pytest.Config) -> list[str]:
     root = str(config.rootpath)
     entries = [entry or os.getcwd() for entry in sys.path]
     return list(dict.fromkeys([*entries, root]))
-
-
-def _shell_quoted(argument: object) -> str:
-    import shlex
-
-    return shlex.quote(str(argument))
 
 
 def _function_of(node: pytest.Item) -> str:

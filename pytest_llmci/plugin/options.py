@@ -59,6 +59,8 @@ OPTIONS = (
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 ARMING = "llmci_armed"
+ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags)
+"""On the command line, any of these arms the plugin."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_llmci.engine.explain import (
     Undecided,
     explain,
     explain_error,
+    with_commands_unwrapped,
 )
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
 from pytest_llmci.errors import BudgetExceeded, InvalidOutput, LLMCIError
@@ -29,7 +31,7 @@ from pytest_llmci.records import (
 from pytest_llmci.stats.budget_expression import parse_budget
 
 KNOWN = {metric.name: metric for metric in METRICS}
-REPEAT = 'pytest --llmci -k "a-tcp"'
+REPEAT = ("pytest", "--llmci", '-k "a-tcp"')
 GOOD = CheckResult(name="valid", passed=True, message="ok")
 BAD = CheckResult(name="json", passed=False, message="not JSON:\x1b[31m line 1")
 
@@ -77,7 +79,7 @@ def test_a_missed_budget_tells_the_whole_story() -> None:
         "  noise      none of 5 rounds",
         '  prompt     "What is TCP?"',
         '  output     "TCP is a protocol." (50 tokens)',
-        f"  repeat     {REPEAT}",
+        '  repeat     pytest --llmci -k "a-tcp"',
     ]
 
 
@@ -130,7 +132,7 @@ def test_a_cell_that_was_never_measured_says_why() -> None:
     found = explain(record, None, REPEAT, fail_undecided=True)
     assert isinstance(found, Undecided)
     assert found.headline == "undecided: out of time"
-    assert str(found).splitlines()[-1] == f"  repeat     {REPEAT}"
+    assert str(found).splitlines()[-1] == '  repeat     pytest --llmci -k "a-tcp"'
 
 
 def test_a_failed_model_shows_the_evidence_alone() -> None:
@@ -156,3 +158,25 @@ def test_nothing_but_the_users_own_words_is_wider_than_the_screen() -> None:
     )  # fmt: skip
     assert max(map(len, str(found).splitlines())) <= WIDTH
     assert "2.02 ... s" in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize(
+    ("parts", "lines"),
+    [
+        (["pytest"], ["  repeat     pytest"]),
+        (["pytest", "x" * 60], ["  repeat     pytest " + "x" * 60]),
+        (["pytest", "x" * 61], ["  repeat     pytest \\", " " * 15 + "x" * 61]),
+        (["pytest", "x" * 58, "y"], ["  repeat     pytest " + "x" * 58 + " y"]),
+        (["pytest", "x" * 58, "y", "z"], ["  repeat     pytest " + "x" * 58 + " \\", "               y z"]),
+        (["pytest", "x" * 90, "y"], ["  repeat     pytest \\", " " * 15 + "x" * 90 + " \\", " " * 15 + "y"]),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="only there a backslash goes on")
+def test_a_long_command_is_wrapped_as_a_shell_takes_it(parts: list[str], lines: list[str]) -> None:
+    text = str(
+        explain(
+            verdict(verdict="failed", budgets=[missed()]), measurement("latency <= 2s"), parts, fail_undecided=False
+        )
+    )
+    assert text.splitlines()[-len(lines) :] == lines
+    assert with_commands_unwrapped(text).splitlines()[-1] == "  repeat     " + " ".join(parts)
