@@ -35,7 +35,7 @@ from .collecting import (
     parametrized_by_user,
     resolves_to_ours,
 )
-from .coverage import Collected
+from .coverage import COLLECTED_ATTRIBUTE, Collected
 from .failures import explain_in_report
 from .fixtures import MARKER
 from .items import CellItem, new_suite
@@ -51,8 +51,6 @@ MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
 VERDICT: pytest.StashKey[str] = pytest.StashKey()
 RECORDS_ATTRIBUTE = "llmci_records"
 """On a report from a parallel worker: what was recorded during the test."""
-COLLECTED_ATTRIBUTE = "llmci_collected"
-"""On the first report of a parallel worker: what it collected."""
 VERDICT_ATTRIBUTE = "llmci_verdict"
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
@@ -258,12 +256,14 @@ class ArmedPlugin:
         :raises ConfigError: if there is no model, or two cells would have one id.
         """
         cells = self.planner.suite_cells()
+        offered = list(cells)
         try:
             self.config.hook.pytest_llmci_modify_cells(config=self.config, cells=cells)
         except Exception as error:
             raise ConfigError(f"pytest_llmci_modify_cells: {type(error).__name__}: {error}") from error
         if not all(isinstance(cell, Cell) for cell in cells) or len({cell.id for cell in cells}) < len(cells):
             raise ConfigError("pytest_llmci_modify_cells: the list must hold each cell at most once, and nothing else.")
+        self.collected.note_removed(offered, cells)
         return cells
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -274,11 +274,12 @@ class ArmedPlugin:
         for name in self.settings.suites:
             self._add_suite(session, name, items)
         self._plan_cells(items)
-        before = len(self.collected.cells)
+        before = list(items)
         yield
         group_by_model(items)
         self.collected.select(item.nodeid for item in items)
-        self.collected.deselected = before - len(self.collected.selected)
+        if not any(map(_is_ours, items)):
+            self.collected.note_all_deselected(sum(map(_is_ours, before)), self.config.option)
         self._note_models(items)
         functions = {_function_of(item) for item in items}
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
@@ -566,7 +567,9 @@ class ArmedPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
-        """No model outlives the session."""
+        """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
+        if self.controller is None:
+            self.config.workeroutput[COLLECTED_ATTRIBUTE] = self.collected.to_json()  # type: ignore[attr-defined]  # pytest-xdist's
         try:
             return (yield)
         finally:
@@ -601,6 +604,10 @@ def import_path(config: pytest.Config) -> list[str]:
     root = str(config.rootpath)
     entries = [entry or os.getcwd() for entry in sys.path]
     return list(dict.fromkeys([*entries, root]))
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return item.get_closest_marker(MARKER) is not None
 
 
 def _function_of(node: pytest.Item) -> str:

@@ -19,7 +19,8 @@ from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
 from ..version import version
-from .armed import COLLECTED_ATTRIBUTE, RECORDS_ATTRIBUTE, REFUSAL
+from .armed import RECORDS_ATTRIBUTE, REFUSAL
+from .coverage import COLLECTED_ATTRIBUTE
 from .gates import Seen, emit_gate, judge_coverage
 
 if TYPE_CHECKING:
@@ -170,11 +171,13 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
-        collected = report.__dict__.pop(COLLECTED_ATTRIBUTE, None)
-        if collected is not None:
-            self._parallel_collected = collected
+        self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
             self.take(data)
+
+    def take_collected(self, data: Mapping[str, Any]) -> None:
+        """What a parallel worker collected; each collects the same."""
+        self._parallel_collected = self._parallel_collected or data
 
     @property
     def collected(self) -> Mapping[str, Any]:

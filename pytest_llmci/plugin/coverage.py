@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +13,9 @@ from ..engine.schedule import CellPlan
 from ..engine.session import matching
 from ..records import Cell, ModelSpec
 from ..stats.budget_expression import Budget
+
+COLLECTED_ATTRIBUTE = "llmci_collected"
+"""Under which a parallel worker sends what it collected: on its first report, and when it ends."""
 
 
 @dataclass(slots=True)
@@ -20,7 +26,12 @@ class Collected:
     selected: dict[str, tuple[Cell, CellPlan]] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
     """Aliases that any test uses, with or without a measured cell."""
-    deselected: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
+    """Alias -> how many of its cells ``pytest_llmci_modify_cells`` took out of the suite."""
+    all_deselected: int = 0
+    """Of how many tests of ours not one was selected; 0 where any is."""
+    deselected_by: list[str] = field(default_factory=list)
+    """The options of pytest's that select, as they were given."""
     unused_models: list[str] = field(default_factory=list)
     unmatched_budgets: list[str] = field(default_factory=list)
 
@@ -31,6 +42,22 @@ class Collected:
     def select(self, nodeids: Iterable[str]) -> None:
         """The tests that will run."""
         self.selected = {nodeid: self.cells[nodeid] for nodeid in nodeids if nodeid in self.cells}
+
+    def note_removed(self, offered: Iterable[Cell], kept: Iterable[Cell]) -> None:
+        """What the hook made of a suite's cells."""
+        counts = Counter(cell.model.alias for cell in offered)
+        counts.subtract(cell.model.alias for cell in kept)
+        self.removed = {alias: count for alias, count in counts.items() if count > 0}
+
+    def note_all_deselected(self, count: int, option: argparse.Namespace) -> None:
+        """Not one test of ours was left, and what may have done it."""
+        self.all_deselected = count
+        self.deselected_by = [
+            *([f"-k {shlex.quote(option.keyword)}"] if option.keyword else []),
+            *([f"-m {shlex.quote(option.markexpr)}"] if option.markexpr else []),
+            *(["--lf"] if getattr(option, "lf", False) else []),
+            *(["--deselect"] if option.deselect else []),
+        ]
 
     def note_budgets(self, budgets: Sequence[Budget], specs: Sequence[ModelSpec]) -> None:
         """Work out what no test will ever meet."""
@@ -49,6 +76,7 @@ class Collected:
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""
         return {
-            "cells": len(self.cells), "selected": len(self.selected), "unused_models": self.unused_models,
+            "cells": len(self.cells), "selected": len(self.selected), "removed": self.removed,
+            "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "unused_models": self.unused_models,
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted({c.model.alias for c, _ in self.selected.values()}),
         }  # fmt: skip

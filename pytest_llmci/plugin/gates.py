@@ -51,8 +51,15 @@ def judge_coverage(
     if store_error:
         faults.append(f"results were lost: {store_error}")
     if not seen.inferences and not profiles and not seen.tried and not out_of_time:
-        faults.append("nothing was measured" + _why_nothing(collected))
-    faults += [f"no test used the model '{alias}'" for alias in collected.get("unused_models", ())]
+        faults.append("nothing was measured: " + _why_nothing(collected))
+        if _suite_was_emptied(collected):
+            return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))  # the rest follows from it
+    removed = collected.get("removed", {})
+    faults += [
+        f"no test used the model '{alias}'"
+        + (f": pytest_llmci_modify_cells removed its {_count(removed[alias], 'cell')}" if alias in removed else "")
+        for alias in collected.get("unused_models", ())
+    ]
     faults += [
         f"the tests of the model '{alias}' ran without asking it anything"
         for alias in collected.get("selected_models", ())
@@ -66,13 +73,38 @@ def judge_coverage(
     return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))
 
 
+def _suite_was_emptied(collected: Mapping[str, Any]) -> bool:
+    return bool(collected.get("removed")) and not collected.get("cells") and not collected.get("all_deselected")
+
+
 def _why_nothing(collected: Mapping[str, Any]) -> str:
+    """What happened, and what to do about it."""
     cells, selected = collected.get("cells", 0), collected.get("selected", 0)
+    if _suite_was_emptied(collected):
+        return (
+            f"pytest_llmci_modify_cells removed {_all(sum(collected['removed'].values()), 'cell')} of the suite"
+            " (let it leave some, or take --llmci-suite away)"
+        )
+    gone, by = collected.get("all_deselected", 0), collected.get("deselected_by", ())
+    if gone:
+        what = _all(gone, "cell") if gone == cells else _all(gone, "test") + " of a model"
+        hint = f" (without {'it' if len(by) == 1 else 'them'}, --collect-only -q lists what there is)" if by else ""
+        return f"{' and '.join(by) or 'a plugin or conftest.py'} deselected {what}{hint}"
     if not cells:
-        return ": no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite was asked for"
+        return "no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite was asked for"
     if not selected:
-        return f": all {cells} cells were deselected (-k, -m, --lf, --deselect)"
-    return f": none of the {selected} selected cells ran to its end"
+        return f"{_all(cells, 'cell')} {'was' if cells == 1 else 'were'} deselected (-k, -m, --lf, --deselect)"
+    if selected == 1:
+        return "the selected cell did not run to its end"
+    return f"none of the {selected} selected cells ran to its end"
+
+
+def _all(number: int, noun: str) -> str:
+    return f"the only {noun}" if number == 1 else f"all {number} {noun}s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def emit_gate(config: pytest.Config, gate: GateRecord) -> None:

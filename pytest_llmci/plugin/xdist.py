@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..settings import Settings
+from .coverage import COLLECTED_ATTRIBUTE
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -57,6 +58,13 @@ class ParallelSession:
         assert controller is not None
         folder = controller.run_folder
         node.workerinput["llmci"] = {"run": str(folder.resolve()) if folder else "", "token": controller.token}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What a worker collected, if no report brought it because it had no test to run."""
+        controller = self._plugin.controller
+        assert controller is not None
+        controller.take_collected(getattr(node, "workeroutput", {}).get(COLLECTED_ATTRIBUTE, {}))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -67,9 +67,48 @@ def test_a_budget_that_matches_no_cell_fails(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell meets the budget*other*:*"])
 
 
-def test_deselecting_everything_is_no_pass(bench: Bench) -> None:
-    result = bench.suite("echo", "-k", "nothing_of_that_name")
-    assert result.ret != 0
+PARALLEL = pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "parallel"])
+
+
+@PARALLEL
+def test_deselecting_everything_is_no_pass(bench: Bench, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write("test_it.py", "def test_mine(): pass\ndef test_ours(llm): llm.generate('hi')\n")
+    result = bench.suite("echo", "-k", "no_such_cell", *parallel)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["  nothing was measured: -k no_such_cell deselected all 2 cells (without it, *"])
+    result = bench.run("--llm-models=echo", "-k", "mine", "-m", "not llmci", *parallel)
+    result.assert_outcomes(passed=1, failed=1, deselected=0 if parallel else 1)
+    result.stdout.fnmatch_lines(
+        ["  nothing was measured: -k mine and -m 'not llmci' deselected the only test of a model *"]
+    )
+
+
+@PARALLEL
+def test_a_hook_that_removes_every_cell_is_named_in_one_line(bench: Bench, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write("conftest.py", "def pytest_llmci_modify_cells(cells): cells.clear()\n")
+    result = bench.suite("a=echo,b=echo", "--llmci-max-latency=2s", *parallel, fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "Gate coverage failed:",
+            "  nothing was measured: pytest_llmci_modify_cells removed all 4 cells of the suite (let it leave some, *)",
+            "=*",
+        ],
+        consecutive=True,
+    )
+
+
+def test_a_hook_that_removes_a_models_cells_is_named(bench: Bench) -> None:
+    bench.write(
+        "conftest.py", "def pytest_llmci_modify_cells(cells): cells[:] = [c for c in cells if c.model.alias == 'a']\n"
+    )
+    result = bench.suite("a=echo,b=echo")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["  no test used the model 'b': pytest_llmci_modify_cells removed its 2 cells"])
 
 
 def test_stopped_early_the_gate_is_skipped(bench: Bench) -> None:

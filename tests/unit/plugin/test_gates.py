@@ -43,13 +43,43 @@ def test_all_is_well() -> None:
     ("collected", "message"),
     [
         ({}, "nothing was measured: no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite"),
-        ({"cells": 4, "selected": 0}, "nothing was measured: all 4 cells were deselected"),
+        ({"cells": 4, "selected": 0}, "nothing was measured: all 4 cells were deselected (-k, -m, --lf, --deselect)"),
+        ({"cells": 1, "selected": 0}, "nothing was measured: the only cell was deselected"),
         ({"cells": 4, "selected": 2}, "nothing was measured: none of the 2 selected cells ran to its end"),
+        ({"cells": 4, "selected": 1}, "nothing was measured: the selected cell did not run to its end"),
+        (
+            {"cells": 4, "all_deselected": 4, "deselected_by": ["-k 'a or b'"]},
+            "nothing was measured: -k 'a or b' deselected all 4 cells (without it, --collect-only -q lists what there is)",
+        ),
+        (
+            {"cells": 4, "all_deselected": 6, "deselected_by": ["-k a", "--lf"]},
+            "nothing was measured: -k a and --lf deselected all 6 tests of a model (without them, --collect-only -q lists",
+        ),
+        ({"all_deselected": 1}, "nothing was measured: a plugin or conftest.py deselected the only test of a model"),
     ],
 )
 def test_nothing_measured_fails_and_says_why(collected: dict[str, Any], message: str) -> None:
     gate = judged(Seen(), collected)
     assert gate.outcome == "failed" and gate.message.startswith(message)
+
+
+def test_an_emptied_suite_is_one_fault_from_which_the_others_follow() -> None:
+    gone = {"removed": {"a": 3, "b": 1}, "unused_models": ["a", "b"], "unmatched_budgets": ["ttft <= 1s (from ini)"]}
+    assert judged(Seen(), gone).message == (
+        "nothing was measured: pytest_llmci_modify_cells removed all 4 cells of the suite"
+        " (let it leave some, or take --llmci-suite away)"
+    )
+    gate = judged(Seen(), gone, store_error="disk full")
+    assert gate.message.startswith("results were lost: disk full; nothing was measured: pytest_llmci_modify_cells")
+    assert "no cell meets the budget" in judged(Seen(), {**gone, "all_deselected": 2}).message
+
+
+def test_a_model_whose_cells_the_hook_removed_says_so() -> None:
+    gate = judged(seen(rounds()), {"cells": 3, "removed": {"b": 1, "c": 2}, "unused_models": ["b", "d"]})
+    assert (gate.outcome, gate.message) == (
+        "failed",
+        "no test used the model 'b': pytest_llmci_modify_cells removed its 1 cell; no test used the model 'd'",
+    )
 
 
 @pytest.mark.parametrize(
