@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ..errors import ConfigError, WorkerCrashed
 from ..measure.profile import Measured
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
+from ..runner.wire import pack_arguments
 from .results import Generation, as_exception
 from .session import BenchSession, prompt_of
 
@@ -151,8 +152,12 @@ class LLM:
 
         Arguments and result are JSON data or numeric arrays; nothing is pickled. The module must be importable there, without
         pytest. ``backend`` is the loaded model source, for example with ``model`` and ``tokenizer`` of transformers.
+
+        :raises ConfigError: if an argument cannot cross into that process; the model is not asked then.
+        :raises LLMCIError: if the call failed there.
         """
-        return self._session.ask(self._spec, lambda worker: worker.call(target, arguments))
+        packed = pack_arguments(arguments)
+        return self._session.ask(self._spec, lambda worker: worker.call(target, packed))
 
     @contextmanager
     def profile(self) -> Iterator[Measured]:

@@ -10,10 +10,10 @@ import base64
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ..errors import WorkerProtocolError
+from ..errors import ConfigError, WorkerProtocolError
 
 PROTOCOL: Final = 1
 """Version of the messages; both ends must agree."""
@@ -101,28 +101,84 @@ def _decode(body: bytes) -> Message:
     return message
 
 
+class _Unsendable(TypeError):
+    """Something is neither JSON data nor a numeric array."""
+
+    def __init__(self, value: object, what: str = "") -> None:
+        super().__init__(what)
+        self.value = value
+        self.what = what
+
+
 def pack_value(value: object) -> object:
     """JSON data of a result of ``llm.call``: JSON itself, numeric arrays (numpy, torch), and containers of them.
 
     :raises TypeError: if it is something else; nothing is ever pickled.
     """
+    try:
+        return _pack(value)
+    except _Unsendable as error:
+        what = error.what or f"{type(error.value).__module__}.{type(error.value).__qualname__}{_dtype(error.value)}"
+        raise TypeError(f"llm.call: cannot return {what}; return JSON data or numeric arrays") from None
+
+
+def pack_arguments(arguments: Sequence[object]) -> list[object]:
+    """JSON data of the arguments of ``llm.call``.
+
+    :raises ConfigError: naming the first one that is, or holds, something else.
+    """
+    __tracebackhide__ = True
+    packed = []
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            packed.append(_pack(argument))
+        except _Unsendable as error:
+            what = error.what or f"something of type {_type_name(error.value)}"
+            itself = error.value is argument
+            found = f"is {what.removeprefix('something ')}" if itself else f"({_type_name(argument)}) holds {what}"
+            raise _refused(number, found) from None
+        except RecursionError:
+            raise _refused(number, f"({_type_name(argument)}) holds itself, or is nested too deeply") from None
+        except (TypeError, ValueError, RuntimeError) as error:  # a tensor that numpy has no form for
+            raise _refused(number, f"is of type {_type_name(argument)}, and cannot be sent: {error}") from error
+    return packed
+
+
+def _refused(number: int, found: str) -> ConfigError:
+    return ConfigError(
+        f"llm.call: argument {number} after the target {found};"
+        " expected JSON data (None, numbers, text, lists, dictionaries with text keys) or numeric arrays."
+    )
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return (
+        kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}{_dtype(value)}"
+    )
+
+
+def _dtype(value: object) -> str:
+    return f" of {value.dtype}" if hasattr(value, "dtype") else ""
+
+
+def _pack(value: object) -> object:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("llm.call: dictionary keys must be text")
+        for key in value:
+            if not isinstance(key, str):
+                raise _Unsendable(value, f"a dictionary with a key of type {_type_name(key)}, which must be text")
         if set(value) == {"__array__"}:
-            raise TypeError(
-                "llm.call: a dictionary whose only key is '__array__' would be taken for an array; rename the key"
+            raise _Unsendable(
+                value, "a dictionary whose only key is '__array__', which would be taken for an array: rename the key"
             )
-        return {key: pack_value(item) for key, item in value.items()}
+        return {key: _pack(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [pack_value(item) for item in value]
+        return [_pack(item) for item in value]
     array = _as_array(value)
     if array is None:
-        raise TypeError(
-            f"llm.call: cannot return {type(value).__module__}.{type(value).__qualname__}; return JSON data or numeric arrays"
-        )
+        raise _Unsendable(value)
     return {"__array__": [array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode("ascii")]}
 
 
@@ -139,7 +195,7 @@ def _as_array(value: Any) -> Any:
 
 
 def unpack_value(value: object) -> object:
-    """What :func:`pack_value` packed; arrays come back as numpy arrays."""
+    """What was packed; arrays come back as numpy arrays."""
     if isinstance(value, dict):
         if set(value) == {"__array__"}:
             import numpy

@@ -105,7 +105,8 @@ class ModelWorker(Protocol):
 
     def score(self, context: str, continuation: str) -> list[float]: ...
 
-    def call(self, target: str, arguments: Sequence[object]) -> object: ...
+    def call(self, target: str, packed: list[object]) -> object:
+        """:param packed: the arguments from :func:`.wire.pack_arguments`."""
 
     def profile_start(self) -> None: ...
 
@@ -151,8 +152,8 @@ class InlineWorker:
     def score(self, context: str, continuation: str) -> list[float]:
         return self._host.score(context, continuation)
 
-    def call(self, target: str, arguments: Sequence[object]) -> object:
-        passed: Any = wire.unpack_value(wire.pack_value(list(arguments)))
+    def call(self, target: str, packed: list[object]) -> object:
+        passed: Any = wire.unpack_value(packed)
         return wire.unpack_value(wire.pack_value(self._host.call(target, passed)))
 
     def profile_start(self) -> None:
@@ -268,8 +269,8 @@ class WorkerProcess:
         found: list[float] = self._ask(message, self._setup.limits.inference_s, "timeout")["logprobs"]
         return found
 
-    def call(self, target: str, arguments: Sequence[object]) -> object:
-        message = {"type": "call", "target": target, "arguments": wire.pack_value(list(arguments))}
+    def call(self, target: str, packed: list[object]) -> object:
+        message = {"type": "call", "target": target, "arguments": packed}
         return wire.unpack_value(self._ask(message, self._setup.limits.inference_s, "timeout")["result"])
 
     def profile_start(self) -> None:

@@ -248,6 +248,27 @@ def test_times(llm):
     bench.run("--llm-models=echo:one two").assert_outcomes(passed=7)
 
 
+@pytest.mark.parametrize("isolation", ["worker", "inline"])
+def test_an_argument_that_cannot_be_sent_is_named_before_the_model_is_asked(bench: Bench, isolation: str) -> None:
+    bench.write("helper_module.py", "def add(backend, a, b): return a + b\ndef odd(backend): return {1, 2}\n")
+    bench.write(
+        "test_it.py",
+        """
+def test_argument(llm): llm.call("helper_module:add", 2, {3})
+def test_result(llm): llm.call("helper_module:odd")
+""",
+    )
+    result = bench.run("--llm-models=echo", f"--llmci-isolation={isolation}", "-k", "argument")
+    result.stdout.fnmatch_lines(
+        [
+            "E *ConfigError: llm.call: argument 2 after the target is of type set; expected JSON data * or numeric arrays."
+        ]
+    )
+    assert bench.records("worker") == []
+    result = bench.run("--llm-models=echo", f"--llmci-isolation={isolation}", "-k", "result")
+    result.stdout.fnmatch_lines(["E *llm.call: cannot return builtins.set; return JSON data or numeric arrays"])
+
+
 def test_two_models_live_at_once_through_llm_open(bench: Bench) -> None:
     bench.write(
         "test_it.py",

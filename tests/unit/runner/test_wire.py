@@ -5,11 +5,20 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pytest_llmci.errors import WorkerProtocolError
-from pytest_llmci.runner.wire import FrameReader, encode, pack_value, read_message, unpack_value, write_message
+from pytest_llmci.errors import ConfigError, WorkerProtocolError
+from pytest_llmci.runner.wire import (
+    FrameReader,
+    encode,
+    pack_arguments,
+    pack_value,
+    read_message,
+    unpack_value,
+    write_message,
+)
 
 
 @pytest.fixture
@@ -116,7 +125,7 @@ def test_tensors_pass_as_arrays() -> None:
         (object(), "cannot return builtins.object; return JSON data or numeric arrays"),
         ([{"a": {1, 2}}], "cannot return builtins.set"),
         (b"raw", "cannot return builtins.bytes"),
-        ({1: "a"}, "dictionary keys must be text"),
+        ({1: "a"}, "cannot return a dictionary with a key of type int, which must be text"),
         ({"__array__": 1}, "'__array__'"),
     ],
 )
@@ -130,3 +139,46 @@ def test_arrays_of_objects_do_not_pass() -> None:
     for array in (numpy.array([object()]), numpy.array(["text"])):
         with pytest.raises(TypeError, match="cannot return numpy.ndarray"):
             pack_value(array)
+
+
+def test_arguments_are_packed_one_by_one() -> None:
+    assert pack_arguments((1, "x", (2, None))) == [1, "x", [2, None]]
+    assert pack_arguments(()) == []
+
+
+def _endless() -> list[object]:
+    endless: list[object] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    ("argument", "found"),
+    [
+        (Path("x"), "is of type pathlib.PosixPath;"),
+        (object(), "is of type object;"),
+        ({1: "a"}, "is a dictionary with a key of type int, which must be text;"),
+        ({"__array__": 1}, "is a dictionary whose only key is '__array__'"),
+        ([1, {"a": {1, 2}}], "(list) holds something of type set;"),
+        ([{b"raw": 1}], "(list) holds a dictionary with a key of type bytes"),
+        (_endless(), "(list) holds itself, or is nested too deeply;"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else None,
+)
+def test_an_argument_that_cannot_be_sent_is_named_by_place_and_type(argument: object, found: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pack_arguments(["good", argument, object()])
+    text = str(caught.value)
+    assert text.startswith(f"llm.call: argument 2 after the target {found}".replace("PosixPath", type(Path()).__name__))
+    assert text.endswith(
+        "expected JSON data (None, numbers, text, lists, dictionaries with text keys) or numeric arrays."
+    )
+
+
+def test_an_array_that_is_not_numeric_is_named_by_its_kind() -> None:
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(ConfigError, match=r"argument 1 after the target is of type numpy\.ndarray of object;"):
+        pack_arguments([numpy.array([object()])])
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ConfigError, match=r"is of type torch\.Tensor of torch\.float32, and cannot be sent: "):
+        pack_arguments([torch.eye(2).to_sparse()])

@@ -28,6 +28,7 @@ from pytest_llmci.records import GenerationSettings, ModelSpec, Prompt, RoundRec
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
+from pytest_llmci.runner.wire import pack_arguments
 from pytest_llmci.runner.worker import (
     THREAD_VARIABLES,
     InlineWorker,
@@ -195,10 +196,10 @@ def test_arguments_and_results_of_a_call_pass_as_json_and_arrays(start: Start, s
     worker, inline = start("echo"), InlineWorker(spec_of("echo"), setup)
     for each in (worker, inline):
         each.load()
-        assert each.call("llmci_functions:echo", [1, "é", {"a": (2,)}]) == [1, "é", {"a": [2]}]
-        doubled = each.call("llmci_functions:double", [numpy.array([1.5, 2.0])])
+        assert each.call("llmci_functions:echo", pack_arguments([1, "é", {"a": (2,)}])) == [1, "é", {"a": [2]}]
+        doubled = each.call("llmci_functions:double", pack_arguments([numpy.array([1.5, 2.0])]))
         assert isinstance(doubled, numpy.ndarray) and doubled.tolist() == [3.0, 4.0]
-        assert each.call("llmci_functions:kind", [(1, 2)]) == "list"
+        assert each.call("llmci_functions:kind", pack_arguments([(1, 2)])) == "list"
 
 
 @posix_only
