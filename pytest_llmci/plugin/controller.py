@@ -19,9 +19,10 @@ from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
 from ..version import version
-from .armed import RECORDS_ATTRIBUTE, REFUSAL
+from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE
 from .gates import Seen, emit_gate, judge_coverage
+from .planning import REFUSAL
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin

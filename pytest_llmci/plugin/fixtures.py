@@ -52,13 +52,13 @@ def llm(request: pytest.FixtureRequest) -> LLM:
 
     It is loaded in a process of its own when it is first asked something; a failure is raised there, in the test's body.
     """
-    return _armed(request).handle(_param(request, "llm"))
+    return _armed(request).running.handle(_param(request, "llm"))
 
 
 @pytest.fixture
 def llm_prompt(request: pytest.FixtureRequest) -> Prompt:
     """The prompt of this test, one row of ``--llm-prompts``: ``id``, ``text`` or ``messages``, ``reference``, ``tags``."""
-    return _armed(request).prompt(_param(request, "llm_prompt"))
+    return _armed(request).running.prompt(_param(request, "llm_prompt"))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def llm_result(request: pytest.FixtureRequest, llm: LLM, llm_prompt: Prompt) -> 
 
     Budgets and checks are judged after the test's body; both failures are reported.
     """
-    return _armed(request).measure(request.node, llm, llm_prompt)
+    return _armed(request).running.measure(request.node, llm, llm_prompt)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def llm_open(request: pytest.FixtureRequest) -> Iterator[Callable[[str], LLM]]:
     """``llm_open(spec)`` opens a further model beside the test's own, for tests that compare two."""
     plugin = _armed(request)
     with plugin.session.pool.room_for(2):
-        yield lambda spec: plugin.open(spec, "llm_open")
+        yield lambda spec: plugin.running.open(spec, "llm_open")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ class Suite(pytest.Collector):
 
     def collect(self) -> Iterable[CellItem]:
         """One item a cell."""
-        return [CellItem.from_parent(self, name=cell.id, cell=cell) for cell in self.plugin.suite_cells()]
+        return [CellItem.from_parent(self, name=cell.id, cell=cell) for cell in self.plugin.planning.suite_cells()]
 
 
 class CellItem(pytest.Item):
@@ -43,7 +43,7 @@ class CellItem(pytest.Item):
 
     def runtest(self) -> None:
         """Measure, judge, and raise what the cell failed with."""
-        self.plugin.run_cell(self, self.cell)
+        self.plugin.running.run_cell(self, self.cell)
 
     @property
     def location(self) -> tuple[str, int | None, str]:

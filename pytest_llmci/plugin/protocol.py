@@ -14,7 +14,7 @@ import pytest
 from .items import CellItem
 
 if TYPE_CHECKING:
-    from .armed import ArmedPlugin
+    from .running import Running
 
 WANT_NO_TEARDOWN = (
     *("_pytest.main", "_pytest.terminal", "_pytest.logging", "_pytest.cacheprovider", "_pytest.stepwise"),
@@ -49,7 +49,7 @@ def wants_teardown(config: pytest.Config) -> bool:
     return not all(listener.function.__module__.startswith(WANT_NO_TEARDOWN) for listener in listeners)
 
 
-def run_short(plugin: ArmedPlugin, item: CellItem, *, teardown: bool) -> None:
+def run_short(plugin: Running, item: CellItem, *, teardown: bool) -> None:
     """Run one cell and send its reports.
 
     :param teardown: whether to report the teardown, in which nothing happens: see :func:`wants_teardown`.

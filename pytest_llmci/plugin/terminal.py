@@ -16,8 +16,8 @@ from ..records import Cell, ModelSpec
 from ..settings import SUITE_MAX_NEW_TOKENS
 from ..text import one_line
 from ..units import format_duration
-from .armed import VERDICT_ATTRIBUTE
 from .gates import GATE_FILE
+from .running import VERDICT_ATTRIBUTE
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin

@@ -1,0 +1,206 @@
+"""From collected tests to planned cells; whatever is wrong with what was asked for is said before anything loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from ..engine.planner import MarkerValues
+from ..errors import ConfigError
+from ..records import Cell, Prompt
+from .collecting import (
+    group_by_model,
+    model_of,
+    parameter,
+    parametrize_models,
+    parametrize_prompts,
+    parametrized_by_user,
+    resolves_to_ours,
+)
+from .fixtures import MARKER
+from .items import CellItem, new_suite
+from .marks import read_markers
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+REFUSAL = "llmci"
+"""Node id of the collection error with which a parallel worker refuses what was asked for."""
+T = TypeVar("T")
+
+
+class Planning:
+    """The hooks around collecting."""
+
+    def __init__(self, plugin: ArmedPlugin) -> None:
+        self._plugin = plugin
+        self.faults: list[tuple[str, str]] = []
+        """(test without its parameters, or "" for the session; what is wrong), for all that was collected."""
+        self.family = 1
+        """How many budgets of the selected cells are decided by a test that can err."""
+        if plugin.settings.suites:
+            self._settle_what_to_collect()
+
+    def _settle_what_to_collect(self) -> None:
+        """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests."""
+        given_by_flag = self._plugin.settings.origins.get("suite", "").startswith("--")
+        if given_by_flag and self._plugin.config.args_source is not pytest.Config.ArgsSource.ARGS:
+            self._plugin.config.args = []
+
+    @pytest.hookimpl
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize ``llm`` and ``llm_prompt`` where they are ours."""
+        wants = [
+            name for name in ("llm", "llm_prompt")
+            if name in metafunc.fixturenames and resolves_to_ours(metafunc.definition, name) and not parametrized_by_user(metafunc, name)
+        ]  # fmt: skip
+        if not wants:
+            return
+        where = metafunc.definition.nodeid
+        marker = self.marker(metafunc.definition)
+        if "llm" in wants:
+            parametrize_models(metafunc, self._or_fault(where, lambda: self._plugin.planner.models(marker, where)))
+        if "llm_prompt" in wants:
+            parametrize_prompts(metafunc, self._or_fault(where, lambda: self._plugin.planner.prompts_of(marker, where)))
+
+    def _or_fault(self, where: str, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        """What could be read; else nothing, and a fault that ends the session once everything is collected."""
+        try:
+            return read()
+        except ConfigError as error:
+            self.faults.append((where, str(error)))
+            return ()
+
+    def marker(self, node: pytest.Item) -> MarkerValues:
+        """What the markers of a test say; a wrong one is a fault and says nothing."""
+        try:
+            return read_markers(list(node.iter_markers(MARKER)))
+        except ConfigError as error:
+            where = _function_of(node)
+            self.faults.append((where, f"{where}: {error}"))
+            return MarkerValues()
+
+    def suite_cells(self) -> list[Cell]:
+        """The cells of the built-in suite.
+
+        :raises ConfigError: if there is no model, or two cells would have one id.
+        """
+        cells = self._plugin.planner.suite_cells()
+        offered = list(cells)
+        try:
+            self._plugin.config.hook.pytest_llmci_modify_cells(config=self._plugin.config, cells=cells)
+        except Exception as error:
+            raise ConfigError(f"pytest_llmci_modify_cells: {type(error).__name__}: {error}") from error
+        if not all(isinstance(cell, Cell) for cell in cells) or len({cell.id for cell in cells}) < len(cells):
+            raise ConfigError("pytest_llmci_modify_cells: the list must hold each cell at most once, and nothing else.")
+        self._plugin.collected.note_removed(offered, cells)
+        return cells
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Add the suites' items before anything is deselected; bring each model's tests together afterwards."""
+        for name in self._plugin.settings.suites:
+            self._add_suite(session, name, items)
+        self._plan_cells(items)
+        before = list(items)
+        yield
+        group_by_model(items)
+        self._plugin.collected.select(item.nodeid for item in items)
+        if not any(map(_is_ours, items)):
+            self._plugin.collected.note_all_deselected(sum(map(_is_ours, before)), self._plugin.config.option)
+        self._note_models(items)
+        functions = {_function_of(item) for item in items}
+        self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
+        if self.faults and self._plugin.controller is None:
+            self._refuse_in_parallel(items)
+
+    def _note_models(self, items: Iterable[pytest.Item]) -> None:
+        """An alias must not mean one model in this test and another in that."""
+        for item in items:
+            model = model_of(item)
+            if model is not None:
+                try:
+                    self._plugin.planner.names.note(model, where := _function_of(item))
+                except ConfigError as error:
+                    self.faults.append((where, str(error)))
+
+    def _refuse_in_parallel(self, items: list[pytest.Item]) -> None:
+        """In a parallel worker a usage error would only look like a crash; a collection error reaches the controller."""
+        text = "\n".join(text for _, text in self.faults)
+        items.clear()
+        report = pytest.CollectReport(nodeid=REFUSAL, outcome="failed", longrepr=text, result=[])
+        self._plugin.config.hook.pytest_collectreport(report=report)
+
+    def _add_suite(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
+        suite = new_suite(session, name, self._plugin)
+        try:
+            found = list(suite.collect())
+        except ConfigError as error:
+            self.faults.append(("", str(error)))
+            return
+        for item in found:
+            item.add_marker(MARKER)
+        items += found
+        # pytest counts what collect reports hold; the cells were not collected from a file
+        report = pytest.CollectReport(nodeid=suite.nodeid, outcome="passed", longrepr=None, result=list(found))
+        self._plugin.config.hook.pytest_collectreport(report=report)
+
+    def _plan_cells(self, items: Iterable[pytest.Item]) -> None:
+        """Work out every cell's plan, so that whatever is wrong is said before anything loads."""
+        for item in items:
+            try:
+                self._plan_item(item)
+            except ConfigError as error:
+                where = _function_of(item)
+                self.faults.append((where, f"{where}: {error}"))
+
+    def _plan_item(self, item: pytest.Item) -> None:
+        model = model_of(item)
+        if model is None:
+            if item.get_closest_marker(MARKER) is not None:
+                self._check_bare_marker(item)
+            return
+        self._plugin.collected.models.add(model.alias)
+        if isinstance(item, CellItem):
+            self._plugin.collected.add(item.nodeid, item.cell, self._plugin.planner.suite_plan(item.cell))
+            return
+        marker = self.marker(item)
+        self._plugin.planner.checks(marker, None, item.nodeid)
+        prompt = parameter(item, "llm_prompt")
+        if not isinstance(prompt, Prompt) or not resolves_to_ours(item, "llm_result"):
+            if marker.budgets:
+                raise ConfigError(
+                    "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
+                )
+            return
+        cell = self._plugin.planner.test_cell(model, prompt)
+        self._plugin.collected.add(item.nodeid, cell, self._plugin.planner.test_plan(cell, marker))
+
+    def _check_bare_marker(self, item: pytest.Item) -> None:
+        marker = self.marker(item)
+        asked = [name for name in ("models", "prompts", "budgets", "checks") if getattr(marker, name)]
+        if asked and not any(resolves_to_ours(item, name) for name in ("llm", "llm_prompt", "llm_result", "llm_open")):
+            raise ConfigError(
+                f"marker llmci: {asked[0]}= has no effect: the test uses none of the fixtures llm, llm_prompt, llm_result."
+            )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Nothing is loaded before everything that can be known to be wrong has been said."""
+        if self.faults and self._plugin.controller is not None:
+            raise pytest.UsageError(*(text for _, text in self.faults))
+        self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
+        self.family = max(1, self._plugin.collected.uncertain_budgets())
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return item.get_closest_marker(MARKER) is not None
+
+
+def _function_of(node: pytest.Item) -> str:
+    """Node id without parameters."""
+    return node.nodeid.partition("[")[0] if "::" in node.nodeid else node.nodeid

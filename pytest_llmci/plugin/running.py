@@ -1,0 +1,249 @@
+"""One test after the other: what its fixtures and its body ask for is measured, judged and reported."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..engine.explain import Explained, explain, with_commands_unwrapped
+from ..engine.handles import LLM, CallDefaults
+from ..engine.planner import MarkerValues
+from ..engine.results import CellResult
+from ..engine.schedule import CellMeasurement, CellPlan
+from ..engine.session import CurrentTest, prompt_of
+from ..errors import ConfigError
+from ..records import Cell, ModelSpec, Prompt
+from .collecting import model_of
+from .failures import explain_in_report
+from .fixtures import MARKER
+from .items import CellItem
+from .protocol import may_be_short, run_short, wants_teardown
+from .repeat import repeat_command
+
+if TYPE_CHECKING:
+    from .armed import ArmedPlugin
+
+MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
+VERDICT: pytest.StashKey[str] = pytest.StashKey()
+VERDICT_ATTRIBUTE = "llmci_verdict"
+"""On a report: ``inconclusive``, where the test was."""
+MANY_ITEMS = 1000
+_OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
+"""What ends a phase of a test and not the session: the last two are no ``Exception``."""
+
+
+class Running:
+    """The hooks around a test, and what our fixtures hand out in it."""
+
+    def __init__(self, plugin: ArmedPlugin) -> None:
+        self._plugin = plugin
+        self._current: pytest.Item | None = None
+        self._short: bool | None = None
+        self._teardown = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        if len(session.items) >= MANY_ITEMS:
+            gc.collect()
+            gc.freeze()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Cells of a suite take the short way where they can; not the last one, with which fixtures of the session end."""
+        if not isinstance(item, CellItem) or nextitem is None:
+            return None
+        if self._short is None:
+            self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
+        if not self._short or any(mark.name != MARKER for mark in item.iter_markers()):  # skip, xfail, flaky, ...
+            return None
+        run_short(self, item, teardown=self._teardown)
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Whatever is recorded from now on belongs to this attempt at this test; if its set-up fails, nothing else judges it."""
+        __tracebackhide__ = True
+        self.begin_test(item)
+        try:
+            yield
+        except _OUTCOMES as error:
+            self._conclude_beside(item, error)
+            raise
+
+    def begin_test(self, item: pytest.Item) -> None:
+        """Forget what an earlier attempt left."""
+        item.stash[VERDICT] = ""
+        if MEASUREMENT in item.stash:
+            del item.stash[MEASUREMENT]
+        if self._plugin.is_running or model_of(item) is not None:
+            self._plugin.session.test = CurrentTest(item.nodeid, getattr(item, "execution_count", 1) - 1)
+        self._current = item
+
+    def handle(self, spec: ModelSpec | str) -> LLM:
+        """What the fixture ``llm`` gives."""
+        if isinstance(spec, str):
+            return self.open(spec, "fixture llm")
+        return LLM(self._plugin.session, spec, self._call_defaults)
+
+    def prompt(self, value: Any) -> Prompt:
+        """What the fixture ``llm_prompt`` gives."""
+        try:
+            return prompt_of(value)
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+    def open(self, text: str, where: str) -> LLM:
+        """A model by its alias or spec.
+
+        :raises ConfigError: if the spec is malformed or cannot work.
+        """
+        try:
+            spec = self._plugin.planner.open(text, where)
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        return LLM(self._plugin.session, spec, self._call_defaults)
+
+    def _call_defaults(self) -> CallDefaults:
+        marker = self._plugin.planning.marker(self._current) if self._current is not None else MarkerValues()
+        return CallDefaults(
+            generation=self._plugin.planner.generation(marker, None),
+            checks=self._plugin.planner.checks(marker, None, "llm.generate()"),
+        )
+
+    def measure(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> CellResult:
+        """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""
+        if not isinstance(llm, LLM):
+            pytest.fail(
+                "llm_result needs pytest-llmci's own fixture llm; this test has another one of that name.",
+                pytrace=False,
+            )
+        known = self._plugin.collected.selected.get(item.nodeid)
+        cell, plan = known or self._plan_late(item, llm, prompt)
+        measurement = self._measure(cell, plan)
+        item.stash[MEASUREMENT] = measurement
+        return CellResult(measurement, self._plugin.planner.metrics, self._plugin.session.judge)
+
+    def _plan_late(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> tuple[Cell, CellPlan]:
+        cell = self._plugin.planner.test_cell(llm.spec, prompt)
+        return cell, self._plugin.planner.test_plan(cell, self._plugin.planning.marker(item))
+
+    def _measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
+        return self._plugin.session.measure(
+            cell,
+            plan if plan.family == self._plugin.planning.family else replace(plan, family=self._plugin.planning.family),
+        )
+
+    def run_cell(self, item: CellItem, cell: Cell) -> None:
+        """What an item of a suite does.
+
+        :raises Explained: if the cell failed.
+        """
+        __tracebackhide__ = True
+        _, plan = self._plugin.collected.selected[item.nodeid]
+        item.stash[MEASUREMENT] = self._measure(cell, plan)
+        failure = self._conclude(item)
+        if failure is not None:
+            raise failure
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """Raise what the fixtures held, run the body, then judge: a missed budget adds to the body's own failure."""
+        __tracebackhide__ = True
+        measurement = pyfuncitem.stash.get(MEASUREMENT, None)
+        if measurement is not None and (measurement.error is not None or not measurement.rounds):
+            self._refuse_to_run(pyfuncitem, measurement)
+        return (yield from self._judged(pyfuncitem))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge also what tests of other kinds asked for, such as those of ``unittest``."""
+        __tracebackhide__ = True
+        return (yield from self._judged(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge what fixtures asked for after the test, when its call phase is over."""
+        __tracebackhide__ = True
+        return (yield from self._judged(item))
+
+    def _judged(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let something of the test run, then judge what it asked for."""
+        __tracebackhide__ = True
+        try:
+            result = yield
+        except _OUTCOMES as error:
+            self._conclude_beside(item, error)
+            raise
+        failure = self._conclude(item)
+        if failure is not None:
+            raise failure
+        return result
+
+    def _conclude_beside(self, item: pytest.Item, error: BaseException) -> None:
+        """Judge; a failure of the model's is told beside what the test itself failed with."""
+        failure = self._conclude(item)
+        if failure is not None:
+            error.add_note("\n" + with_commands_unwrapped(str(failure)))
+
+    def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
+        __tracebackhide__ = True
+        failure = self._conclude(item)
+        if failure is not None:
+            raise failure
+        pytest.skip("not measured: out of time (--llmci-time-limit)")
+
+    def _conclude(self, item: pytest.Item) -> Explained | None:
+        """Judge what the test measured and record it; the failure, if there is one."""
+        if not self._plugin.is_running:
+            return None
+        failures: list[Explained] = []
+        measurement = item.stash.get(MEASUREMENT, None)
+        calls = [call for call in self._plugin.session.test.calls if call.error is None]
+        for each in ([measurement] if measurement is not None else []) + calls:
+            verdict = self._plugin.session.conclude(each)
+            if verdict.verdict == "pass":
+                continue
+            if verdict.verdict == "inconclusive":
+                item.stash[VERDICT] = "inconclusive"
+            failure = explain(
+                verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail"
+            )
+            if failure is not None:
+                failures.append(failure)
+        self._plugin.session.test.calls.clear()
+        if measurement is not None:
+            del item.stash[MEASUREMENT]
+        if not failures:
+            return None
+        if len(failures) > 1:
+            failures[0].args = ("\n\n".join(str(failure) for failure in failures),)
+        return failures[0]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Show our failures without our frames; send records along where the controller is elsewhere."""
+        report = yield
+        explain_in_report(item, call, report)
+        self.finish_report(item, report)
+        return report
+
+    def finish_report(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Mark an undecided test; in a parallel worker, let the records travel with the report."""
+        if report.when == "call" and item.stash.get(VERDICT, "") == "inconclusive" and not report.failed:
+            setattr(report, VERDICT_ATTRIBUTE, "inconclusive")
+        self._plugin.send_along(report)
+
+    def conclude_rest(self) -> None:
+        """Record the verdicts of what no test can report any more.
+
+        After ``-x`` and Ctrl-C pytest tears the wider fixtures down when the last test is over.
+        """
+        if self._current is not None:
+            self._conclude(self._current)
