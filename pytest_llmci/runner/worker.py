@@ -35,6 +35,7 @@ from ..units import format_bytes, format_duration
 from . import evidence, wire
 from .guard import Guard
 from .host import Loaded, ModelHost
+from .import_path import import_path_for
 from .loop import NoProgress
 from .progress import Position, ProgressPage
 
@@ -43,8 +44,22 @@ WATCH_INTERVAL_S: Final = 0.1
 STOP_GRACE_S: Final = 2.0
 """A process that was asked to stop and has not is killed."""
 _PACKAGE = Path(__file__).resolve().parent.parent
-_BOOT = """
+OLDEST_PYTHON: Final = (3, 11)
+"""As ``requires-python`` says; an older interpreter of ``+python=`` may not even be able to read our files."""
+_BOOT = f"""
 import sys
+if sys.version_info < {OLDEST_PYTHON}:
+    import json, os, struct
+    text = "%s is Python %d.%d.%d; the process of a model needs Python %d.%d or newer: name one with +python=."
+    found = (sys.executable,) + tuple(sys.version_info[:3])
+    answer = dict(type="error", kind="python", message=text % (found + {OLDEST_PYTHON}))
+    answer["class"] = "ModelLoadError"
+    body = json.dumps(answer).encode("ascii")
+    os.write(1, struct.pack(">I", len(body)) + body)
+    asked = b" "
+    while asked and not asked.endswith(b'"stop"}}'):  # who asks must find somebody who listens
+        asked = os.read(0, 65536)
+    sys.exit(1)
 here = sys.path.pop(0)
 sys.path.insert(0, here)
 import pytest_llmci.runner.worker_main as worker
@@ -83,7 +98,7 @@ class WorkerSetup:
     """Where ``<alias>-<n>.log`` goes."""
     threads: int = 1
     sys_path: Sequence[str] = field(default_factory=tuple)
-    """Import path for users' modules: backends, callables, ``llm.call``."""
+    """pytest's import path, for users' modules: backends, callables, ``llm.call``. See :mod:`.import_path`."""
     say: Callable[[str], None] = lambda text: None
     """One short line of progress for people."""
     tick: Callable[[], None] = lambda: None
@@ -231,12 +246,13 @@ class WorkerProcess:
         return replace(loaded, values={"start_time": start_ns, **loaded.values})
 
     def _hello(self) -> None:
+        path = import_path_for(self._setup.sys_path, same_interpreter=interpreter_of(self._spec) == sys.executable)
         answer = self._ask(
             {
                 "type": "init", "parent": os.getpid(), "registry": self._setup.registry.to_json(),
                 # The kernel watches the thread that started it, and only the main thread lives as long as the process.
                 "die_with_parent": threading.current_thread() is threading.main_thread(),
-                "sys_path": list(self._setup.sys_path), "threads": threads_of(self._spec, self._setup.threads),
+                "path_before": path.before, "path_behind": path.behind, "threads": threads_of(self._spec, self._setup.threads),
                 "cache_dir": self._setup.cache_dir, "progress": str(self._home / "progress"),
             },
             self._setup.limits.load_s, "load_timeout",

@@ -18,6 +18,7 @@ from ..records import GenerationSettings, ModelSpec, Prompt, RunRequest, from_js
 from ..registry import Registry
 from . import wire
 from .host import ModelHost
+from .import_path import ImportPath, merged
 from .progress import ProgressPage
 
 _PR_SET_PDEATHSIG = 1
@@ -118,7 +119,8 @@ class Server:
         """Settings of this process; answers who we are."""
         if message["die_with_parent"]:
             die_with_parent(message["parent"])
-        sys.path[:] = message["sys_path"] + [entry for entry in sys.path if entry not in message["sys_path"]]
+        given = ImportPath(before=tuple(message["path_before"]), behind=tuple(message["path_behind"]))
+        sys.path[:] = merged(given, sys.path)
         self._host = ModelHost(
             Registry.from_json(message["registry"]),
             threads=message["threads"],

@@ -3,8 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import sysconfig
 import tempfile
 import time
+import tomllib
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
 from pytest_llmci.runner.wire import pack_arguments
 from pytest_llmci.runner.worker import (
+    OLDEST_PYTHON,
     THREAD_VARIABLES,
     InlineWorker,
     Limits,
@@ -44,7 +48,9 @@ from pytest_llmci.specs import parse_spec
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="workers are started and killed by POSIX means")
 FUNCTIONS = """
-import os
+import importlib.util, os, sys
+def import_path(backend): return sys.path
+def can_import(backend, name): return importlib.util.find_spec(name) is not None
 def echo(backend, *arguments): return list(arguments)
 def double(backend, array): return array * 2
 def kind(backend, value): return type(value).__name__
@@ -309,6 +315,59 @@ def test_while_waiting_the_terminal_hears_of_it(start: Start) -> None:
     ticks: list[int] = []
     start("echo+load=0.3s", say=said.append, tick=lambda: ticks.append(1)).load()
     assert len(ticks) >= 2
+
+
+# ------------------------------------------------------------------------------------------------ another interpreter
+
+
+@posix_only
+def test_another_environment_keeps_its_own_libraries_and_finds_the_users_modules(start: Start, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
+    worker = start(ModelSpec(alias="a", backend="echo", text="a", options={"python": str(tmp_path / "venv")}))
+    worker.load()
+    found = worker.call("llmci_functions:import_path", [])
+    assert isinstance(found, list)
+    assert found[0] == str(tmp_path / "code")
+    assert [entry for entry in found if entry.endswith("site-packages")] == [
+        sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")})
+    ]
+    assert worker.call("llmci_functions:can_import", ["pytest"]) is False
+    assert found[-1] == str(worker._home)
+
+
+@posix_only
+def test_the_same_interpreter_finds_what_pytest_finds(start: Start, tmp_path: Path) -> None:
+    worker = start("echo")
+    worker.load()
+    found = worker.call("llmci_functions:import_path", [])
+    assert isinstance(found, list)
+    expected = list(dict.fromkeys([str(tmp_path / "code"), *sys.path]))
+    assert found[: len(expected)] == expected
+    assert found[-1] == str(worker._home)
+
+
+@posix_only
+def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(start: Start, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.version_info = (3, 10, 13)\nexec(open(sys.argv[1]).read())\n", "utf-8"
+    )
+    old.chmod(0o755)
+    worker = start(ModelSpec(alias="a", backend="echo", text="a", options={"python": str(old)}))
+    with pytest.raises(
+        ModelLoadError, match=r"is Python 3\.10\.13; the process of a model needs Python 3\.11 or newer"
+    ) as caught:
+        worker.load()
+    assert caught.value.kind == "python"
+    began = time.monotonic()
+    worker.close()
+    assert time.monotonic() - began < worker_module.STOP_GRACE_S  # it left when it was asked to
+    assert leftovers() == []
+
+
+def test_the_oldest_interpreter_is_the_one_that_the_package_names() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["requires-python"].startswith(f">={'.'.join(map(str, OLDEST_PYTHON))}")
 
 
 # ----------------------------------------------------------------------------------------------------- protocol noise
