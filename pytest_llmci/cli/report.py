@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..engine.report import build_report
+from ..errors import StoreError
 from ..registry import Registry
 from ..sinks import DEFAULT_SINKS, open_sinks, register
 from ..store.log import recover
@@ -58,8 +59,15 @@ def _run(options: Namespace) -> int:
     for path in written:
         print(printable(f"wrote {path}"))
     if list_runs(run.parent)[-1:] == [run]:
-        print(printable(f"copied to {publish_latest(run)}"))
+        print(printable(_copied(run)))
     return 0
+
+
+def _copied(run: Path) -> str:
+    try:
+        return f"copied to {publish_latest(run)}"
+    except StoreError as error:  # the run itself is whole
+        return f"not copied: {error}"
 
 
 COMMAND = Command(configure=_configure, run=_run)

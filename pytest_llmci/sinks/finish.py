@@ -58,7 +58,7 @@ def finish_run(
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
         saved = folder
-        warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:200]}")
+        warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
     return Finished(report=report, saved=saved, warnings=warnings)
 
 

@@ -21,8 +21,9 @@ from ..records import SCHEMA_VERSION
 
 GENESIS: Final = "0" * 64
 """What the first line takes for the digest of the line before it."""
-_OPEN: Final = b'{"sha256":"'
-_REST: Final = len(_OPEN) + 64 + len(b'",')
+LINE_BEGINS: Final = b'{"sha256":"'
+"""Every line, and so every log."""
+_REST: Final = len(LINE_BEGINS) + 64 + len(b'",')
 _NUMBER: Final = re.compile(rb'"line":(\d{1,18}),')
 _TYPE: Final = re.compile(rb'"type":"([a-z_]{1,40})"')
 _CELL: Final = re.compile(rb'"cell":"([^"\\]{1,300})"')
@@ -46,7 +47,7 @@ def build_line(previous: str, number: int, body: bytes) -> tuple[bytes, str]:
     """
     rest = b'"line":%d,' % number + body[1:]
     digest = seal(previous, rest)
-    return b'%s%s",%s\n' % (_OPEN, digest.encode("ascii"), rest), digest
+    return b'%s%s",%s\n' % (LINE_BEGINS, digest.encode("ascii"), rest), digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +172,7 @@ class ChainWalk:
 
 
 def _is_whole(raw: bytes, digest: str) -> bool:
-    return raw.startswith(b'%s%s",' % (_OPEN, digest.encode("ascii"))) and raw.endswith(b"}\n")
+    return raw.startswith(b'%s%s",' % (LINE_BEGINS, digest.encode("ascii"))) and raw.endswith(b"}\n")
 
 
 def _claimed(raw: bytes) -> int:

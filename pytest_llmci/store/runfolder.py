@@ -13,6 +13,7 @@ from typing import IO, Final
 
 from ..clock import Clock
 from ..errors import ConfigError, StoreError
+from .chain import LINE_BEGINS
 from .log import LOG_NAME, SPOOL_NAME
 
 LATEST: Final = "latest"
@@ -122,15 +123,20 @@ def _listed(runs: list[Path]) -> str:
 
 
 def publish_latest(run: Path) -> Path:
-    """Copy a run to ``latest/`` beside it, in place of what was there.
+    """Copy a run to ``latest/`` beside it, in place of an older copy.
 
-    The copy is made under another name and renamed, so that nobody finds half of it; who reads an old file goes on
-    reading it. A real copy, since CI artifacts and Windows take no links. The spool is left out.
+    What else is called so is not ours to remove. The copy is made under another name and renamed, so that nobody finds half
+    of it; who reads an old file goes on reading it. A real copy, since CI artifacts and Windows take no links. The spool is left out.
 
     :returns: the copy.
-    :raises StoreError: if it cannot be made; ``latest/`` is then as it was, or missing.
+    :raises StoreError: if it cannot be made, or something of the user's is in its place; ``latest/`` is then as it was, or
+        missing.
     """
     latest = run.parent / LATEST
+    if os.path.lexists(latest) and not _is_a_run(latest):
+        raise StoreError(
+            f"{latest} is no copy of a run and was left alone: rename it, or give another --llmci-output DIR."
+        )
     fresh, old = run.parent / f".{LATEST}-{run.name}", run.parent / f".{LATEST}-{run.name}-old"
     try:
         for leftover in (fresh, old):
@@ -145,15 +151,22 @@ def publish_latest(run: Path) -> Path:
     return latest
 
 
+def _is_a_run(folder: Path) -> bool:
+    """Whether a folder holds a log of ours; a link to one is somebody else's."""
+    try:
+        with (folder / LOG_NAME).open("rb") as log:
+            return not folder.is_symlink() and log.read(len(LINE_BEGINS)) == LINE_BEGINS
+    except OSError:
+        return False
+
+
 def _swap(fresh: Path, latest: Path, old: Path) -> None:
     """Put ``fresh`` in the place of ``latest``; sessions that end together may each try."""
     for attempt in range(10):
-        # Between the look and the move another session may take the folder away or put its own there.
-        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            if latest.is_dir() and not latest.is_symlink():
+        # Another session may have taken the folder away meanwhile; its own, put there instead, makes way.
+        with suppress(FileNotFoundError, PermissionError):
+            if _is_a_run(latest):
                 latest.rename(old)
-            else:
-                latest.unlink()
         try:
             fresh.rename(latest)
             return

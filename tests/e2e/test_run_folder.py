@@ -245,6 +245,22 @@ def test_a_folder_of_the_users_is_not_hidden_from_git(bench: Bench) -> None:
     assert not (bench.path / ".gitignore").exists()
 
 
+def test_a_latest_of_the_users_stays_and_is_named(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.write("latest/data.txt", "precious")
+    result = bench.suite("echo", "--llmci-output=.", "--llmci-rounds=1")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "Saved in *T*Z-* (results.csv, summary.csv, log.jsonl)",
+            "warning: 'latest' was not renewed: *latest is no copy of a run and was left alone: rename it, or*--llmci-output DIR.",
+        ]
+    )
+    assert [path.name for path in (bench.path / "latest").iterdir()] == ["data.txt"]
+    run = next(path.parent for path in bench.path.glob("*/log.jsonl"))
+    assert main(["report", str(run)]) == 0
+    assert "not copied: " in capsys.readouterr().out
+
+
 def test_derived_files_that_cannot_be_written_are_one_line(bench: Bench) -> None:
     bench.write(
         "conftest.py",

@@ -199,13 +199,27 @@ def test_a_copy_that_was_left_half_made_is_replaced(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([".gitignore", run.name, "latest"])
 
 
-def test_a_link_or_file_in_the_place_of_latest_makes_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["folder", "foreign log", "file", "link"])
+def test_what_is_the_users_in_the_place_of_latest_stays(tmp_path: Path, what: str) -> None:
     run = create_run_folder(tmp_path, FakeClock())
     write_log(run, [])
-    (tmp_path / "latest").symlink_to(run.name)
-    publish_latest(run)
-    assert not (tmp_path / "latest").is_symlink()
-    assert (run / "log.jsonl").is_file()
+    latest = tmp_path / "latest"
+    if what == "file":
+        latest.write_text("precious")
+    elif what == "link":
+        latest.symlink_to(run.name)
+    else:
+        latest.mkdir()
+        (latest / ("log.jsonl" if what == "foreign log" else "data.txt")).write_text("precious")
+    with pytest.raises(StoreError, match="latest is no copy of a run and was left alone: rename it, or give") as caught:
+        publish_latest(run)
+    assert "\n" not in str(caught.value)
+    if what == "link":
+        assert latest.is_symlink()
+    else:
+        kept = [latest] if what == "file" else list(latest.iterdir())
+        assert [path.read_text() for path in kept] == ["precious"]
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".latest")] == []
 
 
 def test_sessions_that_end_together_leave_one_whole_copy(tmp_path: Path) -> None:
