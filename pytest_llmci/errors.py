@@ -31,6 +31,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Final
+
+FOREIGN_ERRORS: Final = (Exception, SystemExit)
+"""What code that is not ours may raise without ending the session. Ctrl-C is not among them."""
 
 
 class LLMCIError(Exception):
@@ -139,3 +143,9 @@ class InvalidOutput(AssertionError):
 
 class MissingValue(AssertionError):
     """A number was compared that could not be measured; the message is the reason."""
+
+
+def described(error: BaseException) -> str:
+    """What foreign code raised, in one line: ``KeyError: 'x'``."""
+    text = " ".join(str(error).split())[:500]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

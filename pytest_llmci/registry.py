@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .errors import ConfigError, MissingExtraError, UnknownNameError
+from .errors import FOREIGN_ERRORS, ConfigError, MissingExtraError, UnknownNameError, described
 
 KINDS = ("backend", "instrument", "check", "sink")
 """What can be registered, as the hook's ``registry.add(kind, ...)`` names it."""
@@ -106,12 +106,17 @@ class Registry:
 
         :raises UnknownNameError: if it is not registered.
         :raises MissingExtraError: if it needs a package that is not installed.
+        :raises ConfigError: if its module raises while it is imported.
         """
         entry = self.get(kind, name, where)
         try:
             return import_target(entry.target, f"{kind} '{name}'")
         except ModuleNotFoundError as error:
             raise missing_package(f"{kind} '{name}'", error.name or "?", entry.extra) from error
+        except ConfigError:
+            raise
+        except FOREIGN_ERRORS as error:
+            raise ConfigError(f"{kind} '{name}': {entry.target} cannot be imported: {described(error)}") from error
 
     def to_json(self) -> dict[str, dict[str, list[str]]]:
         """Plain data that :meth:`from_json` reads in the model's process."""

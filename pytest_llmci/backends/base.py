@@ -83,7 +83,7 @@ class Preflight(Protocol):
         """Refuse what can be known to fail, before anything runs. Cheap: imports nothing heavy, reads no large file.
 
         :param sys_path: where the model's process will look for modules.
-        :raises ConfigError: or a BackendError, with one line.
+        :raises ConfigError: or a BackendError, with one line. Anything else is shown as a fault of the backend.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, cast
 
-from ..errors import ConfigError
+from ..errors import FOREIGN_ERRORS, ConfigError, described
 from ..registry import Registry
 from ..text import one_line
 from .base import Check
@@ -37,7 +37,7 @@ def parse_check(text: str, registry: Registry, where: str) -> Check:
 
     :param text: as the user wrote it; white space in the argument counts, as in ``contains: and ``.
     :param where: the marker, option or file position, for messages.
-    :raises ConfigError: in one line, if no check is called so or its argument cannot be read.
+    :raises ConfigError: in one line, if no check is called so, its argument cannot be read, or it raises when it is built.
     :raises MissingExtraError: if it needs a package that is not installed.
     """
     name, _, argument = text.partition(":")
@@ -48,3 +48,5 @@ def parse_check(text: str, registry: Registry, where: str) -> Check:
         return cast(Check, factory(argument))
     except ConfigError as error:
         raise ConfigError(f"{where}: check '{one_line(text)}': {error}") from error
+    except FOREIGN_ERRORS as error:
+        raise ConfigError(f"{where}: check '{one_line(text)}' cannot be built: {described(error)}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import BackendError, ConfigError
+from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
 from ..records import ModelSpec
 from ..registry import Registry
 from ..runner.worker import interpreter_of, threads_of
@@ -38,8 +38,25 @@ class Preflight:
         if preflight is not None and interpreter_of(spec) == interpreter_of(ModelSpec(alias="-", backend="-")):
             try:
                 preflight(spec, self._sys_path)
+            except ConfigError:
+                raise
             except BackendError as error:
                 raise ConfigError(str(error)) from error
-        knows = getattr(factory, "unmeasurable", None)
-        found: Mapping[str, str] = knows(spec) if knows is not None else {}
-        return found
+            except FOREIGN_ERRORS as error:
+                raise _broken(spec, "preflight(spec, sys_path)", described(error)) from error
+        return _unmeasurable(factory, spec)
+
+
+def _unmeasurable(factory: Any, spec: ModelSpec) -> Mapping[str, str]:
+    knows = getattr(factory, "unmeasurable", None)
+    try:
+        found: object = knows(spec) if knows is not None else {}
+    except FOREIGN_ERRORS as error:
+        raise _broken(spec, "unmeasurable(spec)", described(error)) from error
+    if not isinstance(found, Mapping):
+        raise _broken(spec, "unmeasurable(spec)", f"returned {found!r}, not a mapping of metric to reason")
+    return found
+
+
+def _broken(spec: ModelSpec, method: str, what: str) -> ConfigError:
+    return ConfigError(f"model '{spec.text}': the static {method} of backend '{spec.backend}' failed: {what}")

@@ -84,6 +84,47 @@ def test_a_wrong_prompt_file_names_file_and_place(bench: Bench, name: str, text:
     result.stderr.fnmatch_lines([expected])
 
 
+@pytest.mark.parametrize(
+    ("model", "checks", "expected"),
+    [
+        (
+            "mine",
+            "[]",
+            "*model 'mine': the static preflight(spec, sys_path) of backend 'mine' failed: KeyError: 'oh no'",
+        ),
+        ("echo", "[mine]", "*check of echo-a: check 'mine' cannot be built: SystemExit: 3"),
+        ("broken", "[]", "*backend 'broken': broken:Model cannot be imported: RuntimeError: not today"),
+    ],
+)
+def test_what_foreign_code_raises_before_the_run_is_one_line(
+    bench: Bench, model: str, checks: str, expected: str
+) -> None:
+    bench.write(
+        "mine.py",
+        """
+class Model:
+    @staticmethod
+    def preflight(spec, sys_path): raise KeyError('oh no')
+def check(argument): raise SystemExit(3)
+""",
+    )
+    bench.write("broken.py", "raise RuntimeError('not today')\n")
+    bench.write(
+        "conftest.py",
+        """
+def pytest_llmci_register(registry):
+    registry.add('backend', 'mine', 'mine:Model')
+    registry.add('backend', 'broken', 'broken:Model')
+    registry.add('check', 'mine', 'mine:check')
+""",
+    )
+    bench.write("prompts.yaml", f"- {{id: a, prompt: x, checks: {checks}}}\n")
+    result = bench.suite(model)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([expected])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
 def test_the_users_own_callable_fails_as_a_test(bench: Bench) -> None:
     bench.write("mine.py", "def answer(prompt):\n    raise KeyError('oh no')\ndef number(prompt): return 42\n")
     bench.write("lazy.py", "def __getattr__(name): raise AttributeError(name)\n")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os.path
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,27 @@ def test_a_missing_package_is_one_line_with_the_command(extra: str, step: str) -
         MissingExtraError, match=f"backend 'far' needs the package 'no_such_package', which is not installed: {step}"
     ):
         registry.load("backend", "far", "x")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise RuntimeError('no\\nway')", "RuntimeError: no way"),
+        ("import sys; sys.exit()", "SystemExit"),
+        ("1 +", "SyntaxError: "),
+    ],
+)
+def test_a_module_that_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    (tmp_path / "broken_module_of_a_user.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry()
+    registry.add("check", "mine", "broken_module_of_a_user:Check")
+    with pytest.raises(
+        ConfigError, match=f"^check 'mine': broken_module_of_a_user:Check cannot be imported: {message}"
+    ):
+        registry.load("check", "mine", "x")
 
 
 def test_targets_reach_into_classes_and_name_what_is_absent() -> None:

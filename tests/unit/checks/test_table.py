@@ -72,6 +72,12 @@ def polite(argument: str) -> Callable[[CheckInput], CheckResult]:
     return lambda output: CheckResult(name="polite", passed="please" in output.text, message="")
 
 
+def broken(argument: str) -> Callable[[CheckInput], CheckResult]:
+    if argument == "leave":
+        raise SystemExit
+    raise KeyError(argument)
+
+
 NOT_CALLABLE = 5
 
 
@@ -86,3 +92,11 @@ def test_checks_of_others(registry: Registry) -> None:
     registry.add("check", "absent", "no_such_package_at_all:Check", extra="some[extra]")
     with pytest.raises(MissingExtraError, match=r"pip install 'some\[extra\]'"):
         parse_check("absent", registry, "marker")
+
+
+def test_a_check_that_raises_when_it_is_built_is_one_line(registry: Registry) -> None:
+    registry.add("check", "broken", f"{__name__}:broken")
+    with pytest.raises(ConfigError, match=r"^prompts.yaml: check 'broken:x' cannot be built: KeyError: 'x'$"):
+        parse_check("broken:x", registry, "prompts.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be built: SystemExit$"):
+        parse_check("broken:leave", registry, "prompts.yaml")

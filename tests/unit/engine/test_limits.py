@@ -38,6 +38,33 @@ class Ignorant:
     """A model source that knows nothing."""
 
 
+class OneArgument:
+    @staticmethod
+    def preflight(spec: ModelSpec) -> None:
+        raise AssertionError("is never reached")
+
+
+class Raising:
+    @staticmethod
+    def preflight(spec: ModelSpec, sys_path: Sequence[str]) -> None:
+        raise KeyError("missing\nkey")
+
+
+class Leaving:
+    @staticmethod
+    def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
+        raise SystemExit(3)
+
+
+class Wordless:
+    @staticmethod
+    def unmeasurable(spec: ModelSpec) -> None:
+        return None
+
+
+BROKEN = (OneArgument, Raising, Leaving, Wordless)
+
+
 def spec(backend: str = "knowing", **options: str) -> ModelSpec:
     return ModelSpec(alias="a", backend=backend, text=f"a={backend}", options=options)
 
@@ -45,12 +72,14 @@ def spec(backend: str = "knowing", **options: str) -> ModelSpec:
 @pytest.fixture
 def preflight(monkeypatch: pytest.MonkeyPatch) -> Preflight:
     module = types.ModuleType("fake_source")
-    module.__dict__.update(Knowing=Knowing, Ignorant=Ignorant)
+    module.__dict__.update(Knowing=Knowing, Ignorant=Ignorant, **{kind.__name__: kind for kind in BROKEN})
     monkeypatch.setitem(sys.modules, "fake_source", module)
     monkeypatch.setattr(Knowing, "asked", [])
     registry = Registry()
     registry.add("backend", "knowing", "fake_source:Knowing")
     registry.add("backend", "ignorant", "fake_source:Ignorant")
+    for kind in BROKEN:
+        registry.add("backend", kind.__name__.lower(), f"fake_source:{kind.__name__}")
     return Preflight(registry, ["/users/code"])
 
 
@@ -85,3 +114,24 @@ def test_what_the_runner_reads_is_checked_too(preflight: Preflight) -> None:
         preflight.check(spec(threads="many"), [])
     with pytest.raises(UnknownNameError, match="unknown backend 'none'"):
         preflight.check(spec("none"), [])
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (
+            "oneargument",
+            r"preflight\(spec, sys_path\) of backend 'oneargument' failed: TypeError: .*takes 1 positional argument",
+        ),
+        ("raising", r"preflight\(spec, sys_path\) of backend 'raising' failed: KeyError: 'missing\\nkey'$"),
+        ("leaving", r"unmeasurable\(spec\) of backend 'leaving' failed: SystemExit: 3$"),
+        (
+            "wordless",
+            r"unmeasurable\(spec\) of backend 'wordless' failed: returned None, not a mapping of metric to reason$",
+        ),
+    ],
+)
+def test_a_fault_of_the_backend_is_one_line_that_names_it(preflight: Preflight, backend: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^model 'a={backend}': the static {message}") as caught:
+        preflight.check(spec(backend), [])
+    assert "\n" not in str(caught.value)
