@@ -13,11 +13,20 @@ from .report import ModelSummary, SessionReport
 
 MOST_MODELS = 50
 """Rows of the table; the rest is in summary.csv."""
+MAIN_FILES = ("results.csv", "summary.csv", "log.jsonl")
+"""What people open first."""
+MOST_FILES = 8
+"""Names that the last line lists."""
 _NARROWEST_NAME = 12
 
 
-def summary_lines(report: SessionReport, saved: Path, *, width: int, gated: bool, hints: bool) -> list[str]:
-    """The table, its footnote, hints and the place of the files."""
+def summary_lines(
+    report: SessionReport, saved: Path, *, width: int, gated: bool, hints: bool, further: Sequence[Path] = ()
+) -> list[str]:
+    """The table, its footnote, hints and the place of the files.
+
+    :param further: what was written beyond the files of every run.
+    """
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
@@ -29,7 +38,7 @@ def summary_lines(report: SessionReport, saved: Path, *, width: int, gated: bool
             "  add  --llmci-max-latency=2s         fail above a limit",
             "  add  --llmci-budget='EXPR'          any metric, such as 'ttft.median <= 300ms'",
         ]
-    lines += ["", *_undecided(report), *_place(saved)]
+    lines += ["", *_undecided(report), *_place(saved, report.folder, further)]
     return lines
 
 
@@ -134,11 +143,22 @@ def _undecided(report: SessionReport) -> list[str]:
     return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
 
 
-def _place(folder: Path) -> list[str]:
+def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:
+    inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
+    outside = [_short(path) for path in further if not path.is_relative_to(run)]
+    lines = [f"Saved in {_short(saved)} ({_listed([*MAIN_FILES, *inside])})"]
+    return [*lines, f"Also written: {_listed(outside)}"] if outside else lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_FILES
+    return ", ".join(map(one_line, names[:MOST_FILES])) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(path: Path) -> str:
+    """From the working directory, where that is near."""
     try:
-        shown = os.path.relpath(folder)
+        shown = os.path.relpath(path)
     except ValueError:  # another drive
-        shown = str(folder)
-    return [
-        f"Saved in {shown if not shown.startswith('..' + os.sep + '..') else folder} (results.csv, summary.csv, log.jsonl)"
-    ]
+        return str(path)
+    return str(path) if shown.startswith(".." + os.sep + "..") else shown

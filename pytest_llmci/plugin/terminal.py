@@ -261,7 +261,12 @@ class Terminal(Silent):
             plan.budgets for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(
-            report, controller.finished.saved, width=reporter._tw.fullwidth, gated=gated, hints=self._verbosity >= 0
+            report,
+            controller.finished.saved,
+            width=reporter._tw.fullwidth,
+            gated=gated,
+            hints=self._verbosity >= 0,
+            further=controller.finished.further,
         ):
             reporter.write_line(line)
         for warning in controller.finished.warnings:

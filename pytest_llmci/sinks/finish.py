@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.report import SessionReport, build_report
-from ..errors import LLMCIError
+from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
 from ..store.runfolder import publish_latest
 from . import DEFAULT_SINKS, open_sink
@@ -28,6 +28,8 @@ class Finished:
     """The folder that people are pointed to: the copy in ``latest``."""
     warnings: list[str] = field(default_factory=list)
     """One line for each further sink that failed."""
+    further: list[Path] = field(default_factory=list)
+    """What further sinks wrote."""
 
 
 def finish_run(
@@ -47,19 +49,21 @@ def finish_run(
         if len(report.cells) >= MANY_CELLS:
             gc.freeze()  # the report lives until the process ends, which pytest does not let happen without collecting
     warnings: list[str] = []
+    further: list[Path] = []
     for text in dict.fromkeys(sinks):
         if text in DEFAULT_SINKS:
             continue
         try:
-            open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
-        except Exception as error:  # noqa: BLE001  # a sink is foreign code, and must not take the results of a session with it
-            warnings.append(f"sink '{text}': {type(error).__name__}: {error}")
+            written = open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
+            further += [Path(path) for path in written]
+        except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
+            warnings.append(f"sink '{text}': {described(error)}")
     try:
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
         saved = folder
         warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
-    return Finished(report=report, saved=saved, warnings=warnings)
+    return Finished(report=report, saved=saved, warnings=warnings, further=further)
 
 
 @contextmanager

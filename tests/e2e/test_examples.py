@@ -28,6 +28,7 @@ def test_the_extension_adds_a_backend_a_metric_a_check_and_a_sink(bench: Bench, 
         fresh=True,
     )
     result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["Saved in llmci-results/latest (results.csv, summary.csv, log.jsonl, models.tsv)"])
     assert (bench.latest / "models.tsv").read_text().startswith("model\trounds\tlatency\n")
     assert "\nparrot\t6\t" in (bench.latest / "models.tsv").read_text()
     block = bench.records("rounds")[0]

@@ -120,3 +120,23 @@ def test_the_place_of_the_files_is_as_the_user_would_type_it(tmp_path: Path, mon
     report = build_report(folder)
     shown = summary_lines(report, folder, width=80, gated=True, hints=False)[-1]
     assert shown.startswith(f"Saved in {folder} (")
+
+
+def test_what_further_sinks_wrote_is_named_with_the_files_of_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lines_of(folder, two_models())
+    report = build_report(folder)
+
+    def last_lines(*further: Path) -> list[str]:
+        return summary_lines(report, folder, width=80, gated=True, hints=False, further=further)[-2:]
+
+    assert last_lines(folder / "plots" / "a.svg", tmp_path / "there.tsv") == [
+        "Saved in run (results.csv, summary.csv, log.jsonl, plots/a.svg)",
+        "Also written: there.tsv",
+    ]
+    many = last_lines(*[folder / f"{number}.svg" for number in range(7)])[-1]
+    assert many == "Saved in run (results.csv, summary.csv, log.jsonl, 0.svg, 1.svg, 2.svg, 3.svg, 4.svg and 2 more)"

@@ -65,3 +65,26 @@ def test_only_a_large_report_is_kept_out_of_sight(
     finally:
         if frozen:
             gc.unfreeze()
+
+
+class Leaving:
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def write(self, report: object, folder: Path) -> list[Path]:
+        if self._target == "leave":
+            raise SystemExit("no\nmore")
+        if self._target == "nothing":
+            return None  # type: ignore[return-value]  # foreign code
+        return [folder / "mine.txt"]
+
+
+def test_a_sink_that_wants_to_leave_is_a_warning(run: Path, registry: Registry) -> None:
+    registry.add("sink", "leaving", f"{__name__}:Leaving")
+    done = finish.finish_run(run, registry, ["leaving:leave", "leaving:nothing", "leaving"])
+    assert done.warnings == [
+        "sink 'leaving:leave': SystemExit: no more",
+        "sink 'leaving:nothing': TypeError: 'NoneType' object is not iterable",
+    ]
+    assert done.further == [run / "mine.txt"]
+    assert done.saved.name == "latest"
