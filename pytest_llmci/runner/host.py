@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class ModelHost:
                 prepare()
             imported = time.perf_counter_ns()
             self._progress.enter("loading")
-            loaded = backend.load(LoadContext(threads=self._threads, cache_dir=self._cache_dir, say=say))
+            loaded: object = backend.load(LoadContext(threads=self._threads, cache_dir=self._cache_dir, say=say))
         except (BackendError, ConfigError, MemoryError):
             raise
         except Exception as error:  # a backend is foreign code: whatever it raises becomes one line
@@ -66,13 +67,14 @@ class ModelHost:
                 f"{spec.text}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
             ) from error
         ready = time.perf_counter_ns()
+        described = _checked(loaded, spec)
         self._backend = backend
         probe = Probe(self._registry)
         self._loop = MeasuringLoop(
             backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated
         )
         self._progress.enter("idle")
-        return _describe(loaded, imported - begin, ready - imported, self._threads)
+        return _describe(described, imported - begin, ready - imported, self._threads)
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         """Carry out a block of rounds.
@@ -168,6 +170,28 @@ class ModelHost:
 
     def _name(self) -> str:
         return self._spec.text if self._spec else "model"
+
+
+def _checked(loaded: object, spec: ModelSpec) -> LoadedModel:
+    """What a backend's ``load`` returned, if it can be recorded.
+
+    :raises ModelLoadError: naming the method and the entry at fault.
+    """
+    if not isinstance(loaded, LoadedModel) or not isinstance(loaded.info, Mapping):
+        raise ModelLoadError(
+            f"{spec.text}: load() of backend '{spec.backend}' returned {type(loaded).__name__}, not a LoadedModel with a mapping as info.",
+            kind="backend",
+        )
+    for name, value in loaded.info.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ModelLoadError(
+                f"{spec.text}: info['{name}'] of backend '{spec.backend}' cannot be recorded ({_one_line(error)});"
+                " use text, numbers, booleans, None, lists and dicts.",
+                kind="backend",
+            ) from error
+    return loaded
 
 
 def _describe(loaded: LoadedModel, import_ns: int, load_ns: int, threads: int) -> Loaded:

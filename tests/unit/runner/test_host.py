@@ -122,6 +122,25 @@ def test_loading_tells_times_and_what_the_model_is(fakes: type[Fake]) -> None:
     assert (fakes.context[0].threads, fakes.context[0].cache_dir) == (2, "/cache")
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, r"load\(\) of backend 'fake' returned NoneType, not a LoadedModel"),
+        (
+            LoadedModel(info={"tags": {"a"}}),  # type: ignore[dict-item]  # foreign code
+            r"info\['tags'\] of backend 'fake' cannot be recorded \(Object of type set is not JSON serializable\); use text, numbers",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_is_one_line(
+    fakes: type[Fake], monkeypatch: pytest.MonkeyPatch, returned: object, message: str
+) -> None:
+    monkeypatch.setattr(Fake, "load", lambda self, context: returned)
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        host_of().load(SPEC, lambda text: None)
+    assert (caught.value.kind, "\n" in str(caught.value)) == ("backend", False)
+
+
 @pytest.mark.parametrize("reason", ["no weights", ""])
 def test_a_footprint_that_nobody_knows_is_missing(
     fakes: type[Fake], monkeypatch: pytest.MonkeyPatch, reason: str
