@@ -81,8 +81,8 @@ class Controller:
         try:
             told = self._config.hook.pytest_llmci_environment(config=self._config)
             facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
-        except Exception as error:
-            raise ConfigError(f"pytest_llmci_environment: {type(error).__name__}: {error}") from error
+        except Exception as error:  # noqa: BLE001  # an observer must not fail a build
+            self._complain(f"pytest_llmci_environment: {type(error).__name__}: {error}")
         return HeaderRecord(
             schema_version=SCHEMA_VERSION, run_id=folder.name, started=utc_text(self.clock.utc()), version=version(),
             command=["pytest", *map(str, self._config.invocation_params.args)], settings=self._settings(), environment=facts,

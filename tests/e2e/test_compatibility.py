@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 import pytest
 from bench import Bench
 
+from pytest_llmci.store.log import verify_log
+
 
 def test_last_failed_runs_the_failed_cell_again(bench: Bench) -> None:
     args = (
@@ -163,9 +165,16 @@ def test_observers_that_raise_fail_nothing_though_warnings_are_errors(bench: Ben
     result.stdout.fnmatch_lines(["warning: pytest_llmci_record: ValueError: observer"])
 
 
-@pytest.mark.parametrize(
-    "hook", ["pytest_llmci_register(registry)", "pytest_llmci_modify_cells(cells)", "pytest_llmci_environment(config)"]
-)
+def test_facts_that_cannot_be_told_are_a_warning_and_the_run_is_whole(bench: Bench) -> None:
+    bench.write("conftest.py", "def pytest_llmci_environment(config): raise ValueError('observer')\n")
+    result = bench.suite("echo")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["warning: pytest_llmci_environment: ValueError: observer"])
+    assert bench.records("header")[0]["environment"]["python"]
+    assert verify_log(bench.latest / "log.jsonl").ok
+
+
+@pytest.mark.parametrize("hook", ["pytest_llmci_register(registry)", "pytest_llmci_modify_cells(cells)"])
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "parallel"])
 def test_a_hook_that_raises_is_a_usage_error(bench: Bench, hook: str, workers: list[str]) -> None:
     bench.write("conftest.py", f"def {hook}: raise ValueError('broken hook')\n")
