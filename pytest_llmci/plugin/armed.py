@@ -164,9 +164,7 @@ class ArmedPlugin:
         return str(given)
 
     def _log_folder(self) -> Path:
-        folder = (self.run_folder or Path(self.settings.output)) / "workers"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return (self.run_folder or self.planner.output_folder) / "workers"
 
     # ----------------------------------------------------------------------------------------------------- recording
 

@@ -71,7 +71,8 @@ class Controller:
         if self.run_folder is None:
             self.run_folder = create_run_folder(self._plugin.planner.output_folder, self.clock)
             self._plugin.run_folder = self.run_folder
-            (self.run_folder / "spool" / self.token).touch()
+            if self._is_distributing():
+                (self.run_folder / "spool" / self.token).touch()
             self._log = LogWriter(self.run_folder / "log.jsonl")
             self._write_now(self._header(self.run_folder))
         return self.run_folder

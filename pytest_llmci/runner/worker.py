@@ -95,7 +95,7 @@ class WorkerSetup:
     limits: Limits
     cache_dir: str
     log_folder: Path
-    """Where ``<alias>-<n>.log`` goes."""
+    """Where ``<alias>-<n>.log`` goes; made when the first process starts."""
     threads: int = 1
     sys_path: Sequence[str] = field(default_factory=tuple)
     """pytest's import path, for users' modules: backends, callables, ``llm.call``. See :mod:`.import_path`."""
@@ -205,6 +205,7 @@ class WorkerProcess:
         try:
             _make_home(self._home)
             self._page = ProgressPage(str(self._home / "progress"), create=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
             self._spawned_ns = clock.now_ns()
             with open(log, "ab") as stderr:
                 self._process = subprocess.Popen(

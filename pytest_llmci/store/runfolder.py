@@ -26,14 +26,14 @@ _SHOWN_RUNS: Final = 5  # how many candidates a message lists
 def create_run_folder(output: Path, clock: Clock) -> Path:
     """A new folder for one session: ``<output>/<YYYYmmddTHHMMSSZ>-<6 hex>`` with ``workers/`` and ``spool/``.
 
-    ``output`` gets a ``.gitignore`` of its own, so that results are never committed by accident.
+    ``output`` gets a ``.gitignore`` of its own, so that results are never committed by accident; not where it holds anything
+    of the user's, which git would then overlook.
 
     :raises ConfigError: if it cannot be made.
     """
     try:
-        ours = not output.exists() or not any(output.iterdir())
         output.mkdir(parents=True, exist_ok=True)
-        if ours:  # never into a folder of the user's, whose files git would then overlook
+        if all(map(_is_ours, output.iterdir())):
             (output / ".gitignore").write_text("*\n", encoding="ascii")
         run = _make_unique(output, clock.utc().strftime("%Y%m%dT%H%M%SZ"))
         (run / WORKERS_NAME).mkdir()
@@ -44,6 +44,10 @@ def create_run_folder(output: Path, clock: Clock) -> Path:
             " Give another folder: --llmci-output DIR."
         ) from error
     return run
+
+
+def _is_ours(entry: Path) -> bool:
+    return bool(_RUN_NAME.match(entry.name)) or (entry.name == LATEST and _is_a_run(entry))
 
 
 def _make_unique(output: Path, stamp: str) -> Path:

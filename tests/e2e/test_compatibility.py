@@ -185,11 +185,14 @@ def test_a_hook_that_raises_is_a_usage_error(bench: Bench, hook: str, workers: l
     assert "INTERNALERROR" not in text
 
 
-def test_setup_plan_measures_and_gates_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("mode", ["--setup-plan", "--setup-only"])
+@pytest.mark.parametrize("suite", [[], ["--llmci-suite=inference"]], ids=["own test", "suite"])
+def test_setup_plan_measures_and_gates_nothing_and_leaves_nothing(bench: Bench, mode: str, suite: list[str]) -> None:
     bench.write("test_it.py", "def test_it(llm_result): pass\n")
-    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--setup-plan")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", mode, *suite)
     assert result.ret == 0
     assert "gate[" not in result.stdout.str()
+    assert not (bench.path / "llmci-results").exists()
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["short way", "all phases"])

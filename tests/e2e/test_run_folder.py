@@ -245,6 +245,12 @@ def test_a_folder_of_the_users_is_not_hidden_from_git(bench: Bench) -> None:
     assert not (bench.path / ".gitignore").exists()
 
 
+def test_the_spool_of_a_session_in_one_process_is_empty(bench: Bench) -> None:
+    bench.suite("echo", "--llmci-rounds=1", "-k", "first")
+    run = next(path.parent for path in bench.path.glob("llmci-results/2*/log.jsonl"))
+    assert list((run / "spool").iterdir()) == []
+
+
 def test_a_latest_of_the_users_stays_and_is_named(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.write("latest/data.txt", "precious")
     result = bench.suite("echo", "--llmci-output=.", "--llmci-rounds=1")

@@ -73,6 +73,19 @@ def test_a_gitignore_of_the_user_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
+@pytest.mark.parametrize(("other", "written"), [("", True), ("notes.txt", False), ("latest", False)])
+def test_a_folder_of_our_runs_alone_is_ignored_by_git(tmp_path: Path, other: str, written: bool) -> None:
+    run = create_run_folder(tmp_path, FakeClock())
+    write_log(run, [])
+    if other != "latest":
+        publish_latest(run)
+    (tmp_path / ".gitignore").unlink()
+    if other:
+        (tmp_path / other).write_text("mine")
+    create_run_folder(tmp_path, FakeClock())
+    assert (tmp_path / ".gitignore").exists() is written
+
+
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError) as caught:
