@@ -163,7 +163,10 @@ class _Reader:
         text = self.text(name, default)
         if not text:
             raise ConfigError(f"{self.origin(name)}: the value is empty; name a folder, such as {default}.")
-        return Path(text)
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:  # the home of nobody
+            raise ConfigError(f"{self.origin(name)}: '{text}': {error}; name another folder.") from error
 
     def lines(self, name: str) -> tuple[Sourced, ...]:
         given = self._raw.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -161,7 +162,7 @@ def read_list(name: str, origin: str, base: Path) -> list[tuple[str, str]]:
             )
         text, shown = packaged.read_text("utf-8"), f"@{name}"
     else:
-        path = base / name
+        path = base / os.path.expanduser(name)
         try:
             text, shown = path.read_text("utf-8"), name
         except (OSError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ one line on stderr, never a traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def build_parser(named: Sequence[str]) -> ArgumentParser:
     shared.add_argument(
         "--output",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         default=Path("llmci-results"),
         help="folder of the runs (default: %(default)s)",
     )
@@ -49,6 +50,10 @@ def build_parser(named: Sequence[str]) -> ArgumentParser:
             command.configure(own)
             own.set_defaults(run=command.run)
     return parser
+
+
+def _folder(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # the shell leaves --output=~/runs alone
 
 
 def _load(name: str, target: str) -> Command:

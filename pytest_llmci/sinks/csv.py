@@ -8,6 +8,7 @@ spreadsheet would run as a formula gets an apostrophe in front, and so does one 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -70,7 +71,7 @@ class CsvSink:
         self._target = target
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
-        place = Path(self._target) if self._target else folder
+        place = Path(os.path.expanduser(self._target)) if self._target else folder
         return [
             _write_table(place / "results.csv", results_columns(report.metrics), _results(report)),
             _write_table(place / "summary.csv", summary_columns(report.metrics), map(_summary_row, report.models)),

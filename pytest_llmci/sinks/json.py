@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +37,7 @@ class JsonSink:
         self._target = target
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
-        place = Path(self._target) if self._target else folder
+        place = Path(os.path.expanduser(self._target)) if self._target else folder
         results, metrics = place / "results.json", place / "metrics.json"
         try:
             place.mkdir(parents=True, exist_ok=True)

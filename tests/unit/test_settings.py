@@ -84,6 +84,7 @@ def test_auto_threads_leave_the_choice_to_the_framework() -> None:
         ("isolation", "fork", "--isolation: 'fork' is none of worker, inline"),
         ("timing", "", "--timing: '' is none of exclusive, parallel"),
         ("plan", "perhaps", "--plan: 'perhaps' is none of no, yes"),
+        ("output", "~nobody-of-this-name/out", "--output: '~nobody-of-this-name/out': .*; name another folder"),
         ("models", (" ",), "--models: the value is empty; write one or leave the option out"),
         ("budget", (), "--budget: the value is empty"),
     ],
@@ -104,6 +105,11 @@ def test_a_wrong_value_is_one_line_that_names_the_option(name: str, value: str |
 def test_unknown_names_show_the_known_ones(name: str, value: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
         resolve(**{name: (value,)})
+
+
+def test_the_output_folder_may_lie_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve(output="~/out").output == tmp_path / "out"
 
 
 def test_a_value_is_named_by_where_it_was_written() -> None:

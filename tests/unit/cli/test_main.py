@@ -48,6 +48,16 @@ def test_verify_a_whole_log(run: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert shown.err == ""
 
 
+def test_folders_may_lie_in_the_home(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(run.parent.parent))
+    monkeypatch.chdir("/")
+    assert main(["report", "--output=~/llmci-results", "--sink=csv:~/tables", "--sink=json:~/tables"]) == 0
+    assert (tmp_path / "tables" / "results.csv").is_file()
+    assert (tmp_path / "tables" / "results.json").is_file()
+
+
 def test_verify_names_what_was_changed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = run / "log.jsonl"
     log.write_bytes(log.read_bytes().replace(b"120000000", b"020000000"))
