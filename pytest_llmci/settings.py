@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from .errors import ConfigError, UnknownNameError
+from .specs import split_list
 from .units import parse_duration_s, parse_quantity
 
 Inconclusive = Literal["fail", "warn", "pass"]
@@ -94,8 +95,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
             " --llmci-rounds."
         )
     return Settings(
-        models=read.commas("models"),
-        prompts=read.commas("prompts"),
+        models=read.files("models"),
+        prompts=read.files("prompts"),
         suites=_known(read.commas("suite"), SUITES, "suite"),
         rounds=rounds,
         max_rounds=max_rounds,
@@ -185,6 +186,10 @@ class _Reader:
             for part in line.text.split(",")
             if part.strip()
         )
+
+    def files(self, name: str) -> tuple[Sourced, ...]:
+        """Comma lists of what may be paths."""
+        return tuple(Sourced(part, line.origin) for line in self.lines(name) for part in split_list(line.text))
 
     def integer(self, name: str, default: int, least: int) -> int:
         text = self.text(name, str(default))

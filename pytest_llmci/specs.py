@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,10 +19,55 @@ DEFAULT_BACKEND = "transformers"
 WITHOUT_TARGET = frozenset({"smollm2", "tiny", "echo"})
 """Built-in backends that are a model by themselves."""
 LONGEST_ALIAS = 100
+MOST_IN_A_PATH = 8
+"""Separators that a path may hold and still be found: each more is one more look at the disk for every item of a list."""
 _ALIAS = re.compile(r"(?P<alias>[A-Za-z0-9][A-Za-z0-9_.-]*)=(?P<rest>.*)\Z", re.DOTALL)
 _BACKEND = re.compile(r"(?P<name>[a-z][a-z0-9_-]+):(?P<rest>.*)\Z", re.DOTALL)
 _REVISION = re.compile(r"(?P<target>.+)@(?P<revision>[\w.\-/]+)\Z", re.DOTALL)
+_BEFORE_A_PATH = re.compile(r"\A(?:[A-Za-z0-9][A-Za-z0-9_.-]*=)?(?:[a-z][a-z0-9_-]+:)?@?")
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a comma list; a comma in the path of a file that exists separates nothing.
+
+    >>> split_list("tiny, hf:org/name,/tmp/no,where")
+    ['tiny', 'hf:org/name', '/tmp/no', 'where']
+    """
+
+    def is_one_spec(part: str) -> bool:
+        return all(_names_a_path(each) for each in _split_outside_paths(part, "+", _names_a_path) if "," in each)
+
+    return [part.strip() for part in _split_outside_paths(text, ",", is_one_spec) if part.strip()]
+
+
+def _split_outside_paths(text: str, separator: str, is_whole: Callable[[str], bool]) -> list[str]:
+    """Split at each separator, but take the longest run of pieces that is whole as one part."""
+    pieces = text.split(separator)
+    if len(pieces) == 1 or not _has_slash(text):
+        return pieces
+    parts: list[str] = []
+    start = 0
+    while start < len(pieces):
+        most = min(start + MOST_IN_A_PATH + 1, len(pieces))
+        ends = (end for end in range(most, start + 1, -1) if is_whole(separator.join(pieces[start:end])))
+        end = next(ends, start + 1)
+        parts.append(separator.join(pieces[start:end]))
+        start = end
+    return parts
+
+
+def _names_a_path(part: str) -> bool:
+    """Whether a path that exists is all there is behind ``alias=``, ``+key=``, ``backend:`` and ``@``."""
+    candidates = {part.strip(), _BEFORE_A_PATH.sub("", part.strip(), count=1)}
+    try:
+        return any(_has_slash(path) and os.path.exists(os.path.expanduser(path)) for path in candidates)
+    except ValueError:  # a NUL in a user's name
+        return False
+
+
+def _has_slash(text: str) -> bool:
+    return "/" in text or os.sep in text
 
 
 def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
@@ -51,12 +96,12 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
         raise ConfigError(
             f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
         )
-    head, *pairs = rest.split("+")
+    head, *pairs = _split_outside_paths(rest, "+", _names_a_path)
     options = dict(_option(pair, text, where) for pair in pairs)
     backend, target = _backend(head.strip(), known, where)
     revision = ""
     match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py") else None
-    if match and not Path(target).exists():
+    if match and not _names_a_path(target):
         target, revision = match["target"], match["revision"]
     if not target and backend not in WITHOUT_TARGET and backend in (DEFAULT_BACKEND, "hf", "py"):
         raise ConfigError(f"{where}: model '{text}' names no target; write {backend}:NAME or {backend}:PATH.")
@@ -72,7 +117,10 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
 def _option(pair: str, text: str, where: str) -> tuple[str, str]:
     key, equals, value = pair.partition("=")
     if not equals or not value or not _OPTION_KEY.match(key):
-        raise ConfigError(f"{where}: model '{text}': '+{pair}' must have the form +key=value.")
+        raise ConfigError(
+            f"{where}: model '{text}': '+{pair}' must have the form +key=value, or be part of a path that exists and is written"
+            " with a slash."
+        )
     return key, value
 
 

@@ -107,6 +107,16 @@ def test_unknown_names_show_the_known_ones(name: str, value: str, message: str) 
         resolve(**{name: (value,)})
 
 
+def test_a_comma_in_the_path_of_a_model_or_of_prompts_separates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a,b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = resolve(models=("tiny,./a,b",), prompts=("./a,b,paper",))
+    assert [model.text for model in found.models] == ["tiny", "./a,b"]
+    assert [prompt.text for prompt in found.prompts] == ["./a,b", "paper"]
+
+
 def test_the_output_folder_may_lie_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve(output="~/out").output == tmp_path / "out"

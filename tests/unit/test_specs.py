@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from pytest_llmci.errors import ConfigError, UnknownNameError
-from pytest_llmci.specs import parse_spec, read_list, read_specs
+from pytest_llmci.specs import parse_spec, read_list, read_specs, split_list
 
 KNOWN = ("echo", "tiny", "smollm2", "transformers", "hf", "py")
 
@@ -65,6 +66,71 @@ def test_an_at_sign_in_an_existing_path_is_part_of_it(tmp_path: Path) -> None:
     spec = parse_spec(str(folder), KNOWN, "x")
     assert spec.alias.startswith("mine-work")
     assert (spec.target, spec.revision, spec.alias) == (str(folder), "", spec.alias)
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Paths that hold what separates specs and keys."""
+    for name in ("c++/model", "a,b/model", "a+b=c", "x,y+z"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "alias", "target", "options"),
+    [
+        ("./c++/model", "model", "./c++/model", {}),
+        ("m=./c++/model+dtype=float16", "m", "./c++/model", {"dtype": "float16"}),
+        ("hf:./c++/model+threads=2", "model", "./c++/model", {"threads": "2"}),
+        ("d=./a+b=c+threads=2", "d", "./a+b=c", {"threads": "2"}),
+        ("m=echo+python=./c++/model+tokens=3", "m", "", {"python": "./c++/model", "tokens": "3"}),
+    ],
+)
+def test_a_plus_sign_in_an_existing_path_is_part_of_it(
+    odd: Path, text: str, alias: str, target: str, options: dict[str, str]
+) -> None:
+    spec = parse_spec(text, KNOWN, "x")
+    assert (spec.alias, spec.target, spec.options) == (alias, target, options)
+
+
+def test_a_path_in_the_home_counts_too(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(odd))
+    monkeypatch.chdir("/")
+    assert parse_spec("~/c++/model", KNOWN, "x").target == "~/c++/model"
+    assert parse_spec(f"m={odd}/c++/model", KNOWN, "x").target == f"{odd}/c++/model"
+
+
+def test_a_plus_sign_in_a_path_that_is_not_there_says_what_would_do(odd: Path) -> None:
+    for text in ("./c++/modal", "c++"):
+        with pytest.raises(
+            ConfigError, match=r"\+key=value, or be part of a path that exists and is written with a slash\.$"
+        ):
+            parse_spec(text, KNOWN, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a, b ,,c", ["a", "b", "c"]),
+        ("tiny,m=./a,b/model,echo", ["tiny", "m=./a,b/model", "echo"]),
+        ("./a,b/model+dtype=x,y=hf:./a,b/model", ["./a,b/model+dtype=x", "y=hf:./a,b/model"]),
+        ("./a,b/model,x=echo+python=./a,b/model+tokens=3", ["./a,b/model", "x=echo+python=./a,b/model+tokens=3"]),
+        ("./x,y+z+dtype=x,@./a,b/model", ["./x,y+z+dtype=x", "@./a,b/model"]),
+        ("./a,b/modal,echo", ["./a", "b/modal", "echo"]),
+        ("x,y+z", ["x", "y+z"]),  # without a slash it is no path
+        ("echo:see http://a,~\0/b,c", ["echo:see http://a", "~\0/b", "c"]),
+    ],
+)
+def test_a_comma_in_an_existing_path_separates_nothing(odd: Path, text: str, parts: list[str]) -> None:
+    assert split_list(text) == parts
+
+
+def test_a_long_list_is_split_in_no_time() -> None:
+    names = [f"m{number}=org/name-{number}" for number in range(2000)]
+    began = time.monotonic()
+    assert split_list(",".join(names)) == names
+    assert time.monotonic() - began < 5
 
 
 def test_two_models_of_one_name_are_refused_and_one_twice_is_one(tmp_path: Path) -> None:
