@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,8 @@ class ModelHost:
         self._isolated = isolated
         self._backend: Backend | None = None
         self._loop: MeasuringLoop | None = None
-        self._profiles: list[profile] = []
+        self._profiles: dict[int, profile] = {}
+        self._profiles_begun = 0
         self._spec: ModelSpec | None = None
 
     def load(self, spec: ModelSpec, say: Say) -> Loaded:
@@ -82,14 +84,28 @@ class ModelHost:
         :raises GenerationError: if an inference could not be carried out.
         """
         loop = self._loaded_loop()
-        try:
+        with self._one_line_each():
             loop.run(request, on_round)
+
+    @contextmanager
+    def _one_line_each(self) -> Iterator[None]:
+        """Whatever a backend raises while it answers becomes one line."""
+        try:
+            yield
         except (BackendError, MemoryError):
             raise
-        except Exception as error:  # as above
+        except Exception as error:
             raise GenerationError(
                 f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
             ) from error
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self._progress.enter(name)
+        try:
+            yield
+        finally:
+            self._progress.enter("idle")
 
     def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
         """One inference whose text is shown as it comes; not measured.
@@ -101,9 +117,16 @@ class ModelHost:
             raise GenerationError(
                 f"{self._name()}: this backend cannot stream; use llm.generate().", kind="unsupported"
             )
-        self._progress.enter("calling")
-        completion: Completion = stream(prompt, settings, on_text)
-        self._progress.enter("idle")
+        arrived = 0
+
+        def count(text: str) -> None:
+            nonlocal arrived
+            arrived += 1
+            self._progress.tokens(arrived)
+            on_text(text)
+
+        with self._phase("streaming"), self._one_line_each():
+            completion: Completion = stream(prompt, settings, count)
         return completion
 
     def score(self, context: str, continuation: str) -> list[float]:
@@ -114,10 +137,9 @@ class ModelHost:
         score = getattr(self._loaded_backend(), "score", None)
         if score is None:
             raise GenerationError(f"{self._name()}: this backend knows no log-probabilities.", kind="unsupported")
-        self._progress.enter("calling")
-        found: Sequence[float] = score(context, continuation)
-        self._progress.enter("idle")
-        return [float(value) for value in found]
+        with self._phase("scoring"), self._one_line_each():
+            found: Sequence[float] = score(context, continuation)
+            return [float(value) for value in found]
 
     def call(self, target: str, arguments: Sequence[object]) -> object:
         """Run ``package.module:function(backend, *arguments)`` next to the model.
@@ -125,30 +147,33 @@ class ModelHost:
         :raises GenerationError: with the function's own complaint.
         """
         backend = self._loaded_backend()
-        self._progress.enter("calling")
-        try:
-            function: Any = import_target(target, "llm.call")
-            return function(backend, *arguments)
-        except (BackendError, ConfigError, MemoryError):
-            raise
-        except Exception as error:  # foreign code
-            raise GenerationError(
-                f"llm.call('{target}'): {type(error).__name__}: {_one_line(error)}", kind="call"
-            ) from error
-        finally:
-            self._progress.enter("idle")
+        with self._phase("calling"):
+            try:
+                function: Any = import_target(target, "llm.call")
+                return function(backend, *arguments)
+            except (BackendError, ConfigError, MemoryError):
+                raise
+            except Exception as error:  # foreign code
+                raise GenerationError(
+                    f"llm.call('{target}'): {type(error).__name__}: {_one_line(error)}", kind="call"
+                ) from error
 
-    def profile_start(self) -> None:
-        """Start the instruments around whatever follows."""
+    def profile_start(self) -> int:
+        """Start the instruments around whatever follows.
+
+        :returns: which ones: blocks of several threads may end in any order.
+        """
         context = profile()
         context.__enter__()
-        self._profiles.append(context)
+        self._profiles_begun += 1
+        self._profiles[self._profiles_begun] = context
+        return self._profiles_begun
 
-    def profile_stop(self) -> Measured:
-        """Stop the innermost instruments that were started."""
-        if not self._profiles:
-            raise GenerationError(f"{self._name()}: no profile was started in this process.", kind="profile")
-        context = self._profiles.pop()
+    def profile_stop(self, number: int) -> Measured:
+        """Stop the instruments that :meth:`profile_start` started under that number."""
+        context = self._profiles.pop(number, None)
+        if context is None:
+            raise GenerationError(f"{self._name()}: no profile {number} was started in this process.", kind="profile")
         context.__exit__(None, None, None)
         return context.measured
 

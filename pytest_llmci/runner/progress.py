@@ -15,7 +15,7 @@ from typing import Final
 _STATE: Final = struct.Struct("=iiii")
 _TOKENS: Final = struct.Struct("=i")
 _TOKENS_AT: Final = 12
-PHASES: Final = ("starting", "importing", "loading", "idle", "warm-up", "measuring", "calling")
+PHASES: Final = ("starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class Position:
             return f"round {self.block_round + 1} of {rounds}, {answer}"
         if self.phase == "warm-up":
             return f"warm-up, {answer}"
-        return {"calling": "in llm.call", "idle": "between inferences"}.get(self.phase, f"while {self.phase}")
+        if self.phase == "streaming":
+            return f"in llm.stream, {answer}"
+        known = {"calling": "in llm.call", "scoring": "in llm.score", "idle": "between inferences"}
+        return known.get(self.phase, f"while {self.phase}")
 
 
 class ProgressPage:

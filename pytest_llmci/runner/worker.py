@@ -123,12 +123,9 @@ class ModelWorker(Protocol):
     def call(self, target: str, packed: list[object]) -> object:
         """:param packed: the arguments from :func:`.wire.pack_arguments`."""
 
-    def profile_start(self) -> None: ...
+    def profile_start(self) -> int: ...
 
-    def profile_stop(self) -> Measured: ...
-
-    def abandon(self) -> None:
-        """End it at once, from any thread, whatever it is doing."""
+    def profile_stop(self, number: int) -> Measured: ...
 
     def close(self) -> None: ...
 
@@ -171,14 +168,11 @@ class InlineWorker:
         passed: Any = wire.unpack_value(packed)
         return wire.unpack_value(wire.pack_value(self._host.call(target, passed)))
 
-    def profile_start(self) -> None:
-        self._host.profile_start()
+    def profile_start(self) -> int:
+        return self._host.profile_start()
 
-    def profile_stop(self) -> Measured:
-        return self._host.profile_stop()
-
-    def abandon(self) -> None:
-        pass  # nothing can end a call in one's own process
+    def profile_stop(self, number: int) -> Measured:
+        return self._host.profile_stop(number)
 
     def close(self) -> None:
         self.alive = False
@@ -266,15 +260,19 @@ class WorkerProcess:
             )
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
-        self._rounds_asked, self._rounds_kept = request.rounds, 0
-
         def receive(message: wire.Message) -> None:
             self._rounds_kept += 1
             on_round(from_json(RoundRecord, message["round"]))
 
         self._ask(
-            {"type": "run", "request": to_json(request)}, self._setup.limits.inference_s, "timeout", self._beat, receive
-        )
+            {"type": "run", "request": to_json(request)}, self._setup.limits.inference_s, "timeout", self._beat, receive,
+            rounds=request.rounds,
+        )  # fmt: skip
+        if self._rounds_kept != request.rounds:
+            self.kill()
+            raise WorkerProtocolError(
+                f"{self._spec.alias}: its process answered {self._rounds_kept} of {request.rounds} rounds and said that it was done."
+            )
 
     def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
         message = {"type": "stream", "prompt": to_json(prompt), "generation": to_json(settings)}
@@ -290,13 +288,13 @@ class WorkerProcess:
         message = {"type": "call", "target": target, "arguments": packed}
         return wire.unpack_value(self._ask(message, self._setup.limits.inference_s, "timeout")["result"])
 
-    def profile_start(self) -> None:
-        self._ask({"type": "profile_start"}, self._setup.limits.inference_s, "timeout")
+    def profile_start(self) -> int:
+        number: int = self._ask({"type": "profile_start"}, self._setup.limits.inference_s, "timeout")["number"]
+        return number
 
-    def profile_stop(self) -> Measured:
-        return Measured.from_json(
-            self._ask({"type": "profile_stop"}, self._setup.limits.inference_s, "timeout")["measured"]
-        )
+    def profile_stop(self, number: int) -> Measured:
+        answer = self._ask({"type": "profile_stop", "number": number}, self._setup.limits.inference_s, "timeout")
+        return Measured.from_json(answer["measured"])
 
     # ---------------------------------------------------------------------------------------------------- the watching
 
@@ -307,15 +305,19 @@ class WorkerProcess:
         limit_name: str,
         sign_of_life: Callable[[], object] | None = None,
         on_message: Callable[[wire.Message], None] = lambda message: None,
+        *,
+        rounds: int = 0,
     ) -> wire.Message:
         """Send a request and wait for its end.
 
         :param limit_s: killed when this long has passed without ``sign_of_life`` changing.
+        :param rounds: how many measured rounds were asked for, for the evidence of a death.
         :raises WorkerError: if the process dies or is killed.
         :raises LLMCIError: what the process answered.
         """
         if self._to < 0:
             raise WorkerCrashed(f"{self._spec.alias}: the model's process is gone")
+        self._rounds_asked, self._rounds_kept = rounds, 0
         try:
             self._send(message)
             return self._await_end(limit_s, limit_name, sign_of_life, on_message)
@@ -428,10 +430,6 @@ class WorkerProcess:
         return {label: text for label, text in facts.items() if text}
 
     # -------------------------------------------------------------------------------------------------------- the end
-
-    def abandon(self) -> None:
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, signal.SIGKILL) if os.name == "posix" else self._process.kill()
 
     def close(self) -> None:
         """Ask it to stop, and kill it if it does not."""

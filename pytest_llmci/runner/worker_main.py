@@ -168,12 +168,11 @@ class Server:
 
     def on_profile_start(self, message: wire.Message) -> wire.Message:
         """Start the instruments."""
-        self.host().profile_start()
-        return {}
+        return {"number": self.host().profile_start()}
 
     def on_profile_stop(self, message: wire.Message) -> wire.Message:
         """Stop the instruments and answer what they say."""
-        return {"measured": self.host().profile_stop().to_json()}
+        return {"measured": self.host().profile_stop(message["number"]).to_json()}
 
 
 def _error(kind: str, name: str, text: str) -> wire.Message:

@@ -69,12 +69,13 @@ class Able(Fake):
 class Phases:
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.counted: list[int] = []
 
     def enter(self, phase: str, block_round: int = 0) -> None:
         self.seen.append(phase)
 
     def tokens(self, count: int) -> None:
-        pass
+        self.counted.append(count)
 
 
 def divide(backend: Fake, *numbers: int) -> list[object]:
@@ -215,7 +216,24 @@ def test_streams_and_scores_where_the_backend_can(fakes: type[Fake]) -> None:
     assert pieces == ["to ", "Hi"]
     found = host.score("a", "b")
     assert found == [-1.0, -0.5] and all(type(value) is float for value in found)
-    assert phases.seen[3:] == ["calling", "idle", "calling", "idle"]
+    assert phases.seen[3:] == ["streaming", "idle", "scoring", "idle"]
+    assert phases.counted == [1, 2]
+
+
+@pytest.mark.parametrize("ask", ["stream", "score"])
+def test_whatever_a_backend_raises_in_a_stream_or_score_becomes_one_line(
+    fakes: type[Fake], monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    def fail(self: Able, *arguments: object) -> None:
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr(Able, ask, fail)
+    phases = Phases()
+    host = loaded("Able", phases)
+    with pytest.raises(GenerationError, match="^a=fake: ValueError: two lines$") as caught:
+        host.stream(PROMPT, SETTINGS, print) if ask == "stream" else host.score("a", "b")
+    assert caught.value.kind == "unexpected"
+    assert phases.seen[-1] == "idle"
 
 
 def test_says_so_where_it_cannot(fakes: type[Fake]) -> None:
@@ -245,8 +263,18 @@ def test_calls_a_function_next_to_the_model(fakes: type[Fake]) -> None:
 
 def test_profiles_nest_and_the_inner_one_ends_first(fakes: type[Fake]) -> None:
     host = loaded()
-    host.profile_start()
-    host.profile_start()
-    inner = host.profile_stop()
-    outer = host.profile_stop()
+    first, second = host.profile_start(), host.profile_start()
+    inner = host.profile_stop(second)
+    outer = host.profile_stop(first)
     assert 0 < inner.wall_time < outer.wall_time
+
+
+def test_profiles_of_two_threads_may_end_in_any_order(fakes: type[Fake]) -> None:
+    host = loaded()
+    first = host.profile_start()
+    host.call("fake_source:divide", [1, 1])
+    second = host.profile_start()
+    assert host.profile_stop(first).wall_time > 0
+    assert host.profile_stop(second).wall_time > 0
+    with pytest.raises(GenerationError, match=f"a=fake: no profile {first} was started in this process"):
+        host.profile_stop(first)

@@ -58,6 +58,8 @@ def test_the_child_does_not_make_the_page(tmp_path: Path) -> None:
         ("measuring", 1, "round 2 of 5, 1 token into the answer"),
         ("warm-up", 0, "warm-up, 0 tokens into the answer"),
         ("loading", 0, "while loading"),
+        ("streaming", 3, "in llm.stream, 3 tokens into the answer"),
+        ("scoring", 0, "in llm.score"),
         ("importing", 0, "while importing"),
         ("starting", 0, "while starting"),
         ("calling", 0, "in llm.call"),

@@ -265,6 +265,29 @@ def test_one_that_leaves_says_so(start: Start) -> None:
 
 
 @posix_only
+def test_evidence_is_of_the_request_that_failed(start: Start) -> None:
+    worker = start("a=echo")
+    worker.load()
+    worker.run(request(rounds=2), lambda record: None)
+    with pytest.raises(WorkerCrashed) as caught:
+        worker.call("llmci_functions:leave", [])
+    assert "kept" not in caught.value.facts  # no round was asked for
+
+
+@posix_only
+def test_an_answer_without_its_rounds_is_no_answer(start: Start, tmp_path: Path) -> None:
+    code = "def take():\n    n, = struct.unpack('>I', os.read(0, 4)); os.read(0, n)\n"
+    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(worker_module._PACKAGE)!r}}})\n"
+    code += "take(); send({'type': 'done', 'values': {}, 'reasons': {}, 'info': {}})\n"
+    code += "take(); send({'type': 'done'})\ntime.sleep(60)"
+    worker = start(impostor(tmp_path, SEND + code))
+    worker.load()
+    with pytest.raises(WorkerProtocolError, match="^a: its process answered 0 of 2 rounds and said that it was done.$"):
+        worker.run(request(rounds=2), lambda record: None)
+    assert gone(worker.pid)
+
+
+@posix_only
 def test_one_that_takes_too_long_is_killed(start: Start) -> None:
     worker = start("a=echo+hang=sleep", limits=Limits(inference_s=0.3))
     worker.load()
