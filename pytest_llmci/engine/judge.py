@@ -97,11 +97,15 @@ class Judge:
 
 def _run(name: str, check: Check, output: CheckInput) -> CheckResult:
     try:
-        return check(output)
+        result: object = check(output)
     except MissingValue as missing:
         return CheckResult(name=name, passed=False, message=str(missing))
-    except Exception as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
         return CheckResult(name=name, passed=False, message=f"the check itself failed: {type(error).__name__}: {error}")
+    if isinstance(result, CheckResult):
+        return result
+    message = f"the check itself failed: it returned {result!r:.80}, expected a pytest_llmci.CheckResult"
+    return CheckResult(name=name, passed=False, message=message)
 
 
 def _no_output(name: str) -> CheckResult:

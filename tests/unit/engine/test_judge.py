@@ -98,6 +98,35 @@ def test_a_check_that_raises_has_not_passed(judge: Judge) -> None:
     assert (found.passed, found.message) == (False, "no reference")
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "the check itself failed: it returned None, expected a pytest_llmci.CheckResult"),
+        (True, "the check itself failed: it returned True, expected a pytest_llmci.CheckResult"),
+        (SystemExit(3), "the check itself failed: SystemExit: 3"),
+    ],
+)
+def test_a_check_that_gives_no_result_has_not_passed(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch, answer: object, message: str
+) -> None:
+    def check(output: CheckInput) -> Any:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setitem(judge._checks, "strange", check)
+    assert judge.checks(["strange"], [output("x")]) == [CheckResult(name="strange", passed=False, message=message)]
+
+
+def test_ctrl_c_in_a_check_is_not_the_checks_failure(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(output: CheckInput) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(judge._checks, "slow", check)
+    with pytest.raises(KeyboardInterrupt):
+        judge.checks(["slow"], [output("x")])
+
+
 def test_without_an_output_no_check_passes(judge: Judge) -> None:
     (found,) = judge.checks(["valid"], [])
     assert (found.passed, found.message) == (False, "there is no output to check")
