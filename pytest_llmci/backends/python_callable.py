@@ -104,7 +104,7 @@ class PythonCallableBackend:
         if not callable(found):
             raise self._load_error(
                 "callable",
-                f"is a {type(found).__name__}, which cannot be called; name a function or a class with __call__.",
+                f"is of type {type(found).__name__}, which cannot be called; name a function or a class with __call__.",
             )
         if _is_async(found):
             raise self._load_error("async", _ASYNC)

@@ -186,9 +186,9 @@ def test_a_coroutine_that_hides_is_refused_when_it_shows(open_code: Open, prompt
         ("x = 1 / 0", "answer", r"ZeroDivisionError: division by zero .*pipeline\.py:1\)"),
         ("import sys; sys.exit('stop')", "answer", "SystemExit: stop"),
         ("x = 1", "answer", "no attribute 'answer'"),
-        ("answer = 3", "answer", "is a int, which cannot be called"),
+        ("answer = 3", "answer", "is of type int, which cannot be called"),
         ("class Answer:\n    def __init__(self, path): pass", "Answer", "instantiated without arguments: TypeError"),
-        ("class Answer: pass", "Answer", "is a Answer, which cannot be called"),
+        ("class Answer: pass", "Answer", "is of type Answer, which cannot be called"),
         ("def answer(:", "answer", "SyntaxError"),
     ],
 )
