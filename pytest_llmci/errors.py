@@ -11,6 +11,7 @@
     |   +-- GenerationError         one inference could not be carried out
     +-- WorkerError                 the model's process failed
     |   +-- WorkerCrashed           it died
+    |   |   +-- ModelGivenUp        it died before, too often to be tried again
     |   +-- WorkerTimeout           it was killed because it took too long
     |   +-- WorkerProtocolError     it answered what we cannot read
     +-- StoreError                  the result log failed
@@ -103,6 +104,10 @@ class WorkerError(LLMCIError):
 
 class WorkerCrashed(WorkerError):
     """The model's process died."""
+
+
+class ModelGivenUp(WorkerCrashed):
+    """The model's process died before, too often to be tried again; nothing was asked this time."""
 
 
 class WorkerTimeout(WorkerError):

@@ -156,7 +156,8 @@ class ErrorInfo:
     """Why something failed, as text that survives the process it happened in."""
 
     kind: str
-    """Class of the failure: ``crashed``, ``timeout``, ``load``, ``generation``, ``protocol``, ``interrupted``."""
+    """Class of the failure: ``crashed``, ``timeout``, ``load``, ``generation``, ``protocol``, ``interrupted``,
+    ``given_up``: not run, as the model's process had died too often before."""
     message: str
     facts: dict[str, str] = field(default_factory=dict)
     """Evidence as label and text."""

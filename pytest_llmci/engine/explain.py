@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
+from typing import Final
 
 from ..errors import BudgetExceeded, InvalidOutput, LLMCIError
 from ..metrics import MetricDef
@@ -82,10 +83,19 @@ def explain(
     return ExplainedOutput(text, headline) if failed_checks else Undecided(text, headline)
 
 
+_CLASSES: Final = {
+    "crashed": "WorkerCrashed",
+    "timeout": "WorkerTimeout",
+    "protocol": "WorkerProtocolError",
+    "given_up": "ModelGivenUp",
+    "tool": "LLMCIError",
+}
+"""Kind of an error that is not the model source's -> the class it had."""
+
+
 def explain_error(error: ErrorInfo) -> ExplainedError:
     """A failure of the model or its process, with the evidence."""
-    names = {"crashed": "WorkerCrashed", "timeout": "WorkerTimeout", "tool": "LLMCIError"}
-    lines = [f"{names.get(error.kind, 'BackendError')}: {plain(error.message)}"]
+    lines = [f"{_CLASSES.get(error.kind, 'BackendError')}: {plain(error.message)}"]
     if error.facts:
         lines += ["", *(f"  {label:<10} {one_line(text)}" for label, text in error.facts.items())]
     return ExplainedError("\n".join(lines), one_line(error.message))
@@ -161,7 +171,7 @@ def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat
     lines = []
     if verdict.rounds:
         noisy = verdict.noisy_rounds
-        lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} rounds")
+        lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} round{'' if verdict.rounds == 1 else 's'}")
     if measurement is not None:
         lines.append(f"  {'prompt':<10} {_quoted(measurement.cell.prompt.shown)}")
         for block in measurement.whole_blocks[:1]:

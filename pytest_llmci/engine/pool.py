@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..clock import Clock, utc_text
-from ..errors import BackendError, ConfigError, LLMCIError, WorkerCrashed, WorkerError
+from ..errors import (
+    BackendError,
+    ConfigError,
+    LLMCIError,
+    ModelGivenUp,
+    WorkerCrashed,
+    WorkerError,
+    WorkerProtocolError,
+    WorkerTimeout,
+)
 from ..records import ErrorInfo, ModelSpec, WorkerRecord
 from ..runner.guard import Guard
 from ..runner.worker import InlineWorker, ModelWorker, WorkerProcess, WorkerSetup
@@ -64,7 +74,7 @@ class Pool:
             self._live[spec.alias] = self._live.pop(spec.alias)  # the most recently used one is evicted last
             return live
         if spec.alias in self._hopeless:
-            raise self._hopeless[spec.alias]
+            raise self._hopeless[spec.alias].with_traceback(None)  # it would grow, and keep old frames alive
         dead = self._live.pop(spec.alias, None)
         if dead is not None:
             dead.worker.close()
@@ -137,8 +147,8 @@ class Pool:
         deaths = self._deaths[spec.alias] = self._deaths.get(spec.alias, 0) + 1
         if deaths >= DEATHS_IN_A_ROW:
             error.facts["next"] = "the model's remaining cells are not run; fix the cause or leave the model out"
-            self._hopeless[spec.alias] = WorkerCrashed(
-                f"{spec.alias} died {deaths} times in a row, last: {error}", error.facts
+            self._hopeless[spec.alias] = ModelGivenUp(
+                f"not run: {spec.alias} died {deaths} times in a row, last: {error}", _of_the_last_death(error.facts)
             )
         else:
             error.facts["next"] = "the model's next cell gets a new process"
@@ -164,13 +174,26 @@ class Pool:
         self._guard.close()
 
 
+_KINDS: Final[dict[type[LLMCIError], str]] = {
+    WorkerCrashed: "crashed",
+    WorkerTimeout: "timeout",
+    WorkerProtocolError: "protocol",
+    ModelGivenUp: "given_up",
+}
+
+
 def error_info(error: LLMCIError) -> ErrorInfo:
     """The error as a record."""
-    kind = getattr(error, "kind", None) or {"WorkerCrashed": "crashed", "WorkerTimeout": "timeout"}.get(
-        type(error).__name__, "tool"
-    )
+    kind = getattr(error, "kind", None) or _KINDS.get(type(error), "tool")
     facts = dict(error.facts) if isinstance(error, WorkerError) else {}
     return ErrorInfo(kind=str(kind), message=str(error), facts=facts)
+
+
+def _of_the_last_death(facts: Mapping[str, str]) -> dict[str, str]:
+    """The evidence as it holds for a cell that was never asked: where the process stood, and what was kept, are another's."""
+    kept = {"last death" if label == "when" else label: text for label, text in facts.items()}
+    kept.pop("kept", None)
+    return kept
 
 
 def _relative_log(log: str) -> str:

@@ -398,8 +398,8 @@ class ReportBuilder:
         if workers is None:
             workers = self.workers[self.table.text(record.model)] = _Workers()
         if isinstance(record, RoundsRecord):
-            if record.error is not None and record.error.kind in _DEATHS:
-                workers.dead.add(record.worker)
+            if record.worker and record.error is not None and record.error.kind in _DEATHS:
+                workers.dead.add(record.worker)  # one that died while loading has a record of its own
             self._take_rounds(record)
         elif isinstance(record, WorkerRecord):
             self._take_worker(record, workers)

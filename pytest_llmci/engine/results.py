@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..checks.base import CheckInput
-from ..errors import BackendError, LLMCIError, MissingValue, WorkerCrashed, WorkerTimeout
+from ..errors import (
+    BackendError,
+    LLMCIError,
+    MissingValue,
+    ModelGivenUp,
+    WorkerCrashed,
+    WorkerError,
+    WorkerProtocolError,
+    WorkerTimeout,
+)
 from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
@@ -101,7 +110,7 @@ class MetricValues:
             return self._values[0]
         name = self._metric.name
         raise MissingValue(
-            f"{name} has {len(self._values)} rounds; compare a statistic of it, such as llm_result.{name}.median"
+            f"{name} has {_rounds(len(self._values))}; compare a statistic of it, such as llm_result.{name}.median"
         )
 
     def __lt__(self, other: float) -> bool:
@@ -122,7 +131,11 @@ class MetricValues:
     def __repr__(self) -> str:
         if isinstance(self._values, Missing):
             return f"<{self._metric.name}: missing, {self._values.reason}>"
-        return f"<{self._metric.name}: {len(self._values)} rounds, median {self.median}>"
+        return f"<{self._metric.name}: {_rounds(len(self._values))}, median {self.median}>"
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'' if count == 1 else 's'}"
 
 
 class CellResult:
@@ -189,7 +202,7 @@ class CellResult:
         return MetricValues(metric, self._measurement.values(metric))
 
     def __repr__(self) -> str:
-        return f"<llm_result {self.cell}: {self._measurement.rounds} rounds>"
+        return f"<llm_result {self.cell}: {_rounds(self._measurement.rounds)}>"
 
 
 class Generation(Output):
@@ -221,11 +234,20 @@ class Generation(Output):
         return f"<generation {self.text[:60]!r}, {self.finish_reason}>"
 
 
+_OF_A_PROCESS: Final[dict[str, type[WorkerError]]] = {
+    "crashed": WorkerCrashed,
+    "timeout": WorkerTimeout,
+    "protocol": WorkerProtocolError,
+    "given_up": ModelGivenUp,
+}
+
+
 def as_exception(info: ErrorInfo) -> LLMCIError:
     """The failure that a record tells of, to be raised where the test can see it."""
-    if info.kind in ("crashed", "timeout"):
-        dead = (WorkerCrashed if info.kind == "crashed" else WorkerTimeout)(info.message, info.facts)
-        dead.add_note("\n" + "\n".join(dead.lines()))
+    if info.kind in _OF_A_PROCESS:
+        dead = _OF_A_PROCESS[info.kind](info.message, info.facts)
+        if dead.facts:
+            dead.add_note("\n" + "\n".join(dead.lines()))
         return dead
     if info.kind == "tool":
         return LLMCIError(info.message)

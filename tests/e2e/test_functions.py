@@ -426,6 +426,8 @@ def test_a_metric_without_its_statistic_says_what_to_write(bench: Bench) -> None
     result.stdout.fnmatch_lines(
         ["*latency has 2 rounds; compare a statistic of it, such as llm_result.latency.median*"]
     )
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "-k", "first", "--llmci-rounds=1")
+    result.stdout.fnmatch_lines(["*latency has 1 round; compare a statistic of it*"])
 
 
 def test_asked_for_in_the_body_a_fixture_says_what_to_do(bench: Bench) -> None:

@@ -48,6 +48,17 @@ def test_after_two_deaths_in_a_row_the_rest_fails_fast(bench: Bench) -> None:
     assert len(bench.records("rounds")) == 10
 
 
+def test_what_was_not_run_claims_no_round_and_no_death(bench: Bench) -> None:
+    result = bench.run("--llm-models=b=echo,a=echo+crash=exit:3+token=4", "--llmci-suite=inference", "--llmci-rounds=2")
+    result.assert_outcomes(failed=10, passed=10)
+    text = result.stdout.str()
+    assert text.count("  when ") == text.count("WorkerCrashed: a ended by itself with exit status 3") == 2
+    assert text.count("ModelGivenUp: not run: a died 2 times in a row, last: a ended by itself with exit status 3") == 8
+    result.stdout.fnmatch_lines(["latency: *2 processes were lost.*"])
+    kinds = [block["error"]["kind"] for block in bench.records("rounds") if block["model"] == "a"]
+    assert kinds == ["crashed"] * 2 + ["given_up"] * 8
+
+
 def test_a_load_that_fails_is_tried_once(bench: Bench) -> None:
     result = bench.suite("echo+load_fail=no such weights", "--llmci-rounds=1")
     result.assert_outcomes(failed=2)

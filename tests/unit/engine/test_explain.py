@@ -142,7 +142,14 @@ def test_a_failed_model_shows_the_evidence_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("timeout", "WorkerTimeout"), ("tool", "LLMCIError"), ("context", "BackendError")]
+    ("kind", "name"),
+    [
+        ("timeout", "WorkerTimeout"),
+        ("protocol", "WorkerProtocolError"),
+        ("given_up", "ModelGivenUp"),
+        ("tool", "LLMCIError"),
+        ("context", "BackendError"),
+    ],
 )
 def test_a_failure_is_named_by_its_class(kind: str, name: str) -> None:
     found = explain_error(ErrorInfo(kind=kind, message="two\x1b[1m\nlines", facts={"a": "x\ny"}))

@@ -14,9 +14,11 @@ from pytest_llmci.errors import (
     ConfigError,
     GenerationError,
     LLMCIError,
+    ModelGivenUp,
     ModelLoadError,
     WorkerCrashed,
     WorkerError,
+    WorkerProtocolError,
     WorkerTimeout,
 )
 from pytest_llmci.records import ErrorInfo, ModelSpec, WorkerRecord
@@ -183,13 +185,15 @@ def test_after_two_deaths_in_a_row_a_model_is_given_up(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     for number in range(DEATHS_IN_A_ROW):
         bed.pool.get(A)
-        error = WorkerCrashed("a was killed by SIGKILL", {"when": "round 1 of 5"})
+        error = WorkerCrashed("a was killed by SIGKILL", {"when": "round 1 of 5", "kept": "1 round", "stderr": "a.log"})
         bed.pool.died(A, error)
         if number == 0:
             assert error.facts["next"] == "the model's next cell gets a new process"
-    with pytest.raises(WorkerCrashed, match="^a died 2 times in a row, last: a was killed by SIGKILL$") as caught:
+    with pytest.raises(WorkerCrashed, match="^not run: a died 2 times in a row, last: a was killed by SIGKILL$") as caught:
         bed.pool.get(A)
-    assert caught.value.facts["when"] == "round 1 of 5"
+    assert isinstance(caught.value, ModelGivenUp)
+    assert {"when", "kept"}.isdisjoint(caught.value.facts)  # of this cell there is neither
+    assert (caught.value.facts["last death"], caught.value.facts["stderr"]) == ("round 1 of 5", "a.log")
     assert caught.value.facts["next"].startswith("the model's remaining cells are not run")
     assert len(bed.workers) == 2
     bed.pool.get(B)
@@ -241,6 +245,8 @@ def test_inline_models_live_here(tmp_path: Path) -> None:
         (WorkerCrashed("m", {"when": "now"}), ErrorInfo(kind="crashed", message="m", facts={"when": "now"})),
         (WorkerTimeout("m"), ErrorInfo(kind="timeout", message="m")),
         (GenerationError("m", kind="context"), ErrorInfo(kind="context", message="m")),
+        (WorkerProtocolError("m"), ErrorInfo(kind="protocol", message="m")),
+        (ModelGivenUp("m"), ErrorInfo(kind="given_up", message="m")),
         (WorkerError("m"), ErrorInfo(kind="tool", message="m")),
         (ConfigError("m"), ErrorInfo(kind="tool", message="m")),
     ],

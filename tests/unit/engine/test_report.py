@@ -89,6 +89,20 @@ def test_each_process_dies_once(tmp_path: Path) -> None:
     assert (report.models[0].starts, report.models[0].deaths) == (2, 2)
 
 
+def test_where_no_process_was_nobody_died(tmp_path: Path) -> None:
+    """One death while loading, then a cell that was not run."""
+    given_up = ErrorInfo(kind="given_up", message="not run: a died 2 times in a row")
+    report = report_of(
+        tmp_path,
+        [
+            worker("w1", error=CRASH),
+            rounds("r1", latencies_ms=(), error=CRASH, worker=""),
+            rounds("r2", prompt_id="dns", latencies_ms=(), error=given_up, worker=""),
+        ],
+    )
+    assert (report.models[0].starts, report.models[0].deaths) == (1, 1)
+
+
 def test_single_calls_are_listed_and_kept_out(tmp_path: Path) -> None:
     report = report_of(tmp_path, [rounds("r1"), rounds("r2", latencies_ms=(9000,), origin="call", prompt_id="own")])
     assert [report.status(block) for block in report.blocks] == ["ok", "call"]
