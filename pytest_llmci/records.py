@@ -240,7 +240,8 @@ class RoundsRecord:
     test: str
     """Node id of the test that asked."""
     origin: Literal["measured", "call"]
-    """``measured``: rounds under the schedule; ``call``: a single ``llm.generate()`` in a test body, never gated on time."""
+    """``measured``: rounds under the schedule; ``call``: a single ``llm.generate()`` in a test body, never gated on time,
+    or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
     worker: str
     """``uid`` of the worker record."""
     block: int

@@ -177,7 +177,7 @@ def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat
         for block in measurement.whole_blocks[:1]:
             tokens = block.values.get("output_tokens", [None])[0]
             count = f" ({tokens} tokens)" if tokens is not None else ""
-            lines.append(f"  {'output':<10} {_quoted(block.outputs[0], WIDTH - 15 - len(count))}{count}")
+            lines += [f"  {'output':<10} {_quoted(text, WIDTH - 15 - len(count))}{count}" for text in block.outputs[:1]]
     return [*lines, _command("repeat", repeat)]
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import operator
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar
 
-from ..errors import ConfigError, WorkerCrashed
+from ..errors import ConfigError, LLMCIError, WorkerError
 from ..measure.profile import Measured
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
 from ..runner.wire import pack_arguments
+from ..runner.worker import ModelWorker
+from ..slugs import slug
+from .pool import error_info
 from .results import Generation, as_exception
+from .schedule import CellMeasurement
 from .session import BenchSession, prompt_of
+from .turns import UNWANTED, Request, Withdrawn
+
+T = TypeVar("T")
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 STREAM_GRACE_S = 0.5
@@ -70,20 +79,21 @@ class LLM:
     @property
     def info(self) -> Mapping[str, Json]:
         """What the model source says of the loaded model: revision, dtype, parameters, versions. Loads it."""
-        return MappingProxyType(self._session.pool.get(self._spec).record.info)
+        return MappingProxyType(self._session.load(self._spec).info)
 
     def generate(
         self, prompt: str | Prompt | Sequence[Mapping[str, str]], *, max_new_tokens: int | None = None, temperature: float | None = None,
         seed: int | None = None,
     ) -> Generation:  # fmt: skip
-        """One inference, under the instruments: recorded and checked, not gated on time.
+        """One inference, under the instruments: recorded and checked, not gated on time. Threads wait for each other.
 
         :param prompt: text (goes raw), ``llm_prompt``, or messages (go through the chat template).
         :raises LLMCIError: if the model failed.
         """
-        __tracebackhide__ = True
-        settings = self._settings(max_new_tokens, temperature, seed)
-        measurement = self._session.call_once(self._spec, prompt_of(prompt), settings, self._defaults().checks)
+        settings, asked = self._settings(max_new_tokens, temperature, seed), prompt_of(prompt)
+        return self._generated(self._session.call_once(self._spec, asked, settings, self._defaults().checks))
+
+    def _generated(self, measurement: CellMeasurement) -> Generation:
         if measurement.error is not None:
             raise as_exception(measurement.error)
         return Generation(measurement, self._session.metrics, self._session.judge)
@@ -92,18 +102,19 @@ class LLM:
         self, prompt: str | Prompt | Sequence[Mapping[str, str]], *, max_new_tokens: int | None = None, temperature: float | None = None,
         seed: int | None = None,
     ) -> Generation:  # fmt: skip
-        """:meth:`generate` for asynchronous tests; the event loop goes on meanwhile, the model answers one at a time."""
-        return await asyncio.to_thread(self._exclusive_generate, prompt, max_new_tokens, temperature, seed)
+        """:meth:`generate` for asynchronous tests; the event loop goes on meanwhile, the model answers one at a time.
 
-    def _exclusive_generate(
-        self,
-        prompt: str | Prompt | Sequence[Mapping[str, str]],
-        max_new_tokens: int | None,
-        temperature: float | None,
-        seed: int | None,
-    ) -> Generation:
-        with self._session.one_at_a_time:
-            return self.generate(prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        Where the task that waits is cancelled, the answer is cut off: the model's process is ended, the next request gets
+        a new one.
+        """
+        settings, asked, checks = (
+            self._settings(max_new_tokens, temperature, seed),
+            prompt_of(prompt),
+            self._defaults().checks,
+        )
+        turn = self._session.request()
+        call = lambda: self._session.call_once(self._spec, asked, settings, checks, turn)  # noqa: E731  # one use
+        return self._generated(await _aside(call, turn.withdraw))
 
     def stream(
         self, prompt: str | Prompt | Sequence[Mapping[str, str]], *, max_new_tokens: int | None = None, temperature: float | None = None,
@@ -111,15 +122,27 @@ class LLM:
     ) -> Iterator[str]:  # fmt: skip
         """The pieces of an answer as they arrive; not measured.
 
+        Whatever else is asked meanwhile waits until the answer has arrived, read or not. Who leaves early cuts it off: a
+        long answer's process is ended, and the next request gets a new one.
+
         :raises GenerationError: if the model source cannot stream.
         """
         settings, asked = self._settings(max_new_tokens, temperature, seed), prompt_of(prompt)
-        worker = self._session.pool.get(self._spec).worker
+        try:
+            self._session.load(self._spec)  # here: only a process that the main thread started dies with it
+        except WorkerError as error:
+            raise as_exception(error_info(error)) from None
+        about, turn = replace(asked, id=f"stream-{asked.id}"), self._session.request()
         pieces: queue.SimpleQueue[str | Completion | BaseException] = queue.SimpleQueue()
+
+        def arrived(text: str) -> None:
+            if turn.withdrawn:  # a model in pytest's own process cannot be killed, but it can be stopped here
+                raise Withdrawn(UNWANTED)
+            pieces.put(text)
 
         def run() -> None:
             try:
-                pieces.put(self._session.ask(self._spec, lambda model: model.stream(asked, settings, pieces.put)))
+                pieces.put(self._ask(lambda model: model.stream(asked, settings, arrived), about, turn))
             except BaseException as error:  # noqa: BLE001  # handed to the thread that reads
                 pieces.put(error)
 
@@ -131,12 +154,10 @@ class LLM:
         except (
             BaseException
         ):  # Ctrl-C, or nobody wants the rest: a short answer may end by itself, a long one is cut off
-            thread.join(STREAM_GRACE_S)
-            if thread.is_alive():
-                worker.abandon()
+            if thread is not threading.current_thread():  # which it is where its garbage collection finds the generator
+                thread.join(STREAM_GRACE_S)
+            turn.withdraw()
             raise
-        finally:
-            thread.join()
         if isinstance(piece, BaseException):
             raise piece
 
@@ -145,7 +166,8 @@ class LLM:
 
         :raises GenerationError: if the model source knows no log-probabilities.
         """
-        return Score(logprobs=tuple(self._session.ask(self._spec, lambda worker: worker.score(context, continuation))))
+        about = _about("score", slug(continuation), f"llm.score({context!r}, {continuation!r})")
+        return Score(logprobs=tuple(self._ask(lambda worker: worker.score(context, continuation), about)))
 
     def call(self, target: str, *arguments: object) -> object:
         """Run ``package.module:function(backend, *arguments)`` in the model's process.
@@ -157,21 +179,18 @@ class LLM:
         :raises LLMCIError: if the call failed there.
         """
         packed = pack_arguments(arguments)
-        return self._session.ask(self._spec, lambda worker: worker.call(target, packed))
+        about = _about("call", slug(target), f"llm.call({target!r})")
+        return self._ask(lambda worker: worker.call(target, packed), about)
 
-    @contextmanager
-    def profile(self) -> Iterator[Measured]:
+    def _ask(self, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None) -> T:
+        try:
+            return self._session.ask(self._spec, request, about, turn)
+        except WorkerError as error:
+            raise as_exception(error_info(error)) from None  # with the evidence below it
+
+    def profile(self) -> AbstractContextManager[Measured]:
         """Measure whatever the block asks of this model, with the instruments inside the model's process."""
-        worker = self._session.pool.get(self._spec).worker
-        measured = Measured(None)
-        worker.profile_start()
-        yield measured
-        if not worker.alive:
-            raise WorkerCrashed(
-                f"{self._spec.alias}: the model's process ended inside the block; what it measured is lost"
-            )
-        measured.adopt(worker.profile_stop())
-        self._session.measured += 1
+        return _ProfiledBlock(self._session, self._spec)
 
     def _settings(self, max_new_tokens: int | None, temperature: float | None, seed: int | None) -> GenerationSettings:
         base = self._defaults().generation
@@ -186,6 +205,77 @@ class LLM:
 
     def __repr__(self) -> str:
         return f"<llm {self._spec.alias}: {self._spec.text}>"
+
+
+class _ProfiledBlock:
+    """A block under the instruments of a model's process; what other threads ask of it meanwhile is in the numbers, too."""
+
+    def __init__(self, session: BenchSession, spec: ModelSpec) -> None:
+        self._session = session
+        self._spec = spec
+        self._measured = Measured(None)
+
+    def __enter__(self) -> Measured:
+        try:
+            self._started = self._session.profile_start(self._spec)
+        except WorkerError as error:
+            raise as_exception(error_info(error)) from None
+        return self._measured
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None, /
+    ) -> None:
+        if error is not None:
+            self._drop(error)
+            return
+        try:
+            self._measured.adopt(self._session.profile_stop(self._started))
+        except WorkerError as lost:
+            raise as_exception(error_info(lost)) from None
+
+    def _drop(self, error: BaseException) -> None:
+        """The block failed: its own failure is the one to tell, and nobody will read the numbers."""
+        if not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):  # then nothing is waited for any more
+            with suppress(LLMCIError):
+                self._session.profile_stop(self._started)
+
+
+async def _aside(work: Callable[[], T], withdraw: Callable[[], None]) -> T:
+    """Do something in a thread of its own while the event loop goes on.
+
+    Not ``asyncio.to_thread``: a loop waits for the end of those threads when it closes, so that Ctrl-C would wait for a
+    model that hangs.
+
+    :param withdraw: called where the task is cancelled: nobody waits for ``work`` any more.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Callable[[T], None] | Callable[[BaseException], None], value: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(lambda: None if outcome.done() else settled(value))
+
+    def run() -> None:
+        try:
+            value = work()
+        except Withdrawn:
+            return  # the task has gone on without it
+        except BaseException as error:  # noqa: BLE001  # handed to the task that waits
+            settle(outcome.set_exception, error)
+        else:
+            settle(outcome.set_result, value)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="llmci-agenerate", daemon=True).start()
+    try:
+        return await outcome
+    finally:
+        withdraw()  # of what has ended this is without effect
+
+
+def _about(what: str, name: str, shown: str) -> Prompt:
+    """What the row of a request that the process died of shows as its prompt."""
+    return Prompt(id=f"{what}-{name}", text=shown, source="test body")
 
 
 def _whole(value: object, name: str, least: int) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from ..clock import Clock, utc_text
-from ..errors import ConfigError, LLMCIError, WorkerError
+from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
+from ..measure.profile import Measured
 from ..metrics import MetricDef
 from ..records import (
     Cell,
@@ -26,6 +28,7 @@ from ..records import (
     RoundsRecord,
     RunRequest,
     VerdictRecord,
+    WorkerRecord,
 )
 from ..registry import Registry
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
@@ -38,8 +41,12 @@ from .judge import Judge
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
+from .turns import Request, Turns
 
 T = TypeVar("T")
+Origin: TypeAlias = Literal["measured", "call"]
+CLOSING_PATIENCE_S: Final = 5.0
+"""Longest wait at the end of the session for a request of another thread; its model's process is killed at once."""
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 
@@ -51,7 +58,21 @@ class CurrentTest:
     id: str
     attempt: int = 0
     calls: list[CellMeasurement] = field(default_factory=list)
-    """Single inferences that the test's body asked for."""
+    """Single inferences that the test's body asked for and that have ended."""
+
+    def take_calls(self) -> list[CellMeasurement]:
+        """What has ended since this was asked last."""
+        taken, self.calls = self.calls, []  # at once: another thread may be adding one
+        return taken
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartedProfile:
+    """Instruments that run in a model's process."""
+
+    model: ModelSpec
+    worker: ModelWorker
+    number: int
 
 
 class BenchSession:
@@ -68,13 +89,12 @@ class BenchSession:
         self.test = CurrentTest("")
         self.measured = 0
         """Inferences and profiles recorded so far."""
-        self.one_at_a_time = threading.Lock()
-        """For asynchronous tests: a model answers one request at a time."""
         self._clock = clock
         self._observer = observer
         self._emit = emit
         self._process = process
-        self._serial = 0
+        self._serial = itertools.count(1)
+        self._turns = Turns()
         self._lock = MachineLock(lock_path(), clock)
         self._began_ns = clock.now_ns()
         limits = Limits(
@@ -82,15 +102,22 @@ class BenchSession:
         )
         setup = WorkerSetup(
             registry=registry, limits=limits, cache_dir=str(user_cache_dir()), log_folder=log_folder, threads=settings.threads,
-            sys_path=sys_path, say=observer.say, tick=observer.tick,
+            sys_path=sys_path, say=observer.say, tick=self._tick,
         )  # fmt: skip
         self.pool = Pool(setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid)
         self.schedule = Schedule(self._measure_block, self.judge.undecided, self._out_of_time)
 
     def new_uid(self) -> str:
         """An identifier that no other record of the run has."""
-        self._serial += 1
-        return f"{self._process}-{self._serial}"
+        return f"{self._process}-{next(self._serial)}"
+
+    def request(self) -> Request:
+        """A request that can be withdrawn; for those who do not wait for the answer in their own thread."""
+        return self._turns.request()
+
+    def _tick(self) -> None:
+        self._turns.check()
+        self._observer.tick()
 
     # --------------------------------------------------------------------------------------------- measured under a plan
 
@@ -111,10 +138,16 @@ class BenchSession:
             cell=measurement.cell.id, prompt=measurement.cell.prompt, generation=plan.generation, rounds=rounds,
             warmup=plan.warmup if not measurement.blocks else 0, first_round=done,
         )  # fmt: skip
-        self._run(measurement, request, "measured", planned=max(plan.rounds, done + rounds))
+        with self._turns.request():
+            self._run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
 
-    def _run(self, measurement: CellMeasurement, request: RunRequest, origin: str, planned: int) -> None:
-        """Carry out one block and record it, whatever became of it."""
+    def _run(
+        self, measurement: CellMeasurement, request: RunRequest, origin: Origin, planned: int, test: CurrentTest
+    ) -> None:
+        """Carry out one block, in one's turn, and record it, whatever became of it.
+
+        :param test: the one that asked; when the turn comes, another one may run.
+        """
         cell = measurement.cell
         rounds: list[RoundRecord] = []
         began = self._clock.now_ns()
@@ -131,16 +164,15 @@ class BenchSession:
             live = self.pool.get(cell.model)
         except LLMCIError as error:
             measurement.error = error_info(error)
-            self._record_block(
-                measurement, request, rounds, origin, None, started=utc_text(self._clock.utc()), contended=False
-            )
+            started = utc_text(self._clock.utc())
+            self._record_block(measurement, request, rounds, origin, None, test=test, started=started)
             return
         measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
         contended = False
         started = utc_text(self._clock.utc())
         try:
             if self.settings.timing == "exclusive" and origin == "measured":
-                with self._lock.held(self._observer.tick, self._observer.say) as held:
+                with self._lock.held(self._tick, self._observer.say) as held:
                     contended = not held and self._process != "main"
                     began = self._clock.now_ns()
                     live.worker.run(request, on_round)
@@ -157,18 +189,19 @@ class BenchSession:
             measurement.error = ErrorInfo(
                 kind="interrupted", message=f"interrupted: {type(error).__name__}: {one_line(str(error))}"
             )
-            self._record_block(measurement, request, rounds, origin, live, started=started, contended=contended)
+            self._record_block(
+                measurement, request, rounds, origin, live, test=test, started=started, contended=contended
+            )
             raise
-        self._record_block(measurement, request, rounds, origin, live, started=started, contended=contended)
+        self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
 
     def _record_block(
-        self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: str, live: LiveModel | None,
-        *, started: str, contended: bool,
+        self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,
+        *, test: CurrentTest, started: str, contended: bool = False,
     ) -> None:  # fmt: skip
         record = block_record(
-            measurement, request, rounds, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt,
-            origin="call" if origin == "call" else "measured", worker=live.record.uid if live else "", started=started,
-            contended=contended, isolated=self.settings.isolation == "worker",
+            measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
+            worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
         )  # fmt: skip
         measurement.blocks.append(record)
         if rounds:
@@ -182,38 +215,119 @@ class BenchSession:
     # ----------------------------------------------------------------------------------------- asked by a test's body
 
     def call_once(
-        self, model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...]
-    ) -> CellMeasurement:
-        """One inference that a test's body asked for: recorded and checked, not gated on time.
+        self, model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...],
+        turn: Request | None = None,
+    ) -> CellMeasurement:  # fmt: skip
+        """One inference that a test's body asked for: recorded and checked, not gated on time; a failure is held in the result.
 
-        :raises LLMCIError: if the model failed.
+        :param turn: where the caller may want to withdraw the request.
         """
-        cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
-        plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
-        measurement = CellMeasurement(cell=cell, plan=plan)
-        request = RunRequest(cell=cell.id, prompt=prompt, generation=generation, rounds=1, warmup=0)
-        self.test.calls.append(measurement)
-        self._run(measurement, request, "call", planned=1)
+        test, measurement = self.test, _single_call(model, prompt, generation, checks)
+        request = RunRequest(cell=measurement.cell.id, prompt=prompt, generation=generation, rounds=1, warmup=0)
+        with turn or self._turns.request():
+            self._run(measurement, request, "call", 1, test)
+            test.calls.append(measurement)
         return measurement
 
-    def ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T]) -> T:
-        """Ask a model something that is not an inference; the pool learns of it if the process dies.
+    def ask(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None
+    ) -> T:
+        """Ask a model something that is not measured. If its process dies of it, the pool learns of it and the log gets a row.
 
+        :param about: what the row shows as the prompt.
+        :param turn: where the caller may want to withdraw the request.
         :raises LLMCIError: if the model failed.
         """
+        test = self.test
+        with turn or self._turns.request():
+            return self._ask(spec, request, about, test)
+
+    def _ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest) -> T:
         live = self.pool.get(spec)
+        started = utc_text(self._clock.utc())
         try:
             answer = request(live.worker)
         except WorkerError as error:
             self.pool.died(spec, error)
+            self._record_loss(spec, about, error, live, test=test, started=started)
             raise
         self.pool.lived(spec)
         return answer
 
+    def _record_loss(
+        self, spec: ModelSpec, about: Prompt, error: WorkerError, live: LiveModel, *, test: CurrentTest, started: str
+    ) -> None:
+        """The row of a request that the model's process died of."""
+        measurement = _single_call(spec, about, GenerationSettings(), ())
+        measurement.error = error_info(error)
+        request = RunRequest(
+            cell=measurement.cell.id, prompt=about, generation=measurement.plan.generation, rounds=1, warmup=0
+        )
+        self._record_block(measurement, request, (), "call", live, test=test, started=started)
+
+    def load(self, spec: ModelSpec) -> WorkerRecord:
+        """The model's latest start; it is loaded if it is not alive.
+
+        :raises LLMCIError: if it cannot be loaded.
+        """
+        with self._turns.request():
+            return self.pool.get(spec).record
+
+    def profile_start(self, spec: ModelSpec) -> StartedProfile:
+        """Start the instruments in a model's process.
+
+        :raises LLMCIError: if the model failed.
+        """
+
+        def start(worker: ModelWorker) -> StartedProfile:
+            return StartedProfile(model=spec, worker=worker, number=worker.profile_start())
+
+        return self.ask(spec, start, _ABOUT_PROFILE)
+
+    def profile_stop(self, started: StartedProfile) -> Measured:
+        """Stop them and hand over what they found.
+
+        :raises WorkerCrashed: if the process is not the one in which they were started.
+        :raises LLMCIError: if the model failed.
+        """
+        test = self.test
+        with self._turns.request():
+            if not started.worker.alive:
+                raise WorkerCrashed(
+                    f"{started.model.alias}: the model's process ended inside the block; what it measured is lost"
+                )
+            found = self._ask(started.model, lambda worker: worker.profile_stop(started.number), _ABOUT_PROFILE, test)
+            self.measured += 1
+            return found
+
+    @contextmanager
+    def room_for(self, count: int) -> Iterator[None]:
+        """Let that many models live at once meanwhile."""
+        room = self.pool.room_for(count)
+        room.__enter__()
+        try:
+            yield
+        finally:
+            if not self._turns.closed:  # after Ctrl-C fixtures end after the session
+                with self._turns.request():  # one that has to leave may be in the middle of an answer
+                    room.__exit__(None, None, None)
+
     def close(self) -> None:
-        """End every model."""
+        """End every model, also one that another thread is asking; whoever asks from now on gets an error."""
+        self._turns.close(CLOSING_PATIENCE_S)
         self.pool.close()
         self._lock.close()
+
+
+_ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source="test body")
+
+
+def _single_call(
+    model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...]
+) -> CellMeasurement:
+    plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
+    cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
+    return CellMeasurement(cell=cell, plan=plan)
 
 
 def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Prompt:
@@ -240,7 +354,7 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
 
 
 def block_record(
-    measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: str,
+    measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: Origin,
     worker: str, started: str, contended: bool, isolated: bool,
 ) -> RoundsRecord:  # fmt: skip
     """The rounds of a block turned into columns."""
@@ -252,7 +366,7 @@ def block_record(
     return RoundsRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.prompt.id, prompt=shown,
         prompt_sha256=_sha256(shown), test=test, attempt=attempt,
-        origin="call" if origin == "call" else "measured", worker=worker, block=len(measurement.blocks),
+        origin=origin, worker=worker, block=len(measurement.blocks),
         first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
         values=_columns(rounds),
         reasons={name: reason for record in rounds for name, reason in record.reasons.items()},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,7 @@ class ArmedPlugin:
         self.run_folder: Path | None = None
         self.pending: list[LogRecord] = []
         self.spool: Any = None
+        self._writing = threading.Lock()  # a test's own threads have rows written, too
         self.collected = Collected()
         self._told_collected = False
         self._session: BenchSession | None = None
@@ -173,9 +175,10 @@ class ArmedPlugin:
         if self.controller is not None:
             self.controller.write(record)
             return
-        if self.spool is not None:
-            self.spool.append(record)
-        self.pending.append(record)
+        with self._writing:
+            if self.spool is not None:
+                self.spool.append(record)
+            self.pending.append(record)
 
     def join_parallel_session(self, facts: dict[str, str]) -> None:
         """In a parallel worker: find the controller's run folder, if we share a file system."""
@@ -191,9 +194,9 @@ class ArmedPlugin:
         """In a parallel worker, let the records travel with the report."""
         if self.controller is not None:
             return
-        if self.pending:
-            setattr(report, RECORDS_ATTRIBUTE, [to_json(record) for record in self.pending])
-            self.pending = []
+        pending, self.pending = self.pending, []  # at once: a thread of the test may be adding one
+        if pending:
+            setattr(report, RECORDS_ATTRIBUTE, [to_json(record) for record in pending])
         if not self._told_collected:
             setattr(report, COLLECTED_ATTRIBUTE, self.collected.to_json())
             self._told_collected = True

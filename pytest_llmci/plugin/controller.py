@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ class Controller:
         self._log: LogWriter | None = None
         self._report = ReportBuilder()
         self._uids: set[str] = set()
+        self._writing = threading.RLock()  # an observer may ask for more
         self._parallel_collected: Mapping[str, Any] = {}
         self.clock = SystemClock()
         self.seen = Seen()
@@ -102,10 +104,14 @@ class Controller:
         return plain
 
     def write(self, record: LogRecord) -> None:
-        """Append a record to the log and tell the observers.
+        """Append a record to the log and tell the observers; from any thread, as a test's own threads have rows, too.
 
         :raises StoreError: if the log cannot be written; the log is the record of what happened, so that is a failure.
         """
+        with self._writing:
+            self._write(record)
+
+    def _write(self, record: LogRecord) -> None:
         uid = getattr(record, "uid", None)
         if uid is not None:
             if uid in self._uids:

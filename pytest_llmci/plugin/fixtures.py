@@ -91,7 +91,7 @@ def llm_profile(request: pytest.FixtureRequest) -> Callable[..., Measured]:
 def llm_open(request: pytest.FixtureRequest) -> Iterator[Callable[[str], LLM]]:
     """``llm_open(spec)`` opens a further model beside the test's own, for tests that compare two."""
     plugin = _armed(request)
-    with plugin.session.pool.room_for(2):
+    with plugin.session.room_for(2):
         yield lambda spec: plugin.running.open(spec, "llm_open")
 
 

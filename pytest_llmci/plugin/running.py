@@ -206,7 +206,7 @@ class Running:
             return None
         failures: list[Explained] = []
         measurement = item.stash.get(MEASUREMENT, None)
-        calls = [call for call in self._plugin.session.test.calls if call.error is None]
+        calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
             verdict = self._plugin.session.conclude(each)
             if verdict.verdict == "pass":
@@ -218,7 +218,6 @@ class Running:
             )
             if failure is not None:
                 failures.append(failure)
-        self._plugin.session.test.calls.clear()
         if measurement is not None:
             del item.stash[MEASUREMENT]
         if not failures:

@@ -189,7 +189,9 @@ def test_after_two_deaths_in_a_row_a_model_is_given_up(tmp_path: Path) -> None:
         bed.pool.died(A, error)
         if number == 0:
             assert error.facts["next"] == "the model's next cell gets a new process"
-    with pytest.raises(WorkerCrashed, match="^not run: a died 2 times in a row, last: a was killed by SIGKILL$") as caught:
+    with pytest.raises(
+        WorkerCrashed, match="^not run: a died 2 times in a row, last: a was killed by SIGKILL$"
+    ) as caught:
         bed.pool.get(A)
     assert isinstance(caught.value, ModelGivenUp)
     assert {"when", "kept"}.isdisjoint(caught.value.facts)  # of this cell there is neither

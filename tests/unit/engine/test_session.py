@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pytest_llmci.engine.session import (
     prompt_of,
     user_cache_dir,
 )
-from pytest_llmci.errors import ConfigError, WorkerCrashed
+from pytest_llmci.errors import ConfigError, LLMCIError, WorkerCrashed
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import (
     Cell,
@@ -286,7 +287,44 @@ def test_a_death_in_between_is_counted_by_the_pool(bed: Bed) -> None:
 
     for _ in range(2):
         with pytest.raises(WorkerCrashed, match="^a died$"):
-            bed.session.ask(bed.model("a=echo"), die)
+            bed.session.ask(bed.model("a=echo"), die, PROMPT)
     with pytest.raises(WorkerCrashed, match="a died 2 times in a row"):
-        bed.session.ask(bed.model("a=echo"), die)
-    assert bed.session.ask(bed.model("b=echo"), lambda worker: worker.pid) > 0
+        bed.session.ask(bed.model("a=echo"), die, PROMPT)
+    assert bed.session.ask(bed.model("b=echo"), lambda worker: worker.pid, PROMPT) > 0
+    losses = [record for record in bed.records if isinstance(record, RoundsRecord)]
+    assert [(loss.origin, loss.n, loss.prompt, loss.error and loss.error.kind) for loss in losses] == [
+        ("call", 0, "What is TCP?", "crashed")
+    ] * 2  # the third was not asked
+
+
+def test_a_row_belongs_to_the_test_that_asked(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may outlast its test."""
+    asked, going_on = threading.Event(), threading.Event()
+    get = bed.session.pool.get
+
+    def slow(spec: ModelSpec) -> Any:
+        asked.set()
+        assert going_on.wait(30)
+        return get(spec)
+
+    monkeypatch.setattr(bed.session.pool, "get", slow)
+    call = threading.Thread(
+        target=bed.session.call_once, args=(bed.model("a=echo:x"), prompt_of("Hi"), GENERATION, ("valid",))
+    )
+    call.start()
+    assert asked.wait(30)
+    first, bed.session.test = bed.session.test, CurrentTest("the_next")
+    going_on.set()
+    call.join(30)
+    (block,) = (record for record in bed.records if isinstance(record, RoundsRecord))
+    assert (block.test, block.attempt) == ("test_it", 1)
+    assert len(first.take_calls()) == 1 and not first.calls and not bed.session.test.calls
+
+
+def test_after_the_end_nobody_is_started(bed: Bed) -> None:
+    bed.session.close()
+    with pytest.raises(LLMCIError, match="the session has ended: no model can be asked any more"):
+        bed.session.load(bed.model("a=echo"))
+    with bed.session.room_for(2):  # a fixture may end after the session
+        pass
+    assert bed.records == []
