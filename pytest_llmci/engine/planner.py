@@ -196,13 +196,30 @@ class Planner:
         )
 
     def _test_budgets(self, cell: Cell, marker: MarkerValues) -> tuple[Budget, ...]:
-        own = tuple(self._budget(text) for text in marker.budgets)
+        own = tuple(self.budget(text) for text in marker.budgets)
         budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
         check_contradictions(budgets)
         self._limits.check(cell.model, budgets)
         return budgets if marker.timed else tuple(budget for budget in budgets if budget.metric.deterministic)
 
-    def _budget(self, text: str) -> Budget:
+    def check_timed(self, budgets: Iterable[str], *, timed: bool) -> None:
+        """Refuse what a test asks for and can never be judged. It may exempt itself from the budgets of its class and of the session.
+
+        :param budgets: of the test's own marker.
+        :param timed: whether its rounds are.
+        :raises ConfigError: if a budget is on time and the test is not timed.
+        """
+        never = [text for text in budgets if not (timed or self.budget(text).metric.deterministic)]
+        if never:
+            raise ConfigError(
+                f"marker llmci: '{never[0]}' can never be judged: with timed=False no time is measured; take one of the two away."
+            )
+
+    def budget(self, text: str) -> Budget:
+        """The budget that a marker writes so; the same object each time.
+
+        :raises ConfigError: if it is malformed.
+        """
         if text not in self._parsed:
             self._parsed[text] = parse_budget(text, "marker llmci", self.metrics)
         return self._parsed[text]

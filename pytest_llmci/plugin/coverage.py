@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.schedule import CellPlan
-from ..engine.session import matching
 from ..records import Cell, ModelSpec
 from ..stats.budget_expression import Budget
 
@@ -32,6 +31,8 @@ class Collected:
     """Of how many tests of ours not one was selected; 0 where any is."""
     deselected_by: list[str] = field(default_factory=list)
     """The options of pytest's that select, as they were given."""
+    marker_budgets: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """(budget, test or class or module whose marker asks for it) -> whether any cell has to meet it."""
     unused_models: list[str] = field(default_factory=list)
     unmatched_budgets: list[str] = field(default_factory=list)
 
@@ -59,14 +60,17 @@ class Collected:
             *(["--deselect"] if option.deselect else []),
         ]
 
+    def note_marker_budget(self, text: str, place: str, *, met: bool) -> None:
+        """A budget of a marker that stands there, as one of its tests sees it."""
+        self.marker_budgets[text, place] = met or self.marker_budgets.get((text, place), False)
+
     def note_budgets(self, budgets: Sequence[Budget], specs: Sequence[ModelSpec]) -> None:
         """Work out what no test will ever meet."""
-        aliases = {cell.model.alias for cell, _ in self.cells.values()}
+        held = {id(budget) for _, plan in self.cells.values() for budget in plan.budgets}
         self.unused_models = [spec.alias for spec in specs if spec.alias not in self.models]
         self.unmatched_budgets = [
-            f"{budget.text} (from {budget.origin})"
-            for budget in budgets
-            if not any(matching([budget], alias) for alias in aliases)
+            *(f"{budget.text} (from {budget.origin})" for budget in budgets if id(budget) not in held),
+            *(f"{text} (from the marker of {place})" for (text, place), met in self.marker_budgets.items() if not met),
         ]
 
     def uncertain_budgets(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..engine.planner import MarkerValues
+from .fixtures import MARKER
 
 if TYPE_CHECKING:
     import pytest
@@ -40,6 +41,11 @@ def read_markers(marks: list[pytest.Mark]) -> MarkerValues:
         budgets += found.pop("budgets", ())
         values = {**found, **values}
     return MarkerValues(**values, budgets=tuple(dict.fromkeys(budgets)))
+
+
+def own_marks(item: pytest.Item) -> list[pytest.Mark]:
+    """The markers that stand on the test itself and not on its class or module."""
+    return [mark for mark in item.own_markers if mark.name == MARKER]
 
 
 def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, Any]:

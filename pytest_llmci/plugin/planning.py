@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from ..engine.planner import MarkerValues
 from ..errors import ConfigError
 from ..records import Cell, Prompt
+from ..stats.budget_expression import Budget
 from .collecting import (
     group_by_model,
     model_of,
@@ -21,9 +22,11 @@ from .collecting import (
 )
 from .fixtures import MARKER
 from .items import CellItem, new_suite
-from .marks import read_markers
+from .marks import own_marks, read_markers
 
 if TYPE_CHECKING:
+    from _pytest.nodes import Node
+
     from .armed import ArmedPlugin
 
 REFUSAL = "llmci"
@@ -163,6 +166,7 @@ class Planning:
         if model is None:
             if item.get_closest_marker(MARKER) is not None:
                 self._check_bare_marker(item)
+                self._note_budgets(item, ())
             return
         self._plugin.collected.models.add(model.alias)
         if isinstance(item, CellItem):
@@ -171,17 +175,31 @@ class Planning:
         marker = self.marker(item)
         self._plugin.planner.checks(marker, None, item.nodeid)
         prompt = parameter(item, "llm_prompt")
+        own = read_markers(own_marks(item))
         if not isinstance(prompt, Prompt) or not resolves_to_ours(item, "llm_result"):
-            if marker.budgets:
+            if own.budgets:
                 raise ConfigError(
                     "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
                 )
+            self._note_budgets(item, ())
             return
         cell = self._plugin.planner.test_cell(model, prompt)
-        self._plugin.collected.add(item.nodeid, cell, self._plugin.planner.test_plan(cell, marker))
+        plan = self._plugin.planner.test_plan(cell, marker)
+        self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
+        self._plugin.collected.add(item.nodeid, cell, plan)
+        self._note_budgets(item, plan.budgets)
+
+    def _note_budgets(self, item: pytest.Item, held: Sequence[Budget]) -> None:
+        """Remember each budget that a marker of the test, its class or its module asks for, and whether this test is held to it."""
+        for node, mark in item.iter_markers_with_node(MARKER):
+            for text in read_markers([mark]).budgets:
+                met = self._plugin.planner.budget(text) in held
+                self._plugin.collected.note_marker_budget(text, _function_of(node), met=met)
 
     def _check_bare_marker(self, item: pytest.Item) -> None:
-        marker = self.marker(item)
+        """A marker that does nothing is a slip where it stands on the test itself; one of its class or module is for other tests."""
+        self.marker(item)
+        marker = read_markers(own_marks(item))
         asked = [name for name in ("models", "prompts", "budgets", "checks") if getattr(marker, name)]
         if asked and not any(resolves_to_ours(item, name) for name in ("llm", "llm_prompt", "llm_result", "llm_open")):
             raise ConfigError(
@@ -201,6 +219,6 @@ def _is_ours(item: pytest.Item) -> bool:
     return item.get_closest_marker(MARKER) is not None
 
 
-def _function_of(node: pytest.Item) -> str:
+def _function_of(node: Node) -> str:
     """Node id without parameters."""
     return node.nodeid.partition("[")[0] if "::" in node.nodeid else node.nodeid

@@ -68,6 +68,46 @@ def test_a_budget_that_matches_no_cell_fails(bench: Bench) -> None:
 
 
 PARALLEL = pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "parallel"])
+MARKED = "import pytest\n@pytest.mark.llmci(rounds=1, prompts='prompts.yaml', budgets={budgets})\ndef test_cell(llm_result): pass\n"
+
+
+@PARALLEL
+def test_a_budget_of_a_marker_that_matches_no_cell_fails(bench: Bench, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write("test_it.py", MARKED.format(budgets=["nosuch*: latency <= 1ns", "b: latency <= 9s"]))
+    result = bench.run("--llm-models=a=echo,b=echo", *parallel)
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "Gate coverage failed:",
+            "  no cell meets the budget nosuch[*]: latency <= 1ns (from the marker of test_it.py::test_cell)",
+            "=*",
+        ],
+        consecutive=True,
+    )
+
+
+def test_a_budget_of_a_module_needs_one_cell_among_its_tests(bench: Bench) -> None:
+    text = (
+        "import pytest\npytestmark = pytest.mark.llmci(rounds=1, prompts='prompts.yaml', budgets='latency <= 9s')\n"
+        "def test_plain(): pass\ndef test_call(llm): llm.generate('hi')\n"
+    )
+    bench.write("test_it.py", text + "def test_cell(llm_result): pass\n")
+    bench.run("--llm-models=echo").assert_outcomes(passed=4)
+    bench.write("test_it.py", text)
+    result = bench.run("--llm-models=echo")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["  no cell meets the budget latency <= 9s (from the marker of test_it.py)"])
+
+
+def test_a_budget_on_time_needs_one_cell_that_is_timed(bench: Bench) -> None:
+    untimed = "import pytest\n@pytest.mark.llmci(timed=False, prompts='prompts.yaml')\ndef test_cell(llm_result): pass\n"
+    bench.write("test_it.py", untimed)
+    result = bench.run("--llm-models=echo", "--llmci-max-latency=9s")
+    result.stdout.fnmatch_lines(["  no cell meets the budget latency.median <= 9s (from --llmci-max-latency)"])
+    bench.write("test_other.py", MARKED.format(budgets=["peak_rss <= 2GiB"]))
+    bench.run("--llm-models=echo", "--llmci-max-latency=9s").assert_outcomes(passed=4)
 
 
 @PARALLEL

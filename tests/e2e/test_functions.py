@@ -46,6 +46,54 @@ def test_a_misspelt_metric_names_the_nearest(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*no metric 'latncy'. Did you mean 'latency'?*"])
 
 
+def test_a_marker_of_a_module_or_class_is_for_the_tests_that_can_heed_it(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest
+pytestmark = pytest.mark.llmci(models=["echo"], prompts=["prompts.yaml"], rounds=1, checks=["max_words:999"])
+def test_helper(): pass
+@pytest.mark.llmci(budgets=["latency <= 9s"])
+class TestIt:
+    def test_call(self, llm): llm.generate("hi")
+    def test_cell(self, llm_result): pass
+    @pytest.mark.llmci(timed=False)
+    def test_exempt(self, llm_result): assert llm_result.rounds == 1
+""",
+    )
+    bench.run("--llmci").assert_outcomes(passed=6)
+
+
+@pytest.mark.parametrize(
+    ("own", "test", "message"),
+    [
+        ("models='echo'", "test_it()", "marker llmci: models= has no effect: the test uses none of the fixtures*"),
+        ("budgets='ttft <= 1s'", "test_it(llm)", "marker llmci: budgets need the fixture llm_result*"),
+        (
+            "budgets='ttft <= 1s', timed=False",
+            "test_it(llm_result)",
+            "marker llmci: 'ttft <= 1s' can never be judged: with timed=False no time is measured; take one of the two away.",
+        ),
+        ("budgets='b: ttft <= 1s', timed=False", "test_it(llm_result)", "*'b: ttft <= 1s' can never be judged*"),
+    ],
+)
+def test_what_a_tests_own_marker_asks_for_in_vain_is_a_usage_error(
+    bench: Bench, own: str, test: str, message: str
+) -> None:
+    bench.write("test_it.py", f"import pytest\n@pytest.mark.llmci({own})\ndef {test}: pass\n")
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: test_it.py::test_it: {message}"])
+
+
+def test_untimed_tests_keep_their_other_budgets(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(budgets='peak_rss <= 1B', timed=False)\ndef test_cell(llm_result): pass\n",
+    )
+    bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml").assert_outcomes(failed=2)
+
+
 def test_a_users_own_llm_fixture_is_left_alone(bench: Bench) -> None:
     bench.write("conftest.py", "import pytest\n@pytest.fixture\ndef llm(): return 'mine'\n")
     bench.write("test_it.py", "def test_it(llm): assert llm == 'mine'\n")
@@ -286,11 +334,11 @@ def test_pair(llm, llm_open):
 def test_untimed_tests_get_one_round_and_no_budget_on_time(bench: Bench) -> None:
     bench.write(
         "test_it.py",
-        "import pytest\n@pytest.mark.llmci(timed=False)\ndef test_it(llm_result): assert llm_result.rounds == 1\n",
+        "import pytest\n@pytest.mark.llmci(timed=False)\ndef test_it(llm_result): assert llm_result.rounds == 1\n"
+        "@pytest.mark.llmci(models='quick=echo')\ndef test_timed(llm_result): pass\n",
     )
-    bench.run("--llm-models=echo+ttft=5ms", "--llm-prompts=prompts.yaml", "--llmci-max-latency=1ms").assert_outcomes(
-        passed=2
-    )
+    result = bench.run("--llm-models=echo+ttft=900ms", "--llm-prompts=prompts.yaml", "--llmci-max-latency=600ms")
+    result.assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize(
