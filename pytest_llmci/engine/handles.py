@@ -79,7 +79,9 @@ class LLM:
     @property
     def info(self) -> Mapping[str, Json]:
         """What the model source says of the loaded model: revision, dtype, parameters, versions. Loads it."""
-        return MappingProxyType(self._session.load(self._spec).info)
+        info = self._session.load(self._spec).info
+        self._session.uses.requests += 1
+        return MappingProxyType(info)
 
     def generate(
         self, prompt: str | Prompt | Sequence[Mapping[str, str]], *, max_new_tokens: int | None = None, temperature: float | None = None,

@@ -75,6 +75,16 @@ class StartedProfile:
     number: int
 
 
+@dataclass(slots=True)
+class Uses:
+    """What was asked for and leaves no record in the log; counted, so that the session is known to have done something."""
+
+    profiles: int = 0
+    """Blocks and functions that ran under the instruments."""
+    requests: int = 0
+    """Answers of a model that are no inference: ``llm.call``, ``llm.score``, ``llm.stream``, ``llm.info``."""
+
+
 class BenchSession:
     """Measures cells, records what came of them, judges them."""
 
@@ -87,8 +97,9 @@ class BenchSession:
         self.metrics = metrics
         self.judge = Judge(registry)
         self.test = CurrentTest("")
-        self.measured = 0
-        """Inferences and profiles recorded so far."""
+        self.uses = Uses()
+        self._blocks = 0
+        """Blocks with a finished inference."""
         self._clock = clock
         self._observer = observer
         self._emit = emit
@@ -106,6 +117,11 @@ class BenchSession:
         )  # fmt: skip
         self.pool = Pool(setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid)
         self.schedule = Schedule(self._measure_block, self.judge.undecided, self._out_of_time)
+
+    @property
+    def measured(self) -> int:
+        """Blocks of inferences and profiles so far."""
+        return self._blocks + self.uses.profiles
 
     def new_uid(self) -> str:
         """An identifier that no other record of the run has."""
@@ -205,7 +221,7 @@ class BenchSession:
         )  # fmt: skip
         measurement.blocks.append(record)
         if rounds:
-            self.measured += 1
+            self._blocks += 1
         self._emit(record)
 
     def _out_of_time(self) -> bool:
@@ -252,6 +268,7 @@ class BenchSession:
             self._record_loss(spec, about, error, live, test=test, started=started)
             raise
         self.pool.lived(spec)
+        self.uses.requests += 1
         return answer
 
     def _record_loss(
@@ -297,7 +314,7 @@ class BenchSession:
                     f"{started.model.alias}: the model's process ended inside the block; what it measured is lost"
                 )
             found = self._ask(started.model, lambda worker: worker.profile_stop(started.number), _ABOUT_PROFILE, test)
-            self.measured += 1
+            self.uses.profiles += 1
             return found
 
     @contextmanager

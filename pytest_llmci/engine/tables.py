@@ -98,10 +98,10 @@ def _shortened(name: str, room: int) -> str:
 def _footnote(report: SessionReport) -> str:
     rounds, noisy = report.count("rounds"), report.count("noisy")
     if not rounds:
-        failed = report.count("failed")
-        return (
-            "No cell was measured to its end." if failed else "No cell was measured: no llm_result, no --llmci-suite."
-        )
+        if report.count("failed"):
+            return "No cell was measured to its end."
+        late = any(cell.verdict == "inconclusive" for cell in report.cells)
+        return f"No cell was measured: {'out of time (--llmci-time-limit)' if late else 'no llm_result, no --llmci-suite'}."
     models = len(report.models)
     each = (
         f"{rounds // models} round{'' if rounds // models == 1 else 's'}{' a model' if models > 1 else ''}"

@@ -18,13 +18,13 @@ from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
-from ..engine.session import BenchSession
+from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
 from ..records import Cell, LogRecord, ModelSpec, to_json
 from ..registry import Registry
 from ..settings import Settings, resolve_settings
 from . import ARMED
-from .coverage import COLLECTED_ATTRIBUTE, Collected
+from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
 from .running import Running
@@ -159,6 +159,13 @@ class ArmedPlugin:
         """Inferences and profiles of this process so far."""
         return self._session.measured if self._session is not None else 0
 
+    def take_uses(self) -> list[int]:
+        """Profiles and requests of this process since it was asked last."""
+        if self._session is None:
+            return [0, 0]
+        uses, self._session.uses = self._session.uses, Uses()
+        return [uses.profiles, uses.requests]
+
     @property
     def process(self) -> str:
         """``main``, or the name of the parallel worker."""
@@ -197,6 +204,8 @@ class ArmedPlugin:
         pending, self.pending = self.pending, []  # at once: a thread of the test may be adding one
         if pending:
             setattr(report, RECORDS_ATTRIBUTE, [to_json(record) for record in pending])
+        if any(uses := self.take_uses()):
+            setattr(report, USES_ATTRIBUTE, uses)
         if not self._told_collected:
             setattr(report, COLLECTED_ATTRIBUTE, self.collected.to_json())
             self._told_collected = True
@@ -207,7 +216,8 @@ class ArmedPlugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
-            self.config.workeroutput[COLLECTED_ATTRIBUTE] = self.collected.to_json()  # type: ignore[attr-defined]  # pytest-xdist's
+            output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
+            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.collected.to_json(), self.take_uses()
         try:
             return (yield)
         finally:

@@ -21,7 +21,8 @@ from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE
-from .coverage import COLLECTED_ATTRIBUTE
+from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
+from .fixtures import MARKER
 from .gates import Seen, emit_gate, judge_coverage
 from .planning import REFUSAL
 
@@ -180,6 +181,8 @@ class Controller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
+        self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
+        self.seen.failed_tests += report.failed and MARKER in report.keywords
         for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
             self.take(data)
 
@@ -211,10 +214,8 @@ class Controller:
 
     def _emit_gates(self) -> None:
         self._sweep_spools()
-        gate = judge_coverage(
-            self.seen, self.collected, profiles=self._plugin.measured, store_error=self.store_error,
-            out_of_time=self.seen.inconclusive > 0,
-        )  # fmt: skip
+        self.seen.note_uses(self._plugin.take_uses())
+        gate = judge_coverage(self.seen, self.collected, store_error=self.store_error)
         self._emit(gate, shown=gate.outcome != "passed")
 
     def _emit(self, gate: GateRecord, *, shown: bool) -> None:

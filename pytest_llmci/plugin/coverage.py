@@ -16,6 +16,9 @@ from ..stats.budget_expression import Budget
 COLLECTED_ATTRIBUTE = "llmci_collected"
 """Under which a parallel worker sends what it collected: on its first report, and when it ends."""
 
+USES_ATTRIBUTE = "llmci_uses"
+"""Under which it sends, on a report and when it ends, what was used since the one before: profiles and requests."""
+
 
 @dataclass(slots=True)
 class Collected:
@@ -27,6 +30,8 @@ class Collected:
     """Aliases that any test uses, with or without a measured cell."""
     removed: dict[str, int] = field(default_factory=dict)
     """Alias -> how many of its cells ``pytest_llmci_modify_cells`` took out of the suite."""
+    tests: int = 0
+    """Selected tests of ours, with or without a measured cell."""
     all_deselected: int = 0
     """Of how many tests of ours not one was selected; 0 where any is."""
     deselected_by: list[str] = field(default_factory=list)
@@ -80,7 +85,7 @@ class Collected:
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""
         return {
-            "cells": len(self.cells), "selected": len(self.selected), "removed": self.removed,
+            "cells": len(self.cells), "selected": len(self.selected), "tests": self.tests, "removed": self.removed,
             "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "unused_models": self.unused_models,
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted({c.model.alias for c, _ in self.selected.values()}),
         }  # fmt: skip

@@ -81,7 +81,7 @@ def llm_profile(request: pytest.FixtureRequest) -> Callable[..., Measured]:
     def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Measured:
         from ..measure.profile import llm_profile as run_profiled
 
-        plugin.session.measured += 1
+        plugin.session.uses.profiles += 1
         return run_profiled(function, *args, **kwargs)
 
     return run

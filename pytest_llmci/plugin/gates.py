@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,22 @@ class Seen:
     tried: set[str] = field(default_factory=set)
     """Aliases that were at least tried; their failures are failed tests already."""
     inferences: int = 0
+    profiles: int = 0
+    requests: int = 0
+    """Answers that are no inference, such as those of ``llm.call``."""
     inconclusive: int = 0
+    failed_tests: int = 0
+    """Tests of ours that failed in any phase."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no model and no instrument gave anything."""
+        return not (self.inferences or self.profiles or self.requests)
+
+    def note_uses(self, uses: Sequence[int]) -> None:
+        """Profiles and requests that a process had since it was asked last."""
+        self.profiles += uses[0]
+        self.requests += uses[1]
 
     def note(self, record: LogRecord) -> None:
         """Take one record in."""
@@ -39,19 +54,18 @@ class Seen:
             self.inconclusive += record.verdict == "inconclusive"
 
 
-def judge_coverage(
-    seen: Seen, collected: Mapping[str, Any], *, profiles: int, store_error: str | None, out_of_time: bool
-) -> GateRecord:
-    """Missing data is never a pass.
+def judge_coverage(seen: Seen, collected: Mapping[str, Any], *, store_error: str | None) -> GateRecord:
+    """Missing data is never a pass, whatever ``--llmci-inconclusive`` lets an undecided cell do.
+
+    Where tests of ours failed, they say themselves why there is no data, and the session is red without the gate.
 
     :param collected: what :meth:`.coverage.Collected.to_json` says, from this process or a parallel worker; empty if nobody did.
-    :param profiles: blocks that were profiled without an inference.
     """
     faults: list[str] = []
     if store_error:
         faults.append(f"results were lost: {store_error}")
-    if not seen.inferences and not profiles and not seen.tried and not out_of_time:
-        faults.append("nothing was measured: " + _why_nothing(collected))
+    if seen.nothing and not seen.failed_tests:
+        faults.append("nothing was measured: " + _why_nothing(seen, collected))
         if _suite_was_emptied(collected):
             return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))  # the rest follows from it
     removed = collected.get("removed", {})
@@ -67,19 +81,36 @@ def judge_coverage(
     ]
     faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
     if not faults:
-        return GateRecord(
-            name="coverage", outcome="passed", message=f"{seen.inferences} inferences of {len(seen.models)} models"
-        )
+        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen))
     return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))
+
+
+def _what_there_is(seen: Seen) -> str:
+    if seen.nothing:
+        return f"nothing was measured, as {_count(seen.failed_tests, 'failed test')} tell{'s' if seen.failed_tests == 1 else ''}"
+    parts = []
+    if seen.inferences:
+        parts.append(f"{_count(seen.inferences, 'inference')} of {_count(len(seen.models), 'model')}")
+    if seen.profiles:
+        parts.append(_count(seen.profiles, "profile"))
+    if seen.requests:
+        parts.append(_count(seen.requests, "other request"))
+    return ", ".join(parts)
 
 
 def _suite_was_emptied(collected: Mapping[str, Any]) -> bool:
     return bool(collected.get("removed")) and not collected.get("cells") and not collected.get("all_deselected")
 
 
-def _why_nothing(collected: Mapping[str, Any]) -> str:
+def _why_nothing(seen: Seen, collected: Mapping[str, Any]) -> str:
     """What happened, and what to do about it."""
-    cells, selected = collected.get("cells", 0), collected.get("selected", 0)
+    cells, selected, tests = collected.get("cells", 0), collected.get("selected", 0), collected.get("tests", 0)
+    if seen.inconclusive:
+        first = "the only cell" if selected == 1 else f"the first of {selected} cells"
+        return f"the time was over (--llmci-time-limit) before {first} had a round (allow more)"
+    if seen.tried:
+        who = f"the model '{min(seen.tried)}'" if len(seen.tried) == 1 else f"any of {len(seen.tried)} models"
+        return f"no answer of {who} (a test that is expected to fail, xfail, measures nothing)"
     if _suite_was_emptied(collected):
         return (
             f"pytest_llmci_modify_cells removed {_all(sum(collected['removed'].values()), 'cell')} of the suite"
@@ -90,6 +121,12 @@ def _why_nothing(collected: Mapping[str, Any]) -> str:
         what = _all(gone, "cell") if gone == cells else _all(gone, "test") + " of a model"
         hint = f" (without {'it' if len(by) == 1 else 'them'}, --collect-only -q lists what there is)" if by else ""
         return f"{' and '.join(by) or 'a plugin or conftest.py'} deselected {what}{hint}"
+    if tests and not cells:
+        return (
+            "the only test of ours asked no model anything"
+            if tests == 1
+            else f"none of {tests} tests of ours asked a model anything"
+        )
     if not cells:
         return "no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite was asked for"
     if not selected:

@@ -113,7 +113,8 @@ class Planning:
         yield
         group_by_model(items)
         self._plugin.collected.select(item.nodeid for item in items)
-        if not any(map(_is_ours, items)):
+        self._plugin.collected.tests = sum(map(_is_ours, items))
+        if not self._plugin.collected.tests:
             self._plugin.collected.note_all_deselected(sum(map(_is_ours, before)), self._plugin.config.option)
         self._note_models(items)
         functions = {_function_of(item) for item in items}

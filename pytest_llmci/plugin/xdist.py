@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..settings import Settings
-from .coverage import COLLECTED_ATTRIBUTE
+from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -61,10 +61,12 @@ class ParallelSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """What a worker collected, if no report brought it because it had no test to run."""
+        """What a worker collected and used, where no report brought it because it had no test to run, or none any more."""
         controller = self._plugin.controller
         assert controller is not None
-        controller.take_collected(getattr(node, "workeroutput", {}).get(COLLECTED_ATTRIBUTE, {}))
+        told = getattr(node, "workeroutput", {})
+        controller.take_collected(told.get(COLLECTED_ATTRIBUTE, {}))
+        controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -102,7 +102,9 @@ def test_a_budget_of_a_module_needs_one_cell_among_its_tests(bench: Bench) -> No
 
 
 def test_a_budget_on_time_needs_one_cell_that_is_timed(bench: Bench) -> None:
-    untimed = "import pytest\n@pytest.mark.llmci(timed=False, prompts='prompts.yaml')\ndef test_cell(llm_result): pass\n"
+    untimed = (
+        "import pytest\n@pytest.mark.llmci(timed=False, prompts='prompts.yaml')\ndef test_cell(llm_result): pass\n"
+    )
     bench.write("test_it.py", untimed)
     result = bench.run("--llm-models=echo", "--llmci-max-latency=9s")
     result.stdout.fnmatch_lines(["  no cell meets the budget latency.median <= 9s (from --llmci-max-latency)"])
@@ -123,6 +125,52 @@ def test_deselecting_everything_is_no_pass(bench: Bench, parallel: tuple[str, ..
     result.stdout.fnmatch_lines(
         ["  nothing was measured: -k mine and -m 'not llmci' deselected the only test of a model *"]
     )
+
+
+@PARALLEL
+def test_no_answer_is_no_pass_even_where_failures_are_expected(bench: Bench, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write("test_it.py", "import pytest\n@pytest.mark.xfail\ndef test_ours(llm): llm.generate('hi')\n")
+    result = bench.run("--llm-models=echo+load_fail=gone", *parallel)
+    result.assert_outcomes(xfailed=1, failed=1)
+    result.stdout.fnmatch_lines(["  nothing was measured: no answer of the model 'echo' (a test that is expected *"])
+
+
+def test_a_failed_test_says_itself_that_nothing_was_measured(bench: Bench) -> None:
+    bench.write("test_it.py", "def test_ours(llm): llm.generate('hi')\n")
+    bench.run("--llm-models=echo+load_fail=gone").assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("policy", ["warn", "pass"])
+def test_out_of_time_before_the_first_cell_is_no_pass(bench: Bench, policy: str) -> None:
+    result = bench.suite("echo", "--llmci-time-limit=1ns", f"--llmci-inconclusive={policy}")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["  nothing was measured: the time was over (--llmci-time-limit) before the first of 2 cells had a round *"]
+    )
+    result.stdout.fnmatch_lines(["No cell was measured: out of time (--llmci-time-limit)."])
+
+
+USES = {
+    "profile": "def test_it(llm_profile): assert llm_profile(sum, [1, 2]).value == 3\n",
+    "block": "def test_it(llm):\n    with llm.profile(): pass\n",
+    "call": "def test_it(llm): assert llm.call('mine:three') == 3\n",
+    "stream": "def test_it(llm): assert ''.join(llm.stream('hi'))\n",
+    "info": "def test_it(llm): assert llm.info['source'] == 'script'\n",
+}
+
+
+@PARALLEL
+@pytest.mark.parametrize("use", USES)
+def test_whatever_was_asked_for_counts(bench: Bench, use: str, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write("mine.py", "def three(backend): return 3\n")
+    bench.write("test_it.py", USES[use])
+    bench.run("--llmci" if use == "profile" else "--llm-models=echo", *parallel).assert_outcomes(passed=1)
+    (gate,) = bench.records("gate")
+    assert gate["message"] == ("1 profile" if use in ("profile", "block") else "1 other request")
 
 
 @PARALLEL

@@ -10,12 +10,13 @@ from pytest_llmci.records import GateRecord
 
 
 def judged(seen: Seen, collected: dict[str, Any] | None = None, **changes: Any) -> GateRecord:
-    facts: dict[str, Any] = {"profiles": 0, "store_error": None, "out_of_time": False}
-    return judge_coverage(seen, collected or {}, **{**facts, **changes})
+    return judge_coverage(seen, collected or {}, **{"store_error": None, **changes})
 
 
-def seen(*records: Any) -> Seen:
+def seen(*records: Any, **counts: int) -> Seen:
     found = Seen()
+    for name, count in counts.items():
+        setattr(found, name, count)
     for record in records:
         found.note(record)
     return found
@@ -36,7 +37,7 @@ def test_a_failed_start_was_tried_and_measured_nothing() -> None:
 
 def test_all_is_well() -> None:
     gate = judged(seen(rounds()), {"cells": 1, "selected": 1, "selected_models": ["a"]})
-    assert gate == GateRecord(name="coverage", outcome="passed", message="3 inferences of 1 models")
+    assert gate == GateRecord(name="coverage", outcome="passed", message="3 inferences of 1 model")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,8 @@ def test_all_is_well() -> None:
         ({}, "nothing was measured: no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite"),
         ({"cells": 4, "selected": 0}, "nothing was measured: all 4 cells were deselected (-k, -m, --lf, --deselect)"),
         ({"cells": 1, "selected": 0}, "nothing was measured: the only cell was deselected"),
+        ({"tests": 1}, "nothing was measured: the only test of ours asked no model anything"),
+        ({"tests": 3}, "nothing was measured: none of 3 tests of ours asked a model anything"),
         ({"cells": 4, "selected": 2}, "nothing was measured: none of the 2 selected cells ran to its end"),
         ({"cells": 4, "selected": 1}, "nothing was measured: the selected cell did not run to its end"),
         (
@@ -83,16 +86,35 @@ def test_a_model_whose_cells_the_hook_removed_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "changes"),
+    ("found", "message"),
     [
-        (Seen(), {"profiles": 1}),
-        (Seen(), {"out_of_time": True}),
-        (seen(worker("w1", "a", error=CRASH)), {}),
+        (seen(profiles=1), "1 profile"),
+        (seen(worker("w1", "a"), requests=2), "2 other requests"),
+        (seen(rounds(), profiles=2, requests=1), "3 inferences of 1 model, 2 profiles, 1 other request"),
+        (seen(worker("w1", "a", error=CRASH), failed_tests=1), "nothing was measured, as 1 failed test tells"),
     ],
-    ids=["profiled", "out of time", "the failed model is a failed test already"],
+    ids=["profiled", "called", "everything", "the failed model is a failed test already"],
 )
-def test_not_nothing(found: Seen, changes: dict[str, Any]) -> None:
-    assert judged(found, **changes).outcome == "passed"
+def test_not_nothing(found: Seen, message: str) -> None:
+    assert judged(found) == GateRecord(name="coverage", outcome="passed", message=message)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (seen(worker("w1", "a", error=CRASH)), "no answer of the model 'a' (a test that is expected to fail, xfail, "),
+        (seen(worker("w1", "a", error=CRASH), worker("w2", "b", error=CRASH)), "no answer of any of 2 models (a test"),
+        (seen(worker("w1", "a")), "no answer of the model 'a'"),
+        (
+            seen(verdict("v1", "a", verdict="inconclusive"), verdict("v2", "a", verdict="inconclusive")),
+            "the time was over (--llmci-time-limit) before the first of 2 cells had a round (allow more)",
+        ),
+    ],
+    ids=["expected failure", "expected failures", "loaded and not asked", "out of time"],
+)
+def test_without_a_failed_test_no_answer_is_nothing(found: Seen, why: str) -> None:
+    gate = judged(found, {"cells": 2, "selected": 2, "tests": 2})
+    assert gate.outcome == "failed" and gate.message.startswith(f"nothing was measured: {why}")
 
 
 @pytest.mark.parametrize(
