@@ -23,7 +23,7 @@ from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
-from .gates import Seen, emit_gate, judge_coverage
+from .gates import Seen, emit_gate, forget_failure, judge_coverage
 from .planning import REFUSAL
 
 if TYPE_CHECKING:
@@ -217,6 +217,9 @@ class Controller:
         self.seen.note_uses(self._plugin.take_uses())
         gate = judge_coverage(self.seen, self.collected, store_error=self.store_error)
         self._emit(gate, shown=gate.outcome != "passed")
+        all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
+        if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated
+            forget_failure(self._config, gate)
 
     def _emit(self, gate: GateRecord, *, shown: bool) -> None:
         self.gates.append(gate)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from ..engine.schedule import CellPlan
 from ..records import Cell, ModelSpec
 from ..stats.budget_expression import Budget
@@ -38,6 +40,8 @@ class Collected:
     """The options of pytest's that select, as they were given."""
     marker_budgets: dict[tuple[str, str], bool] = field(default_factory=dict)
     """(budget, test or class or module whose marker asks for it) -> whether any cell has to meet it."""
+    left_out_by: list[str] = field(default_factory=list)
+    """What kept pytest from collecting tests at all, so that nobody knows which models and budgets they are for."""
     unused_models: list[str] = field(default_factory=list)
     unmatched_budgets: list[str] = field(default_factory=list)
 
@@ -65,6 +69,14 @@ class Collected:
             *(["--deselect"] if option.deselect else []),
         ]
 
+    def note_left_out(self, config: pytest.Config) -> None:
+        """Look for what selects while pytest collects; ``-k``, ``-m`` and ``--deselect`` take away what was collected."""
+        skips_files = "lfplugin-collskip"  # pytest registers it once --lf has found a file with a known failure
+        self.left_out_by = [
+            *(["node ids"] if any("::" in str(argument) for argument in config.args) else []),
+            *(["--lf"] if config.pluginmanager.hasplugin(skips_files) else []),
+        ]
+
     def note_marker_budget(self, text: str, place: str, *, met: bool) -> None:
         """A budget of a marker that stands there, as one of its tests sees it."""
         self.marker_budgets[text, place] = met or self.marker_budgets.get((text, place), False)
@@ -86,6 +98,7 @@ class Collected:
         """What the controller of a parallel session needs to know of it."""
         return {
             "cells": len(self.cells), "selected": len(self.selected), "tests": self.tests, "removed": self.removed,
-            "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "unused_models": self.unused_models,
+            "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "left_out_by": self.left_out_by,
+            "unused_models": self.unused_models,
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted({c.model.alias for c, _ in self.selected.values()}),
         }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -57,7 +57,8 @@ class Seen:
 def judge_coverage(seen: Seen, collected: Mapping[str, Any], *, store_error: str | None) -> GateRecord:
     """Missing data is never a pass, whatever ``--llmci-inconclusive`` lets an undecided cell do.
 
-    Where tests of ours failed, they say themselves why there is no data, and the session is red without the gate.
+    Where tests of ours failed, they say themselves why there is no data, and the session is red without the gate. Where some were
+    never collected, nobody knows which models and budgets they are for: what such a session lacks is no fault.
 
     :param collected: what :meth:`.coverage.Collected.to_json` says, from this process or a parallel worker; empty if nobody did.
     """
@@ -68,20 +69,23 @@ def judge_coverage(seen: Seen, collected: Mapping[str, Any], *, store_error: str
         faults.append("nothing was measured: " + _why_nothing(seen, collected))
         if _suite_was_emptied(collected):
             return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))  # the rest follows from it
-    removed = collected.get("removed", {})
+    removed, left_out_by = collected.get("removed", {}), collected.get("left_out_by", ())
     faults += [
         f"no test used the model '{alias}'"
         + (f": pytest_llmci_modify_cells removed its {_count(removed[alias], 'cell')}" if alias in removed else "")
         for alias in collected.get("unused_models", ())
+        if alias in removed or not left_out_by
     ]
     faults += [
         f"the tests of the model '{alias}' ran without asking it anything"
         for alias in collected.get("selected_models", ())
         if alias not in seen.tried and seen.tried
     ]
-    faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
+    if not left_out_by:
+        faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
     if not faults:
-        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen))
+        part = f" ({' and '.join(left_out_by)} left tests out: of these alone)" if left_out_by else ""
+        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen) + part)
     return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))
 
 
@@ -146,12 +150,23 @@ def _count(number: int, noun: str) -> str:
 
 def emit_gate(config: pytest.Config, gate: GateRecord) -> None:
     """Let terminal, JUnit and exit status see a gate: ``llmci::gate[name]``."""
-    nodeid = f"{GATE_FILE}::gate[{gate.name}]"
-    location = (GATE_FILE, None, f"gate[{gate.name}]")
+    nodeid, location = _place(gate)
     config.hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
     for when in ("setup", "call", "teardown"):
         config.hook.pytest_runtest_logreport(report=_report(nodeid, location, when, gate))
     config.hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+
+def forget_failure(config: pytest.Config, gate: GateRecord) -> None:
+    """Let ``--lf`` alone see the gate pass: no failure to be repeated, as it would be for ever because nobody is told of a pass."""
+    last_failed: Any = config.pluginmanager.getplugin("lfplugin")
+    if last_failed is not None:
+        last_failed.pytest_runtest_logreport(report=_report(*_place(gate), "call", replace(gate, outcome="passed")))
+
+
+def _place(gate: GateRecord) -> tuple[str, tuple[str, None, str]]:
+    """Node id and location."""
+    return f"{GATE_FILE}::gate[{gate.name}]", (GATE_FILE, None, f"gate[{gate.name}]")
 
 
 def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateRecord) -> pytest.TestReport:

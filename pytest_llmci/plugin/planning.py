@@ -212,6 +212,7 @@ class Planning:
         """Nothing is loaded before everything that can be known to be wrong has been said."""
         if self.faults and self._plugin.controller is not None:
             raise pytest.UsageError(*(text for _, text in self.faults))
+        self._plugin.collected.note_left_out(self._plugin.config)
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         self.family = max(1, self._plugin.collected.uncertain_budgets())
 

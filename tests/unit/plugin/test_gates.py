@@ -130,6 +130,22 @@ def test_what_was_asked_for_and_never_happened_fails(collected: dict[str, Any], 
     assert (gate.outcome, gate.message) == ("failed", message)
 
 
+def test_what_was_never_collected_lacks_nothing() -> None:
+    part = {
+        "left_out_by": ["node ids", "--lf"],
+        "unused_models": ["b"],
+        "unmatched_budgets": ["b: ttft <= 1s (from ini)"],
+    }
+    gate = judged(seen(rounds()), part)
+    assert (gate.outcome, gate.message) == (
+        "passed",
+        "3 inferences of 1 model (node ids and --lf left tests out: of these alone)",
+    )
+    assert judged(Seen(), part).message.startswith("nothing was measured")
+    gate = judged(seen(rounds()), {**part, "removed": {"b": 1}})
+    assert gate.message == "no test used the model 'b': pytest_llmci_modify_cells removed its 1 cell"
+
+
 def test_lost_results_fail_whatever_was_measured_and_all_faults_are_told() -> None:
     gate = judged(seen(rounds()), {"unused_models": ["b"]}, store_error="disk full")
     assert (gate.outcome, gate.message) == ("failed", "results were lost: disk full; no test used the model 'b'")
