@@ -118,7 +118,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         timing=read.choice("timing", ("exclusive", "parallel")),
         output=read.folder("output", "llmci-results"),
         sinks=_known_sinks(read.commas("sink"), sinks),
-        plan=read.flag("plan"),
+        plan=read.plan(),
         origins={name: given.origin for name, given in raw.items()},
     )
 
@@ -217,6 +217,15 @@ class _Reader:
 
     def flag(self, name: str) -> bool:
         return self.choice(name, ("no", "yes")) == "yes"
+
+    def plan(self) -> bool:
+        origin = self.origin("plan")
+        planned = self.flag("plan")
+        if planned and ": " in origin:  # a file; flags and variables are for one session
+            raise ConfigError(
+                f"{origin}: it would keep every session from measuring; give --llmci-plan when you want a plan."
+            )
+        return planned
 
     def temperature(self) -> float:
         text = self.text("temperature", "0")

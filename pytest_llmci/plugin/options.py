@@ -106,15 +106,29 @@ def _ini_type(option: Option) -> Any:
 
 
 def is_armed(config: pytest.Config) -> bool:
-    """Whether this session measures: by flag, by environment, or because models were named on the command line."""
+    """Whether this session measures: by flag, by environment, or because models were named on the command line.
+
+    :raises pytest.UsageError: if a flag that was typed would have no effect. What stands in ``addopts``, ``PYTEST_ADDOPTS`` or the
+        settings is for the sessions that are armed.
+    """
     if config.getoption(ARMING, None) or config.getoption("llmci_models", None):
         return True
     value = os.environ.get("LLMCI", "").strip().lower()
+    if not value:
+        _refuse_flags_without_effect(config)
     if value in ("", "0", "false", "no", "off"):
         return False
     if value in ("1", "true", "yes", "on"):
         return True
     raise pytest.UsageError(f"LLMCI: '{value}' is neither 1 nor 0.")
+
+
+def _refuse_flags_without_effect(config: pytest.Config) -> None:
+    typed = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
+    ours = {flag for option in OPTIONS for flag in option.flags}.intersection(typed)
+    if ours and not config.option.help and not hasattr(config, "workerinput"):
+        flag = next(text for text in typed if text in ours)
+        raise pytest.UsageError(f"{flag}: no model is asked anything without {FLAG_HINT}; add it, or take {flag} away.")
 
 
 def gather(config: pytest.Config) -> dict[str, Given]:

@@ -17,6 +17,17 @@ def test_unarmed_tests_skip_and_name_the_flag(bench: Bench) -> None:
     assert not (bench.path / "llmci-results").exists()
 
 
+def test_unarmed_a_flag_that_was_typed_is_a_usage_error(bench: Bench) -> None:
+    bench.write("test_it.py", OURS)
+    result = bench.run("--llmci-max-latency=1s")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --llmci-max-latency: no model is asked anything without --llm-models=SPEC (or --llmci,*"]
+    )
+    bench.write("pytest.ini", "[pytest]\naddopts = --llmci-output=there\n")
+    bench.run().assert_outcomes(passed=1, skipped=1)
+
+
 @pytest.mark.parametrize("fixture", ["llm", "llm_prompt", "llm_result", "llm_profile", "llm_open", "llmci_session"])
 def test_every_fixture_skips_unarmed(bench: Bench, fixture: str) -> None:
     bench.write("test_it.py", f"def test_ours({fixture}): pass")

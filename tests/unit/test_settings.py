@@ -122,6 +122,15 @@ def test_the_output_folder_may_lie_in_the_home(tmp_path: Path, monkeypatch: pyte
     assert resolve(output="~/out").output == tmp_path / "out"
 
 
+@pytest.mark.parametrize("origin", ["pytest.ini: llmci_plan", "pyproject.toml: [tool.llmci] plan"])
+def test_a_settings_file_cannot_keep_every_session_from_measuring(origin: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_settings({"plan": Given("yes", origin)}, SINKS)
+    assert str(caught.value).startswith(f"{origin}: it would keep every session from measuring; give --llmci-plan")
+    assert not resolve_settings({"plan": Given("no", origin)}, SINKS).plan
+    assert all(resolve_settings({"plan": Given("yes", once)}, SINKS).plan for once in ("--llmci-plan", "LLMCI_PLAN"))
+
+
 def test_a_value_is_named_by_where_it_was_written() -> None:
     with pytest.raises(ConfigError, match="^pyproject.toml: llmci_rounds: "):
         resolve_settings({"rounds": Given("x", "pyproject.toml: llmci_rounds")}, SINKS)

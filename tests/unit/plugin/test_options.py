@@ -102,7 +102,10 @@ def test_other_tables_are_nobodys_business(configure: Configure) -> None:
         ((), None, False),
         (("--llmci",), None, True),
         (("--llm-models=echo",), None, True),
-        (("--llmci-rounds=3",), None, False),
+        (("--llmci-rounds=3",), "0", False),
+        (("--llmci-rounds=3",), "1", True),
+        (("--help", "--llmci-rounds=3"), None, False),
+        (("-o", "llmci_rounds=3", "-o", "addopts=--llmci-suite=inference"), None, False),
         ((), "1", True),
         ((), " Yes ", True),
         ((), "0", False),
@@ -123,6 +126,24 @@ def test_an_unclear_variable_is_a_usage_error(configure: Configure, monkeypatch:
     monkeypatch.setenv("LLMCI", "maybe")
     with pytest.raises(pytest.UsageError, match="LLMCI: 'maybe' is neither 1 nor 0"):
         is_armed(configure())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--llmci-rounds=3",), ("-x", "--llmci-rounds", "3"), ("--llmci-plan",)], ids=" ".join
+)
+def test_a_flag_without_effect_is_a_usage_error(configure: Configure, arguments: tuple[str, ...]) -> None:
+    config = configure(*arguments)
+    flag = next(part.partition("=")[0] for part in arguments if part.startswith("--"))
+    with pytest.raises(
+        pytest.UsageError, match=f"^{flag}: no model is asked anything without --llm-models=SPEC .or --llmci, .*"
+    ):
+        is_armed(config)
+
+
+def test_flags_in_other_places_are_for_armed_sessions(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_armed(configure(pytest_ini="[pytest]\naddopts = --llmci-output=there\nllmci_rounds = 3\n"))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--llmci-rounds=3")
+    assert not is_armed(configure())
 
 
 def test_settings_of_models_alone_do_not_arm(configure: Configure) -> None:
