@@ -29,11 +29,27 @@ def expand(models: Sequence[ModelSpec], prompts: Sequence[Prompt]) -> tuple[Cell
     return tuple(cells.values())
 
 
+def check_prompt_ids(prompts: Sequence[Prompt]) -> None:
+    """Refuse two prompts of one id, such as of two files: their cells could not be told apart.
+
+    :raises ConfigError: naming both sources.
+    """
+    seen: dict[str, Prompt] = {}
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise _same_id(seen[prompt.id], prompt)
+        seen[prompt.id] = prompt
+
+
+def _same_id(first: Prompt, second: Prompt) -> ConfigError:
+    return ConfigError(
+        f"two prompts of '{first.source}' and '{second.source}' have the id '{second.id}'; rename one of them."
+    )
+
+
 def _collision(first: Cell, second: Cell) -> ConfigError:
     if first.model == second.model:
-        return ConfigError(
-            f"two prompts of '{first.prompt.source}' and '{second.prompt.source}' have the id '{second.prompt.id}'; rename one of them."
-        )
+        return _same_id(first.prompt, second.prompt)
     return ConfigError(
         f"model '{first.model.text}' with prompt '{first.prompt.id}' and model '{second.model.text}' with prompt '{second.prompt.id}'"
         f" would both be called '{second.id}'; name one of the models: other={second.model.text}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import measure
 from ..checks import parse_check
 from ..errors import ConfigError
-from ..matrix import cell_id, expand
+from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
 from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, ModelSpec, Prompt
@@ -133,8 +133,11 @@ class Planner:
         """All rows of the named sets and files.
 
         :param sources: (name or path, origin) pairs.
+        :raises ConfigError: if one cannot be read, or two rows have one id.
         """
-        return tuple(row for text, origin in sources for row in load_prompts(text, origin, self._places.of(origin)))
+        rows = tuple(row for text, origin in sources for row in load_prompts(text, origin, self._places.of(origin)))
+        check_prompt_ids(rows)
+        return rows
 
     def open(self, text: str, where: str) -> ModelSpec:
         """A model that a test names in its body: by alias, or by a spec of its own."""

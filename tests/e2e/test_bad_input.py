@@ -125,6 +125,18 @@ def pytest_llmci_register(registry):
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
+@pytest.mark.parametrize("place", ["flag", "marker"])
+def test_two_prompts_of_one_id_are_a_usage_error_in_own_tests_too(bench: Bench, place: str) -> None:
+    for name in ("p1.yaml", "p2.yaml"):
+        bench.write(name, "- {id: x, prompt: hi}\n")
+    marker = "@pytest.mark.llmci(prompts=['p1.yaml', 'p2.yaml'])\n" if place == "marker" else ""
+    bench.write("test_it.py", f"import pytest\n{marker}def test_it(llm_result): pass\n")
+    given = ("--llm-prompts=p1.yaml", "--llm-prompts=p2.yaml") if place == "flag" else ()
+    result = bench.run("--llm-models=echo", *given)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two prompts of 'p1.yaml*' and 'p2.yaml*' have the id 'x'; rename one of them."])
+
+
 def test_the_users_own_callable_fails_as_a_test(bench: Bench) -> None:
     bench.write("mine.py", "def answer(prompt):\n    raise KeyError('oh no')\ndef number(prompt): return 42\n")
     bench.write("lazy.py", "def __getattr__(name): raise AttributeError(name)\n")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmci.errors import ConfigError
-from pytest_llmci.matrix import cell_id, expand
+from pytest_llmci.matrix import cell_id, check_prompt_ids, expand
 from pytest_llmci.records import ModelSpec, Prompt
 
 
@@ -40,3 +40,11 @@ def test_two_prompts_of_one_id_name_their_sources() -> None:
         ConfigError, match="two prompts of 'a.yaml' and 'b.yaml' have the id 'same'; rename one of them"
     ):
         expand([model("m")], [prompt("same"), prompt("same", "b.yaml")])
+
+
+def test_two_prompts_of_one_id_are_refused_without_a_model() -> None:
+    check_prompt_ids([prompt("one", "a.yaml"), prompt("two", "b.yaml")])
+    with pytest.raises(
+        ConfigError, match="two prompts of 'a.yaml' and 'b.yaml' have the id 'same'; rename one of them"
+    ):
+        check_prompt_ids([prompt("same", "a.yaml"), prompt("other"), prompt("same", "b.yaml")])
