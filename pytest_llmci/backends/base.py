@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..errors import GenerationError
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
@@ -110,6 +110,13 @@ class Unmeasurable(Protocol):
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for metrics that no inference of this model can have. Cheap: imports nothing heavy."""
+
+
+class KeepsLength(Protocol):
+    """A backend class whose answers never have more tokens than were asked for."""
+
+    keeps_length: ClassVar[bool]
+    """True: a budget on more tokens, or on what comes after the only one, is refused before anything runs."""
 
 
 def check_options(spec: ModelSpec, known: Mapping[str, str]) -> None:

@@ -286,6 +286,7 @@ class Answer:
 class EchoBackend:
     """Answers by script."""
 
+    keeps_length: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, str]] = {
         "tokens": "words of the script",
         "repeat": "text to loop",

@@ -110,6 +110,8 @@ def _one_of(spec: ModelSpec, key: str, known: Sequence[Choice]) -> Choice:
 class CausalBackend:
     """A backend around one :class:`CausalLM`; the subclasses say where it comes from."""
 
+    keeps_length: ClassVar[bool] = True
+
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._lm: CausalLM | None = None

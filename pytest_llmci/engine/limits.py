@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
-from ..records import ModelSpec
+from ..records import GenerationSettings, ModelSpec
 from ..registry import Registry
 from ..runner.worker import interpreter_of, threads_of
 from ..stats.budget_expression import Budget
 from .judge import unmeasurable
 
+_COUNT = "output_tokens"
+_AFTER_THE_FIRST_TOKEN = frozenset({"itl", "tpot", "decode_tokens_per_s"})
+
 
 class Preflight:
     """Asks each model source what it knows beforehand; every model is asked once."""
 
-    def __init__(self, registry: Registry, sys_path: Sequence[str]) -> None:
+    def __init__(
+        self, registry: Registry, sys_path: Sequence[str], *, isolation: str = "worker", threads: int = 1
+    ) -> None:
         self._registry = registry
         self._sys_path = sys_path
+        self._isolation = isolation
+        self._threads = threads
         self._seen: dict[str, Mapping[str, str]] = {}
 
     def check(self, spec: ModelSpec, budgets: Iterable[Budget]) -> None:
@@ -29,10 +37,40 @@ class Preflight:
         if spec.text not in self._seen:
             self._seen[spec.text] = self._ask(spec)
         for budget, reason in unmeasurable(budgets, self._seen[spec.text]):
-            raise ConfigError(f"{budget.origin}: '{budget.text}' can never be judged for {spec.alias}: {reason}.")
+            _refuse(budget, spec, reason)
+
+    def check_length(self, spec: ModelSpec, budgets: Iterable[Budget], generation: GenerationSettings) -> None:
+        """Refuse a budget that no answer of that length can meet, where the model source keeps to it.
+
+        :raises ConfigError: one line.
+        """
+        about_length = [budget for budget in budgets if budget.metric.name in (_COUNT, *_AFTER_THE_FIRST_TOKEN)]
+        if not about_length or not self._keeps_length(spec):
+            return
+        most = generation.max_new_tokens
+        for budget in about_length:
+            if most == 1 and budget.metric.name in _AFTER_THE_FIRST_TOKEN:
+                _refuse(budget, spec, "an answer of one token (max_new_tokens=1) has none after the first")
+            too_many = budget.limit >= most if budget.operator == ">" else budget.limit > most
+            if budget.metric.name == _COUNT and budget.operator in (">=", ">", "==") and too_many:
+                _refuse(
+                    budget,
+                    spec,
+                    f"an answer has at most {most} token{'' if most == 1 else 's'} (max_new_tokens)",
+                    "met",
+                )
+
+    def _keeps_length(self, spec: ModelSpec) -> bool:
+        factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
+        return getattr(factory, "keeps_length", False) is True
 
     def _ask(self, spec: ModelSpec) -> Mapping[str, str]:
-        threads_of(spec, 1)
+        threads = threads_of(spec, self._threads)
+        if "python" in spec.options and shutil.which(interpreter_of(spec)) is None:
+            raise ConfigError(
+                f"model '{spec.text}': +python={spec.options['python']} is no interpreter that can be run; name one, or the folder of a"
+                " virtual environment."
+            )
         factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
         preflight = getattr(factory, "preflight", None)
         if preflight is not None and interpreter_of(spec) == interpreter_of(ModelSpec(alias="-", backend="-")):
@@ -44,7 +82,18 @@ class Preflight:
                 raise ConfigError(str(error)) from error
             except FOREIGN_ERRORS as error:
                 raise _broken(spec, "preflight(spec, sys_path)", described(error)) from error
-        return _unmeasurable(factory, spec)
+        return {**self._by_settings(threads), **_unmeasurable(factory, spec)}
+
+    def _by_settings(self, threads: int) -> dict[str, str]:
+        """Metric -> reason, for what no model has under these settings."""
+        found = {}
+        if self._isolation == "inline":
+            found["start_time"] = "with --llmci-isolation=inline no process is started"
+        if threads != 1:
+            found["net_time"] = (
+                f"it is defined for one CPU thread, and the model may use {threads or 'as many as it likes'}"
+            )
+        return found
 
 
 def _unmeasurable(factory: Any, spec: ModelSpec) -> Mapping[str, str]:
@@ -60,3 +109,7 @@ def _unmeasurable(factory: Any, spec: ModelSpec) -> Mapping[str, str]:
 
 def _broken(spec: ModelSpec, method: str, what: str) -> ConfigError:
     return ConfigError(f"model '{spec.text}': the static {method} of backend '{spec.backend}' failed: {what}")
+
+
+def _refuse(budget: Budget, spec: ModelSpec, reason: str, done: str = "judged") -> NoReturn:
+    raise ConfigError(f"{budget.origin}: '{budget.text}' can never be {done} for {spec.alias}: {reason}.")

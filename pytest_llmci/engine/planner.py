@@ -66,7 +66,7 @@ class Planner:
         self._settings = settings
         self._registry = registry
         self._places = places
-        self._limits = Preflight(registry, sys_path)
+        self._limits = Preflight(registry, sys_path, isolation=settings.isolation, threads=settings.threads)
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._checked: set[str] = set()
@@ -155,24 +155,30 @@ class Planner:
         """
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
-        return list(expand(self.specs, self.suite_prompts))
+        cells = list(expand(self.specs, self.suite_prompts))
+        for cell in cells if self.budgets else ():
+            self._limits.check_length(
+                cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
+            )
+        return cells
 
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""
         s = self._settings
-        tokens = s.max_new_tokens or cell.prompt.max_new_tokens or SUITE_MAX_NEW_TOKENS
-        generation = GenerationSettings(
-            max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed
-        )
         return CellPlan(
             rounds=s.rounds,
             max_rounds=s.max_rounds,
             warmup=s.warmup,
             block=s.block,
-            generation=generation,
+            generation=self._suite_generation(cell),
             budgets=matching(self.budgets, cell.model.alias),
             checks=self._checks(cell.prompt.checks, cell.id),
         )
+
+    def _suite_generation(self, cell: Cell) -> GenerationSettings:
+        s = self._settings
+        tokens = s.max_new_tokens or cell.prompt.max_new_tokens or SUITE_MAX_NEW_TOKENS
+        return GenerationSettings(max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed)
 
     def test_cell(self, model: ModelSpec, prompt: Prompt) -> Cell:
         """The cell of a test of the user's own."""
@@ -188,13 +194,15 @@ class Planner:
         max_rounds = (marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1
         if max_rounds < rounds:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
+        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker)
+        self._limits.check_length(cell.model, budgets, generation)
         return CellPlan(
             rounds=rounds,
             max_rounds=max_rounds,
             warmup=s.warmup if marker.warmup is None else marker.warmup,
             block=s.block,
-            generation=self.generation(marker, cell.prompt),
-            budgets=self._test_budgets(cell, marker),
+            generation=generation,
+            budgets=budgets,
             checks=self.checks(marker, cell.prompt, cell.id),
         )
 

@@ -30,6 +30,23 @@ USAGE = [
     (["--llm-models=echo", "--llmci-isolation=docker"], "*--llmci-isolation: 'docker' is none of worker, inline*"),
     (["--llm-models=echo", "--llmci-sink=excel"], "*unknown sink 'excel'*"),
     (["--llm-models=echo", "--llmci-max-latency=fast"], "*'fast'*"),
+    (
+        ["--llm-models=echo", "--llmci-isolation=inline", "--llmci-budget=start_time <= 1s"],
+        "*'start_time <= 1s' can never be judged for echo*",
+    ),
+    (
+        ["--llm-models=echo", "--llmci-threads=4", "--llmci-budget=net_time <= 1s"],
+        "*'net_time <= 1s' can never be judged for echo*",
+    ),
+    (
+        ["--llm-models=echo", "--llmci-max-new-tokens=1", "--llmci-budget=tpot <= 1s"],
+        "*'tpot <= 1s' can never be judged for echo*",
+    ),
+    (
+        ["--llm-models=echo", "--llmci-budget=output_tokens >= 51"],
+        "*'output_tokens >= 51' can never be met for echo: an answer has at most 50*",
+    ),
+    (["--llm-models=echo+python=/nosuch"], "*model 'echo+python=/nosuch': +python=/nosuch is no interpreter*"),
     (["--llmci", "--llmci-suite=inference"], "*no model: give --llm-models=SPEC*"),
 ]
 

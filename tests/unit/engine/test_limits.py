@@ -3,16 +3,27 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from sample_run import METRICS
 
+from pytest_llmci import measure
 from pytest_llmci.engine.limits import Preflight
 from pytest_llmci.errors import ConfigError, ModelLoadError, UnknownNameError
-from pytest_llmci.records import ModelSpec
+from pytest_llmci.metrics import MetricDef
+from pytest_llmci.records import GenerationSettings, ModelSpec
 from pytest_llmci.registry import Registry
 from pytest_llmci.stats.budget_expression import parse_budget
+
+
+def measured() -> dict[str, MetricDef]:
+    """Every metric of the package."""
+    registry = Registry()
+    measure.register(registry)
+    return {metric.name: metric for metric in measure.metric_defs(registry)}
+
 
 KNOWN = {metric.name: metric for metric in METRICS}
 
@@ -22,6 +33,7 @@ class Knowing:
 
     asked: ClassVar[list[tuple[str, list[str]]]] = []
     refuses: ClassVar[str] = ""
+    keeps_length: ClassVar[bool] = True
 
     @classmethod
     def preflight(cls, spec: ModelSpec, sys_path: Sequence[str]) -> None:
@@ -96,10 +108,69 @@ def test_a_model_that_cannot_be_loaded_is_refused(preflight: Preflight, monkeypa
         preflight.check(spec(), [])
 
 
-def test_another_interpreter_knows_for_itself(preflight: Preflight, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_interpreter_knows_for_itself(
+    preflight: Preflight, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "bin" / "python"
+    other.parent.mkdir()
+    other.touch(0o755)
     monkeypatch.setattr(Knowing, "refuses", "not installed here")
-    preflight.check(spec(python="/other/python"), [])
+    preflight.check(spec(python=str(other)), [])
     assert Knowing.asked == []
+    for python in (tmp_path, tmp_path / "nowhere"):
+        other.unlink(missing_ok=True)
+        wrong = ModelSpec(alias="b", backend="ignorant", text="b", options={"python": str(python)})
+        with pytest.raises(ConfigError, match=rf"model 'b': \+python={python} is no interpreter that can be run"):
+            preflight.check(wrong, [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "budget", "reason"),
+    [
+        ({"isolation": "inline"}, {}, "start_time <= 1s", "with --llmci-isolation=inline no process is started"),
+        ({"threads": 4}, {}, "net_time <= 1s", "it is defined for one CPU thread, and the model may use 4"),
+        (
+            {"threads": 0},
+            {},
+            "net_time <= 1s",
+            "it is defined for one CPU thread, and the model may use as many as it likes",
+        ),
+        ({}, {"threads": "2"}, "net_time <= 1s", "it is defined for one CPU thread, and the model may use 2"),
+    ],
+)
+def test_settings_may_make_a_budget_impossible(
+    preflight: Preflight, settings: dict[str, Any], options: dict[str, str], budget: str, reason: str
+) -> None:
+    limit = parse_budget(budget, "--llmci-budget", measured())
+    preflight.check(spec("ignorant"), [limit])
+    strict = Preflight(preflight._registry, [], **settings)
+    with pytest.raises(ConfigError) as caught:
+        strict.check(spec("ignorant", **options), [limit])
+    assert str(caught.value) == f"--llmci-budget: '{budget}' can never be judged for a: {reason}."
+
+
+@pytest.mark.parametrize("backend", ["knowing", "ignorant"])
+@pytest.mark.parametrize(
+    ("budget", "most", "possible"),
+    [
+        ("tpot <= 1s", 1, False), ("itl <= 1s", 1, False), ("decode_tokens_per_s >= 1", 1, False), ("tpot <= 1s", 2, True),
+        ("ttft <= 1s", 1, True), ("output_tokens >= 50", 50, True), ("output_tokens >= 51", 50, False),
+        ("output_tokens > 50", 50, False), ("output_tokens > 49", 50, True), ("output_tokens == 51", 50, False),
+        ("output_tokens <= 51", 50, True),
+    ],
+)  # fmt: skip
+def test_a_model_that_keeps_to_the_length_is_not_asked_for_more(
+    preflight: Preflight, backend: str, budget: str, most: int, possible: bool
+) -> None:
+    limit = parse_budget(budget, "--llmci-budget", measured())
+    generation = GenerationSettings(max_new_tokens=most)
+    if possible or backend == "ignorant":
+        preflight.check_length(spec(backend), [limit], generation)
+        return
+    with pytest.raises(
+        ConfigError, match=r"^--llmci-budget: '.*' can never be (judged|met) for a: an answer .*max_new_tokens"
+    ):
+        preflight.check_length(spec(backend), [limit], generation)
 
 
 def test_a_budget_that_can_never_be_judged_is_refused(preflight: Preflight) -> None:
