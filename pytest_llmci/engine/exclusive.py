@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..clock import Clock
@@ -17,6 +18,8 @@ except ImportError:  # not a POSIX system: nothing is ever held there
 
 _POLL_S = 0.02
 _PATIENCE_NS = 1_000_000_000
+_TURN_NS = 200_000_000
+"""So long a process may take the lock again before those who wait: handing it over costs a poll, which short work would feel."""
 
 
 def lock_path() -> Path:
@@ -28,20 +31,42 @@ def lock_path() -> Path:
     return Path(given) if given else Path(tempfile.gettempdir()) / "llmci-timing.lock"
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Descriptors of two files. They are the kernel's locks, so a process that dies holds neither."""
+
+    timing: int
+    """Held by whoever times something."""
+    next: int
+    """Held by the one that gets ``timing`` next. All others wait for this one, so that nobody who lets go overtakes it."""
+
+
 class MachineLock:
-    """Held around timed work. Where files cannot be locked it is never held, and :attr:`works` says so."""
+    """Held around timed work, in turns. Where files cannot be locked it is never held, and :attr:`fault` says why."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._fd: int | None = None
+        self._files: _Files | None = None
         self._owner = 0
         self._depth = 0
+        self._turn_began_ns: int | None = None
 
     @property
     def works(self) -> bool:
         """False where this system cannot lock files, or the lock file cannot be opened."""
-        return self._open() is not None
+        return not self.fault
+
+    @property
+    def fault(self) -> str:
+        """Why it can never be held; empty where it can."""
+        if fcntl is None:
+            return "this system cannot lock files"
+        try:
+            self._open()
+        except OSError as error:
+            return f"the lock file {self._path} cannot be used: {error.strerror}; name another with LLMCI_LOCK_FILE"
+        return ""
 
     @contextmanager
     def held(self, tick: Callable[[], None], say: Callable[[str], None]) -> Iterator[bool]:
@@ -50,50 +75,87 @@ class MachineLock:
         :param tick: called all the time while waiting.
         :param say: told once, after a second, what is being waited for.
         """
-        fd = self._open()
-        if fd is None:
+        if not self.works:
             yield False
             return
+        files = self._open()
         if self._depth == 0:
-            self._acquire(fd, tick, say)
+            self._acquire(files, tick, say)
         self._depth += 1
         try:
             yield True
         finally:
             self._depth -= 1
             if self._depth == 0:
-                _unlock(fd)
+                _unlock(files.timing)
 
-    def _acquire(self, fd: int, tick: Callable[[], None], say: Callable[[str], None]) -> None:
-        began, said = self._clock.now_ns(), False
-        while not _try_lock(fd):
-            tick()
-            if not said and self._clock.now_ns() - began > _PATIENCE_NS:
-                said = True
-                say("waiting for another session on this machine to finish timing")
-            self._clock.sleep(_POLL_S)
-
-    def _open(self) -> int | None:
-        if self._fd is not None and self._owner == os.getpid():
-            return self._fd
-        if fcntl is None:
-            return None
+    def _acquire(self, files: _Files, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+        now = self._clock.now_ns()
+        if self._turn_began_ns is not None and now - self._turn_began_ns < _TURN_NS and _try_lock(files.timing):
+            return
+        wait = _Wait(self._clock, tick, say)
+        wait.until_locked(files.next)
         try:
-            before = os.umask(0)
+            wait.until_locked(files.timing)
+        finally:
+            _unlock(files.next)
+        self._turn_began_ns = self._clock.now_ns()
+
+    def _open(self) -> _Files:
+        """The files, opened by this process: a lock belongs to whoever opened its file, and a fork would share it."""
+        if self._files is None or self._owner != os.getpid():
+            timing = _open_file(self._path)
             try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            finally:
-                os.umask(before)
-        except OSError:
-            return None
-        self._owner = os.getpid()
-        return self._fd
+                self._files = _Files(timing, _open_file(self._path.with_name(self._path.name + ".next")))
+            except OSError:
+                os.close(timing)
+                raise
+            self._owner = os.getpid()
+        return self._files
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._fd is not None and self._owner == os.getpid():
-            os.close(self._fd)
-        self._fd = None
+        """Let go of the files."""
+        if self._files is not None and self._owner == os.getpid():
+            os.close(self._files.timing)
+            os.close(self._files.next)
+        self._files = None
+
+
+class _Wait:
+    """One wait, for whatever it takes."""
+
+    def __init__(self, clock: Clock, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._tick = tick
+        self._say = say
+        self._began_ns = clock.now_ns()
+        self._said = False
+
+    def until_locked(self, fd: int) -> None:
+        while not _try_lock(fd):
+            self._tick()
+            if not self._said and self._clock.now_ns() - self._began_ns > _PATIENCE_NS:
+                self._said = True
+                self._say("waiting for another session on this machine to finish timing")
+            self._clock.sleep(_POLL_S)
+
+
+def _open_file(path: Path) -> int:
+    """Open a file that all users of the machine may lock.
+
+    Made only where it is missing: in a shared folder such as ``/tmp`` Linux lets nobody create what another user's file is in
+    the way of (``fs.protected_regular``), but everybody open that file.
+
+    :raises OSError: if it cannot be opened or made.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        before = os.umask(0)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        finally:
+            os.umask(before)
 
 
 def _try_lock(fd: int) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -72,10 +74,6 @@ def test_within_itself_it_does_not_wait_and_frees_only_at_the_end(
     locks: tuple[MachineLock, MachineLock, FakeClock],
 ) -> None:
     one, two, _ = locks
-
-    def give_up() -> None:
-        raise TimeoutError
-
     with one.held(quiet, silent):
         with one.held(give_up, silent):
             pass
@@ -83,6 +81,82 @@ def test_within_itself_it_does_not_wait_and_frees_only_at_the_end(
             pass
     with two.held(give_up, silent) as held:
         assert held
+
+
+def give_up() -> None:
+    raise TimeoutError
+
+
+def is_kept_waiting(lock: MachineLock) -> bool:
+    """Whether it gives up at its first look because somebody else is before it."""
+    try:
+        with lock.held(give_up, silent):
+            return False
+    except TimeoutError:
+        return True
+
+
+def test_who_has_let_go_comes_after_those_who_wait(tmp_path: Path) -> None:
+    clock = FakeClock()
+    one, two = MachineLock(tmp_path / "lock", clock), MachineLock(tmp_path / "lock", clock)
+    overtook: list[bool] = []
+    with ExitStack() as held_by_one:
+        held_by_one.enter_context(one.held(quiet, silent))
+
+        def let_go_and_try_again() -> None:
+            clock.sleep(1)
+            held_by_one.close()
+            overtook.append(not is_kept_waiting(one))
+
+        with two.held(let_go_and_try_again, silent):
+            pass
+    assert overtook == [False]
+    assert not is_kept_waiting(one)
+    one.close()
+    two.close()
+
+
+def test_short_work_is_done_in_one_turn(tmp_path: Path) -> None:
+    """Else each block of a quick model would cost the time between two looks of whoever waits."""
+    clock = FakeClock()
+    one, two = MachineLock(tmp_path / "lock", clock), MachineLock(tmp_path / "lock", clock)
+    seen: list[tuple[bool, bool]] = []
+    with ExitStack() as held_by_one:
+        held_by_one.enter_context(one.held(quiet, silent))
+
+        def let_go_and_take_it_again() -> None:
+            held_by_one.close()
+            is_same_turn = clock.now_ns() < 200_000_000
+            try:
+                held_by_one.enter_context(one.held(give_up, silent))
+                seen.append((is_same_turn, True))
+            except TimeoutError:
+                seen.append((is_same_turn, False))
+            clock.sleep(0.06)
+
+        with two.held(let_go_and_take_it_again, silent):
+            pass
+    assert seen == [(True, True)] * 3 + [(False, False)]
+    one.close()
+    two.close()
+
+
+def test_who_dies_while_waiting_keeps_nobody_waiting(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from pytest_llmci.clock import SystemClock; from pytest_llmci.engine.exclusive import MachineLock\n"
+        "lock = MachineLock(pathlib.Path(sys.argv[1]), SystemClock())\n"
+        "with lock.held(lambda: print('waiting', flush=True), print): pass"
+    )
+    one, two = (MachineLock(tmp_path / "lock", FakeClock()) for _ in range(2))
+    with one.held(quiet, silent):
+        waiter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
+        assert waiter.stdout is not None and waiter.stdout.readline() == b"waiting\n"
+        waiter.kill()
+        waiter.wait()
+        waiter.stdout.close()
+    assert not is_kept_waiting(two)
+    one.close()
+    two.close()
 
 
 def test_it_is_free_after_a_failure(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
@@ -96,15 +170,34 @@ def test_it_is_free_after_a_failure(locks: tuple[MachineLock, MachineLock, FakeC
 def test_where_it_cannot_work_it_says_so_and_nobody_waits(tmp_path: Path) -> None:
     lock = MachineLock(tmp_path, FakeClock())  # a folder
     assert not lock.works
+    assert lock.fault == f"the lock file {tmp_path} cannot be used: Is a directory; name another with LLMCI_LOCK_FILE"
     with lock.held(quiet, silent) as held:
         assert not held
+    lock.close()
+
+
+def test_a_file_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux forbids just that for other users' files in ``/tmp``."""
+    for name in ("lock", "lock.next"):
+        (tmp_path / name).touch()
+    flags: list[int] = []
+    opened = os.open
+
+    def watched(path: Path, mode: int, *more: int) -> int:
+        flags.append(mode)
+        return opened(path, mode, *more)
+
+    monkeypatch.setattr(os, "open", watched)
+    lock = MachineLock(tmp_path / "lock", FakeClock())
+    assert lock.works
+    assert len(flags) == 2 and not any(mode & os.O_CREAT for mode in flags)
     lock.close()
 
 
 def test_all_users_of_the_machine_may_lock(tmp_path: Path) -> None:
     lock = MachineLock(tmp_path / "lock", FakeClock())
     assert lock.works
-    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o666
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("lock", "lock.next")] == [0o666, 0o666]
     lock.close()
 
 
