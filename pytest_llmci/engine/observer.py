@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from ..records import Cell, ModelSpec
@@ -25,6 +26,9 @@ class Observer(Protocol):
     def tick(self) -> None:
         """Time passes."""
 
+    def uncharged(self) -> AbstractContextManager[None]:
+        """Around what no test is to be charged for: loading a model, waiting for the machine."""
+
 
 class Silent:
     """Nobody watches."""
@@ -43,3 +47,6 @@ class Silent:
 
     def tick(self) -> None:
         pass
+
+    def uncharged(self) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -88,8 +88,9 @@ class Pool:
         self._observer.loading(spec)
         worker: ModelWorker | None = None
         try:
-            worker = self._build(spec, number)
-            loaded = worker.load()
+            with self._observer.uncharged():
+                worker = self._build(spec, number)
+                loaded = worker.load()
         except WorkerError as error:
             self._record_failure(spec, uid, started, worker, error)
             self.died(spec, error)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -187,13 +187,8 @@ class BenchSession:
         contended = False
         started = utc_text(self._clock.utc())
         try:
-            if self.settings.timing == "exclusive" and origin == "measured":
-                with self._lock.held(self._tick, self._observer.say) as held:
-                    contended = not held and self._process != "main"
-                    began = self._clock.now_ns()
-                    live.worker.run(request, on_round)
-            else:
-                contended = self.settings.timing == "parallel" and self._process != "main"
+            with self._undisturbed(origin) as contended:
+                started, began = utc_text(self._clock.utc()), self._clock.now_ns()
                 live.worker.run(request, on_round)
             self.pool.lived(cell.model)
         except WorkerError as error:
@@ -210,6 +205,21 @@ class BenchSession:
             )
             raise
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    @contextmanager
+    def _undisturbed(self, origin: str) -> Iterator[bool]:
+        """Keep other timed work on this machine away; yields whether some may run all the same.
+
+        The wait is charged to no test: how long it takes is the doing of others.
+        """
+        is_parallel = self._process != "main"
+        if self.settings.timing == "parallel" or origin != "measured":
+            yield is_parallel and self.settings.timing == "parallel"
+            return
+        with ExitStack() as until_measured:
+            with self._observer.uncharged():
+                held = until_measured.enter_context(self._lock.held(self._tick, self._observer.say))
+            yield is_parallel and not held
 
     def _record_block(
         self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,
@@ -268,7 +278,8 @@ class BenchSession:
             self._record_loss(spec, about, error, live, test=test, started=started)
             raise
         self.pool.lived(spec)
-        self.uses.requests += 1
+        if about is not _ABOUT_PROFILE:  # a profile is counted when it has ended
+            self.uses.requests += 1
         return answer
 
     def _record_loss(

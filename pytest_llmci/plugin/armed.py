@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
 from .running import Running
+from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
     from .controller import Controller
@@ -46,6 +48,7 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
     config.pluginmanager.register(plugin.running, "llmci-running")
+    config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
     if hasattr(config, "workerinput"):
         plugin.join_parallel_session(config.workerinput["llmci"])
         return
@@ -78,10 +81,14 @@ def build_registry(config: pytest.Config) -> Registry:
 
 
 class RedirectedObserver(Silent):
-    """Passes on to the terminal, where there is one."""
+    """Passes on to the terminal, where there is one, and to pytest-timeout."""
 
     def __init__(self) -> None:
         self.target: Silent = Silent()
+        self.stopwatch = Stopwatch(SystemClock())
+
+    def uncharged(self) -> AbstractContextManager[None]:
+        return self.stopwatch.stopped()
 
     def loading(self, spec: ModelSpec) -> None:
         self.target.loading(spec)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+from contextlib import ExitStack
 from xml.etree import ElementTree
 
 import pytest
 from bench import Bench
 
+from pytest_llmci.clock import SystemClock
+from pytest_llmci.engine.exclusive import MachineLock
 from pytest_llmci.store.log import verify_log
 
 
@@ -75,6 +81,37 @@ def test_a_foreign_timeout_fails_the_test_and_ends_the_model(bench: Bench, metho
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*Timeout*2*"])
     assert [block["error"] and block["error"]["kind"] for block in bench.records("rounds")] == ["interrupted", None]
+
+
+@pytest.mark.parametrize("method", ["signal", "thread"])
+@pytest.mark.parametrize("func_only", ["true", "false"])
+def test_a_foreign_timeout_does_not_count_loading(bench: Bench, method: str, func_only: str) -> None:
+    pytest.importorskip("pytest_timeout")
+    bench.write("test_it.py", "def test_it(llm): assert llm.generate('hi').text\n")
+    args = ("--timeout=2", f"--timeout-method={method}", "-o", f"timeout_func_only={func_only}")
+    result = bench.run("--llm-models=echo+load=2500ms", *args, fresh=True)
+    result.assert_outcomes(passed=1)
+
+
+def test_a_foreign_timeout_counts_again_after_loading(bench: Bench) -> None:
+    pytest.importorskip("pytest_timeout")
+    result = bench.suite("echo+load=300ms+hang=sleep+only_prompt=first", "--timeout=1", "-k", "first", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Timeout (>1.0s)*"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+def test_a_foreign_timeout_does_not_count_the_wait_for_the_machine(bench: Bench) -> None:
+    pytest.importorskip("pytest_timeout")
+    lock = MachineLock(bench.path / "timing.lock", SystemClock())
+    with ExitStack() as held:
+        held.enter_context(lock.held(lambda: None, lambda text: None))
+        threading.Timer(4, held.close).start()
+        began = time.monotonic()
+        result = bench.suite("echo", "--timeout=2", "-k", "first", fresh=True)
+    assert time.monotonic() - began > 4
+    result.assert_outcomes(passed=1)
+    lock.close()
 
 
 def test_random_order_keeps_models_together(bench: Bench) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sample_run import CRASH, METRICS
 
 from pytest_llmci import backends, checks
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.exclusive import MachineLock
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
 from pytest_llmci.engine.session import (
@@ -262,6 +264,51 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: py
         "interrupted: KeyboardInterrupt: ",
     )
     bed.session.close()
+
+
+def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+    other = MachineLock(tmp_path / "lock", FakeClock())
+
+    class Watch(Silent):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        @contextmanager
+        def uncharged(self) -> Iterator[None]:
+            self.told.append("not charged")
+            yield
+            self.told.append("charged")
+
+        def loading(self, spec: ModelSpec) -> None:
+            self.told.append("loading")
+
+        def loaded(self, spec: ModelSpec, seconds: float) -> None:
+            self.told.append("loaded")
+
+        def tick(self) -> None:
+            if self.told[-1] == "not charged":
+                self.told.append("waited")
+                bed.clock.sleep(5)
+                held_by_other.close()
+
+        def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+            self.told.append("round")
+
+    watch = Watch()
+    bed = Bed(tmp_path, watch)
+    with ExitStack() as held_by_other:
+        held_by_other.enter_context(other.held(lambda: None, lambda text: None))
+        bed.measure("a=echo", rounds=1)
+    assert watch.told == [
+        "loading", "not charged", "charged", "loaded", "not charged", "waited", "charged", "round",
+    ]  # fmt: skip
+    block = bed.records[-1]
+    assert isinstance(block, RoundsRecord) and block.started >= "2026-01-01T00:00:05"
+    bed.session.close()
+    other.close()
 
 
 def test_time_is_counted_from_the_begin_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
