@@ -41,6 +41,8 @@ class Controller:
         self._uids: set[str] = set()
         self._writing = threading.RLock()  # an observer may ask for more
         self._parallel_collected: Mapping[str, Any] = {}
+        self.awaited: set[str] | None = None
+        """Node ids that the parallel workers collected and have not reported; None before that is known, or without any."""
         self.clock = SystemClock()
         self.seen = Seen()
         self.run_folder: Path | None = None
@@ -180,6 +182,8 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
+        if self.awaited:
+            self.awaited.discard(report.nodeid)
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         self.seen.failed_tests += report.failed and MARKER in report.keywords
@@ -215,7 +219,9 @@ class Controller:
     def _emit_gates(self) -> None:
         self._sweep_spools()
         self.seen.note_uses(self._plugin.take_uses())
-        gate = judge_coverage(self.seen, self.collected, store_error=self.store_error)
+        gate = judge_coverage(
+            self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ())
+        )
         self._emit(gate, shown=gate.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated

@@ -54,15 +54,21 @@ class Seen:
             self.inconclusive += record.verdict == "inconclusive"
 
 
-def judge_coverage(seen: Seen, collected: Mapping[str, Any], *, store_error: str | None) -> GateRecord:
+def judge_coverage(
+    seen: Seen, collected: Mapping[str, Any], *, store_error: str | None, never_run: int = 0
+) -> GateRecord:
     """Missing data is never a pass, whatever ``--llmci-inconclusive`` lets an undecided cell do.
 
     Where tests of ours failed, they say themselves why there is no data, and the session is red without the gate. Where some were
     never collected, nobody knows which models and budgets they are for: what such a session lacks is no fault.
 
     :param collected: what :meth:`.coverage.Collected.to_json` says, from this process or a parallel worker; empty if nobody did.
+    :param never_run: tests that the parallel workers collected and no worker ran.
     """
     faults: list[str] = []
+    if never_run:
+        tests = "1 test" if never_run == 1 else f"{never_run} tests"
+        faults.append(f"{tests} never ran: a parallel worker was lost and not replaced (--max-worker-restart)")
     if store_error:
         faults.append(f"results were lost: {store_error}")
     if seen.nothing and not seen.failed_tests:
@@ -79,7 +85,7 @@ def judge_coverage(seen: Seen, collected: Mapping[str, Any], *, store_error: str
     faults += [
         f"the tests of the model '{alias}' ran without asking it anything"
         for alias in collected.get("selected_models", ())
-        if alias not in seen.tried and seen.tried
+        if alias not in seen.tried and seen.tried and not never_run
     ]
     if not left_out_by:
         faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]

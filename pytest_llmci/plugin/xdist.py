@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,6 +67,11 @@ class ParallelSession:
         told = getattr(node, "workeroutput", {})
         controller.take_collected(told.get(COLLECTED_ATTRIBUTE, {}))
         controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
+
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """All workers collect the same; the one that takes a lost worker's place does so again, when some tests have run."""
+        if self._plugin.controller is not None and self._plugin.controller.awaited is None:
+            self._plugin.controller.awaited = set(ids)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -44,6 +44,28 @@ def test_a_worker_that_dies_loses_no_row(bench: Bench, workers: int, place: str)
     }
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tests_that_nobody_ran_fail_the_coverage_gate(bench: Bench, workers: int) -> None:
+    """A worker that is not replaced takes its tests along; pytest-xdist alone would not say that they are missing."""
+    bench.write(
+        "test_it.py",
+        "import os, pytest\n@pytest.mark.llmci(rounds=1)\ndef test_cell(llm_result, request):\n"
+        "    if 'a-first' in request.node.name: os._exit(9)\n",
+    )
+    result = bench.run(
+        "--llm-models=a=echo,b=echo,c=echo",
+        "--llm-prompts=prompts.yaml",
+        f"-n{workers}",
+        "--max-worker-restart=0",
+        fresh=True,
+    )
+    ran = sum(count for outcome, count in result.parseoutcomes().items() if outcome in ("passed", "failed")) - 1
+    assert ran < 6
+    (gate,) = bench.records("gate")
+    assert gate["outcome"] == "failed"
+    assert f"{6 - ran} tests never ran: a parallel worker was lost and not replaced" in gate["message"]
+
+
 def test_a_model_that_crashes_costs_one_test(bench: Bench) -> None:
     result = bench.suite("a=echo,b=echo+crash=SIGKILL+only_prompt=first,c=echo", "-n2")
     result.assert_outcomes(passed=5, failed=1)

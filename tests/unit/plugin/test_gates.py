@@ -149,3 +149,9 @@ def test_what_was_never_collected_lacks_nothing() -> None:
 def test_lost_results_fail_whatever_was_measured_and_all_faults_are_told() -> None:
     gate = judged(seen(rounds()), {"unused_models": ["b"]}, store_error="disk full")
     assert (gate.outcome, gate.message) == ("failed", "results were lost: disk full; no test used the model 'b'")
+
+
+@pytest.mark.parametrize(("never_run", "said"), [(1, "1 test never ran"), (7, "7 tests never ran")])
+def test_tests_that_no_worker_ran_fail_it(never_run: int, said: str) -> None:
+    gate = judged(seen(rounds()), {"cells": 8, "selected": 8, "selected_models": ["a"]}, never_run=never_run)
+    assert gate.outcome == "failed" and gate.message.startswith(said)
