@@ -52,9 +52,9 @@ class Planning:
         if given_by_flag and self._plugin.config.args_source is not pytest.Config.ArgsSource.ARGS:
             self._plugin.config.args = []
 
-    @pytest.hookimpl
+    @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrize ``llm`` and ``llm_prompt`` where they are ours."""
+        """Parametrize ``llm`` and ``llm_prompt`` where they are ours, before all others: a test's id begins with its model."""
         wants = [
             name for name in ("llm", "llm_prompt")
             if name in metafunc.fixturenames and resolves_to_ours(metafunc.definition, name) and not parametrized_by_user(metafunc, name)

@@ -64,10 +64,11 @@ class ParallelSession:
         """What a worker collected and used, where no report brought it because it had no test to run, or none any more."""
         controller = self._plugin.controller
         assert controller is not None
-        told = getattr(node, "workeroutput", {})
+        told = getattr(node, "workeroutput", None) or {}
         controller.take_collected(told.get(COLLECTED_ATTRIBUTE, {}))
         controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """All workers collect the same; the one that takes a lost worker's place does so again, when some tests have run."""
         if self._plugin.controller is not None and self._plugin.controller.awaited is None:
@@ -84,16 +85,16 @@ class ParallelSession:
 def model_scope(nodeid: str, aliases: Iterable[str]) -> str:
     """The work unit of a test: its model where the id shows one, else the test itself.
 
-    A model that only a marker names is not known here; the tests of such a function stay together.
-
-    :param aliases: longest first.
+    The model comes first, so a name that turns up further on is that of a prompt or parameter; it counts only where no model
+    comes first, as in a test that was parametrized by hand. A model that only a marker names is not known here; the tests of
+    such a function stay together.
     """
     path, _, rest = nodeid.partition("::")
     name, bracket, parameters = rest.partition("[")
-    shown = parameters.removesuffix("]") if bracket else name
-    for alias in aliases:
-        if shown == alias or shown.startswith(alias + "-") or f"-{alias}-" in shown or shown.endswith("-" + alias):
-            return f"model {alias}"
+    shown = f"-{parameters.removesuffix(']') if bracket else name}-"
+    places = [(place, -len(alias), alias) for alias in aliases if (place := shown.find(f"-{alias}-")) >= 0]
+    if places:
+        return f"model {min(places)[2]}"
     return f"{path}::{name}" if bracket else nodeid
 
 
@@ -107,11 +108,11 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    longest_first = sorted(aliases, key=len, reverse=True)
+    known = tuple(aliases)
 
     class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist is optional
         def _split_scope(self, nodeid: str) -> str:
-            return model_scope(nodeid, longest_first)
+            return model_scope(nodeid, known)
 
         def remove_node(self, node: Any) -> str | None:
             """Give back what the worker had not run; the test that it died in is reported and not tried again."""

@@ -29,6 +29,25 @@ def test_functions_and_foreign_tests_run_too(bench: Bench) -> None:
     assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b"]
 
 
+def test_a_prompt_that_is_called_like_a_model_leads_no_test_astray(bench: Bench) -> None:
+    bench.write("named.yaml", "- {id: about-tiny, prompt: Name a colour.}\n- {id: z-tiny, prompt: Name a river.}\n")
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.fixture(params=['ab', 'tiny'])\ndef way(request): pass\n"
+        "@pytest.mark.llmci(rounds=1)\n@pytest.mark.parametrize('n', ['tiny', 'ab'])\ndef test_cell(llm_result, way, n): pass\n",
+    )
+    result = bench.run(
+        "--llm-models=ab=echo,tiny=echo",
+        "--llm-prompts=named.yaml",
+        "--llmci-suite=inference",
+        "--llmci-rounds=1",
+        "-n2",
+        ".",
+    )
+    result.assert_outcomes(passed=20)
+    assert sorted(worker["model"] for worker in bench.records("worker")) == ["ab", "tiny"]
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("place", ["first", "second"])
 def test_a_worker_that_dies_loses_no_row(bench: Bench, workers: int, place: str) -> None:

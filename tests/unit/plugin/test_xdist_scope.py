@@ -29,6 +29,20 @@ def test_a_model_is_one_work_unit(nodeid: str, scope: str) -> None:
     assert model_scope(nodeid, ALIASES) == scope
 
 
+@pytest.mark.parametrize(
+    ("nodeid", "scope"),
+    [
+        ("inference::ab-about-tiny", "model ab"),
+        ("test_a.py::test_x[ab-z-tiny]", "model ab"),
+        ("test_a.py::test_x[tiny-ab-1]", "model tiny"),
+        ("test_a.py::test_x[ab-tiny-chat]", "model ab"),
+        ("test_a.py::test_x[1-tiny-chat-ab]", "model tiny-chat"),
+    ],
+)
+def test_the_model_comes_first_in_an_id(nodeid: str, scope: str) -> None:
+    assert model_scope(nodeid, ["ab", "tiny", "tiny-chat"]) == scope
+
+
 def test_without_models_every_test_is_its_own_unit_and_parameters_stay_together() -> None:
     assert model_scope("a.py::test_x[1]", []) == model_scope("a.py::test_x[2]", []) == "a.py::test_x"
     assert model_scope("a.py::test_y", []) == "a.py::test_y"
