@@ -8,6 +8,7 @@ A record is plain data: :func:`to_json` and :func:`from_json` round-trip it. His
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,11 @@ JsonObject: TypeAlias = "dict[str, Json]"
 # ---------------------------------------------------------------------------------------------------- what is absent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Missing:
-    """A number that could not be measured: falsy, and any use of it fails the test with the reason.
+    """A number that could not be measured: falsy, and any use of it as a number fails the test with the reason.
+
+    Two of them are equal if their reasons are.
 
     >>> bool(Missing("no streaming"))
     False
@@ -46,6 +49,14 @@ class Missing:
 
     def __format__(self, spec: str) -> str:
         return "n/a"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, numbers.Number):
+            self._refuse()  # else 'p95 != 5' would pass for want of a p95
+        return self.reason == other.reason if isinstance(other, Missing) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.reason)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise MissingValue(self.reason)

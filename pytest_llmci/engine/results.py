@@ -113,6 +113,11 @@ class MetricValues:
             f"{name} has {_rounds(len(self._values))}; compare a statistic of it, such as llm_result.{name}.median"
         )
 
+    def __eq__(self, other: object) -> bool:
+        return self is other if isinstance(other, MetricValues) else self._number() == other
+
+    __hash__ = object.__hash__
+
     def __lt__(self, other: float) -> bool:
         return self._number() < other
 

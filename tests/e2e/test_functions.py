@@ -33,11 +33,25 @@ def test_cell(llm_result):
     bench.run("--llm-models=echo:one two three four+itl=2ms", "--llm-prompts=prompts.yaml").assert_outcomes(passed=2)
 
 
-def test_a_missing_number_fails_with_its_reason(bench: Bench) -> None:
-    bench.write("test_it.py", "def test_cell(llm_result):\n    assert llm_result.latency.p95 < 1\n")
+@pytest.mark.parametrize("operator", ["<", "==", "!="])
+def test_a_missing_number_fails_with_its_reason(bench: Bench, operator: str) -> None:
+    bench.write("test_it.py", f"def test_cell(llm_result):\n    assert llm_result.latency.p95 {operator} 1\n")
     result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=2")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*p95 needs 20 rounds; this cell has 2*"])
+
+
+def test_a_metric_of_many_rounds_equals_no_number(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "def test_many(llm_result): assert llm_result.latency != 5\n"
+        "def test_one(llm_result): assert llm_result.load_time != 5 and not llm_result.load_time == 5\n",
+    )
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=2")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(
+        ["*latency has 2 rounds; compare a statistic of it, such as llm_result.latency.median*"]
+    )
 
 
 def test_a_misspelt_metric_names_the_nearest(bench: Bench) -> None:

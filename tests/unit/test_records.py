@@ -4,6 +4,7 @@ import json
 import math
 import operator
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -186,9 +187,11 @@ def test_a_missing_number_is_falsy_and_shown_as_such() -> None:
     assert not missing
     assert f"{missing} {missing:.3f}" == "n/a n/a"
     assert missing == Missing("no streaming") != Missing("other")
+    assert len({missing, Missing("no streaming"), Missing("other")}) == 2
+    assert missing != "no streaming" and missing is not None
 
 
-@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
 def test_any_comparison_fails_with_the_reason(compare: Callable[[Any, Any], bool]) -> None:
     for one, other in [(Missing("no streaming"), 1.0), (1, Missing("no streaming"))]:
         with pytest.raises(MissingValue, match="^no streaming$"):
@@ -214,10 +217,14 @@ def test_any_arithmetic_fails_with_the_reason(use: Callable[[Any, Any], object])
         use(Missing("no streaming"), 2)
 
 
-def test_approximate_equality_is_never_true() -> None:
-    assert Missing("no streaming") != pytest.approx(0)
-    zero: object = 0
-    assert Missing("") != zero
+@pytest.mark.parametrize("compare", [operator.eq, operator.ne])
+@pytest.mark.parametrize("number", [0, True, Decimal(1), pytest.approx(0)])
+def test_equality_with_any_kind_of_number_fails_with_the_reason(
+    compare: Callable[[Any, Any], bool], number: object
+) -> None:
+    for one, other in [(Missing("no streaming"), number), (number, Missing("no streaming"))]:
+        with pytest.raises(MissingValue, match="^no streaming$"):
+            compare(one, other)
 
 
 # ----------------------------------------------------------------------------------------------------------- prompts
