@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..checks import parse_check
@@ -21,8 +21,9 @@ CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 class Judge:
     """Judges one cell at a time; remembers the checks it has built."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, why_contended: Callable[[], str] = lambda: CONTENDED) -> None:
         self._registry = registry
+        self._why_contended = why_contended
         self._checks: dict[str, Check] = {}
 
     def check(self, text: str, where: str = "checks") -> Check:
@@ -62,7 +63,7 @@ class Judge:
         alpha = SESSION_ALPHA / plan.family * look_alpha(measurement.look - 1, plan.looks)
         decision = judge_budget(values, budget, alpha=alpha, last=final or measurement.look == plan.looks)
         if budget.statistical and any(block.contended for block in measurement.whole_blocks):
-            return replace(decision, verdict="inconclusive", reason=CONTENDED, needs_more=False)
+            return replace(decision, verdict="inconclusive", reason=self._why_contended(), needs_more=False)
         if measurement.out_of_time and decision.verdict == "inconclusive":
             return replace(decision, reason=f"{OUT_OF_TIME}; {decision.reason}")
         return decision

@@ -37,7 +37,7 @@ from ..slugs import slug
 from ..stats.budget_expression import Budget
 from ..text import one_line
 from .exclusive import MachineLock, lock_path
-from .judge import Judge
+from .judge import CONTENDED, Judge
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
@@ -95,7 +95,7 @@ class BenchSession:
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
-        self.judge = Judge(registry)
+        self.judge = Judge(registry, self._why_contended)
         self.test = CurrentTest("")
         self.uses = Uses()
         self._blocks = 0
@@ -220,6 +220,11 @@ class BenchSession:
             with self._observer.uncharged():
                 held = until_measured.enter_context(self._lock.held(self._tick, self._observer.say))
             yield is_parallel and not held
+
+    def _why_contended(self) -> str:
+        if self.settings.timing == "parallel":
+            return CONTENDED
+        return f"other timed work may have run at the same time: {self._lock.fault}"
 
     def _record_block(
         self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,

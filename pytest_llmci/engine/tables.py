@@ -98,7 +98,7 @@ def _shortened(name: str, room: int) -> str:
 def _footnote(report: SessionReport) -> str:
     rounds, noisy = report.count("rounds"), report.count("noisy")
     if not rounds:
-        if report.count("failed"):
+        if report.count("failed") or any(cell.error for cell in report.cells):
             return "No cell was measured to its end."
         late = any(cell.verdict == "inconclusive" for cell in report.cells)
         return f"No cell was measured: {'out of time (--llmci-time-limit)' if late else 'no llm_result, no --llmci-suite'}."

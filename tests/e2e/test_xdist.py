@@ -124,6 +124,16 @@ def test_overlapping_time_decides_nothing(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*other timed work ran at the same time*"])
 
 
+def test_a_lock_that_cannot_be_held_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(bench.path))
+    bench.suite("a=echo,b=echo", "-n2", "--llmci-max-latency=1ns", "-k", "first")
+    reasons = {verdict["budgets"][0]["reason"] for verdict in bench.records("verdict")}
+    (reason,) = reasons
+    assert reason.startswith(
+        f"other timed work may have run at the same time: the lock file {bench.path} cannot be used: Is a directory; name"
+    )
+
+
 def test_coverage_is_judged_on_the_controller(bench: Bench) -> None:
     bench.write("test_it.py", "def test_foreign(): pass\n")
     result = bench.run("--llm-models=echo", "-n2")

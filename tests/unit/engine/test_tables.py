@@ -9,7 +9,7 @@ from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import BudgetResult, LogRecord
+from pytest_llmci.records import BudgetResult, ErrorInfo, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 
@@ -94,6 +94,12 @@ def test_what_was_only_called_is_not_a_measurement(tmp_path: Path) -> None:
     text = "\n".join(lines_of(tmp_path, calls))
     assert "No cell was measured: no llm_result" in text
     assert "2 single calls in test bodies: recorded and checked, not gated on time, not in this table." in text
+
+
+def test_what_was_interrupted_was_asked_for(tmp_path: Path) -> None:
+    stopped = ErrorInfo(kind="interrupted", message="interrupted: KeyboardInterrupt: ")
+    text = "\n".join(lines_of(tmp_path, [worker("w1", "a"), rounds("r1", "a", latencies_ms=(), error=stopped)]))
+    assert "No cell was measured to its end." in text
 
 
 def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> None:
