@@ -18,6 +18,7 @@ _BYTES: Final = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_LARGE: Final = ((1e6, "M"), (1e9, "G"), (1e12, "T"))
 _QUANTITY: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/$]*)\s*\Z")
 _EXAMPLES: Final[dict[str, str]] = {
     "s": "300ms, 2s, 1.5min",
@@ -158,6 +159,23 @@ def format_quantity(value: float, unit: Unit) -> str:
         return format_bytes(value)
     if unit == "B/s":
         return format_bytes(value) + "/s"
-    number = f"{value:.6g}" if value == int(value) and abs(value) < 1e6 else f"{value:.3g}"
-    suffix = {"1/s": " /s", "%": " %", "1": "", "cores": " cores", "J": " J", "USD": " USD"}[unit]
+    if unit == "1/s":
+        return format_rate(value) + " /s"
+    number = f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else format_rate(value)
+    suffix = {"%": " %", "1": "", "cores": " cores", "J": " J", "USD": " USD"}[unit]
     return number + suffix
+
+
+def format_rate(value: float) -> str:
+    """A plain number as people write it, without a unit: three significant digits, or whole up to 100,000.
+
+    >>> format_rate(35.25), format_rate(23432.5), format_rate(2.59e6)
+    ('35.2', '23,432', '2.59 M')
+    """
+    size = abs(value)
+    if size < 100:
+        return f"{value:.3g}"
+    if size < 1e5:
+        return f"{value:,.0f}"
+    factor, name = next((each for each in _LARGE if size < 999.5 * each[0]), _LARGE[-1])
+    return f"{value / factor:.3g} {name}"

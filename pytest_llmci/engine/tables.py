@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..records import Missing, Number
 from ..text import one_line
-from ..units import format_bytes, format_duration
+from ..units import format_bytes, format_duration, format_rate
 from .report import ModelSummary, SessionReport
 
 MOST_MODELS = 50
@@ -47,7 +47,7 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         ("latency", lambda m: _shown(m.summary("latency").median, format_duration)),
         ("slowest", lambda m: _shown(m.summary("latency").max, format_duration)),
         ("1st token", lambda m: _shown(m.summary("ttft").median, format_duration)),
-        ("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, _rate)),
+        ("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, format_rate)),
         ("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)),
         ("load", lambda m: _shown(m.load_time, format_duration)),
         ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
@@ -80,12 +80,6 @@ def _best(models: Sequence[ModelSummary]) -> int | None:
 
 def _shown(value: Number, write: Callable[[float], str]) -> str:
     return "n/a" if isinstance(value, Missing) else write(value)
-
-
-def _rate(value: float) -> str:
-    if value < 100:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if value < 1e5 else f"{value / 1e6:.3g} M"
 
 
 def _shortened(name: str, room: int) -> str:
