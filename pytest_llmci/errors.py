@@ -97,10 +97,6 @@ class WorkerError(LLMCIError):
         super().__init__(message)
         self.facts: dict[str, str] = dict(facts or {})
 
-    def lines(self) -> list[str]:
-        """The evidence, one aligned line each."""
-        return [f"  {label:<10} {text}" for label, text in self.facts.items()]
-
 
 class WorkerCrashed(WorkerError):
     """The model's process died."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+_FAR = os.path.join(os.pardir, os.pardir)
 
 
 def plain(text: str) -> str:
@@ -24,3 +28,68 @@ def one_line(text: str) -> str:
     'two lines'
     """
     return " ".join(plain(text).split())
+
+
+def width(text: str) -> int:
+    """Columns that the text takes in a terminal: two for each wide character (Chinese, most emoji), none for a combining one.
+
+    >>> width("abc"), width("\u4f60\u597d"), width("e\u0301")
+    (3, 4, 1)
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def clipped(text: str, room: int) -> str:
+    """As much of the begin of a text as fits into that many columns.
+
+    >>> clipped("\u4f60\u597d", 3) == "\u4f60"
+    True
+    """
+    if text.isascii():
+        return text[: max(0, room)]
+    taken = 0
+    for number, character in enumerate(text):
+        taken += _columns(character)
+        if taken > room:
+            return text[:number]
+    return text
+
+
+def wrapped(text: str, room: int, *, first: str = "", rest: str = "") -> list[str]:
+    """The text in lines of at most that many columns, broken at white space only: a path or a command stays whole.
+
+    :param first: what the first line begins with.
+    :param rest: what every other line begins with.
+
+    >>> wrapped("one two three", 9, rest="  ")
+    ['one two', '  three']
+    """
+    lines, line, is_empty = [], first, True
+    for word in one_line(text).split(" "):
+        longer = line + word if is_empty else f"{line} {word}"
+        if is_empty or width(longer) <= room:
+            line, is_empty = longer, False
+        else:
+            lines.append(line)
+            line = rest + word
+    return [*lines, line]
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user would type it: from the current directory, where that is shorter and not far away.
+
+    >>> shown_path(os.path.join(os.getcwd(), "out.log"))
+    'out.log'
+    """
+    whole = os.fspath(path)
+    try:
+        relative = os.path.relpath(whole)
+    except (ValueError, OSError):  # another drive; a current directory that is gone
+        return whole
+    return relative if len(relative) < len(whole) and not relative.startswith(_FAR) else whole

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..errors import BudgetExceeded, InvalidOutput, LLMCIError
 from ..metrics import MetricDef
 from ..records import BudgetResult, ErrorInfo, VerdictRecord
-from ..text import one_line, plain
+from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
 from .schedule import CellMeasurement
 
@@ -63,13 +62,13 @@ def explain(
     lines: list[str] = []
     headlines: list[str] = []
     for check in failed_checks:
-        lines += [f"InvalidOutput: {check.name}: {check.message}", ""]
+        lines += [*_title(f"InvalidOutput: {check.name}: {check.message}"), ""]
         headlines.append(f"{check.name}: {check.message}")
     for budget in failed:
         lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
         headlines.append(_headline(budget, _metric(measurement, budget)))
     for budget in undecided:
-        lines += [f"Inconclusive: {budget.budget}: {budget.reason}", f"  origin     {budget.origin}", ""]
+        lines += [*_title(f"Inconclusive: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin), ""]
         headlines.append(f"undecided: {budget.budget}")
     if not lines:
         lines, headlines = (
@@ -97,8 +96,17 @@ def explain_error(error: ErrorInfo) -> ExplainedError:
     """A failure of the model or its process, with the evidence."""
     lines = [f"{_CLASSES.get(error.kind, 'BackendError')}: {plain(error.message)}"]
     if error.facts:
-        lines += ["", *(f"  {label:<10} {one_line(text)}" for label, text in error.facts.items())]
+        lines += ["", *fact_lines(error.facts)]
     return ExplainedError("\n".join(lines), one_line(error.message))
+
+
+def fact_lines(facts: Mapping[str, str]) -> list[str]:
+    """Evidence as label and text, one below the other."""
+    return [
+        line
+        for label, text in facts.items()
+        for line in _wrapped(label, shown_path(text) if label == "stderr" else text)
+    ]
 
 
 def _metric(measurement: CellMeasurement | None, budget: BudgetResult) -> MetricDef | None:
@@ -119,30 +127,42 @@ def _headline(budget: BudgetResult, metric: MetricDef | None) -> str:
 
 def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     if budget.observed is None or metric is None:
-        return [f"BudgetExceeded: {budget.budget}: {budget.reason}", f"  origin     {budget.origin}"]
+        return [*_title(f"BudgetExceeded: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin)]
     observed, limit = format_quantity(budget.observed, metric.unit), format_quantity(budget.limit, metric.unit)
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
     excess = _excess(budget, metric)
     first = f"  {budget.metric:<10} {budget.statistic} of {budget.rounds} round{'' if budget.rounds == 1 else 's'}: {observed}"
     sample = _sample(budget.values, metric)
+    whence = f"  {'limit':<10} {limit}    from {budget.origin}"
     return [
-        title + (excess.rjust(WIDTH - len(title)) if len(title) + len(excess) + 2 <= WIDTH else "  " + excess),
+        *_beside(title, excess),
         "",
         *(
             [f"{first}    {sample}".rstrip()]
             if len(first) + len(sample) + 4 <= WIDTH
             else [first, *_wrapped("", sample)]
         ),
-        f"  {'limit':<10} {limit}    from {budget.origin}",
+        *([whence] if width(whence) <= WIDTH else [f"  {'limit':<10} {limit}", *_wrapped("", f"from {budget.origin}")]),
         *_wrapped("decided", budget.reason),
     ]
 
 
+def _title(text: str) -> list[str]:
+    return wrapped(text, WIDTH, rest="  ")
+
+
+def _beside(title: str, excess: str) -> list[str]:
+    """The title, and how far it was missed at the right edge of the screen."""
+    if not excess:
+        return _title(title)
+    if len(title) + len(excess) + 2 <= WIDTH:
+        return [title + excess.rjust(WIDTH - len(title))]
+    return [*_title(title), excess.rjust(WIDTH)]
+
+
 def _wrapped(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=f"  {label:<10} ", subsequent_indent=" " * 13, break_long_words=False
-    )
+    return wrapped(text, WIDTH, first=f"  {label:<10} ", rest=" " * 13)
 
 
 def _excess(budget: BudgetResult, metric: MetricDef) -> str:
@@ -203,4 +223,4 @@ def with_commands_unwrapped(text: str) -> str:
 
 def _quoted(text: str, room: int = WIDTH - 15) -> str:
     line = one_line(text)
-    return f'"{line}"' if len(line) + 2 <= room else f'"{line[: room - 6]} ..."'
+    return f'"{line}"' if width(line) + 2 <= room else f'"{clipped(line, room - 6)} ..."'

@@ -20,6 +20,7 @@ from ..errors import (
 from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
+from .explain import fact_lines
 from .schedule import CellMeasurement
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def as_exception(info: ErrorInfo) -> LLMCIError:
     if info.kind in _OF_A_PROCESS:
         dead = _OF_A_PROCESS[info.kind](info.message, info.facts)
         if dead.facts:
-            dead.add_note("\n" + "\n".join(dead.lines()))
+            dead.add_note("\n" + "\n".join(fact_lines(info.facts)))
         return dead
     if info.kind == "tool":
         return LLMCIError(info.message)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..records import Missing, Number
-from ..text import one_line
+from ..text import one_line, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .report import ModelSummary, SessionReport
 
@@ -30,7 +29,7 @@ def summary_lines(
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
-    lines += [_footnote(report), *_calls(report)]
+    lines += [*wrapped(_footnote(report), width), *_calls(report, width)]
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -38,7 +37,7 @@ def summary_lines(
             "  add  --llmci-max-latency=2s         fail above a limit",
             "  add  --llmci-budget='EXPR'          any metric, such as 'ttft.median <= 300ms'",
         ]
-    lines += ["", *_undecided(report), *_place(saved, report.folder, further)]
+    lines += ["", *_undecided(report, width), *_place(saved, report.folder, further)]
     return lines
 
 
@@ -113,17 +112,16 @@ def _footnote(report: SessionReport) -> str:
     return " ".join(parts)
 
 
-def _calls(report: SessionReport) -> list[str]:
+def _calls(report: SessionReport, width: int) -> list[str]:
     """Single inferences in test bodies are no measurement of a cell, and the table does not hold them."""
     calls = sum(cell.blocks for cell in report.cells if not cell.rounds and cell.error is None)
     if not calls:
         return []
-    return [
-        f"{calls} single call{'' if calls == 1 else 's'} in test bodies: recorded and checked, not gated on time, not in this table."
-    ]
+    text = f"{calls} single call{'' if calls == 1 else 's'} in test bodies: recorded and checked, not gated on time, not in this table."
+    return wrapped(text, width)
 
 
-def _undecided(report: SessionReport) -> list[str]:
+def _undecided(report: SessionReport, width: int) -> list[str]:
     """What each undecided cell lacks; not a pass."""
     cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
     if not cells:
@@ -131,7 +129,8 @@ def _undecided(report: SessionReport) -> list[str]:
     lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
-        lines.append(f"  {cell.id}: {'; '.join(reasons) or 'not measured: out of time (--llmci-time-limit)'}")
+        text = f"{cell.id}: {'; '.join(reasons) or 'not measured: out of time (--llmci-time-limit)'}"
+        lines += wrapped(text, width, first="  ", rest="    ")
     if len(cells) > 5:
         lines.append(f"  ... and {len(cells) - 5} more, in results.json")
     return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
@@ -139,20 +138,11 @@ def _undecided(report: SessionReport) -> list[str]:
 
 def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:
     inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
-    outside = [_short(path) for path in further if not path.is_relative_to(run)]
-    lines = [f"Saved in {_short(saved)} ({_listed([*MAIN_FILES, *inside])})"]
+    outside = [shown_path(path) for path in further if not path.is_relative_to(run)]
+    lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *inside])})"]
     return [*lines, f"Also written: {_listed(outside)}"] if outside else lines
 
 
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - MOST_FILES
     return ", ".join(map(one_line, names[:MOST_FILES])) + (f" and {more} more" if more > 0 else "")
-
-
-def _short(path: Path) -> str:
-    """From the working directory, where that is near."""
-    try:
-        shown = os.path.relpath(path)
-    except ValueError:  # another drive
-        return str(path)
-    return str(path) if shown.startswith(".." + os.sep + "..") else shown

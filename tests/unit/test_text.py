@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pytest_llmci.text import one_line, plain
+from pytest_llmci.text import clipped, one_line, plain, shown_path, width, wrapped
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,53 @@ def test_nothing_that_moves_the_cursor_is_left(text: str, expected: str) -> None
 
 def test_one_line_has_single_blanks_only() -> None:
     assert one_line("  a\n\n b\t\x1b[2Jc  ") == "a b c"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("", 0), ("abc", 3), ("你好", 4), ("🙂!", 3), ("e\u0301", 1), ("a\u200d\ufe0f", 1), ("ｱ", 1), ("µ", 1)],
+)
+def test_wide_characters_take_two_columns_and_combining_ones_none(text: str, columns: int) -> None:
+    assert width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "expected"),
+    [
+        ("abc", 2, "ab"),
+        ("abc", 3, "abc"),
+        ("你好", 3, "你"),
+        ("你好", 4, "你好"),
+        ("e\u0301x", 1, "e\u0301"),
+        ("abc", -1, ""),
+        ("你", 0, ""),
+    ],
+)
+def test_clips_by_columns(text: str, room: int, expected: str) -> None:
+    assert clipped(text, room) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["* "]),
+        ("one two", ["* one two"]),
+        ("one two three", ["* one two", "  three"]),
+        ("你好 你好 x", ["* 你好", "  你好 x"]),
+        ("/a/path/that/is/long x", ["* /a/path/that/is/long", "  x"]),
+        ("x /a/path/that/is/long", ["* x", "  /a/path/that/is/long"]),
+    ],
+)
+def test_wraps_at_white_space_by_columns(text: str, expected: list[str]) -> None:
+    assert wrapped(text, 9, first="* ", rest="  ") == expected
+
+
+def test_a_path_is_as_the_user_would_type_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a")
+    assert shown_path(tmp_path / "a" / "b" / "x.log") == "b/x.log"
+    assert shown_path(str(tmp_path / "x.log")) == "../x.log"
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert shown_path(tmp_path / "x.log") == str(tmp_path / "x.log")
+    monkeypatch.chdir(tmp_path)
+    assert shown_path("/x") == "/x"

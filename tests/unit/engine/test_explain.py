@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from pytest_llmci.records import (
     VerdictRecord,
 )
 from pytest_llmci.stats.budget_expression import parse_budget
+from pytest_llmci.text import width
 
 KNOWN = {metric.name: metric for metric in METRICS}
 REPEAT = ("pytest", "--llmci", '-k "a-tcp"')
@@ -158,12 +160,47 @@ def test_a_failure_is_named_by_its_class(kind: str, name: str) -> None:
     assert found.headline == "two lines"
 
 
+def test_evidence_fits_and_its_file_is_named_as_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    facts = {"try": "word " * 30, "stderr": str(tmp_path / "llmci-results" / "a-1.log")}
+    lines = str(explain_error(ErrorInfo(kind="crashed", message="died", facts=facts))).splitlines()
+    assert max(map(width, lines)) <= WIDTH
+    assert lines[3].startswith(" " * 13 + "word ")
+    assert lines[-1] == "  stderr     llmci-results/a-1.log"
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        missed(observed=None, budget="ttft.p95 <= 1ns", reason="7 of 7 rounds over the limit, and more words " * 2),
+        missed(origin="a/long/way/to/pyproject.toml: " + "llmci_max_latency " * 4),
+        missed(observed=1e-3, limit=1e9, reason="word " * 40, values=[]),
+        missed(verdict="inconclusive", reason="word " * 40, origin="some where " * 10),
+    ],
+)
+def test_whatever_a_budget_has_to_say_fits(budget: BudgetResult) -> None:
+    found = explain(
+        verdict(verdict="failed", budgets=[budget]), measurement("latency <= 2s"), REPEAT, fail_undecided=True
+    )
+    assert max(map(width, str(found).splitlines())) <= WIDTH
+
+
+@pytest.mark.parametrize("text", ["你好" * 60, "🙂 hello " * 20, "e\u0301" * 100])
+def test_prompt_and_output_fit_by_columns(text: str) -> None:
+    asked = measurement("latency <= 2s", text=text)
+    asked.blocks[0] = rounds(outputs=[text])
+    found = explain(verdict(verdict="failed", budgets=[missed()]), asked, REPEAT, fail_undecided=False)
+    lines = str(found).splitlines()
+    assert max(map(width, lines)) <= WIDTH
+    assert [line.partition(" ...")[1] for line in lines if text[:3] in line] == [" ...", " ..."]
+
+
 def test_nothing_but_the_users_own_words_is_wider_than_the_screen() -> None:
     many = missed(values=[2 + n / 1000 for n in range(30)], rounds=30, reason="word " * 40)
     found = explain(
         verdict(verdict="failed", budgets=[many]), measurement("latency <= 2s", text="你好 long \n" * 100), REPEAT, fail_undecided=False
     )  # fmt: skip
-    assert max(map(len, str(found).splitlines())) <= WIDTH
+    assert max(map(width, str(found).splitlines())) <= WIDTH
     assert "2.02 ... s" in " ".join(str(found).split())
 
 
