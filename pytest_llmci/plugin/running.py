@@ -54,8 +54,8 @@ class Running:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Cells of a suite take the short way where they can; not the last one, with which fixtures of the session end."""
-        if not isinstance(item, CellItem) or nextitem is None:
+        """Cells of a suite take the short way where they can."""
+        if not isinstance(item, CellItem) or (nextitem is None and _has_fixtures(item.session)):
             return None
         if self._short is None:
             self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
@@ -249,3 +249,8 @@ class Running:
         """
         if self._current is not None:
             self._conclude(self._current)
+
+
+def _has_fixtures(session: pytest.Session) -> bool:
+    """Whether tests with fixtures run as well: those of session scope are torn down with the last test, whatever it is."""
+    return not all(isinstance(item, CellItem) for item in session.items)
