@@ -171,11 +171,7 @@ def test_who_listens_to_reports_hears_the_teardown_of_every_cell(bench: Bench) -
     )
     heard = [line for line in bench.suite("echo", "-s", *ALONE).outlines if "heard" in line]
     assert [line.split("heard ")[1] for line in heard] == [
-        "call inference::echo-first",  # the short way
-        "teardown inference::echo-first",
-        *(
-            f"{when} inference::echo-second" for when in ("setup", "call", "teardown")
-        ),  # the last one takes no short way
+        f"{when} inference::echo-{name}" for name in ("first", "second") for when in ("call", "teardown")
     ]
 
 

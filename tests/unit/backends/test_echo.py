@@ -144,10 +144,13 @@ def test_load_takes_the_scripted_time(spec: MakeSpec, context: LoadContext) -> N
 
 def test_busy_burns_cpu(spec: MakeSpec, context: LoadContext, prompt: Prompt) -> None:
     model = loaded(spec("echo", "a", ttft="30ms", busy="on"), context)
-    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-    answer(model, prompt)
-    assert time.perf_counter_ns() - wall >= 30_000_000
-    assert time.process_time_ns() - cpu > 5_000_000  # sleeping would take some microseconds
+    burnt = []
+    for _ in range(5):  # on a crowded machine an answer may get little of a CPU
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        answer(model, prompt)
+        assert time.perf_counter_ns() - wall >= 30_000_000
+        burnt.append(time.process_time_ns() - cpu)
+    assert max(burnt) > 5_000_000  # sleeping would take some microseconds
 
 
 def test_memory_is_held_before_the_first_token_and_leaks_stay(
