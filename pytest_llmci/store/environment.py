@@ -66,13 +66,18 @@ def environment(folder: Path | None = None) -> dict[str, Json]:
         "libc": " ".join(platform.libc_ver()).strip() or None,
         "cpu_model": _cpu_fact("model name", "Hardware", "cpu model") or platform.processor() or None,
         "cpu_flags_sha256": _cpu_flags_sha256(),
+        "microcode": _cpu_fact("microcode") or None,
         "cores_logical": os.cpu_count(),
         "cores_allowed": _cores_allowed(),
         "cpu_quota_cores": _cpu_quota_cores(Path("/")),
         "memory_total_bytes": _memory_total_bytes(),
         "memory_limit_bytes": _memory_limit_bytes(Path("/")),
         "container": _in_container(Path("/")),
+        **kernel_settings(Path("/")),
+        "gil": _has_gil(),
         "load_average": _load_average(),
+        "cpu_pressure_percent": _cpu_pressure_percent(Path("/")),
+        "steal_percent": _steal_percent(Path("/")),
         "ci": _ci(),
         "git": _git(folder or Path.cwd()),
         "packages": _versions(),
@@ -101,6 +106,63 @@ def _cpu_flags_sha256() -> str | None:
     """A short name for the instruction sets: hypervisors let through different ones of the same processor."""
     flags = sorted(_cpu_fact("flags", "Features").split())
     return sha256(" ".join(flags).encode()).hexdigest()[:16] if flags else None
+
+
+def kernel_settings(root: Path) -> dict[str, Json]:
+    """What the kernel and the firmware were told to do about speed and memory.
+
+    :param root: of the file system, for tests.
+    :returns: ``governor``, ``turbo``, ``smt``, ``clock_source``, ``swap_bytes``, ``transparent_hugepages`` and
+        ``overcommit``; None where the system does not say, as in most virtual machines for the first three.
+    """
+    cpus = root / "sys/devices/system/cpu"
+    return {
+        "governor": _read(cpus / "cpu0/cpufreq/scaling_governor").strip() or None,
+        "turbo": _turbo(cpus),
+        "smt": {"1": True, "0": False}.get(_read(cpus / "smt/active").strip()),
+        "clock_source": _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource").strip() or None,
+        "swap_bytes": _swap_bytes(root),
+        "transparent_hugepages": _chosen(_read(root / "sys/kernel/mm/transparent_hugepage/enabled")),
+        "overcommit": {"0": "heuristic", "1": "always", "2": "never"}.get(
+            _read(root / "proc/sys/vm/overcommit_memory").strip()
+        ),
+    }
+
+
+def _turbo(cpus: Path) -> bool | None:
+    boost = _read(cpus / "cpufreq/boost").strip()  # acpi-cpufreq, amd-pstate
+    if boost in ("0", "1"):
+        return boost == "1"
+    no_turbo = _read(cpus / "intel_pstate/no_turbo").strip()
+    return no_turbo == "0" if no_turbo in ("0", "1") else None
+
+
+def _chosen(text: str) -> str | None:
+    """The word in brackets: ``always [madvise] never``."""
+    return next((word[1:-1] for word in text.split() if word.startswith("[")), None)
+
+
+def _swap_bytes(root: Path) -> int | None:
+    for line in _read(root / "proc/meminfo").splitlines():
+        if line.startswith("SwapTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _has_gil() -> bool:
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def _cpu_pressure_percent(root: Path) -> float | None:
+    """Share of the last ten seconds in which some task waited for a CPU."""
+    first = _read(root / "proc/pressure/cpu").partition("\n")[0]
+    return next((float(part[6:]) for part in first.split() if part.startswith("avg10=")), None)
+
+
+def _steal_percent(root: Path) -> float | None:
+    """Share of the CPU time since boot that a hypervisor gave to others."""
+    ticks = [int(text) for text in _read(root / "proc/stat").partition("\n")[0].split()[1:9]]
+    return round(100 * ticks[7] / total, 2) if len(ticks) == 8 and (total := sum(ticks)) else None
 
 
 def _cores_allowed() -> int | None:
@@ -172,7 +234,9 @@ def _ci() -> Json:
         if os.environ.get(variable):
             job = os.environ.get("GITHUB_JOB") or os.environ.get("CI_JOB_NAME") or os.environ.get("JOB_NAME")
             run = os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_PIPELINE_ID") or os.environ.get("BUILD_ID")
-            return {"name": name, "job": job, "run": run}
+            # GitHub and Azure name the image of a hosted runner so; another image is another machine.
+            image = " ".join(os.environ[part] for part in ("ImageOS", "ImageVersion") if os.environ.get(part))
+            return {"name": name, "job": job, "run": run, "image": image or None}
     return None
 
 

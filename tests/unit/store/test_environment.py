@@ -121,6 +121,41 @@ def test_a_container_is_recognised(
     assert module._in_container(machine(tmp_path, files)) is expected
 
 
+def test_what_the_kernel_was_told_is_read(tmp_path: Path) -> None:
+    cpus = "sys/devices/system/cpu"
+    root = machine(
+        tmp_path,
+        {
+            f"{cpus}/cpu0/cpufreq/scaling_governor": "powersave\n",
+            f"{cpus}/intel_pstate/no_turbo": "1\n",
+            f"{cpus}/smt/active": "1\n",
+            "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
+            "sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never\n",
+            "proc/sys/vm/overcommit_memory": "2\n",
+            "proc/meminfo": "MemTotal: 8 kB\nSwapTotal:       2097148 kB\n",
+            "proc/pressure/cpu": "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\n",
+            "proc/stat": "cpu  60 0 20 10 0 0 0 10 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
+        },
+    )
+    assert module.kernel_settings(root) == {
+        "governor": "powersave",
+        "turbo": False,
+        "smt": True,
+        "clock_source": "tsc",
+        "swap_bytes": 2097148 * 1024,
+        "transparent_hugepages": "always",
+        "overcommit": "never",
+    }
+    assert module._cpu_pressure_percent(root) == 12.5
+    assert module._steal_percent(root) == 10.0
+
+
+def test_what_the_kernel_does_not_say_is_none(tmp_path: Path) -> None:
+    assert set(module.kernel_settings(tmp_path).values()) == {None}
+    assert module._cpu_pressure_percent(tmp_path) is None
+    assert module._steal_percent(tmp_path) is None
+
+
 def test_the_ci_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in module._CI:
         monkeypatch.delenv(name, raising=False)
@@ -130,7 +165,14 @@ def test_the_ci_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_JOB", "bench")
     monkeypatch.setenv("GITHUB_RUN_ID", "42")
-    assert environment()["ci"] == {"name": "github-actions", "job": "bench", "run": "42"}
+    monkeypatch.setenv("ImageOS", "ubuntu24")
+    monkeypatch.setenv("ImageVersion", "20260301.1")
+    assert environment()["ci"] == {
+        "name": "github-actions",
+        "job": "bench",
+        "run": "42",
+        "image": "ubuntu24 20260301.1",
+    }
 
 
 def git(folder: Path, *arguments: str) -> str:

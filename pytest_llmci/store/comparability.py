@@ -1,0 +1,120 @@
+"""What must be equal before two numbers may be compared, and what may differ and is then shown.
+
+``environment``
+    The machine. Times against stored numbers are compared only where it agrees.
+``protocol``
+    What was asked and how it was measured. It must agree always: another prompt or another method of measuring gives
+    another quantity.
+``subject``
+    What is on trial: the weights, their precision, the libraries, the commit. It may differ; that is what a comparison is for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from ..records import Json, RoundsRecord, WorkerRecord
+
+ENVIRONMENT_FACTS: Final = ("machine", "cpu_model", "cpu_flags_sha256", "cores_allowed", "cpu_quota_cores")
+"""Of :func:`~pytest_llmci.store.environment.environment`; the kernel's major version and the accelerator are added."""
+SUBJECT_FACTS: Final = (
+    "revision", "manifest_sha256", "file_sha256", "quantization", "dtype", "attention", "architecture", "parameters",
+    "chat_template_sha256", "torch", "transformers",
+)  # fmt: skip
+"""Of what a backend says of its model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the three parts: facts, and a short name for all of them together."""
+
+    facts: Mapping[str, Json]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits; equal facts have equal ones, in whatever order they stand."""
+        text = json.dumps(self.facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def differences(self, other: Part) -> tuple[Difference, ...]:
+        """Where the other one says something else, in the order of the names.
+
+        >>> [str(each) for each in Part({"threads": 1}).differences(Part({"threads": 2}))]
+        ['threads: 1 -> 2']
+        """
+        names = sorted(self.facts.keys() | other.facts.keys())
+        return tuple(
+            Difference(name, self.facts.get(name), other.facts.get(name))
+            for name in names
+            if self.facts.get(name) != other.facts.get(name)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One fact that is not the same on both sides."""
+
+    name: str
+    before: Json
+    after: Json
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+def _shown(value: Json) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def environment_part(facts: Mapping[str, Json], info: Mapping[str, Json] | None = None) -> Part:
+    """The machine that a number was measured on.
+
+    :param facts: of :func:`~pytest_llmci.store.environment.environment`, as the header of a log holds them.
+    :param info: what the backend said of its model; names the accelerator, where it runs on one.
+    """
+    found: dict[str, Json] = {name: facts.get(name) for name in ENVIRONMENT_FACTS}
+    found["kernel_major"] = str(facts.get("kernel") or "").partition(".")[0] or None
+    found["accelerator"] = (info or {}).get("device_name")
+    return Part(found)
+
+
+def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
+    """What was asked of a cell and how its rounds were measured."""
+    generation = block.generation
+    return Part(
+        {
+            "prompt_sha256": block.prompt_sha256,
+            "templated": block.templated,
+            "max_new_tokens": generation.max_new_tokens,
+            "fixed_length": generation.fixed_length,
+            "temperature": generation.temperature,
+            "seed": generation.seed,
+            "batch": 1,
+            "threads": worker.info.get("threads"),
+            "isolation": worker.isolation,
+            "memory_method": block.memory_method,
+            "token_source": block.token_source,
+        }
+    )
+
+
+def subject_part(worker: WorkerRecord, facts: Mapping[str, Json]) -> Part:
+    """What was on trial.
+
+    :param facts: of the environment, which names the commit of the checkout.
+    """
+    git = facts.get("git")
+    found: dict[str, Json] = {
+        "backend": worker.spec.backend,
+        "target": worker.spec.target,
+        "options": dict(worker.spec.options),
+        "python": worker.python,
+        "commit": git.get("commit") if isinstance(git, dict) else None,
+        "dirty": git.get("dirty") if isinstance(git, dict) else None,
+    }
+    found.update({name: worker.info[name] for name in SUBJECT_FACTS if name in worker.info})
+    return Part(found)
