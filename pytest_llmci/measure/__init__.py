@@ -7,9 +7,11 @@ and an entry in :data:`INSTRUMENTS`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import ConfigError
 from ..metrics import MetricDef
-from ..registry import Entry, Registry
+from ..registry import Entry, Registry, import_target
 
 FUSED: tuple[Entry, ...] = (
     Entry(
@@ -18,14 +20,14 @@ FUSED: tuple[Entry, ...] = (
         summary="when tokens arrive: latency, time to first token, gaps, rates",
     ),
     Entry(
-        name="cpu",
-        target="pytest_llmci.measure.cpu:CpuInstrument",
-        summary="CPU time of the process and its share of the allowed cores",
-    ),
-    Entry(
         name="memory",
         target="pytest_llmci.measure.memory:MemoryInstrument",
         summary="peak resident memory by the kernel's high-water mark",
+    ),
+    Entry(
+        name="cpu",
+        target="pytest_llmci.measure.cpu:CpuInstrument",
+        summary="CPU time of the process and its share of the allowed cores",
     ),
     Entry(
         name="noise",
@@ -34,7 +36,14 @@ FUSED: tuple[Entry, ...] = (
     ),
 )
 """Built-in instruments that share one set of readings."""
-INSTRUMENTS: tuple[Entry, ...] = FUSED
+INSTRUMENTS: tuple[Entry, ...] = (
+    *FUSED,
+    Entry(
+        name="neighbours",
+        target="pytest_llmci.measure.neighbours:NeighboursInstrument",
+        summary="what the machine's other work did: waits of all threads, CPU pressure",
+    ),
+)
 """All built-in instruments."""
 
 WORKER_METRICS: tuple[MetricDef, ...] = (
@@ -98,13 +107,11 @@ def register(registry: Registry) -> None:
 
 def builtin_metrics() -> tuple[MetricDef, ...]:
     """The definitions of everything that is measured without plugins, in the order in which it is shown."""
-    from .cpu import CpuInstrument
-    from .latency import LatencyInstrument
-    from .memory import MemoryInstrument
-    from .noise import NoiseInstrument
-
-    fused = (LatencyInstrument, MemoryInstrument, CpuInstrument, NoiseInstrument)
-    return tuple(metric for instrument in fused for metric in instrument.metrics) + WORKER_METRICS
+    found: list[MetricDef] = []
+    for entry in INSTRUMENTS:
+        instrument: Any = import_target(entry.target, f"instrument '{entry.name}'")
+        found += instrument.metrics
+    return (*found, *WORKER_METRICS)
 
 
 def metric_defs(registry: Registry) -> tuple[MetricDef, ...]:
@@ -117,8 +124,9 @@ def metric_defs(registry: Registry) -> tuple[MetricDef, ...]:
 
     found = list(builtin_metrics())
     owners = {metric.name: "pytest-llmci" for metric in found}
+    built_in = {entry.name for entry in INSTRUMENTS}
     for name, factory in plugin_instruments(registry):
-        for metric in factory.metrics:
+        for metric in () if name in built_in else factory.metrics:
             if metric.name in owners:
                 raise ConfigError(
                     f"instrument '{name}': metric '{metric.name}' is taken by {owners[metric.name]};"

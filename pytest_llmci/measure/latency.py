@@ -45,6 +45,8 @@ def latency_values(facts: RoundFacts) -> dict[str, Reading]:
         "prompt_tokens": _counted(facts.completion.prompt_tokens),
         "output_tokens": _counted(output),
         "tokens_per_s": _rate(output, latency),
+        "latency_per_token": _per_token(output, latency),
+        "prefill_tokens_per_s": _prefill_rate(facts, silent),
     }
     return values | _decoding(facts, output, silent)
 
@@ -64,6 +66,21 @@ def _rate(output: int | None, latency_ns: int) -> Reading:
     if output == 0:
         return _NO_TOKENS
     return output * 1e9 / latency_ns if latency_ns > 0 else _NO_TIME
+
+
+def _per_token(output: int | None, latency_ns: int) -> Reading:
+    if output is None:
+        return _UNCOUNTED
+    return round(latency_ns / output) if output else _NO_TOKENS
+
+
+def _prefill_rate(facts: RoundFacts, silent: Missing) -> Reading:
+    if not facts.token_ns:
+        return silent
+    prompt = facts.completion.prompt_tokens
+    if prompt is None:
+        return _UNCOUNTED
+    return prompt * 1e9 / facts.token_ns[0] if facts.token_ns[0] > 0 else _NO_TIME
 
 
 def _decoding(facts: RoundFacts, output: int | None, silent: Missing) -> dict[str, Reading]:
@@ -153,6 +170,27 @@ class LatencyInstrument:
             definition="Output tokens divided by latency.",
             excludes="prompt tokens",
             source="output_tokens, latency",
+        ),
+        MetricDef(
+            name="latency_per_token",
+            unit="s",
+            direction="lower",
+            stored="ns",
+            group="time",
+            label="latency/token",
+            definition="Latency divided by output tokens: for answers of free length, where a longer one is not a slower model.",
+            excludes="what the call does after its last token; unlike tpot it holds the prompt's share",
+            source="latency, output_tokens",
+        ),
+        MetricDef(
+            name="prefill_tokens_per_s",
+            unit="1/s",
+            direction="higher",
+            group="tokens",
+            label="prefill tok/s",
+            definition="Prompt tokens divided by the time to the first token.",
+            excludes="nothing: choosing the first token and cutting the prompt into tokens are in it",
+            source="prompt_tokens, ttft",
         ),
         MetricDef(
             name="decode_tokens_per_s",

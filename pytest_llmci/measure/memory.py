@@ -394,6 +394,7 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
+_FIRST: Final = Missing("it is the first inference of its process: growth needs one before it (--llmci-warmup=1)")
 _WAY_NAMES: Final = ("high-water mark", "sampler", "lifetime peak")
 
 
@@ -434,11 +435,32 @@ class MemoryInstrument:
             excludes="memory that the allocator had kept from earlier rounds and used again",
             source="peak_rss - rss_before",
         ),
+        MetricDef(
+            name="rss_growth",
+            unit="B",
+            direction="lower",
+            group="memory",
+            label="RAM kept",
+            definition="Resident memory before the inference, less that before the one before it in the same process.",
+            excludes="nothing: its mean over rounds is the slope of a leak, single values scatter with the allocator",
+            source="rss_before of two inferences in a row, warm-ups included",
+        ),
     )
 
+    def __init__(self) -> None:
+        self._before: Reading = _FIRST
+
     def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        return memory_values(region.peak_rss(), region.rss_before(), region.memory_method)
+        """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
+        earlier, before = self._before, region.rss_before()
+        self._before = before
+        return memory_values(region.peak_rss(), before, region.memory_method) | {"rss_growth": _growth(earlier, before)}
+
+
+def _growth(earlier: Reading, now: Reading) -> Reading:
+    if isinstance(now, Missing):
+        return now
+    return earlier if isinstance(earlier, Missing) else now - earlier
 
 
 def memory_values(peak: Reading, before: Reading, method: MemoryMethod) -> dict[str, Reading]:

@@ -43,6 +43,10 @@ class Bench:
     def latest(self) -> Path:
         return self.path / "llmci-results" / "latest"
 
+    def results(self) -> Any:
+        """The newest results.json."""
+        return json.loads((self.latest / "results.json").read_text("utf-8"))
+
     def records(self, kind: str = "") -> list[dict[str, Any]]:
         """The lines of the newest log."""
         lines = [json.loads(line) for line in (self.latest / "log.jsonl").read_text("utf-8").splitlines()]

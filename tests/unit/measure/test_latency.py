@@ -26,6 +26,8 @@ def test_a_known_timeline_gives_the_known_numbers() -> None:
         "itl": 25_000_000,
         "tpot": 25_000_000,
         "tokens_per_s": pytest.approx(20.0),
+        "latency_per_token": 50_000_000,
+        "prefill_tokens_per_s": pytest.approx(70.0),
         "decode_tokens_per_s": pytest.approx(40.0),
         "prompt_tokens": 7,
         "output_tokens": 3,
@@ -42,14 +44,15 @@ def test_without_stamps_latency_is_the_wall_time_and_the_rest_is_missing() -> No
     values = latency_values(_facts((), 80_000_000, output=4))
     assert values["latency"] == 80_000_000
     assert values["tokens_per_s"] == pytest.approx(50.0)
-    for name in ("ttft", "itl", "tpot", "decode_tokens_per_s", "return_tail"):
+    assert values["latency_per_token"] == 20_000_000
+    for name in ("ttft", "itl", "tpot", "decode_tokens_per_s", "return_tail", "prefill_tokens_per_s"):
         assert "does not tell when tokens arrive" in _reason(values[name])
 
 
 def test_an_empty_answer_is_not_taken_for_a_source_without_stamps() -> None:
     values = latency_values(_facts((), 80, output=0))
     assert values["output_tokens"] == 0
-    for name in ("ttft", "itl", "tpot", "tokens_per_s"):
+    for name in ("ttft", "itl", "tpot", "tokens_per_s", "latency_per_token", "prefill_tokens_per_s"):
         assert "produced no token" in _reason(values[name])
 
 
@@ -77,7 +80,8 @@ def test_chunks_count_for_the_gap_and_tokens_for_the_rate() -> None:
 def test_uncounted_tokens_leave_the_times() -> None:
     values = latency_values(_facts((100, 300), 400))
     assert values["itl"] == 300
-    for name in ("tpot", "tokens_per_s", "decode_tokens_per_s", "output_tokens", "prompt_tokens"):
+    uncounted = ("tpot", "tokens_per_s", "latency_per_token", "prefill_tokens_per_s", "decode_tokens_per_s")
+    for name in (*uncounted, "output_tokens", "prompt_tokens"):
         assert "does not count tokens" in _reason(values[name])
 
 

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_llmci.measure.base import RoundFacts
+from pytest_llmci.measure.neighbours import NeighboursInstrument
+from pytest_llmci.records import Completion, Missing
+
+FACTS = RoundFacts(wall_ns=1, token_ns=(), completion=Completion(text="", finish_reason="stop"), threads=1)
+
+
+class Machine:
+    """The kernel's files, written by hand."""
+
+    def __init__(self, root: Path) -> None:
+        self.tasks = root / "task"
+        self.pressure = root / "pressure"
+        self.tasks.mkdir()
+        self.instrument = NeighboursInstrument(str(self.tasks), str(self.pressure))
+
+    def threads(self, **waited_ns: int) -> None:
+        for name, waited in waited_ns.items():
+            (self.tasks / name).mkdir(exist_ok=True)
+            (self.tasks / name / "schedstat").write_text(f"1000 {waited} 7\n")
+
+    def pressed(self, total_us: int) -> None:
+        self.pressure.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={total_us}\nfull avg10=0 total=1\n")
+
+
+def test_waits_are_summed_over_all_threads_and_pressure_is_in_nanoseconds(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.threads(main=500, helper=70)
+    machine.pressed(1_000)
+    machine.instrument.start()
+    machine.threads(main=800, helper=90, young=5)
+    machine.pressed(1_250)
+    machine.instrument.stop()
+    assert machine.instrument.read(FACTS) == {"run_delay_all": 300 + 20 + 5, "cpu_pressure": 250_000}
+
+
+def test_a_thread_that_ended_is_left_out(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.threads(main=500, helper=70)
+    machine.instrument.start()
+    (machine.tasks / "helper" / "schedstat").unlink()
+    (machine.tasks / "helper").rmdir()
+    machine.threads(main=600)
+    machine.instrument.stop()
+    assert machine.instrument.read(FACTS)["run_delay_all"] == 100
+    machine.instrument.start()
+    machine.instrument.stop()
+    assert machine.instrument.read(FACTS)["run_delay_all"] == 0
+
+
+def test_what_the_system_does_not_tell_is_missing_with_its_reason(tmp_path: Path) -> None:
+    instrument = NeighboursInstrument(str(tmp_path / "nowhere"), str(tmp_path / "nothing"))
+    instrument.start()
+    instrument.stop()
+    found = instrument.read(FACTS)
+    assert set(found) == {metric.name for metric in NeighboursInstrument.metrics}
+    for name, reason in (("run_delay_all", "schedstat"), ("cpu_pressure", "pressure")):
+        value = found[name]
+        assert isinstance(value, Missing)
+        assert reason in value.reason
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_helper_threads_that_fight_for_the_lock_are_seen() -> None:
+    instrument = NeighboursInstrument()
+    stop = threading.Event()
+    helpers = [threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)]) for _ in range(2)]
+    instrument.start()
+    for helper in helpers:
+        helper.start()
+    time.sleep(0.05)
+    instrument.stop()
+    stop.set()
+    for helper in helpers:
+        helper.join()
+    found = instrument.read(FACTS)["run_delay_all"]
+    if isinstance(found, Missing):
+        pytest.skip(found.reason)
+    assert found >= 0
+    assert len(instrument._files) >= 3
