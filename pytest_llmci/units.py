@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from .errors import ConfigError
 
-Unit = Literal["s", "B", "1/s", "%", "1", "cores", "J", "USD", "B/s"]
+Unit = Literal["s", "B", "1/s", "%", "1", "cores", "J", "1/J", "USD", "B/s"]
 
 _TIME: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _BYTES: Final = {
@@ -28,6 +28,7 @@ _EXAMPLES: Final[dict[str, str]] = {
     "1": "50",
     "cores": "1.5",
     "J": "12J",
+    "1/J": "3",
     "USD": "0.02",
     "B/s": "10MiB",
 }
@@ -70,6 +71,7 @@ def _factor(suffix: str, unit: Unit) -> float | None:
         "%": ("%",),
         "cores": ("cores",),
         "J": ("J",),
+        "1/J": ("/J", "tokens/J"),
         "USD": ("$", "USD"),
         "1": (),
     }
@@ -162,7 +164,7 @@ def format_quantity(value: float, unit: Unit) -> str:
     if unit == "1/s":
         return format_rate(value) + " /s"
     number = f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else format_rate(value)
-    suffix = {"%": " %", "1": "", "cores": " cores", "J": " J", "USD": " USD"}[unit]
+    suffix = {"%": " %", "1": "", "cores": " cores", "J": " J", "1/J": " /J", "USD": " USD"}[unit]
     return number + suffix
 
 

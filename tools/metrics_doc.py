@@ -10,7 +10,16 @@ from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.metrics import STATISTICS, MetricDef
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
-UNITS = {"s": "seconds", "B": "bytes", "1/s": "per second", "%": "per cent", "1": "a plain number", "cores": "cores"}
+UNITS = {
+    "J": "joules",
+    "1/J": "per joule",
+    "s": "seconds",
+    "B": "bytes",
+    "1/s": "per second",
+    "%": "per cent",
+    "1": "a plain number",
+    "cores": "cores",
+}
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 
 

@@ -43,6 +43,16 @@ INSTRUMENTS: tuple[Entry, ...] = (
         target="pytest_llmci.measure.neighbours:NeighboursInstrument",
         summary="what the machine's other work did: waits of all threads, CPU pressure",
     ),
+    Entry(
+        name="gpu",
+        target="pytest_llmci.measure.gpu:GpuInstrument",
+        summary="memory of the CUDA device by PyTorch's allocator, and how busy it was",
+    ),
+    Entry(
+        name="energy",
+        target="pytest_llmci.measure.energy:EnergyInstrument",
+        summary="joules of the GPU's board (NVML) or the CPU packages (RAPL)",
+    ),
 )
 """All built-in instruments."""
 

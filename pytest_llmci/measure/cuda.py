@@ -1,0 +1,67 @@
+"""The CUDA device that this process computes on, as PyTorch and NVIDIA's management library (NVML) see it.
+
+Nothing is imported that the model has not imported itself, but for NVML's bindings (``nvidia-ml-py``), and these only
+where PyTorch holds a device. Every failure becomes a reason.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from ..records import Missing
+
+T = TypeVar("T")
+NO_DEVICE: Final = Missing("no CUDA device is used by the model's process")
+NO_NVML: Final = Missing("NVIDIA's management library is not there: pip install nvidia-ml-py")
+
+
+class CudaDevice:
+    """The device, found when it is first in use."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        """The module, once the device's handle is known."""
+        self._handle: Any = None
+        self._why = NO_NVML
+
+    @staticmethod
+    def torch() -> Any:
+        """PyTorch, if it is loaded and has initialised CUDA; else None. A few hundred nanoseconds."""
+        torch = sys.modules.get("torch")
+        cuda = getattr(torch, "cuda", None)
+        return torch if cuda is not None and cuda.is_initialized() else None
+
+    def nvml(self, read: Callable[[Any, Any], T]) -> T | Missing:
+        """What NVML says of the device.
+
+        :param read: gets the module and the device's handle.
+        """
+        torch = self.torch()
+        if torch is None:
+            return NO_DEVICE
+        if self._nvml is None and not self._open(torch):
+            return self._why
+        try:
+            return read(self._nvml, self._handle)
+        except Exception as error:  # noqa: BLE001  # NVML raises classes of its own making, one for each status
+            return Missing(f"NVML: {error}")
+
+    def _open(self, torch: Any) -> bool:
+        if self._why is not NO_NVML:  # it was tried
+            return False
+        try:
+            import pynvml
+        except ImportError:
+            return False
+        try:
+            pynvml.nvmlInit()
+            # By its UUID: CUDA_VISIBLE_DEVICES renumbers devices for CUDA, and not for NVML.
+            uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+        except Exception as error:  # noqa: BLE001  # as above; AttributeError: an older PyTorch knows no UUID
+            self._why = Missing(f"NVML: {type(error).__name__}: {error}")
+            return False
+        self._nvml = pynvml
+        return True
