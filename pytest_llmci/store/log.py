@@ -76,9 +76,10 @@ class _LineFile:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
             self._settle()
+            kept = self._tail.lines
             raise StoreError(
                 f"{self.path}: cannot write line {after.lines}: {_reason(error)}."
-                f" The {self._tail.lines} lines before it are kept."
+                f" {'The line before it is' if kept == 1 else f'The {kept} lines before it are'} kept."
             ) from error
         self._tail = after
         self._settled = True
@@ -418,7 +419,7 @@ class Verification:
             "running": "no footer yet: its session is still running",
             "killed": "no footer: its session was killed or the end was cut off; llmci report closes the log",
         }[self.state]
-        return f"{self.path}: {self.lines} lines, {text} (digest {self.digest[:16]})"
+        return f"{self.path}: {_lines(self.lines)}, {text} (digest {self.digest[:16]})"
 
 
 def verify_log(path: Path) -> Verification:
@@ -495,11 +496,11 @@ class Recovery:
     def message(self) -> str:
         """What was done, in one line."""
         if not self.done:
-            return f"{self.lines} lines, whole: nothing to recover"
+            return f"{_lines(self.lines)}, whole: nothing to recover"
         extra = [f"{self.from_spool} of them from the spool"] if self.from_spool else []
         extra += [f"an unfinished line kept in {self.partial.name}"] if self.partial else []
-        extra += [f"{self.unreadable} unreadable lines of the spool left out"] if self.unreadable else []
-        return f"the session was killed: recovered {self.lines} lines" + "".join(f", {text}" for text in extra)
+        extra += [f"{_lines(self.unreadable, 'unreadable ')} of the spool left out"] if self.unreadable else []
+        return f"the session was killed: recovered {_lines(self.lines)}" + "".join(f", {text}" for text in extra)
 
 
 def recover(run_folder: Path, *, clock: Clock | None = None) -> Recovery:
@@ -589,3 +590,7 @@ def _keep_partial(run_folder: Path, content: bytes) -> Path:
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {_reason(error)}.") from error
     return path
+
+
+def _lines(number: int, kind: str = "") -> str:
+    return f"{number} {kind}line{'' if number == 1 else 's'}"

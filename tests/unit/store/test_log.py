@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_line(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", FullDisk(40, os.write))
         with pytest.raises(
-            StoreError, match=r"cannot write line 2: No space left on device. The 1 lines before it are kept"
+            StoreError, match=r"cannot write line 2: No space left on device. The line before it is kept"
         ):
             writer.append(rounds())
     assert writer.path.read_bytes() == whole
