@@ -21,6 +21,7 @@ from . import COMMANDS, Command
 EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 4  # as pytest's usage errors; argparse's own 2 means inconclusive here
 EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE: Final = 141  # as a shell gives for SIGPIPE
 
 
 class _Parser(ArgumentParser):
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = build_parser(arguments).parse_args(arguments)
         status: int = options.run(options)
+        sys.stdout.flush()
         return status
     except SystemExit as leaving:  # of argparse: help, version, bad usage
         return leaving.code if isinstance(leaving.code, int) else 0
@@ -79,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, EXIT_FAILED)
     except LLMCIError as error:
         return _fail(error, EXIT_BAD_INPUT)
+    except BrokenPipeError:  # whoever read the output has left, as ``head`` does: no error of ours
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what Python still holds goes nowhere at its end
+        return EXIT_PIPE
     except OSError as error:
         return _fail(error, EXIT_BAD_INPUT)
     except KeyboardInterrupt:

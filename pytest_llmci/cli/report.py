@@ -55,11 +55,14 @@ def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list
 
 def _run(options: Namespace) -> int:
     run = resolve_run(options.run_text, options.output)
-    written = rebuild(run, options.sinks or DEFAULT_SINKS, lambda line: print(printable(line)))
-    for path in written:
-        print(printable(f"wrote {path}"))
-    if list_runs(run.parent)[-1:] == [run]:
-        print(printable(_copied(run)))
+    lines: list[str] = []
+    try:
+        lines += [f"wrote {path}" for path in rebuild(run, options.sinks or DEFAULT_SINKS, lines.append)]
+        if list_runs(run.parent)[-1:] == [run]:
+            lines.append(_copied(run))
+    finally:  # told when all is done: who reads the output may leave at any line
+        for line in lines:
+            print(printable(line))
     return 0
 
 

@@ -207,3 +207,17 @@ def test_the_command_imports_nothing_heavy() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a POSIX shell")
+def test_a_reader_that_leaves_is_no_error_and_costs_no_work(tmp_path: Path) -> None:
+    run = tmp_path / "20260101T000000Z-abcdef"
+    run.mkdir()
+    write_log(run, usual_records())
+    read, write = os.pipe()
+    os.close(read)  # nobody will read a line
+    command = [sys.executable, "-u", "-m", "pytest_llmci.cli.main", "report", "--output", str(tmp_path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert (tmp_path / "latest" / "results.json").is_file()
