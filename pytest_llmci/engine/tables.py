@@ -16,7 +16,8 @@ MAIN_FILES = ("results.csv", "summary.csv", "log.jsonl")
 """What people open first."""
 MOST_FILES = 8
 """Names that the last line lists."""
-_NARROWEST_NAME = 12
+NARROWEST_NAME = 12
+"""Columns below which no name is cut."""
 
 
 def summary_lines(
@@ -58,8 +59,8 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
     widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
     names = ["model", *(one_line(model.alias) for model in models)]
     gap = 3 if max(map(len, names)) + sum(widths) + 3 * len(widths) <= width else 2
-    room = max(_NARROWEST_NAME, width - sum(widths) - gap * len(widths))
-    names = [_shortened(name, room) for name in names]
+    room = max(NARROWEST_NAME, width - sum(widths) - gap * len(widths))
+    names = [shortened(name, room) for name in names]
     longest = max(map(len, names))
     return [
         name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
@@ -81,7 +82,8 @@ def _shown(value: Number, write: Callable[[float], str]) -> str:
     return "n/a" if isinstance(value, Missing) else write(value)
 
 
-def _shortened(name: str, room: int) -> str:
+def shortened(name: str, room: int) -> str:
+    """A name of at most that many characters, cut in the middle: models of one family differ at their ends."""
     if len(name) <= room:
         return name
     kept = room - 2

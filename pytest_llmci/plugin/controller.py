@@ -209,25 +209,25 @@ class Controller:
         except BaseException as error:
             gate = GateRecord(name="coverage", outcome="skipped", message="not run: the session was stopped early")
             shown = isinstance(error, (session.Failed, session.Interrupted))
-            self._emit(gate, shown=shown and self.measures and not self._refused)
+            self._emit(session, gate, shown=shown and self.measures and not self._refused)
             raise
         self._loop_ended = True
         if self.measures and not self._refused:
-            self._emit_gates()
+            self._emit_gates(session)
         return result
 
-    def _emit_gates(self) -> None:
+    def _emit_gates(self, session: pytest.Session) -> None:
         self._sweep_spools()
         self.seen.note_uses(self._plugin.take_uses())
         gate = judge_coverage(
             self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ())
         )
-        self._emit(gate, shown=gate.outcome != "passed")
+        self._emit(session, gate, shown=gate.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated
             forget_failure(self._config, gate)
 
-    def _emit(self, gate: GateRecord, *, shown: bool) -> None:
+    def _emit(self, session: pytest.Session, gate: GateRecord, *, shown: bool) -> None:
         self.gates.append(gate)
         if self.run_folder is not None:
             try:
@@ -235,7 +235,8 @@ class Controller:
             except StoreError as error:
                 self.store_error = self.store_error or str(error)
         if shown:
-            emit_gate(self._config, gate)
+            self._plugin.terminal.tests_ended()
+            emit_gate(session, gate)
 
     def _sweep_spools(self) -> None:
         """What a parallel worker recorded and could not report because it died."""

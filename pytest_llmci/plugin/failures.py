@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,3 +36,15 @@ def explain_in_report(item: pytest.Item, call: pytest.CallInfo[Any], report: pyt
     found = failure_repr(item, call.excinfo.value)
     if found is not None:
         report.longrepr = found
+
+
+def rewrite_failure(report: pytest.TestReport, rewrite: Callable[[str], str]) -> None:
+    """Change each line of a failure that explains itself; any other is left alone."""
+    failure = report.longrepr
+    if not isinstance(failure, ReprExceptionInfo) or failure.reprcrash is None:
+        return
+    entries = failure.reprtraceback.reprentries
+    if all(isinstance(entry, ReprEntryNative) for entry in entries):
+        for entry in entries:
+            entry.lines = [rewrite(line) for line in entry.lines]
+        failure.reprcrash.message = rewrite(failure.reprcrash.message)

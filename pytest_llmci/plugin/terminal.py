@@ -11,11 +11,12 @@ import pytest
 
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.observer import Silent
-from ..engine.tables import summary_lines
+from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
 from ..records import Cell, ModelSpec
 from ..settings import SUITE_MAX_NEW_TOKENS
-from ..text import one_line
+from ..text import clipped, one_line
 from ..units import format_duration
+from .failures import rewrite_failure
 from .gates import GATE_FILE
 from .running import VERDICT_ATTRIBUTE
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 SHORT_S = 5.0
 """Estimates below that are not worth a word."""
+LOADED_EXAMPLE = "(loaded in 27.3 µs) "
+"""What follows the name of a model in its line; a name is cut to leave room for it."""
+PROGRESS_COLUMNS = len(". [100%]") + 1
+"""Room for a letter and pytest's own progress."""
 
 
 class Terminal(Silent):
@@ -128,19 +133,21 @@ class Terminal(Silent):
         known = self._plugin.collected.selected.get(nodeid)
         alias = known[0].model.alias if known is not None and place in self._plugin.settings.suites else ""
         if place == GATE_FILE:
-            self._begin_line(place, place)
+            self._begin_line(place)
         elif alias and alias != self._model:
-            self._begin_line(place, f"{place}::{alias}")
+            self._begin_line(place, alias)
         self._model = alias
 
-    def _begin_line(self, place: str, label: str) -> None:
+    def _begin_line(self, place: str, alias: str = "") -> None:
         """What pytest does for the first test of a file, with a label of our own; a gate comes after its last percentage."""
         reporter = self._reporter
         if reporter.currentfspath is not None and reporter._show_progress_info and not reporter._is_last_item:
             reporter._write_progress_information_filling_space()
         reporter.currentfspath = self._config.rootpath / place
         reporter._tw.line()
-        reporter._tw.write(f"{label} ", flush=True)
+        room = reporter._tw.fullwidth - len(f"{place}:: {LOADED_EXAMPLE}") - PROGRESS_COLUMNS
+        shown = f"{place}::{shortened(alias, max(room, NARROWEST_NAME))}" if alias else place
+        reporter._tw.write(f"{shown} ", flush=True)
 
     def loading(self, spec: ModelSpec) -> None:
         self._doing = f"loading {spec.alias}"
@@ -162,8 +169,7 @@ class Terminal(Silent):
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         if self._bracket and self._model == cell.model.alias:
-            about = self._estimate(cell, planned, seconds)
-            self._write((f", about {about}" if about else "") + self._bracket)
+            self._write(self._estimate(cell, planned, seconds) + self._bracket)
             self._bracket = ""
         self._doing = f"round {done} of {planned}"
         self._began_ns = self._now()
@@ -172,7 +178,10 @@ class Terminal(Silent):
     def _estimate(self, cell: Cell, planned: int, seconds: float) -> str:
         left = self._plugin.session.schedule.left_in_group(cell.model.alias)
         total = seconds * (planned + self._plugin.settings.warmup) * left
-        return format_duration(total) if total >= SHORT_S else ""
+        about = f", about {format_duration(total)}" if total >= SHORT_S else ""
+        writer = self._reporter._tw
+        used = writer.width_of_current_line + len(about + self._bracket)
+        return about if used + PROGRESS_COLUMNS <= writer.fullwidth else ""
 
     def tick(self) -> None:
         second = self._now() // 1_000_000_000
@@ -189,6 +198,16 @@ class Terminal(Silent):
             self._bracket = ""
         self._doing = ""
         self._clear_status()
+        if report.failed and self._reporter is not None:
+            rewrite_failure(report, self._sayable)
+
+    def tests_ended(self) -> None:
+        """Where tests have no lines of their own, what follows begins a new one."""
+        reporter = self._reporter
+        if reporter is None or reporter.showfspath or reporter.showlongtestinfo:
+            return
+        if reporter._tw.width_of_current_line:
+            reporter._tw.line()
 
     def _now(self) -> int:
         return self._plugin.controller.clock.now_ns() if self._plugin.controller else 0
@@ -206,7 +225,7 @@ class Terminal(Silent):
         room = writer.fullwidth - writer.width_of_current_line - 10
         if room < 12:
             return
-        self._status = text[:room]
+        self._status = clipped(text, room)
         self._raw(f"\x1b7\x1b[2m{self._status}\x1b[0m\x1b[K\x1b8")
 
     def _clear_status(self) -> None:
@@ -223,7 +242,23 @@ class Terminal(Silent):
     def _write(self, text: str) -> None:
         if self._reporter is not None:
             with self._uncaptured():
-                self._reporter._tw.write(text, flush=True)
+                self._reporter._tw.write(self._sayable(text), flush=True)
+
+    def _sayable(self, text: str) -> str:
+        """The text as the terminal's encoding can carry it, with ``us`` for microseconds.
+
+        pytest itself would escape all of it in one go, line ends included, and shift the columns of a table.
+        """
+        encoding = self._encoding
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            return text.replace("µs", "us").encode(encoding, "backslashreplace").decode(encoding)
+        return text
+
+    @cached_property
+    def _encoding(self) -> str:
+        return getattr(self._reporter._tw._file, "encoding", None) or "utf-8"
 
     @contextmanager
     def _uncaptured(self) -> Iterator[None]:
@@ -268,7 +303,7 @@ class Terminal(Silent):
             hints=self._verbosity >= 0,
             further=controller.finished.further,
         ):
-            reporter.write_line(line)
+            reporter.write_line(self._sayable(line))
         for warning in controller.finished.warnings:
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
 

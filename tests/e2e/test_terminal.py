@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from bench import Bench
 
@@ -93,6 +95,45 @@ def test_estimate_after_the_first_round(bench: Bench) -> None:
         "--llm-models=echo+ttft=300ms", "--llmci-suite=inference", "--llmci-rounds=2", "--llmci-warmup=0"
     )
     result.stdout.fnmatch_lines(["inference::echo (loaded in *, about * s) .*"])
+
+
+@pytest.mark.parametrize("mode", ["-n0", "-q", "-v"])
+def test_a_gate_has_a_line_of_its_own_and_counts_as_a_test(bench: Bench, mode: str) -> None:
+    result = bench.suite("echo", "--llmci-max-latency=other*:1s", "-k", "first", mode)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    lines = result.outlines
+    begin = next(number for number, line in enumerate(lines) if line.startswith(("llmci F", "F", "llmci::gate")))
+    assert lines[begin - 1].endswith("[100%]")
+    shares = {int(share) for line in lines for share in re.findall(r"\[ *(\d+)%\]", line)}
+    assert shares == {100}
+
+
+def test_a_models_line_fits_whatever_its_name(bench: Bench) -> None:
+    name = "a-very-long-name-for-a-model-that-nobody-would-want-to-read-twice-and-then-some"
+    result = bench.run(
+        f"--llm-models={name}=echo+ttft=300ms", "--llmci-suite=inference", "--llmci-rounds=2", "--llmci-warmup=0"
+    )
+    line = next(line for line in result.outlines if line.startswith("inference::a-very"))
+    assert ".." in line and "(loaded in " in line
+    assert all(len(line) <= 80 for line in result.outlines if line.startswith(("inference::", "....")))
+
+
+def test_a_terminal_without_micro_keeps_its_columns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    bench.write("prompts.yaml", "- {id: first, prompt: 你好}\n")
+    result = bench.suite("echo:你好", "--llmci-max-latency=1ns", fresh=True)
+    result.stdout.fnmatch_lines(
+        [
+            "inference::echo (loaded in *) F*",
+            "BudgetExceeded: latency * is over 1 ns *",
+            "  latency    median of * rounds: *",
+            r'  prompt     "\u4f60\u597d"',
+        ]
+    )
+    table = [line for line in result.outlines if line.startswith(("model ", "echo "))]
+    assert len({len(line) for line in table}) == 1
+    assert " us" in result.stdout.str()
+    assert "\\xb5" not in result.stdout.str() and "\\n" not in result.stdout.str()
 
 
 @pytest.mark.parametrize(
