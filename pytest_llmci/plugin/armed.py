@@ -29,6 +29,7 @@ from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
 from .running import Running
+from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class ArmedPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.registry = build_registry(config)
-        self.settings: Settings = resolve_settings(gather(config), self.registry.names("sink"))
+        self.suite_ids = take_suite_ids(config)
+        self.settings: Settings = self.suite_ids.added_to(resolve_settings(gather(config), self.registry.names("sink")))
         base = config.inipath.parent if config.inipath else config.rootpath
         places = Places(command=config.invocation_params.dir, settings=base)
         self.planner = Planner(self.settings, self.registry, places, import_path(config))

@@ -23,6 +23,7 @@ from .collecting import (
 from .fixtures import MARKER
 from .items import CellItem, new_suite
 from .marks import own_marks, read_markers
+from .suite_ids import deselect
 
 if TYPE_CHECKING:
     from _pytest.nodes import Node
@@ -109,6 +110,7 @@ class Planning:
         for name in self._plugin.settings.suites:
             self._add_suite(session, name, items)
         self._plan_cells(items)
+        self._heed_suite_ids(items)
         before = list(items)
         yield
         group_by_model(items)
@@ -121,6 +123,14 @@ class Planning:
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
+
+    def _heed_suite_ids(self, items: list[pytest.Item]) -> None:
+        cells = [item for item in items if isinstance(item, CellItem)]
+        if cells:  # else it is said already why there is none
+            try:
+                deselect(self._plugin.suite_ids, items, cells, self._plugin.config)
+            except ConfigError as error:
+                self.faults.append(("", str(error)))
 
     def _note_models(self, items: Iterable[pytest.Item]) -> None:
         """An alias must not mean one model in this test and another in that."""

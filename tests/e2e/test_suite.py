@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from bench import Bench
 
 
@@ -87,3 +88,46 @@ def test_modify_cells_hook_filters(bench: Bench) -> None:
         "conftest.py", "def pytest_llmci_modify_cells(cells): cells[:] = [c for c in cells if c.prompt.id == 'first']"
     )
     bench.suite("echo").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "ran"),
+    [
+        (["inference::b-second"], ["b-second"]),
+        (["inference::b-second", "inference::a-first"], ["a-first", "b-second"]),
+        (["inference"], ["a-first", "a-second", "b-first", "b-second"]),
+        (["inference::b-second", "inference"], ["a-first", "a-second", "b-first", "b-second"]),
+        (["inference::b-second", "--llmci-suite=inference"], ["b-second"]),
+    ],
+)
+def test_runs_what_a_node_id_names(bench: Bench, asked: list[str], ran: list[str]) -> None:
+    bench.write("test_mine.py", "def test_mine(): assert False")
+    result = bench.run("--llm-models=a=echo,b=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=1", *asked)
+    result.assert_outcomes(passed=len(ran), deselected=4 - len(ran))
+    assert [block["cell"] for block in bench.records("rounds")] == ran
+
+
+def test_runs_a_cell_by_node_id_beside_files_and_in_parallel(bench: Bench) -> None:
+    pytest.importorskip("xdist")
+    bench.write("test_mine.py", "def test_mine(): pass")
+    result = bench.run("--llm-models=a=echo,b=echo", "--llmci-rounds=1", "test_mine.py", "inference::b-tcp-udp", "-n2")
+    result.assert_outcomes(passed=2)
+    assert [block["cell"] for block in bench.records("rounds")] == ["b-tcp-udp"]
+
+
+def test_a_node_id_of_no_cell_names_the_nearest(bench: Bench) -> None:
+    result = bench.run("--llm-models=a=echo", "--llm-prompts=prompts.yaml", "inference::a-firts")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: inference::a-firts: no such cell. Did you mean 'inference::a-first'? Add --collect-only -q to 'inference' alone*"
+        ]
+    )
+
+
+def test_a_file_that_is_called_like_a_suite_is_a_file(bench: Bench) -> None:
+    bench.write("inference/test_mine.py", "def test_mine(): pass")
+    bench.suite("echo", "inference", "-k", "mine or first").assert_outcomes(passed=2, deselected=1)
+    result = bench.run("--llm-models=echo", "inference")
+    result.stdout.fnmatch_lines(["*test_mine.py .*"])
+    assert not bench.records("rounds")
