@@ -22,6 +22,11 @@ def repeat_command(item: pytest.Item) -> list[str]:
     armed = any(argument.partition("=")[0] in ARMING_FLAGS for argument in arguments)
     start = ["pytest" if armed else "LLMCI=1 pytest", *options_given(arguments)]
     if isinstance(item, CellItem):
+        suite = item.nodeid.partition("::")[0]
+        if any(
+            argument.partition("::")[0] == suite for argument in arguments
+        ):  # nothing else asked for the suite, perhaps
+            return [*start, shlex.quote(item.nodeid)]
         return [*start, f'-k "{item.name}"']
     # With its path, as a suite that was asked for on the command line runs alone where no path is given.
     path, _, rest = str(item.config.cwd_relative_nodeid(_id(item))).partition("::")

@@ -58,6 +58,14 @@ def test_fits_and_runs_that_cell_alone(bench: Bench, parallel: tuple[str, ...]) 
     assert "3 deselected" in told
 
 
+@pytest.mark.parametrize("asked", ["inference::echo-first", "inference"])
+def test_a_cell_asked_for_by_its_id_is_found_again(bench: Bench, asked: str) -> None:
+    result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-max-latency=1ns", asked)
+    command = _commands(result.stdout.str())[0]
+    assert "FAILED inference::echo-first - " in (told := _run(bench, command))
+    assert "1 failed, 1 deselected" in told
+
+
 def test_runs_that_test_of_ones_own_alone(bench: Bench) -> None:
     bench.write("test_it.py", TESTS)
     result = bench.run(
