@@ -12,6 +12,8 @@ from typing import Literal
 from .units import Unit
 
 Direction = Literal["lower", "higher", "none"]
+Scope = Literal["round", "memory", "worker"]
+"""One value a measured round; one value a round of the separate memory pass; one value a start of the model's process."""
 STATISTICS = ("n", "min", "median", "mean", "std", "p90", "p95", "p99", "max")
 """The statistics that a budget, an attribute or a column may name."""
 
@@ -36,8 +38,7 @@ class MetricDef:
     """``ns``: integer nanoseconds in the log; ``si``: the SI value itself."""
     deterministic: bool = False
     """True where equal runs give equal numbers (tokens, bytes of tensors, peak memory): limits compare directly."""
-    scope: Literal["round", "worker"] = "round"
-    """``round``: one value a measured round; ``worker``: one value a start of the model's process."""
+    scope: Scope = "round"
     label: str = ""
     """Short column heading for people; the name where empty."""
     group: str = "other"

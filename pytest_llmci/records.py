@@ -210,6 +210,10 @@ class RoundRecord:
     peak_rss_resolution_bytes: int | None = None
 
 
+Role: TypeAlias = Literal["timing", "memory"]
+"""What a model's process is for: measured rounds and all else, or the memory pass, whose allocator hands memory back at once."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
     """One start of a model's process (log line type ``worker``)."""
@@ -224,6 +228,7 @@ class WorkerRecord:
     """UTC, ISO 8601."""
     pid: int
     isolation: Literal["worker", "inline"]
+    role: Role = "timing"
     python: str = ""
     values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` as stored: load times, footprint."""
@@ -250,8 +255,9 @@ class RoundsRecord:
     prompt_sha256: str
     test: str
     """Node id of the test that asked."""
-    origin: Literal["measured", "call"]
-    """``measured``: rounds under the schedule; ``call``: a single ``llm.generate()`` in a test body, never gated on time,
+    origin: Literal["measured", "memory", "call"]
+    """``measured``: rounds under the schedule; ``memory``: rounds of the memory pass, of which nothing is kept but memory and
+    outputs; ``call``: a single ``llm.generate()`` in a test body, never gated on time,
     or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
     worker: str
     """``uid`` of the worker record."""

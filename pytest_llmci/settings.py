@@ -14,6 +14,7 @@ from .units import parse_duration_s, parse_quantity
 Inconclusive = Literal["fail", "warn", "pass"]
 Isolation = Literal["worker", "inline"]
 Timing = Literal["exclusive", "parallel"]
+MemoryPass = Literal["auto", "exact", "off"]
 
 MOST = 2**32
 """More rounds, tokens or seeds than that are a slip of the finger."""
@@ -71,6 +72,8 @@ class Settings:
     timeout_s: float = 300.0
     load_timeout_s: float = 1800.0
     memory_limit_bytes: int | None = None
+    memory: MemoryPass = "auto"
+    """Whether growth of memory is measured in a pass of its own; ``auto``: where a budget asks for it."""
     timing: Timing = "exclusive"
     output: Path = Path("llmci-results")
     sinks: tuple[str, ...] = ()
@@ -94,6 +97,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
             f"{read.origin('max_rounds')}: {max_rounds} is less than the {rounds} rounds that every cell gets; raise it or lower"
             " --llmci-rounds."
         )
+    isolation: Isolation = read.choice("isolation", ("worker", "inline"))
     return Settings(
         models=read.files("models"),
         prompts=read.files("prompts"),
@@ -111,10 +115,11 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),
         inconclusive=read.choice("inconclusive", ("warn", "fail", "pass")),
-        isolation=read.choice("isolation", ("worker", "inline")),
+        isolation=isolation,
         timeout_s=read.optional("timeout", parse_duration_s) or 300.0,
         load_timeout_s=read.optional("load_timeout", parse_duration_s) or 1800.0,
         memory_limit_bytes=read.memory_limit(),
+        memory=read.memory_pass(isolation),
         timing=read.choice("timing", ("exclusive", "parallel")),
         output=read.folder("output", "llmci-results"),
         sinks=_known_sinks(read.commas("sink"), sinks),
@@ -246,6 +251,15 @@ class _Reader:
             return self.integer("threads", 1, least=1)
         except ConfigError as error:
             raise ConfigError(f"{error} Or write 'auto' for the framework's own choice.") from None
+
+    def memory_pass(self, isolation: Isolation) -> MemoryPass:
+        memory: MemoryPass = self.choice("memory", ("auto", "exact", "off"))
+        if memory == "exact" and isolation == "inline":
+            raise ConfigError(
+                f"{self.origin('memory')}: exact needs a process of its own for the memory pass, and {self.origin('isolation')} is"
+                " inline; take one of the two away."
+            )
+        return memory
 
     def memory_limit(self) -> int | None:
         if "memory_limit" not in self._raw:

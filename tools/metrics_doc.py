@@ -20,6 +20,11 @@ UNITS = {
     "1": "a plain number",
     "cores": "cores",
 }
+_PER = {
+    "round": "a measured round",
+    "memory": "a round of the memory pass (`--llmci-memory`)",
+    "worker": "a start of the model",
+}
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 
 
@@ -46,7 +51,7 @@ def render() -> str:
 def _section(metric: MetricDef) -> str:
     facts = [
         f"- unit: {UNITS.get(metric.unit, metric.unit)}; {DIRECTIONS[metric.direction]}",
-        f"- one value {'a measured round' if metric.scope == 'round' else 'a start of the model'}",
+        f"- one value {_PER[metric.scope]}",
     ]
     if metric.deterministic:
         facts.append("- equal runs give equal numbers: budgets compare directly")

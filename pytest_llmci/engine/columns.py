@@ -51,7 +51,7 @@ class Block:
     prompt: str
     test: str
     attempt: int
-    origin: Literal["measured", "call"]
+    origin: Literal["measured", "memory", "call"]
     worker: str
     first_round: int
     n: int
@@ -103,14 +103,15 @@ class Columns:
         self._in_ns = table.in_ns
         self._blocks: tuple[Block, ...] = ()
         self.rounds = 0
-        """Rounds taken."""
+        """Measured rounds taken; those of a memory pass are not counted."""
         self.reasons: dict[str, str] = {}
         """Metric -> why it is missing, where it is missing in any round."""
 
     def add(self, block: Block) -> None:
         """Take the numbers of a block."""
         self._blocks += (block,)
-        self.rounds += block.n
+        if block.origin == "measured":
+            self.rounds += block.n
         if not self.reasons:
             self.reasons = block.reasons
         elif block.reasons is not self.reasons:

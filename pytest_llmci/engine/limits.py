@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
 from ..records import GenerationSettings, ModelSpec
@@ -13,6 +13,8 @@ from ..runner.worker import interpreter_of, threads_of
 from ..stats.budget_expression import Budget
 from .judge import unmeasurable
 
+NEEDS_A_PROCESS: Final = "the memory pass needs a process of its own (--llmci-isolation=worker)"
+NO_MEMORY_PASS: Final = "there is no memory pass (--llmci-memory=off)"
 _COUNT = "output_tokens"
 _AFTER_THE_FIRST_TOKEN = frozenset({"itl", "tpot", "decode_tokens_per_s"})
 
@@ -21,12 +23,14 @@ class Preflight:
     """Asks each model source what it knows beforehand; every model is asked once."""
 
     def __init__(
-        self, registry: Registry, sys_path: Sequence[str], *, isolation: str = "worker", threads: int = 1
-    ) -> None:
+        self, registry: Registry, sys_path: Sequence[str], *, isolation: str = "worker", threads: int = 1,
+        memory: str = "auto",
+    ) -> None:  # fmt: skip
         self._registry = registry
         self._sys_path = sys_path
         self._isolation = isolation
         self._threads = threads
+        self._memory = memory
         self._seen: dict[str, Mapping[str, str]] = {}
 
     def check(self, spec: ModelSpec, budgets: Iterable[Budget]) -> None:
@@ -89,6 +93,9 @@ class Preflight:
         found = {}
         if self._isolation == "inline":
             found["start_time"] = "with --llmci-isolation=inline no process is started"
+            found["peak_rss_delta"] = NEEDS_A_PROCESS
+        elif self._memory == "off":
+            found["peak_rss_delta"] = NO_MEMORY_PASS
         if threads != 1:
             found["net_time"] = (
                 f"it is defined for one CPU thread, and the model may use {threads or 'as many as it likes'}"

@@ -22,6 +22,8 @@ from .schedule import CellPlan
 from .session import matching
 
 DEFAULT_CHECKS = ("valid",)
+MEMORY_ROUNDS = 3
+"""Of a memory pass: they differ by less than one per cent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +68,9 @@ class Planner:
         self._settings = settings
         self._registry = registry
         self._places = places
-        self._limits = Preflight(registry, sys_path, isolation=settings.isolation, threads=settings.threads)
+        self._limits = Preflight(
+            registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory
+        )
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._checked: set[str] = set()
@@ -165,15 +169,21 @@ class Planner:
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""
         s = self._settings
+        budgets = matching(self.budgets, cell.model.alias)
         return CellPlan(
             rounds=s.rounds,
             max_rounds=s.max_rounds,
             warmup=s.warmup,
             block=s.block,
             generation=self._suite_generation(cell),
-            budgets=matching(self.budgets, cell.model.alias),
+            memory_rounds=self._memory_rounds(budgets),
+            budgets=budgets,
             checks=self._checks(cell.prompt.checks, cell.id),
         )
+
+    def _memory_rounds(self, budgets: Iterable[Budget]) -> int:
+        wanted = self._settings.memory == "exact" or any(budget.metric.scope == "memory" for budget in budgets)
+        return MEMORY_ROUNDS if wanted else 0
 
     def _suite_generation(self, cell: Cell) -> GenerationSettings:
         s = self._settings
@@ -202,6 +212,7 @@ class Planner:
             warmup=s.warmup if marker.warmup is None else marker.warmup,
             block=s.block,
             generation=generation,
+            memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
             checks=self.checks(marker, cell.prompt, cell.id),
         )

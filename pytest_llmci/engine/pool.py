@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from ..errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from ..records import ErrorInfo, ModelSpec, WorkerRecord
+from ..records import ErrorInfo, ModelSpec, Role, WorkerRecord
 from ..runner.guard import Guard
 from ..runner.worker import InlineWorker, ModelWorker, WorkerProcess, WorkerSetup
 from ..settings import Isolation
@@ -55,13 +55,14 @@ class Pool:
         self._new_uid = new_uid
         self._guard = Guard()
         self._names = ModelNames()
-        self._live: dict[str, LiveModel] = {}
+        self._live: dict[tuple[str, Role], LiveModel] = {}
         self._capacity = 1
+        """Models, not processes: that of a memory pass lives beside the one that is timed, idle while the other works."""
         self._starts: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
         self._hopeless: dict[str, LLMCIError] = {}
 
-    def get(self, spec: ModelSpec) -> LiveModel:
+    def get(self, spec: ModelSpec, role: Role = "timing") -> LiveModel:
         """The model, loaded.
 
         :raises BackendError: or ConfigError, if it cannot be loaded; the answer is remembered, nothing is tried twice.
@@ -69,34 +70,36 @@ class Pool:
         :raises WorkerError: if its process died, now or twice in a row before.
         """
         self._names.note(spec, "this process")
-        live = self._live.get(spec.alias)
+        live = self._live.get((spec.alias, role))
         if live is not None and live.worker.alive:
-            self._live[spec.alias] = self._live.pop(spec.alias)  # the most recently used one is evicted last
+            self._live[spec.alias, role] = self._live.pop((spec.alias, role))  # the most recently used is evicted last
             return live
         if spec.alias in self._hopeless:
             raise self._hopeless[spec.alias].with_traceback(None)  # it would grow, and keep old frames alive
-        dead = self._live.pop(spec.alias, None)
+        dead = self._live.pop((spec.alias, role), None)
         if dead is not None:
             dead.worker.close()
-        while len(self._live) >= self._capacity:
-            self._evict(next(iter(self._live)))
-        return self._start(spec)
+        self._evict_down_to(self._capacity - 1, but=spec.alias)
+        return self._start(spec, role)
 
-    def _start(self, spec: ModelSpec) -> LiveModel:
+    def _start(self, spec: ModelSpec, role: Role) -> LiveModel:
         number = self._starts[spec.alias] = self._starts.get(spec.alias, 0) + 1
-        uid, started = self._new_uid(), utc_text(self._clock.utc())
+        begun = WorkerRecord(
+            uid=self._new_uid(), model=spec.alias, spec=spec, started=utc_text(self._clock.utc()), pid=0, isolation=self._isolation,
+            role=role,
+        )  # fmt: skip
         self._observer.loading(spec)
         worker: ModelWorker | None = None
         try:
             with self._observer.uncharged():
-                worker = self._build(spec, number)
+                worker = self._build(spec, role, number)
                 loaded = worker.load()
         except WorkerError as error:
-            self._record_failure(spec, uid, started, worker, error)
-            self.died(spec, error)
+            self._record_failure(begun, worker, error)
+            self.died(spec, error, role)
             raise
         except (BackendError, ConfigError) as error:
-            self._record_failure(spec, uid, started, worker, error)
+            self._record_failure(begun, worker, error)
             self._hopeless[spec.alias] = error
             if worker is not None:
                 worker.close()
@@ -105,44 +108,32 @@ class Pool:
             if worker is not None:
                 worker.close()
             raise
-        record = WorkerRecord(
-            uid=uid, model=spec.alias, spec=spec, started=started, pid=worker.pid, isolation=self._isolation,
-            python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
+        record = replace(
+            begun, pid=worker.pid, python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
             info=loaded.info, log=_relative_log(worker.log),
         )  # fmt: skip
-        self._live[spec.alias] = LiveModel(worker, record)
+        live = self._live[spec.alias, role] = LiveModel(worker, record)
         self._emit(record)
-        self._observer.loaded(spec, loaded.values["load_time"] / 1e9)
-        return self._live[spec.alias]
+        if role == "timing":
+            self._observer.loaded(spec, loaded.values["load_time"] / 1e9)
+        return live
 
-    def _build(self, spec: ModelSpec, number: int) -> ModelWorker:
+    def _build(self, spec: ModelSpec, role: Role, number: int) -> ModelWorker:
         if self._isolation == "inline":
             return InlineWorker(spec, self._setup)
-        return WorkerProcess(spec, self._setup, clock=self._clock, guard=self._guard, number=number)
+        return WorkerProcess(spec, self._setup, role, clock=self._clock, guard=self._guard, number=number)
 
-    def _record_failure(
-        self, spec: ModelSpec, uid: str, started: str, worker: ModelWorker | None, error: LLMCIError
-    ) -> None:
-        self._emit(
-            WorkerRecord(
-                uid=uid,
-                model=spec.alias,
-                spec=spec,
-                started=started,
-                pid=worker.pid if worker else 0,
-                isolation=self._isolation,
-                log=_relative_log(worker.log) if worker else "",
-                error=error_info(error),
-            )
-        )
+    def _record_failure(self, begun: WorkerRecord, worker: ModelWorker | None, error: LLMCIError) -> None:
+        pid, log = (worker.pid, _relative_log(worker.log)) if worker else (0, "")
+        self._emit(replace(begun, pid=pid, log=log, error=error_info(error)))
 
     def lived(self, spec: ModelSpec) -> None:
         """The model finished what it was asked: its deaths no longer follow each other."""
         self._deaths.pop(spec.alias, None)
 
-    def died(self, spec: ModelSpec, error: WorkerError) -> None:
+    def died(self, spec: ModelSpec, error: WorkerError, role: Role = "timing") -> None:
         """The model's process is gone. After two deaths in a row the model is given up."""
-        live = self._live.pop(spec.alias, None)
+        live = self._live.pop((spec.alias, role), None)
         if live is not None:
             live.worker.close()
         deaths = self._deaths[spec.alias] = self._deaths.get(spec.alias, 0) + 1
@@ -162,16 +153,20 @@ class Pool:
             yield
         finally:
             self._capacity = before
-            while len(self._live) > self._capacity:
-                self._evict(next(iter(self._live)))
+            self._evict_down_to(before)
+
+    def _evict_down_to(self, count: int, *, but: str = "") -> None:
+        """End models until that many are left, besides one that is not counted; the least recently used go first."""
+        while len(others := {alias: None for alias, _ in self._live if alias != but}) > count:
+            self._evict(next(iter(others)))
 
     def _evict(self, alias: str) -> None:
-        self._live.pop(alias).worker.close()
+        for key in [key for key in self._live if key[0] == alias]:
+            self._live.pop(key).worker.close()
 
     def close(self) -> None:
         """End every model."""
-        for alias in list(self._live):
-            self._evict(alias)
+        self._evict_down_to(0)
         self._guard.close()
 
 

@@ -3,6 +3,7 @@
 What counts. A block of rounds enters statistics if its status is ``ok``:
 
 ``ok``           measured under the schedule, finished, of the last attempt
+``memory``       of the memory pass: enters the statistics of the metrics that are measured there, and no other
 ``call``         a single ``llm.generate()`` in a test body: listed, in no statistic
 ``unused``       its block ended early: the finished rounds are listed, in no statistic
 ``superseded``   from a run of the test that was repeated later
@@ -43,7 +44,7 @@ from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
 from .columns import Block, Columns, MetricTable
 
-BlockStatus: TypeAlias = Literal["ok", "call", "unused", "superseded"]
+BlockStatus: TypeAlias = Literal["ok", "memory", "call", "unused", "superseded"]
 _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
 """Kinds of error after which the model's process is gone."""
 
@@ -282,7 +283,9 @@ class SessionReport:
             return "unused"
         if block.origin == "call":
             return "call"
-        return "ok" if block.attempt >= self.last_attempts.get((block.test, block.cell), 0) else "superseded"
+        if block.attempt < self.last_attempts.get((block.test, block.cell), 0):
+            return "superseded"
+        return "memory" if block.origin == "memory" else "ok"
 
     def count(self, kind: Literal["rounds", "noisy", "valid", "checked", "failed", "inconclusive", "deaths"]) -> int:
         """A total over all models: rounds that count, noisy ones, cells by their state, deaths of processes."""
@@ -340,8 +343,11 @@ class _Pair:
         if block.error is not None:
             self.error = block.error
             return
-        if block.origin == "measured":
+        if block.origin != "call":
             self.columns.add(block)
+        if block.origin == "memory":
+            return
+        if block.origin == "measured":
             self.noisy += sum(map(bool, block.noisy))
         for place, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
             text = block.outputs[place]
@@ -415,14 +421,16 @@ class ReportBuilder:
     def _take_worker(self, record: WorkerRecord, workers: _Workers) -> None:
         workers.spec = record.spec.text
         workers.starts += 1
+        if record.error is not None and record.error.kind in _DEATHS:
+            workers.dead.add(record.uid)
+        if record.role == "memory":  # its allocator is slow on purpose: its times are nobody's
+            return
         if record.info:
             workers.info = record.info
         for metric, value in record.values.items():
             if metric in self.table.defs:
                 workers.values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
         workers.reasons.update(record.reasons)
-        if record.error is not None and record.error.kind in _DEATHS:
-            workers.dead.add(record.uid)
 
     def _take_rounds(self, record: RoundsRecord) -> None:
         block = Block.of(record, self.table)

@@ -24,10 +24,17 @@ class CellPlan:
     warmup: int
     block: int
     generation: GenerationSettings
+    memory_rounds: int = 0
+    """Rounds of the memory pass; 0: there is none."""
     budgets: tuple[Budget, ...] = ()
     checks: tuple[str, ...] = ("valid",)
     family: int = 1
     """How many budgets of the session are decided by a test that can err; they share its false alarms."""
+
+    @property
+    def answers(self) -> int:
+        """How many inferences it takes at least."""
+        return self.rounds + self.warmup + (1 + self.memory_rounds if self.memory_rounds else 0)
 
     @property
     def looks(self) -> int:
@@ -42,6 +49,8 @@ class CellMeasurement:
     cell: Cell
     plan: CellPlan
     blocks: list[RoundsRecord] = field(default_factory=list)
+    memory_blocks: list[RoundsRecord] = field(default_factory=list)
+    """Of the memory pass, which is no part of the rounds."""
     worker_values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` of the process that measured it, as stored."""
     worker_reasons: dict[str, str] = field(default_factory=dict)
@@ -73,7 +82,10 @@ class CellMeasurement:
                 return Missing(self.worker_reasons.get(metric.name) or f"{metric.name} was not measured")
             return [metric.to_si(stored)]
         found: list[float] = []
-        for block in self.whole_blocks:
+        blocks = self.whole_blocks
+        if metric.scope == "memory":
+            blocks = [block for block in self.memory_blocks if block.error is None] or blocks
+        for block in blocks:
             for value in block.values.get(metric.name, [None] * block.n):
                 if value is None:
                     return Missing(block.reasons.get(metric.name) or f"{metric.name} was not measured")
@@ -100,6 +112,8 @@ class CellMeasurement:
 
 Measure = Callable[[CellMeasurement, int], None]
 """Measures that many further rounds of the cell and adds the block; stops the cell by setting ``error``."""
+MeasureMemory = Callable[[CellMeasurement], None]
+"""Makes the memory pass of the cell; a failure is set as ``error``."""
 IsUndecided = Callable[[CellMeasurement], bool]
 """Whether a budget of the cell needs more rounds."""
 
@@ -107,8 +121,11 @@ IsUndecided = Callable[[CellMeasurement], bool]
 class Schedule:
     """Works off the groups."""
 
-    def __init__(self, measure: Measure, undecided: IsUndecided, out_of_time: Callable[[], bool]) -> None:
+    def __init__(
+        self, measure: Measure, measure_memory: MeasureMemory, undecided: IsUndecided, out_of_time: Callable[[], bool]
+    ) -> None:
         self._measure = measure
+        self._measure_memory = measure_memory
         self._undecided = undecided
         self._out_of_time = out_of_time
         self._groups: dict[str, dict[str, Cell]] = {}
@@ -128,7 +145,7 @@ class Schedule:
         return len(self._groups.get(alias, {})) - len(self._done.get(alias, ()))
 
     def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
-        """Measure one cell of its group: the planned rounds, and more while a budget is undecided."""
+        """Measure one cell of its group: the planned rounds, more while a budget is undecided, and the memory pass."""
         measurement = CellMeasurement(cell=cell, plan=plan)
         if self._out_of_time():
             measurement.out_of_time = True
@@ -140,5 +157,10 @@ class Schedule:
                 break
             measurement.look += 1
             self._measure(measurement, min(plan.block, plan.max_rounds - measurement.rounds))
+        if plan.memory_rounds and measurement.error is None and not measurement.out_of_time:
+            if self._out_of_time():
+                measurement.out_of_time = True
+            else:
+                self._measure_memory(measurement)
         self._done.setdefault(cell.model.alias, set()).add(cell.id)
         return measurement

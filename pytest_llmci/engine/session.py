@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -38,13 +38,15 @@ from ..stats.budget_expression import Budget
 from ..text import one_line
 from .exclusive import MachineLock, lock_path
 from .judge import CONTENDED, Judge
+from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .turns import Request, Turns
 
 T = TypeVar("T")
-Origin: TypeAlias = Literal["measured", "call"]
+Origin: TypeAlias = Literal["measured", "memory", "call"]
+NOT_ASKED_FOR: Final = "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for"
 CLOSING_PATIENCE_S: Final = 5.0
 """Longest wait at the end of the session for a request of another thread; its model's process is killed at once."""
 
@@ -116,7 +118,8 @@ class BenchSession:
             sys_path=sys_path, say=observer.say, tick=self._tick,
         )  # fmt: skip
         self.pool = Pool(setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid)
-        self.schedule = Schedule(self._measure_block, self.judge.undecided, self._out_of_time)
+        self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
+        self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
 
     @property
     def measured(self) -> int:
@@ -157,6 +160,15 @@ class BenchSession:
         with self._turns.request():
             self._run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
 
+    def _measure_memory(self, measurement: CellMeasurement) -> None:
+        plan = measurement.plan
+        request = RunRequest(
+            cell=measurement.cell.id, prompt=measurement.cell.prompt, generation=plan.generation, rounds=plan.memory_rounds,
+            warmup=1,
+        )  # fmt: skip
+        with self._turns.request():
+            self._run(measurement, request, "memory", plan.memory_rounds, self.test)
+
     def _run(
         self, measurement: CellMeasurement, request: RunRequest, origin: Origin, planned: int, test: CurrentTest
     ) -> None:
@@ -177,13 +189,14 @@ class BenchSession:
             began = now
 
         try:
-            live = self.pool.get(cell.model)
+            live = self.pool.get(cell.model, "memory" if origin == "memory" else "timing")
         except LLMCIError as error:
             measurement.error = error_info(error)
             started = utc_text(self._clock.utc())
             self._record_block(measurement, request, rounds, origin, None, test=test, started=started)
             return
-        measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
+        if origin != "memory":
+            measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
         contended = False
         started = utc_text(self._clock.utc())
         try:
@@ -192,7 +205,7 @@ class BenchSession:
                 live.worker.run(request, on_round)
             self.pool.lived(cell.model)
         except WorkerError as error:
-            self.pool.died(cell.model, error)
+            self.pool.died(cell.model, error, live.record.role)
             measurement.error = error_info(error)
         except LLMCIError as error:
             measurement.error = error_info(error)
@@ -213,7 +226,7 @@ class BenchSession:
         The wait is charged to no test: how long it takes is the doing of others.
         """
         is_parallel = self._process != "main"
-        if self.settings.timing == "parallel" or origin != "measured":
+        if self.settings.timing == "parallel" or origin == "call":
             yield is_parallel and self.settings.timing == "parallel"
             return
         with ExitStack() as until_measured:
@@ -234,10 +247,27 @@ class BenchSession:
             measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
             worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
         )  # fmt: skip
-        measurement.blocks.append(record)
+        if origin == "memory":
+            record = _of_memory_alone(record, self._of_memory_pass)
+            measurement.memory_blocks.append(record)
+        else:
+            for name in self._of_memory_pass:
+                record.values.pop(name, None)
+                record.reasons[name] = self._why_no_memory_pass(measurement, origin)
+            measurement.blocks.append(record)
         if rounds:
             self._blocks += 1
         self._emit(record)
+
+    def _why_no_memory_pass(self, measurement: CellMeasurement, origin: Origin) -> str:
+        """What is said of a metric of the memory pass in a block that is not of it."""
+        if origin == "call":
+            return "a single call has no memory pass"
+        if measurement.plan.memory_rounds:
+            return "it is measured in the memory pass, which was not reached"
+        if self.settings.isolation == "inline":
+            return NEEDS_A_PROCESS
+        return NO_MEMORY_PASS if self.settings.memory == "off" else NOT_ASKED_FOR
 
     def _out_of_time(self) -> bool:
         limit = self.settings.time_limit_s
@@ -413,6 +443,17 @@ def block_record(
         memory_method=last.memory_method if last else "", peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=measurement.error,
     )  # fmt: skip
+
+
+def _of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRecord:
+    """A block of the memory pass without what its slow allocator makes of times."""
+    return replace(
+        record,
+        values={name: column for name, column in record.values.items() if name in metrics},
+        reasons={name: reason for name, reason in record.reasons.items() if name in metrics},
+        token_ns=[[] for _ in record.token_ns],
+        noisy=["" for _ in record.noisy],
+    )
 
 
 def _columns(rounds: Sequence[RoundRecord]) -> dict[str, list[float | None]]:

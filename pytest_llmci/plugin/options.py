@@ -53,6 +53,8 @@ OPTIONS = (
     Option("timeout", ("--llmci-timeout",), "one", "300s", "limit of one inference; the model's process is killed after it"),
     Option("load_timeout", ("--llmci-load-timeout",), "one", "1800s", "limit of loading a model, started anew while a download makes progress"),
     Option("memory_limit", ("--llmci-memory-limit",), "one", "4GiB", "resident memory at which a model's process is killed (default none)"),
+    Option("memory", ("--llmci-memory",), "one", "auto|exact|off",
+           "growth of memory (peak_rss_delta) in a pass of its own: where a budget asks for it (default), for every cell, never"),
     Option("timing", ("--llmci-timing",), "one", "exclusive|parallel", "timed work holds a machine-wide lock (default), or may overlap"),
     Option("output", ("--llmci-output",), "one", "DIR", "where run folders go (default llmci-results)"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),

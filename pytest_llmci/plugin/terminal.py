@@ -104,22 +104,25 @@ class Terminal(Silent):
         width = max([5, *map(len, groups)])
         reporter.write_line(f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}  {'loads':>5}  predicted")
         total: float | None = 0.0
+        loads = 0
         for alias, members in groups.items():
             generation = members[0][1].generation
             seconds = estimate_seconds(
                 history,
                 alias,
-                answers=sum(plan.rounds + plan.warmup for _, plan in members),
+                answers=sum(plan.answers for _, plan in members),
                 tokens=generation.max_new_tokens if generation.fixed_length else None,
             )
             total = None if total is None or seconds is None else total + seconds
+            starts = 2 if any(plan.memory_rounds for _, plan in members) else 1
+            loads += starts
             rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
             shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"
-            reporter.write_line(f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}  {1:>5}  {shown}")
+            reporter.write_line(f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}  {starts:>5}  {shown}")
         for nodeid in cells if self._verbosity > 0 else ():
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""
-        reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(len(groups), 'load')}{about}. Nothing was loaded.")
+        reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(loads, 'load')}{about}. Nothing was loaded.")
 
     # ------------------------------------------------------------------------------------------------------- progress
 

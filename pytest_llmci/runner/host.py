@@ -14,9 +14,10 @@ from typing import Any
 from ..backends.base import Backend, LoadContext, LoadedModel
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.profile import Measured, Probe, profile
-from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, RoundRecord, RunRequest
+from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, Role, RoundRecord, RunRequest
 from ..registry import Registry, import_target
 from .loop import MeasuringLoop, Progress
+from .memory_pass import MemoryPass
 
 Say = Callable[[str], None]
 
@@ -33,12 +34,22 @@ class Loaded:
 class ModelHost:
     """Loads one model and serves it; used from one thread."""
 
-    def __init__(self, registry: Registry, *, threads: int, cache_dir: str, progress: Progress, isolated: bool) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        threads: int,
+        cache_dir: str,
+        progress: Progress,
+        isolated: bool,
+        role: Role = "timing",
+    ) -> None:
         self._registry = registry
         self._threads = threads
         self._cache_dir = cache_dir
         self._progress = progress
         self._isolated = isolated
+        self._role = role
         self._backend: Backend | None = None
         self._loop: MeasuringLoop | None = None
         self._profiles: dict[int, profile] = {}
@@ -73,8 +84,9 @@ class ModelHost:
         self._backend = backend
         probe = Probe(self._registry)
         self._loop = MeasuringLoop(
-            backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated
-        )
+            backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated,
+            before_round=MemoryPass().before_round if self._role == "memory" else None,
+        )  # fmt: skip
         self._progress.enter("idle")
         return _describe(described, imported - begin, ready - imported, self._threads)
 

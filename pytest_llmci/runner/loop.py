@@ -34,7 +34,12 @@ class NoProgress:
 class MeasuringLoop:
     """Warm-up, then measured rounds of one prompt on one backend."""
 
-    def __init__(self, backend: Backend, probe: Probe, *, threads: int, progress: Progress, isolated: bool) -> None:
+    def __init__(
+        self, backend: Backend, probe: Probe, *, threads: int, progress: Progress, isolated: bool,
+        before_round: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """:param before_round: called before each round, outside of what is measured."""
+        self._before_round = before_round
         self._backend = backend
         self._probe = probe
         self._threads = threads
@@ -64,6 +69,8 @@ class MeasuringLoop:
         stamps: list[int] = []
         stamp = _stamper(stamps, self._progress)
         probe = self._probe
+        if self._before_round is not None:
+            self._before_round()
         probe.start()
         begin = time.perf_counter_ns()
         try:

@@ -29,7 +29,17 @@ from ..errors import (
     WorkerTimeout,
 )
 from ..measure.profile import Measured
-from ..records import Completion, GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest, from_json, to_json
+from ..records import (
+    Completion,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    Role,
+    RoundRecord,
+    RunRequest,
+    from_json,
+    to_json,
+)
 from ..registry import Registry
 from ..units import format_bytes, format_duration
 from . import evidence, wire
@@ -37,6 +47,7 @@ from .guard import Guard
 from .host import Loaded, ModelHost
 from .import_path import import_path_for
 from .loop import NoProgress
+from .memory_pass import ALLOCATOR
 from .progress import Position, ProgressPage
 
 WATCH_INTERVAL_S: Final = 0.1
@@ -184,9 +195,12 @@ class WorkerProcess:
 
     isolation = "worker"
 
-    def __init__(self, spec: ModelSpec, setup: WorkerSetup, *, clock: Clock, guard: Guard, number: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, setup: WorkerSetup, role: Role = "timing", *, clock: Clock, guard: Guard, number: int
+    ) -> None:
         self._spec = spec
         self._setup = setup
+        self._role = role
         self._clock = clock
         self._guard = guard
         self._last_rss: int | None = None
@@ -205,7 +219,7 @@ class WorkerProcess:
                 self._process = subprocess.Popen(
                     [interpreter_of(spec), str(self._home / "llmci_worker.py")],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
-                    env=worker_environment(os.environ, threads_of(spec, setup.threads)), start_new_session=os.name == "posix",
+                    env=worker_environment(os.environ, threads_of(spec, setup.threads), role), start_new_session=os.name == "posix",
                 )  # fmt: skip
         except OSError as error:
             shutil.rmtree(self._home, ignore_errors=True)
@@ -248,7 +262,7 @@ class WorkerProcess:
                 # The kernel watches the thread that started it, and only the main thread lives as long as the process.
                 "die_with_parent": threading.current_thread() is threading.main_thread(),
                 "path_before": path.before, "path_behind": path.behind, "threads": threads_of(self._spec, self._setup.threads),
-                "cache_dir": self._setup.cache_dir, "progress": str(self._home / "progress"),
+                "cache_dir": self._setup.cache_dir, "role": self._role, "progress": str(self._home / "progress"),
             },
             self._setup.limits.load_s, "load_timeout",
         )  # fmt: skip
@@ -494,7 +508,7 @@ def interpreter_of(spec: ModelSpec) -> str:
     return str(path / "bin" / "python") if path.is_dir() else str(path)
 
 
-def worker_environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
+def worker_environment(base: Mapping[str, str], threads: int, role: Role = "timing") -> dict[str, str]:
     """Environment of a model's process: quiet libraries, and as many threads as were asked for.
 
     Two spinning OpenMP threads beside a busy neighbour took 39 times as long, hence PASSIVE.
@@ -507,6 +521,8 @@ def worker_environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
     env.setdefault("PYTHONUNBUFFERED", "1")
     if threads:
         env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    if role == "memory":
+        env.update(ALLOCATOR)
     return env
 
 

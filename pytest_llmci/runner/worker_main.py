@@ -127,6 +127,7 @@ class Server:
             cache_dir=message["cache_dir"],
             progress=ProgressPage(message["progress"]),
             isolated=True,
+            role=message["role"],
         )
         import pytest_llmci
 

@@ -36,6 +36,7 @@ _MEGABYTE: Final = 10**6  # the paper's MB
 _COUNTED: Final = frozenset({"B", "1"})
 _REASONS: Final[dict[BlockStatus, str]] = {
     "ok": "",
+    "memory": "of the memory pass: only memory counts",
     "call": "a single call: in no statistic",
     "unused": "its block ended early: in no statistic",
     "superseded": "the test was rerun: in no statistic",
@@ -95,7 +96,7 @@ def _write_table(path: Path, columns: list[str], rows: Iterable[Iterable[_Field]
 
 def _round_metrics(metrics: list[MetricDef]) -> list[MetricDef]:
     """The metrics that have a column of their own: the paper's columns come first and are not repeated."""
-    return [metric for metric in metrics if metric.scope == "round" and metric.name not in PAPER_COLUMNS]
+    return [metric for metric in metrics if metric.scope != "worker" and metric.name not in PAPER_COLUMNS]
 
 
 def results_columns(metrics: list[MetricDef]) -> list[str]:

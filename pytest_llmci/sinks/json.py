@@ -56,7 +56,7 @@ class JsonSink:
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope == "round"}
+    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope != "worker"}
     gates = ({key: value for key, value in to_json(gate).items() if key != "type"} for gate in report.gates)
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))

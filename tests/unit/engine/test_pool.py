@@ -21,7 +21,7 @@ from pytest_llmci.errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from pytest_llmci.records import ErrorInfo, ModelSpec, WorkerRecord
+from pytest_llmci.records import ErrorInfo, ModelSpec, Role, WorkerRecord
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.host import Loaded
 from pytest_llmci.runner.worker import InlineWorker, Limits, ModelWorker, WorkerSetup
@@ -84,7 +84,7 @@ class Bed:
         if isolation == "worker":
             self.pool._build = self._build  # type: ignore[method-assign]  # no processes here
 
-    def _build(self, spec: ModelSpec, number: int) -> ModelWorker:
+    def _build(self, spec: ModelSpec, role: Role, number: int) -> ModelWorker:
         worker = FakeWorker(f"{spec.alias}-{number}", self._outcomes.pop(0) if self._outcomes else None)
         self.workers.append(worker)
         return cast("ModelWorker", worker)
@@ -131,9 +131,9 @@ def test_the_old_one_is_gone_before_the_new_one_is_built(tmp_path: Path) -> None
     bed.pool.get(A)
     built = bed._build
 
-    def check(spec: ModelSpec, number: int) -> ModelWorker:
+    def check(spec: ModelSpec, role: Role, number: int) -> ModelWorker:
         assert bed.living == []
-        return built(spec, number)
+        return built(spec, role, number)
 
     bed.pool._build = check  # type: ignore[method-assign]  # as above
     bed.pool.get(B)

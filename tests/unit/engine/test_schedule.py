@@ -12,6 +12,8 @@ from pytest_llmci.records import Cell, ErrorInfo, GenerationSettings, Missing, M
 LATENCY = MetricDef(name="latency", unit="s", direction="lower", definition="", stored="ns")
 LOAD = MetricDef(name="load_time", unit="s", direction="lower", definition="", stored="ns", scope="worker")
 
+GROWTH = MetricDef(name="peak_rss_delta", unit="B", direction="lower", definition="", scope="memory")
+
 
 def cell(prompt: str = "tcp", model: str = "a") -> Cell:
     return Cell(
@@ -100,12 +102,19 @@ class Meter:
         self._undecided_until = undecided_until
         self._out_after = out_after
         self._fails = fails
-        self.schedule = Schedule(self.measure, self.undecided, self.out_of_time)
+        self.memory_passes = 0
+        self.schedule = Schedule(self.measure, self.measure_memory, self.undecided, self.out_of_time)
 
     def measure(self, measurement: CellMeasurement, count: int) -> None:
         self.asked.append(count)
         measurement.error = self._fails
         measurement.blocks.append(rounds(latencies_ms=(1,) * count, error=self._fails))
+
+    def measure_memory(self, measurement: CellMeasurement) -> None:
+        self.memory_passes += 1
+        measurement.memory_blocks.append(
+            rounds(origin="memory", values={"peak_rss_delta": [7.0] * measurement.plan.memory_rounds})
+        )
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         self.looks.append(measurement.look)
@@ -162,3 +171,36 @@ def test_a_group_counts_what_is_left() -> None:
     schedule.measure(cell("tcp"), plan())
     schedule.measure(cell("tcp"), plan())
     assert (schedule.left_in_group("a"), schedule.left_in_group("b")) == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------------------ the memory pass
+
+
+def test_the_memory_pass_comes_once_after_the_last_round() -> None:
+    meter = Meter(undecided_until=8)
+    measurement = meter.schedule.measure(cell(), plan(block=2, memory_rounds=3))
+    assert (meter.memory_passes, meter.asked) == (1, [5, 2, 2])
+    assert measurement.rounds == 9
+    assert measurement.values(GROWTH) == [7.0, 7.0, 7.0]
+    assert (plan(memory_rounds=3).answers, plan().answers) == (10, 6)
+
+
+@pytest.mark.parametrize(
+    ("meter", "rounds_of_the_pass"),
+    [(Meter(), 0), (Meter(fails=CRASH), 3), (Meter(out_after=1), 3), (Meter(out_after=0), 3)],
+    ids=["not asked for", "model failed", "out of time after the rounds", "out of time before them"],
+)
+def test_no_memory_pass_without_reason_or_time(meter: Meter, rounds_of_the_pass: int) -> None:
+    measurement = meter.schedule.measure(cell(), plan(memory_rounds=rounds_of_the_pass))
+    assert meter.memory_passes == 0
+    assert measurement.out_of_time == (meter._out_after is not None)
+
+
+def test_growth_is_of_the_memory_pass_alone() -> None:
+    timed = rounds(values={"latency": [1, 2, 3]}, reasons={"peak_rss_delta": "elsewhere"})
+    passed = rounds("m1", origin="memory", values={"peak_rss_delta": [5.0, 6.0, 5.0]})
+    lost = rounds("m2", origin="memory", values={"peak_rss_delta": [1.0, 1.0, 1.0]}, error=CRASH)
+    assert measured(timed).values(GROWTH) == Missing("elsewhere")
+    assert measured(timed, memory_blocks=[passed, lost]).values(GROWTH) == [5.0, 6.0, 5.0]
+    assert measured(timed, memory_blocks=[lost]).values(GROWTH) == Missing("elsewhere")
+    assert measured(timed, memory_blocks=[passed]).rounds == 3

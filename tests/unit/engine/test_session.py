@@ -33,6 +33,7 @@ from pytest_llmci.records import (
     LogRecord,
     ModelSpec,
     Prompt,
+    Role,
     RoundRecord,
     RoundsRecord,
     RunRequest,
@@ -349,10 +350,10 @@ def test_a_row_belongs_to_the_test_that_asked(bed: Bed, monkeypatch: pytest.Monk
     asked, going_on = threading.Event(), threading.Event()
     get = bed.session.pool.get
 
-    def slow(spec: ModelSpec) -> Any:
+    def slow(spec: ModelSpec, role: Role) -> Any:
         asked.set()
         assert going_on.wait(30)
-        return get(spec)
+        return get(spec, role)
 
     monkeypatch.setattr(bed.session.pool, "get", slow)
     call = threading.Thread(
