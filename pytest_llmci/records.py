@@ -208,6 +208,8 @@ class RoundRecord:
     memory_method: str = ""
     """``hwm``, ``sampler`` or ``lifetime``."""
     peak_rss_resolution_bytes: int | None = None
+    worker_values: dict[str, float] = field(default_factory=dict)
+    """Metrics of scope ``worker`` that this round or a warm-up before it made known, as stored."""
 
 
 Role: TypeAlias = Literal["timing", "memory"]
@@ -292,6 +294,8 @@ class RoundsRecord:
     """True where other timed work may have run at the same time."""
     error: ErrorInfo | None = None
     """Set where the block ended early; its finished rounds are kept and used in no statistic."""
+    worker_values: dict[str, float] = field(default_factory=dict)
+    """Metrics of scope ``worker`` that became known in this block, as stored: they belong to the process's record."""
     attempt: int = 0
     """Of the test that asked: 0 for its first run, 1 for its first rerun; only the last attempt's blocks count."""
 

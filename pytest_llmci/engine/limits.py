@@ -92,7 +92,7 @@ class Preflight:
         """Metric -> reason, for what no model has under these settings."""
         found = {}
         if self._isolation == "inline":
-            found["start_time"] = "with --llmci-isolation=inline no process is started"
+            found["start_time"] = found["cold_start_time"] = "with --llmci-isolation=inline no process is started"
             found["peak_rss_delta"] = NEEDS_A_PROCESS
         elif self._memory == "off":
             found["peak_rss_delta"] = NO_MEMORY_PASS

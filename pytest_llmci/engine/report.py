@@ -16,6 +16,7 @@ processes may be mixed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,7 +64,7 @@ class Output(NamedTuple):
     """Of the first round that gave it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class CellSummary:
     """One cell as one test measured and judged it."""
 
@@ -110,6 +111,12 @@ class CellSummary:
         if self.rounds:
             return self.columns.reasons.get(metric, f"{metric} was not measured")
         return self.error.message if self.error else ""
+
+    @cached_property
+    def length_mismatches(self) -> int:
+        """Rounds whose answer has not the cell's usual number of tokens: their latencies are of another amount of work."""
+        lengths = self.values("output_tokens")
+        return len(lengths) - max(Counter(lengths).values(), default=0)
 
     @property
     def checked(self) -> bool:
@@ -216,6 +223,11 @@ class ModelSummary:
         return sum(cell.noisy_rounds for cell in self.cells)
 
     @cached_property
+    def length_mismatches(self) -> int:
+        """Rounds that count whose answer has not its cell's usual number of tokens."""
+        return sum(cell.length_mismatches for cell in self.cells)
+
+    @cached_property
     def valid_cells(self) -> int:
         """Cells whose output passed every check."""
         return sum(cell.valid for cell in self.cells)
@@ -287,11 +299,14 @@ class SessionReport:
             return "superseded"
         return "memory" if block.origin == "memory" else "ok"
 
-    def count(self, kind: Literal["rounds", "noisy", "valid", "checked", "failed", "inconclusive", "deaths"]) -> int:
-        """A total over all models: rounds that count, noisy ones, cells by their state, deaths of processes."""
+    def count(
+        self, kind: Literal["rounds", "noisy", "other_length", "valid", "checked", "failed", "inconclusive", "deaths"]
+    ) -> int:
+        """A total over all models: rounds that count, noisy ones, of another length, cells by their state, deaths of processes."""
         by_kind: dict[str, Callable[[ModelSummary], int]] = {
             "rounds": lambda model: model.rounds,
             "noisy": lambda model: model.noisy_rounds,
+            "other_length": lambda model: model.length_mismatches,
             "valid": lambda model: model.valid_cells,
             "checked": lambda model: model.checked_cells,
             "failed": lambda model: model.failed_cells,
@@ -427,12 +442,17 @@ class ReportBuilder:
             return
         if record.info:
             workers.info = record.info
-        for metric, value in record.values.items():
-            if metric in self.table.defs:
-                workers.values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
+        self._learn(record.model, record.values)
         workers.reasons.update(record.reasons)
 
+    def _learn(self, model: str, stored: dict[str, float]) -> None:
+        values = self.workers[model].values
+        for metric, value in stored.items():
+            if metric in self.table.defs:
+                values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
+
     def _take_rounds(self, record: RoundsRecord) -> None:
+        self._learn(record.model, record.worker_values)
         block = Block.of(record, self.table)
         self.blocks.append(block)
         key = (block.test, block.cell)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
@@ -85,6 +86,12 @@ class CellMeasurement:
         blocks = self.whole_blocks
         if metric.scope == "memory":
             blocks = [block for block in self.memory_blocks if block.error is None] or blocks
+        if metric.name in _BY_A_METHOD:
+            methods = dict.fromkeys(name for block in blocks for name in block.memory_method.split("+") if name)
+            if len(methods) > 1:
+                return Missing(
+                    f"its rounds were measured by different methods ({', '.join(methods)}), which cannot be compared"
+                )
         for block in blocks:
             for value in block.values.get(metric.name, [None] * block.n):
                 if value is None:
@@ -110,6 +117,8 @@ class CellMeasurement:
                     )
 
 
+_BY_A_METHOD: Final = frozenset({"peak_rss", "peak_rss_delta"})
+"""Metrics whose numbers depend on how they were measured: ``memory_method``."""
 Measure = Callable[[CellMeasurement, int], None]
 """Measures that many further rounds of the cell and adds the block; stops the cell by setting ``error``."""
 MeasureMemory = Callable[[CellMeasurement], None]

@@ -243,9 +243,11 @@ class BenchSession:
         self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,
         *, test: CurrentTest, started: str, contended: bool = False,
     ) -> None:  # fmt: skip
+        late = _learnt(rounds, live) if live and origin != "memory" else {}
         record = block_record(
             measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
             worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
+            late=late,
         )  # fmt: skip
         if origin == "memory":
             record = _of_memory_alone(record, self._of_memory_pass)
@@ -255,6 +257,9 @@ class BenchSession:
                 record.values.pop(name, None)
                 record.reasons[name] = self._why_no_memory_pass(measurement, origin)
             measurement.blocks.append(record)
+        if late and live:
+            live.record = replace(live.record, values={**live.record.values, **late})
+            measurement.worker_values = live.record.values
         if rounds:
             self._blocks += 1
         self._emit(record)
@@ -418,14 +423,18 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
 
 def block_record(
     measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: Origin,
-    worker: str, started: str, contended: bool, isolated: bool,
+    worker: str, started: str, contended: bool, isolated: bool, late: dict[str, float],
 ) -> RoundsRecord:  # fmt: skip
-    """The rounds of a block turned into columns."""
+    """The rounds of a block turned into columns.
+
+    :param late: metrics of scope ``worker`` that the block made known.
+    """
     cell = measurement.cell
     shown = cell.prompt.shown
     outputs = list(dict.fromkeys([record.completion.text for record in rounds]))
     place = {text: index for index, text in enumerate(outputs)}
     last = rounds[-1] if rounds else None
+    methods = dict.fromkeys([record.memory_method for record in rounds if record.memory_method])
     return RoundsRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.prompt.id, prompt=shown,
         prompt_sha256=_sha256(shown), test=test, attempt=attempt,
@@ -440,9 +449,21 @@ def block_record(
         finish_reasons=[record.completion.finish_reason for record in rounds], noisy=[record.noisy for record in rounds],
         special_only=any(record.completion.special_only for record in rounds),
         token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
-        memory_method=last.memory_method if last else "", peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
-        memory_isolated=isolated, contended=contended, error=measurement.error,
+        memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
+        memory_isolated=isolated, contended=contended, error=measurement.error, worker_values=late,
     )  # fmt: skip
+
+
+_UNTIL_READY: Final = ("start_time", "import_time", "load_time")
+
+
+def _learnt(rounds: Iterable[RoundRecord], live: LiveModel) -> dict[str, float]:
+    """Metrics of scope ``worker`` that these rounds made known; the time of a cold start with that of the first inference."""
+    late = {name: value for record in rounds for name, value in record.worker_values.items()}
+    known = live.record.values
+    if "first_inference_time" in late and all(name in known for name in _UNTIL_READY):
+        late["cold_start_time"] = late["first_inference_time"] + sum(known[name] for name in _UNTIL_READY)
+    return late
 
 
 def _of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRecord:

@@ -106,12 +106,31 @@ def _footnote(report: SessionReport) -> str:
     parts = [f"latency: median of {each}."]
     if noisy:
         parts.append(f"{noisy} of {rounds} rounds {'was' if noisy == 1 else 'were'} noisy.")
+    other = report.count("other_length")
+    if other:
+        answers = "answer has" if other == 1 else "answers have"
+        parts.append(f"{other} of {rounds} {answers} not the length of the cell's others: compare latency_per_token.")
     deaths = report.count("deaths")
     if deaths:
         parts.append(f"{deaths} process{' was' if deaths == 1 else 'es were'} lost.")
     if _best(report.models) is not None:
         parts.append("* best")
-    return " ".join(parts)
+    return " ".join([*parts, *_own_cost(report.models)])
+
+
+def _own_cost(models: Sequence[ModelSummary]) -> list[str]:
+    """What the harness adds to a latency, and which part of the shortest median that is."""
+    pairs = [
+        (model.summary("own_latency").max, model.summary("latency").median)
+        for model in models
+        if "own_latency" in model.metrics
+    ]
+    known = [(own, whole) for own, whole in pairs if not isinstance(own, Missing) and not isinstance(whole, Missing)]
+    if not known:
+        return []
+    own, share = max(own for own, _ in known), max(own / whole for own, whole in known if whole)
+    most = " at most" if len(known) > 1 else ""
+    return [f"Measuring adds {format_duration(own)} to each latency ({min(100 * share, 100.0):.2g} %{most})."]
 
 
 def _calls(report: SessionReport, width: int) -> list[str]:

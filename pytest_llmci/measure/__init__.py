@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..metrics import MetricDef
 from ..registry import Entry, Registry, import_target
+from .starts import WORKER_METRICS
 
 FUSED: tuple[Entry, ...] = (
     Entry(
@@ -44,6 +45,11 @@ INSTRUMENTS: tuple[Entry, ...] = (
         summary="what the machine's other work did: waits of all threads, CPU pressure",
     ),
     Entry(
+        name="children",
+        target="pytest_llmci.measure.children:ChildrenInstrument",
+        summary="peak memory of processes that the model's process has started",
+    ),
+    Entry(
         name="gpu",
         target="pytest_llmci.measure.gpu:GpuInstrument",
         summary="memory of the CUDA device by PyTorch's allocator, and how busy it was",
@@ -55,58 +61,6 @@ INSTRUMENTS: tuple[Entry, ...] = (
     ),
 )
 """All built-in instruments."""
-
-WORKER_METRICS: tuple[MetricDef, ...] = (
-    MetricDef(
-        name="start_time",
-        unit="s",
-        direction="lower",
-        stored="ns",
-        scope="worker",
-        group="load",
-        label="process start",
-        definition="Time from starting the model's process until its code answers.",
-        excludes="importing the model's libraries, reading its weights",
-        source="perf_counter_ns in pytest's process",
-    ),
-    MetricDef(
-        name="import_time",
-        unit="s",
-        direction="lower",
-        stored="ns",
-        scope="worker",
-        group="load",
-        label="imports",
-        definition="Time to import what the model source needs, such as torch and transformers.",
-        excludes="the start of the process, reading weights",
-        source="perf_counter_ns in the model's process",
-    ),
-    MetricDef(
-        name="load_time",
-        unit="s",
-        direction="lower",
-        stored="ns",
-        scope="worker",
-        group="load",
-        label="load",
-        definition="Time to make the model ready: reading, converting and placing its weights, building its tokenizer.",
-        excludes="starting the process, imports (start_time, import_time), the first inference, which may map weights",
-        source="perf_counter_ns in the model's process",
-    ),
-    MetricDef(
-        name="model_footprint",
-        unit="B",
-        direction="lower",
-        deterministic=True,
-        scope="worker",
-        group="load",
-        label="weights",
-        definition="Bytes of the model's parameters and buffers, each distinct storage once (tied weights once).",
-        excludes="activations, key-value cache, code, and what the tokenizer holds",
-        source="the model source",
-    ),
-)
-"""What is measured once for each start of a model's process."""
 
 
 def register(registry: Registry) -> None:

@@ -37,6 +37,8 @@ class Usage(Protocol):
     def ru_majflt(self) -> int: ...
     @property
     def ru_nivcsw(self) -> int: ...
+    @property
+    def ru_minflt(self) -> int: ...
 
 
 class ClockUsage(NamedTuple):
@@ -47,6 +49,7 @@ class ClockUsage(NamedTuple):
     ru_maxrss: int = -1
     ru_majflt: int = -1
     ru_nivcsw: int = -1
+    ru_minflt: int = -1
 
 
 if sys.platform == "win32":  # pragma: no cover
@@ -56,14 +59,22 @@ if sys.platform == "win32":  # pragma: no cover
         """The process's CPU time so far."""
         return ClockUsage(time.process_time())
 
+    def children_usage() -> Usage:
+        """What children that have been waited for used."""
+        return ClockUsage(0.0)
+
 else:
-    from resource import RUSAGE_SELF, getrusage
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
     HAS_RUSAGE = True
 
     def process_usage() -> Usage:
         """The process's use of the machine so far, all threads, without children."""
         return getrusage(RUSAGE_SELF)
+
+    def children_usage() -> Usage:
+        """What children that have been waited for used."""
+        return getrusage(RUSAGE_CHILDREN)
 
 
 def cpu_time_ns(before: Usage, after: Usage) -> int:

@@ -111,6 +111,10 @@ class PeakSource(Protocol):
     waits: bool
     """True where a call waits for another process: it must not stand between the other readings."""
 
+    @property
+    def helper_pid(self) -> int:
+        """Id of that process; 0 where there is none."""
+
     def reset(self) -> None:
         """Begin a segment."""
 
@@ -146,6 +150,7 @@ class HighWaterMark:
 
     method: MemoryMethod = "hwm"
     waits = False
+    helper_pid = 0
 
     def __init__(self, files: MemoryFiles, *, corrected: bool = True) -> None:
         """Open and test it.
@@ -287,6 +292,10 @@ class SampledPeak:
             raise OSError(f"{files.paths.statm} cannot be read")
         return cls(Sampler(files.statm))
 
+    @property
+    def helper_pid(self) -> int:
+        return self._sampler.pid
+
     def reset(self) -> None:
         self._sampler.mark(go_on=True)
 
@@ -308,6 +317,7 @@ class LifetimePeak:
 
     method: MemoryMethod = "lifetime"
     waits = False
+    helper_pid = 0
 
     def __init__(self, files: MemoryFiles) -> None:
         """See what the system tells.
@@ -346,6 +356,7 @@ class NoPeak:
     method: MemoryMethod = ""
     resolution_bytes: int | None = None
     waits = False
+    helper_pid = 0
 
     def __init__(self, why: str) -> None:
         self._why = why

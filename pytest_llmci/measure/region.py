@@ -75,6 +75,11 @@ class Meter:
         assert self._chosen is not None
         return self._chosen
 
+    @property
+    def helper_pid(self) -> int:
+        """Process that samples memory for this one; 0 where there is none."""
+        return self._chosen.source.helper_pid if self._chosen is not None else 0
+
     def drop_source(self, source: PeakSource) -> None:
         """Give up a way to a peak that broke; the next region chooses again."""
         source.close()
@@ -154,6 +159,7 @@ class Region:
         "_memory_reason",
         "_meter",
         "_moved",
+        "_pauses_collector",
         "_peak",
         "_rss_begin",
         "_rss_end",
@@ -171,8 +177,10 @@ class Region:
     _steal: Reading
     _steal_begin: StealSample
 
-    def __init__(self, meter: Meter = PROCESS_METER) -> None:
+    def __init__(self, meter: Meter = PROCESS_METER, *, pauses_collector: bool = True) -> None:
+        """:param pauses_collector: False leaves the garbage collector on, for work that is long and rich in objects."""
         self._meter = meter
+        self._pauses_collector = pauses_collector
         self._peak = 0
         self._memory_reason = ""
         self._moved = False
@@ -271,8 +279,9 @@ class Region:
                 if other.thread != self.thread:
                     other.shared = self.shared = True
         else:
-            meter.collector_was_on = gc.isenabled()
-            gc.disable()
+            meter.collector_was_on = gc.isenabled() and self._pauses_collector
+            if self._pauses_collector:
+                gc.disable()
         meter.open_regions.append(self)
 
     def _leave(self, meter: Meter) -> None:

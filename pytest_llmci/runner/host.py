@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..backends.base import Backend, LoadContext, LoadedModel
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.profile import Measured, Probe, profile
-from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, Role, RoundRecord, RunRequest
+from ..measure.region import Region
+from ..records import Completion, GenerationSettings, Json, Missing, ModelSpec, Prompt, Role, RoundRecord, RunRequest
 from ..registry import Registry, import_target
 from .loop import MeasuringLoop, Progress
 from .memory_pass import MemoryPass
+from .own_cost import own_cost
 
 Say = Callable[[str], None]
 
@@ -72,14 +74,18 @@ class ModelHost:
                 prepare()
             imported = time.perf_counter_ns()
             self._progress.enter("loading")
-            loaded: object = backend.load(LoadContext(threads=self._threads, cache_dir=self._cache_dir, say=say))
+            region = Region(pauses_collector=False)
+            region.begin()
+            try:
+                loaded: object = backend.load(LoadContext(threads=self._threads, cache_dir=self._cache_dir, say=say))
+            finally:
+                region.end()
         except (BackendError, ConfigError, MemoryError):
             raise
         except Exception as error:  # a backend is foreign code: whatever it raises becomes one line
             raise ModelLoadError(
                 f"{spec.text}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
             ) from error
-        ready = time.perf_counter_ns()
         described = _checked(loaded, spec)
         self._backend = backend
         probe = Probe(self._registry)
@@ -88,7 +94,9 @@ class ModelHost:
             before_round=MemoryPass().before_round if self._role == "memory" else None,
         )  # fmt: skip
         self._progress.enter("idle")
-        return _describe(described, imported - begin, ready - imported, self._threads)
+        cost = own_cost(self._registry, self._progress)
+        values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
+        return _describe(described, values, region, self._threads)
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         """Carry out a block of rounds.
@@ -129,6 +137,7 @@ class ModelHost:
             raise GenerationError(
                 f"{self._name()}: this backend cannot stream; use llm.generate().", kind="unsupported"
             )
+        self._loaded_loop().was_asked()
         arrived = 0
 
         def count(text: str) -> None:
@@ -149,6 +158,7 @@ class ModelHost:
         score = getattr(self._loaded_backend(), "score", None)
         if score is None:
             raise GenerationError(f"{self._name()}: this backend knows no log-probabilities.", kind="unsupported")
+        self._loaded_loop().was_asked()
         with self._phase("scoring"), self._one_line_each():
             found: Sequence[float] = score(context, continuation)
             return [float(value) for value in found]
@@ -159,6 +169,7 @@ class ModelHost:
         :raises GenerationError: with the function's own complaint.
         """
         backend = self._loaded_backend()
+        self._loaded_loop().was_asked()
         with self._phase("calling"):
             try:
                 function: Any = import_target(target, "llm.call")
@@ -231,15 +242,25 @@ def _checked(loaded: object, spec: ModelSpec) -> LoadedModel:
     return loaded
 
 
-def _describe(loaded: LoadedModel, import_ns: int, load_ns: int, threads: int) -> Loaded:
-    values: dict[str, float] = {"import_time": import_ns, "load_time": load_ns}
-    reasons: dict[str, str] = {}
+_NOTHING_ASKED: Final = "no first inference was measured in this process"
+
+
+def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, threads: int) -> Loaded:
+    """:param region: around the loading."""
+    reasons = {"first_inference_time": _NOTHING_ASKED, "cold_start_time": _NOTHING_ASKED}
+    peak = region.peak_rss()
+    if isinstance(peak, Missing):
+        reasons["load_peak_rss"] = peak.reason
+    else:
+        values["load_peak_rss"] = peak
     if loaded.footprint_bytes is None:
         reasons["model_footprint"] = loaded.footprint_reason or "this model source has no weights to count"
     else:
         values["model_footprint"] = loaded.footprint_bytes
     info = dict(loaded.info)
     info["threads"] = threads
+    info["memory_method"] = region.memory_method
+    info["peak_rss_resolution_bytes"] = region.peak_rss_resolution_bytes
     info["context_length"] = loaded.context_length
     info["pid"] = os.getpid()
     info["python"] = sys.version.split()[0]

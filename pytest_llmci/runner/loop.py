@@ -45,6 +45,9 @@ class MeasuringLoop:
         self._threads = threads
         self._progress = progress
         self._isolated = isolated
+        self._was_asked = False
+        self._first_ns: int | None = None
+        """Time of the process's first inference, until it has been handed over."""
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         """Carry out a block; ``on_round`` gets each round as it ends, outside of what is timed.
@@ -61,11 +64,22 @@ class MeasuringLoop:
             gc.freeze()
         for number in range(request.rounds):
             self._progress.enter("measuring", number)
-            on_round(self.measure(request.prompt, request.generation))
+            on_round(self._with_first(self.measure(request.prompt, request.generation)))
         self._progress.enter("idle")
+
+    def was_asked(self) -> None:
+        """Something else than :meth:`run` used the model: what comes is no first inference."""
+        self._was_asked = True
+
+    def _with_first(self, record: RoundRecord) -> RoundRecord:
+        if self._first_ns is None:
+            return record
+        first, self._first_ns = self._first_ns, None
+        return dataclasses.replace(record, worker_values={"first_inference_time": first})
 
     def measure(self, prompt: Prompt, settings: GenerationSettings) -> RoundRecord:
         """One inference under the instruments."""
+        is_first, self._was_asked = not self._was_asked, True
         stamps: list[int] = []
         stamp = _stamper(stamps, self._progress)
         probe = self._probe
@@ -78,6 +92,8 @@ class MeasuringLoop:
         finally:
             end = time.perf_counter_ns()
             probe.stop()
+        if is_first:
+            self._first_ns = end - begin
         completion = _text_is_unicode(self._backend.complete(produced))
         token_ns = _gaps(begin, stamps)
         reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)

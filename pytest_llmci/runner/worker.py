@@ -78,6 +78,7 @@ sys.path.remove(here)
 sys.path.append(here)
 worker.main()
 """
+_NO_PROCESS: Final = "inline: the model lives in pytest's own process"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -86,6 +87,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+_NOBODY_WATCHES: Final = NoProgress()
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 
 
@@ -156,14 +158,14 @@ class InlineWorker:
         self._setup = setup
         threads = threads_of(spec, setup.threads)
         self._host = ModelHost(
-            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=NoProgress(), isolated=False
+            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=_NOBODY_WATCHES, isolated=False
         )
         self.alive = True
 
     def load(self) -> Loaded:
         loaded = self._host.load(self._spec, self._setup.say)
         return replace(
-            loaded, reasons={"start_time": "inline: the model lives in pytest's own process", **loaded.reasons}
+            loaded, reasons={**loaded.reasons, **dict.fromkeys(("start_time", "cold_start_time"), _NO_PROCESS)}
         )
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:

@@ -27,7 +27,7 @@ PAPER_SUMMARY: Final = (
     "model", "avg_latency", "min_latency", "max_latency", "std_latency", "avg_memory", "avg_cpu", "benchmark_score",
 )  # fmt: skip
 OWN_SUMMARY: Final = (
-    "spec", "cells", "valid_cells", "failed_cells", "inconclusive_cells", "rounds", "noisy_rounds", "worker_starts",
+    "spec", "cells", "valid_cells", "failed_cells", "inconclusive_cells", "rounds", "noisy_rounds", "length_mismatches", "worker_starts",
     "worker_deaths",
 )  # fmt: skip
 SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
@@ -207,6 +207,6 @@ def _summary_row(model: ModelSummary) -> list[_Field]:
         field("score", "mean"),
         guard_text(model.spec),
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
-        *(model.rounds, model.noisy_rounds, model.starts, model.deaths),
+        *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths),
         *(column.get(statistic) for column in numbers.values() for statistic in SUMMARY_STATISTICS),
     ]

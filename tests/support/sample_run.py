@@ -30,6 +30,10 @@ METRICS = (
     MetricDef(name="output_tokens", unit="1", direction="none", definition="Tokens.", deterministic=True),
     MetricDef(name="gpu_peak_allocated", unit="B", direction="lower", definition="Peak."),
     MetricDef(name="load_time", unit="s", direction="lower", definition="Until ready.", stored="ns", scope="worker"),
+    MetricDef(name="peak_rss_delta", unit="B", direction="lower", definition="Growth.", scope="memory"),
+    MetricDef(
+        name="first_inference_time", unit="s", direction="lower", definition="First.", stored="ns", scope="worker"
+    ),
     MetricDef(name="model_footprint", unit="B", direction="lower", definition="Parameters.", scope="worker"),
 )
 

@@ -197,6 +197,33 @@ def test_a_killed_session_has_cells_without_verdict(tmp_path: Path) -> None:
     assert (report.cells[0].verdict, report.cells[0].error) == (None, CRASH)
 
 
+def test_what_a_block_made_known_of_its_process_joins_the_start(tmp_path: Path) -> None:
+    late = rounds("r1", worker_values={"first_inference_time": 2_000_000_000})
+    report = report_of(tmp_path, [worker(), late, late, rounds("r2")])
+    assert report.model("a").values("first_inference_time") == [2.0]
+    assert report.model("a").values("load_time") == [1.5]
+
+
+def test_the_memory_pass_is_apart(tmp_path: Path) -> None:
+    passed = rounds("m1", origin="memory", worker="w2", values={"peak_rss_delta": [5.0, 7.0, 6.0]}, noisy=["x"] * 3)
+    start = worker("w2", role="memory", values={"load_time": 9_000_000_000}, info={"of": "the pass"})
+    report = report_of(tmp_path, [worker(), rounds("r1", noisy=["x", "", ""]), start, passed, verdict()])
+    (cell,) = report.cells
+    assert (cell.rounds, cell.noisy_rounds, cell.values("latency")) == (3, 1, [0.1, 0.12, 0.11])
+    assert cell.values("peak_rss_delta") == [5.0, 7.0, 6.0]
+    model = report.model("a")
+    assert (model.starts, model.values("load_time")) == (2, [1.5])
+    assert "of" not in model.info
+    assert [report.status(block) for block in report.blocks] == ["ok", "memory"]
+
+
+def test_answers_of_another_length_are_counted(tmp_path: Path) -> None:
+    other = rounds("r1", values={"output_tokens": [5, 7, 5]})
+    report = report_of(tmp_path, [worker(), other, rounds("r2", cell="a-udp", prompt_id="udp")])
+    assert [cell.length_mismatches for cell in report.cells] == [1, 0]
+    assert report.model("a").length_mismatches == report.count("other_length") == 1
+
+
 def test_gates_are_listed(tmp_path: Path) -> None:
     gate = GateRecord(name="coverage", outcome="failed", message="nothing was measured")
     assert report_of(tmp_path, [gate]).gates == (gate,)

@@ -196,6 +196,15 @@ def test_no_memory_pass_without_reason_or_time(meter: Meter, rounds_of_the_pass:
     assert measurement.out_of_time == (meter._out_after is not None)
 
 
+def test_peaks_of_different_methods_are_not_put_together() -> None:
+    peak = MetricDef(name="peak_rss", unit="B", direction="lower", definition="")
+    blocks = [rounds(values={"peak_rss": [1, 2, 3]}, memory_method=name) for name in ("hwm", "hwm+sampler", "")]
+    assert measured(blocks[0], blocks[2]).values(peak) == [1, 2, 3, 1, 2, 3]
+    mixed = measured(*blocks).values(peak)
+    assert isinstance(mixed, Missing)
+    assert mixed.reason == "its rounds were measured by different methods (hwm, sampler), which cannot be compared"
+
+
 def test_growth_is_of_the_memory_pass_alone() -> None:
     timed = rounds(values={"latency": [1, 2, 3]}, reasons={"peak_rss_delta": "elsewhere"})
     passed = rounds("m1", origin="memory", values={"peak_rss_delta": [5.0, 6.0, 5.0]})

@@ -110,6 +110,7 @@ def columns(rounds: list[RoundRecord], **changes: Any) -> RoundsRecord:
     request = RunRequest(cell="a-tcp", prompt=PROMPT, generation=GENERATION, rounds=5, warmup=0, first_round=10)
     facts: dict[str, Any] = {
         "uid": "r1", "test": "t", "attempt": 2, "origin": "measured", "worker": "w1", "started": "now", "contended": False, "isolated": True,
+        "late": {},
     }  # fmt: skip
     return block_record(measurement, request, rounds, **{**facts, **changes})
 
@@ -150,6 +151,11 @@ def test_facts_of_the_block() -> None:
         False,
     )
     assert (record.origin, record.error, record.block) == ("call", CRASH, 1)
+
+
+def test_a_method_that_changed_on_the_way_is_told() -> None:
+    found = columns([one_round(10, "A", memory_method=name) for name in ("hwm", "sampler", "hwm", "")])
+    assert found.memory_method == "hwm+sampler"
 
 
 def test_a_block_without_a_round_is_a_row_all_the_same() -> None:
@@ -215,6 +221,18 @@ def test_a_cell_is_measured_recorded_and_judged(bed: Bed) -> None:
     assert verdict is bed.records[2]
     assert (verdict.verdict, verdict.rounds) == ("pass", 3)
     assert bed.session.measured == 1
+
+
+def test_the_first_inference_completes_the_record_of_the_start(bed: Bed) -> None:
+    loaded = bed.session.load(bed.model("a=echo:one"))
+    assert "first_inference_time" not in loaded.values
+    measurement = bed.measure("a=echo:one")
+    first = measurement.blocks[0].worker_values
+    assert first.keys() == {"first_inference_time"}  # a start of no process has no cold start
+    assert measurement.worker_values == {**loaded.values, **first} == bed.session.load(bed.model("a=echo:one")).values
+    again = bed.measure("a=echo:one")
+    assert again.blocks[0].worker_values == {}
+    assert again.worker_values["first_inference_time"] == first["first_inference_time"]
 
 
 def test_only_the_first_block_of_a_cell_warms_up(bed: Bed) -> None:

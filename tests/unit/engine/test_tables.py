@@ -59,6 +59,28 @@ def test_noise_and_deaths_are_told(tmp_path: Path) -> None:
     assert "1 of 6 rounds was noisy. 1 process was lost." in " ".join(found)
 
 
+def test_the_own_cost_is_in_every_summary(tmp_path: Path) -> None:
+    costs = {"own_latency": 22_000}
+    (tmp_path / "one").mkdir()
+    found = lines_of(tmp_path / "one", [worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")])
+    assert "Measuring adds 22 µs to each latency (0.02 %)." in " ".join(found)
+    records: list[LogRecord] = [
+        *(worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")),
+        *(
+            worker("w2", "b", values={"own_latency": 30_000}),
+            rounds("r2", "b", latencies_ms=(3, 3, 3), worker="w2"),
+            verdict("v2", "b"),
+        ),
+    ]
+    assert "Measuring adds 30 µs to each latency (1 % at most)." in " ".join(lines_of(tmp_path, records))
+
+
+def test_answers_of_another_length_are_told(tmp_path: Path) -> None:
+    other = rounds("r1", "a", values={"latency": [1, 2, 1], "output_tokens": [5, 7, 5]})
+    found = " ".join(lines_of(tmp_path, [worker("w1", "a"), other, verdict("v1", "a")]))
+    assert "1 of 3 answer has not the length of the cell's others: compare latency_per_token." in found
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_long_names_are_cut_in_the_middle_to_fit(tmp_path: Path, width: int) -> None:
     name = "a-very-long-name-of-a-model-" + "x" * 60 + "-the-end"

@@ -281,3 +281,11 @@ def test_an_unfinished_region_is_not_read() -> None:
         stack.callback(region.end)
         with pytest.raises(MeasurementError, match="has not ended"):
             region.require_end()
+
+
+def test_a_region_may_leave_the_collector_alone() -> None:
+    region = Region(pauses_collector=False)
+    region.begin()
+    assert gc.isenabled()
+    region.end()
+    assert gc.isenabled()

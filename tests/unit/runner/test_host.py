@@ -115,7 +115,13 @@ def test_loading_tells_times_and_what_the_model_is(fakes: type[Fake]) -> None:
     found = host_of(phases=phases).load(SPEC, said.append)
     assert found.values["import_time"] > 0 and found.values["load_time"] > 0
     assert found.values["model_footprint"] == 0  # zero is a measurement
-    assert found.reasons == {}
+    assert found.reasons == dict.fromkeys(
+        ["first_inference_time", "cold_start_time"], "no first inference was measured in this process"
+    )
+    assert found.values["own_latency"] > 0 and found.values["own_time_around"] > 0
+    if sys.platform == "linux":
+        assert found.values["load_peak_rss"] > 2**20
+        assert found.info["memory_method"]
     assert found.info["revision"] == "main"
     assert (found.info["threads"], found.info["context_length"], found.info["pid"]) == (2, 128, os.getpid())
     assert said == ["converting (once)"]

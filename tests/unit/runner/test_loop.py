@@ -93,6 +93,41 @@ def test_a_block_is_warm_up_then_rounds_each_handed_over_as_it_ends() -> None:
     ]  # fmt: skip
 
 
+def test_only_the_first_inference_of_the_process_is_told_with_the_round_after_it() -> None:
+    story, kept = Story(), list[RoundRecord]()
+    probe = StoryProbe(story)
+    loop = loop_of(Scripted(story), story, probe)
+    loop.run(request(2, 1), kept.append)
+    loop.run(request(1, 0), kept.append)
+    first_ns = probe.asked[0][0]  # of the warm-up
+    assert [record.worker_values for record in kept] == [{"first_inference_time": first_ns}, {}, {}]
+
+
+@pytest.mark.parametrize("failed", [True, False], ids=["the first one failed", "something else was asked"])
+def test_what_follows_something_else_is_no_first_inference(*, failed: bool) -> None:
+    story, kept = Story(), list[RoundRecord]()
+    loop = loop_of(Scripted(story, fails_at=0 if failed else -1), story, StoryProbe(story))
+    if failed:
+        with pytest.raises(GenerationError):
+            loop.run(request(1, 0), kept.append)
+        cast("Scripted", loop._backend).fails_at = -1
+    else:
+        loop.was_asked()
+    loop.run(request(1, 0), kept.append)
+    assert kept[0].worker_values == {}
+
+
+def test_a_round_of_the_memory_pass_is_prepared_outside_of_what_is_measured() -> None:
+    story = Story()
+    loop = MeasuringLoop(
+        Scripted(story), cast("Probe", StoryProbe(story)), threads=1, progress=story, isolated=False,
+        before_round=lambda: story.events.append("prepared"),
+    )  # fmt: skip
+    loop.run(request(1, 1), lambda record: None)
+    begins = [event for event in story.events if event in ("prepared", "start", "stop")]
+    assert begins == ["prepared", "start", "stop"] * 2
+
+
 def test_a_round_holds_what_the_instruments_and_the_backend_said() -> None:
     story = Story()
     probe = StoryProbe(story)
@@ -102,7 +137,7 @@ def test_a_round_holds_what_the_instruments_and_the_backend_said() -> None:
     assert kept == [
         RoundRecord(
             values={"latency": wall_ns}, reasons={"ttft": "why"}, token_ns=token_ns, completion=Completion(text="an answer", finish_reason="stop"),
-            noisy="steal", memory_method="hwm", peak_rss_resolution_bytes=64,
+            noisy="steal", memory_method="hwm", peak_rss_resolution_bytes=64, worker_values={"first_inference_time": wall_ns},
         )
     ]  # fmt: skip
     assert len(token_ns) == 2 and min(token_ns) >= 0

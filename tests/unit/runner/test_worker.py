@@ -139,7 +139,7 @@ def test_loads_and_answers_in_a_process_of_its_own(start: Start) -> None:
     assert worker.alive
     assert loaded.info["pid"] == worker.pid != os.getpid()
     assert min(loaded.values[name] for name in ("start_time", "import_time", "load_time")) > 0
-    assert loaded.reasons == {"model_footprint": "echo has no weights"}
+    assert loaded.reasons.keys() == {"model_footprint", "first_inference_time", "cold_start_time"}
     rounds: list[RoundRecord] = []
     worker.run(request(rounds=2, warmup=1), rounds.append)
     assert [record.completion.text for record in rounds] == ["one two three"] * 2

@@ -31,7 +31,7 @@ def test_the_papers_columns_come_first() -> None:
     assert columns[:7] == PAPER
     assert columns[7:] == [
         *("cell", "prompt_id", "test", "round", "status", "reason", "worker", "noisy", "finish_reason"),
-        *("latency", "ttft", "peak_rss", "output_tokens", "gpu_peak_allocated"),
+        *("latency", "ttft", "peak_rss", "output_tokens", "gpu_peak_allocated", "peak_rss_delta"),
     ]
     assert summary_columns(list(METRICS))[:8] == [
         *("model", "avg_latency", "min_latency", "max_latency", "std_latency", "avg_memory", "avg_cpu"),
