@@ -181,6 +181,10 @@ class Planner:
             checks=self._checks(cell.prompt.checks, cell.id),
         )
 
+    def suite_answers(self, model: ModelSpec) -> int:
+        """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
+        return self.suite_plan(Cell(id="", model=model, prompt=self.suite_prompts[0])).answers
+
     def _memory_rounds(self, budgets: Iterable[Budget]) -> int:
         wanted = self._settings.memory == "exact" or any(budget.metric.scope == "memory" for budget in budgets)
         return MEMORY_ROUNDS if wanted else 0

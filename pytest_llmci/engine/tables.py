@@ -30,7 +30,7 @@ def summary_lines(
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
-    lines += [*wrapped(_footnote(report), width), *_calls(report, width)]
+    lines += [*wrapped(_footnote(report), width), *_own_cost(report.models), *_calls(report, width)]
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -115,7 +115,7 @@ def _footnote(report: SessionReport) -> str:
         parts.append(f"{deaths} process{' was' if deaths == 1 else 'es were'} lost.")
     if _best(report.models) is not None:
         parts.append("* best")
-    return " ".join([*parts, *_own_cost(report.models)])
+    return " ".join(parts)
 
 
 def _own_cost(models: Sequence[ModelSummary]) -> list[str]:

@@ -78,10 +78,11 @@ class Terminal(Silent):
         s = self._plugin.settings
         if not s.suites:
             return ""
-        answers, tokens = prompts * (s.rounds + s.warmup), s.max_new_tokens or SUITE_MAX_NEW_TOKENS
-        history = read_history(self._plugin.planner.output_folder)
+        planner, tokens = self._plugin.planner, s.max_new_tokens or SUITE_MAX_NEW_TOKENS
+        history = read_history(planner.output_folder)
         known = [
-            estimate_seconds(history, spec.alias, answers=answers, tokens=tokens) for spec in self._plugin.planner.specs
+            estimate_seconds(history, spec.alias, answers=prompts * planner.suite_answers(spec), tokens=tokens)
+            for spec in planner.specs
         ]
         total = sum(seconds for seconds in known if seconds is not None)
         return f"; about {format_duration(total)}" if None not in known and total >= SHORT_S else ""
@@ -180,7 +181,8 @@ class Terminal(Silent):
 
     def _estimate(self, cell: Cell, planned: int, seconds: float) -> str:
         left = self._plugin.session.schedule.left_in_group(cell.model.alias)
-        total = seconds * (planned + self._plugin.settings.warmup) * left
+        more = planned - self._plugin.settings.rounds  # of a cell that is undecided
+        total = seconds * (self._plugin.planner.suite_answers(cell.model) + more) * left
         about = f", about {format_duration(total)}" if total >= SHORT_S else ""
         writer = self._reporter._tw
         used = writer.width_of_current_line + len(about + self._bracket)
