@@ -25,20 +25,30 @@ _ALIAS = re.compile(r"(?P<alias>[A-Za-z0-9][A-Za-z0-9_.-]*)=(?P<rest>.*)\Z", re.
 _BACKEND = re.compile(r"(?P<name>[a-z][a-z0-9_-]+):(?P<rest>.*)\Z", re.DOTALL)
 _REVISION = re.compile(r"(?P<target>.+)@(?P<revision>[\w.\-/]+)\Z", re.DOTALL)
 _BEFORE_A_PATH = re.compile(r"\A(?:[A-Za-z0-9][A-Za-z0-9_.-]*=)?(?:[a-z][a-z0-9_-]+:)?@?")
+_ENDS_IN_CPUS = re.compile(r"\+cpus=[0-9,-]+\Z")
+_MORE_CPUS = re.compile(r"[0-9]+(-[0-9]+)?(\+.*)?\Z", re.DOTALL)
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 def split_list(text: str) -> list[str]:
-    """The parts of a comma list; a comma in the path of a file that exists separates nothing.
+    """The parts of a comma list; a comma in the path of a file that exists, or between CPU numbers, separates nothing.
 
     >>> split_list("tiny, hf:org/name,/tmp/no,where")
     ['tiny', 'hf:org/name', '/tmp/no', 'where']
+    >>> split_list("tiny+cpus=0,2-3,echo")
+    ['tiny+cpus=0,2-3', 'echo']
     """
 
     def is_one_spec(part: str) -> bool:
         return all(_names_a_path(each) for each in _split_outside_paths(part, "+", _names_a_path) if "," in each)
 
-    return [part.strip() for part in _split_outside_paths(text, ",", is_one_spec) if part.strip()]
+    parts: list[str] = []
+    for part in (part.strip() for part in _split_outside_paths(text, ",", is_one_spec)):
+        if parts and _ENDS_IN_CPUS.search(parts[-1]) and _MORE_CPUS.match(part):
+            parts[-1] += f",{part}"
+        elif part:
+            parts.append(part)
+    return parts
 
 
 def _split_outside_paths(text: str, separator: str, is_whole: Callable[[str], bool]) -> list[str]:

@@ -135,6 +135,7 @@ def check_options(spec: ModelSpec, known: Mapping[str, str]) -> None:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "threads": "CPU threads of this model's process",
+    "cpus": "CPUs that this model's process is pinned to",
     "python": "interpreter of this model's process",
 }
 """Keys that the runner reads, whatever the backend."""

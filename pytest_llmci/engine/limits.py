@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
 from ..records import GenerationSettings, ModelSpec
 from ..registry import Registry
+from ..runner.placement import cpus_of
 from ..runner.worker import interpreter_of, threads_of
 from ..stats.budget_expression import Budget
 from .judge import unmeasurable
@@ -70,6 +71,11 @@ class Preflight:
 
     def _ask(self, spec: ModelSpec) -> Mapping[str, str]:
         threads = threads_of(spec, self._threads)
+        if cpus_of(spec) is not None and self._isolation == "inline":
+            raise ConfigError(
+                f"model '{spec.text}': '+cpus={spec.options['cpus']}' pins the model's own process, and with"
+                " --llmci-isolation=inline it has none: leave one of the two away."
+            )
         if "python" in spec.options and shutil.which(interpreter_of(spec)) is None:
             raise ConfigError(
                 f"model '{spec.text}': +python={spec.options['python']} is no interpreter that can be run; name one, or the folder of a"

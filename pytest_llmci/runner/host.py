@@ -20,6 +20,7 @@ from ..registry import Registry, import_target
 from .loop import MeasuringLoop, Progress
 from .memory_pass import MemoryPass
 from .own_cost import own_cost
+from .placement import pinned_cpus
 
 Say = Callable[[str], None]
 
@@ -96,7 +97,8 @@ class ModelHost:
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
         values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
-        return _describe(described, values, region, self._threads)
+        process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec)}
+        return _describe(described, values, region, process)
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         """Carry out a block of rounds.
@@ -245,7 +247,7 @@ def _checked(loaded: object, spec: ModelSpec) -> LoadedModel:
 _NOTHING_ASKED: Final = "no first inference was measured in this process"
 
 
-def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, threads: int) -> Loaded:
+def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, process: Mapping[str, Json]) -> Loaded:
     """:param region: around the loading."""
     reasons = {"first_inference_time": _NOTHING_ASKED, "cold_start_time": _NOTHING_ASKED}
     peak = region.peak_rss()
@@ -257,8 +259,7 @@ def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, thr
         reasons["model_footprint"] = loaded.footprint_reason or "this model source has no weights to count"
     else:
         values["model_footprint"] = loaded.footprint_bytes
-    info = dict(loaded.info)
-    info["threads"] = threads
+    info = {**loaded.info, **process}
     info["memory_method"] = region.memory_method
     info["peak_rss_resolution_bytes"] = region.peak_rss_resolution_bytes
     info["context_length"] = loaded.context_length

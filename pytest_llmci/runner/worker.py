@@ -48,6 +48,7 @@ from .host import Loaded, ModelHost
 from .import_path import import_path_for
 from .loop import NoProgress
 from .memory_pass import ALLOCATOR
+from .placement import cpus_of
 from .progress import Position, ProgressPage
 
 WATCH_INTERVAL_S: Final = 0.1
@@ -264,6 +265,7 @@ class WorkerProcess:
                 # The kernel watches the thread that started it, and only the main thread lives as long as the process.
                 "die_with_parent": threading.current_thread() is threading.main_thread(),
                 "path_before": path.before, "path_behind": path.behind, "threads": threads_of(self._spec, self._setup.threads),
+                "cpus": cpus_of(self._spec),
                 "cache_dir": self._setup.cache_dir, "role": self._role, "progress": str(self._home / "progress"),
             },
             self._setup.limits.load_s, "load_timeout",

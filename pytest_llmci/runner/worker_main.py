@@ -19,6 +19,7 @@ from ..registry import Registry
 from . import wire
 from .host import ModelHost
 from .import_path import ImportPath, merged
+from .placement import pin
 from .progress import ProgressPage
 
 _PR_SET_PDEATHSIG = 1
@@ -119,6 +120,8 @@ class Server:
         """Settings of this process; answers who we are."""
         if message["die_with_parent"]:
             die_with_parent(message["parent"])
+        if message["cpus"] is not None:
+            pin(message["cpus"])  # before anything is imported that starts threads: they stay where they are started
         given = ImportPath(before=tuple(message["path_before"]), behind=tuple(message["path_behind"]))
         sys.path[:] = merged(given, sys.path)
         self._host = ModelHost(

@@ -95,6 +95,7 @@ def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
             "seed": generation.seed,
             "batch": 1,
             "threads": worker.info.get("threads"),
+            "cpus": worker.info.get("cpus"),
             "isolation": worker.isolation,
             "memory_method": block.memory_method,
             "token_source": block.token_source,

@@ -126,6 +126,24 @@ def test_a_comma_in_an_existing_path_separates_nothing(odd: Path, text: str, par
     assert split_list(text) == parts
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("tiny+cpus=0,2,echo", ["tiny+cpus=0,2", "echo"]),
+        ("tiny+cpus=0-1,4, echo", ["tiny+cpus=0-1,4", "echo"]),
+        ("echo,tiny+cpus=0, 2 ,4-5", ["echo", "tiny+cpus=0,2,4-5"]),
+        ("tiny+cpus=0,2+threads=2,echo", ["tiny+cpus=0,2+threads=2", "echo"]),
+        ("tiny+cpus=0+threads=2,3", ["tiny+cpus=0+threads=2", "3"]),
+        ("tiny+cpus=0,2b,4", ["tiny+cpus=0", "2b", "4"]),
+        ("tiny+cpus=0,4=echo", ["tiny+cpus=0", "4=echo"]),
+        ("a=./a,b/model+cpus=0,1,x,y+z", ["a=./a,b/model+cpus=0,1", "x", "y+z"]),
+    ],
+)
+@pytest.mark.usefixtures("odd")
+def test_a_comma_between_cpus_separates_nothing(text: str, parts: list[str]) -> None:
+    assert split_list(text) == parts
+
+
 def test_a_long_list_is_split_in_no_time() -> None:
     names = [f"m{number}=org/name-{number}" for number in range(2000)]
     began = time.monotonic()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -183,8 +184,18 @@ def test_a_budget_that_can_never_be_judged_is_refused(preflight: Preflight) -> N
 def test_what_the_runner_reads_is_checked_too(preflight: Preflight) -> None:
     with pytest.raises(ConfigError, match=r"\+threads=many"):
         preflight.check(spec(threads="many"), [])
+    with pytest.raises(ConfigError, match=r"\+cpus=all"):
+        preflight.check(spec(cpus="all"), [])
     with pytest.raises(UnknownNameError, match="unknown backend 'none'"):
         preflight.check(spec("none"), [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+def test_pytests_own_process_is_not_pinned(preflight: Preflight) -> None:
+    pinned = spec(cpus=str(min(os.sched_getaffinity(0))))
+    preflight.check(pinned, [])
+    with pytest.raises(ConfigError, match=r"'\+cpus=\d+' pins .* --llmci-isolation=inline it has none"):
+        Preflight(Registry(), [], isolation="inline").check(pinned, [])
 
 
 @pytest.mark.parametrize(

@@ -489,6 +489,19 @@ def test_inline_lives_in_this_process_and_says_what_it_cannot_know(setup: Worker
 # ------------------------------------------------------------------------------------------------ what it is started with
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+def test_a_pinned_process_runs_and_counts_on_its_cpus(start: Start) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    process = start(f"echo+busy=on+itl=20ms+cpus={cpu}")
+    assert process.load().info["cpus"] == [cpu]
+    assert Path(f"/proc/{process.pid}/status").read_text("ascii").split("Cpus_allowed_list:")[1].split()[0] == str(cpu)
+    rounds: list[RoundRecord] = []
+    process.run(request(), rounds.append)
+    values = rounds[0].values
+    assert values["cpu_percent"] == pytest.approx(100 * values["cpu_cores_used"])  # of one allowed core
+    assert start("echo").load().info["cpus"] is None
+
+
 @pytest.mark.parametrize(("value", "expected"), [(None, 3), ("1", 1), ("12", 12), ("auto", 0)])
 def test_threads_of_a_model(value: str | None, expected: int) -> None:
     options = {} if value is None else {"threads": value}

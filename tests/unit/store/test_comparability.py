@@ -66,10 +66,12 @@ def test_what_is_asked_and_how_makes_the_protocol(change: dict[str, Any], told: 
     assert protocol_part(replace(block, values={}, outputs=[], uid="other"), start) == one
 
 
-def test_threads_belong_to_the_protocol_and_weights_to_the_subject() -> None:
-    one, two = worker(info={"threads": 1, "dtype": "float32"}), worker(info={"threads": 2, "dtype": "bfloat16"})
+def test_threads_and_cpus_belong_to_the_protocol_and_weights_to_the_subject() -> None:
+    one = worker(info={"threads": 1, "cpus": None, "dtype": "float32"})
+    two = worker(info={"threads": 2, "cpus": [0, 1], "dtype": "bfloat16"})
     block = rounds()
-    assert [each.name for each in protocol_part(block, one).differences(protocol_part(block, two))] == ["threads"]
+    found = protocol_part(block, one).differences(protocol_part(block, two))
+    assert list(map(str, found)) == ["cpus: none -> [0, 1]", "threads: 1 -> 2"]
     assert list(map(str, subject_part(one, MACHINE).differences(subject_part(two, MACHINE)))) == [
         "dtype: float32 -> bfloat16"
     ]
