@@ -16,6 +16,7 @@ from ..errors import GenerationError
 from ..records import Completion, GenerationSettings, Json, Prompt
 from .base import Stamp, require_length
 from .packages import Foreign, first_line
+from .torch_facts import torch_facts
 
 TemplateMode = Literal["auto", "on", "off"]
 _SHOWN_LIST = 20
@@ -315,6 +316,7 @@ class CausalLM:
             "vocabulary": len(self.tokenizer),
             "chat_template_sha256": _sha256(template) if template else None,
             "generation_config": _plain(self.model.generation_config.to_diff_dict()),
+            **torch_facts(self.torch, self.model.device),
         }
 
     def close(self) -> None:

@@ -225,6 +225,7 @@ def test_what_it_says_of_itself(opened: tuple[TinyBackend, LoadedModel]) -> None
     assert parameters * 4 <= opened[1].footprint_bytes <= parameters * 4 + buffers
     assert opened[1].context_length == 2048
     assert {"torch", "transformers", "load_parts_ns", "generation_config", "chat_template_sha256"} <= set(info)
+    assert (info["torch_threads"], info["device_name"]) == (torch.get_num_threads(), None)
     assert (info["dtype"], info["device"], info["layers"], info["hidden"], info["seed"]) == ("float32", "cpu", 4, 64, 0)
 
 
