@@ -190,6 +190,10 @@ class Completion:
     token_ids: tuple[int, ...] = ()
     templated: bool = False
     """True where the prompt went through the model's chat template."""
+    kv_cache_bytes: int | None = None
+    """Keys and values that the model held at the end; None where the source does not know."""
+    kv_cache_tokens: int | None = None
+    """Tokens that those have a place for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

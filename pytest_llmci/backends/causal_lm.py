@@ -15,6 +15,7 @@ from typing import Literal
 from ..errors import GenerationError
 from ..records import Completion, GenerationSettings, Json, Prompt
 from .base import Stamp, require_length
+from .kv_cache import cache_size
 from .packages import Foreign, first_line
 from .torch_facts import torch_facts
 
@@ -23,7 +24,7 @@ _SHOWN_LIST = 20
 """Entries up to which a list of the generation configuration is recorded in full."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Produced:
     """What one inference gave, before anything is turned into text."""
 
@@ -32,6 +33,8 @@ class Produced:
     prompt_tokens: int
     wanted: int
     templated: bool
+    cache: Foreign = None
+    """Keys and values, if ``generate`` gave them back; :meth:`CausalLM.complete` counts them and lets go of them."""
 
 
 class StampingStreamer:
@@ -130,7 +133,7 @@ class CausalLM:
             if settings.temperature > 0:
                 self.torch.manual_seed(settings.seed)
             with self.torch.inference_mode():
-                sequence = self.model.generate(**inputs, **self._decoding(settings), streamer=streamer)
+                answer = self.model.generate(**inputs, **self._decoding(settings), streamer=streamer)
             self._synchronize()
         except (
             RuntimeError,
@@ -143,8 +146,9 @@ class CausalLM:
         ) as error:
             raise self._failure(error) from error
         return Produced(
-            sequence=sequence, prompt_tokens=prompt_tokens, wanted=settings.max_new_tokens, templated=templated
-        )
+            sequence=getattr(answer, "sequences", answer), prompt_tokens=prompt_tokens, wanted=settings.max_new_tokens,
+            templated=templated, cache=getattr(answer, "past_key_values", None),
+        )  # fmt: skip
 
     def _require_length(self, prompt_tokens: int, wanted: int) -> None:
         if prompt_tokens == 0:
@@ -163,6 +167,9 @@ class CausalLM:
             "do_sample": sampled,
             "num_beams": 1,
             "pad_token_id": self.pad_id,
+            # The cache is to be counted. On mps, to return it generate would cut it back after each token: another program.
+            "return_dict_in_generate": self.model.device.type != "mps",
+            **dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), False),
             **(
                 {"temperature": settings.temperature}
                 if sampled
@@ -205,6 +212,8 @@ class CausalLM:
 
     def complete(self, produced: Produced) -> Completion:
         """Text and counts of an inference."""
+        size = cache_size(produced.cache)
+        produced.cache = None
         ids = tuple(int(token) for token in produced.sequence[0, produced.prompt_tokens :].tolist())
         special = set(self.tokenizer.all_special_ids)
         return Completion(
@@ -216,6 +225,8 @@ class CausalLM:
             special_only=bool(ids) and all(token in special for token in ids),
             token_ids=ids,
             templated=produced.templated,
+            kv_cache_bytes=size.num_bytes if size else None,
+            kv_cache_tokens=size.tokens if size else None,
         )
 
     def _text(self, ids: Sequence[int]) -> str:

@@ -322,7 +322,7 @@ class EchoBackend:
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what this model can never have."""
-        return {"model_footprint": _NO_WEIGHTS}
+        return dict.fromkeys(("model_footprint", "kv_cache_per_token"), _NO_WEIGHTS)
 
     @staticmethod
     def preflight(spec: ModelSpec, _sys_path: Sequence[str] = ()) -> None:

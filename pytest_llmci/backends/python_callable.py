@@ -62,7 +62,10 @@ class PythonCallableBackend:
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what no callable can have."""
-        return {"model_footprint": _NO_WEIGHTS}
+        return {
+            "model_footprint": _NO_WEIGHTS,
+            "kv_cache_per_token": "a callable does not show its model's key-value cache",
+        }
 
     @staticmethod
     def preflight(spec: ModelSpec, sys_path: Sequence[str] | None = None) -> None:

@@ -49,6 +49,7 @@ GGUF_NOTE: Final = "dequantised from GGUF: speed and memory do not predict llama
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _PICKLED_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "pytorch_model*.bin")
 MPS_REASON: Final = "on mps tokens reach the program one step late, so that the times of single tokens are not known"
+MPS_CACHE_REASON: Final = "on mps, asking generate for its key-value cache would change how it runs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +122,8 @@ class CausalBackend:
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what this model can never have."""
         if spec.options.get("device") == "mps":
-            return dict.fromkeys(("ttft", "itl", "tpot", "decode_tokens_per_s"), MPS_REASON)
+            late = dict.fromkeys(("ttft", "itl", "tpot", "decode_tokens_per_s"), MPS_REASON)
+            return {**late, "kv_cache_per_token": MPS_CACHE_REASON}
         return {}
 
     def prepare(self) -> None:

@@ -50,6 +50,11 @@ INSTRUMENTS: tuple[Entry, ...] = (
         summary="peak memory of processes that the model's process has started",
     ),
     Entry(
+        name="kv_cache",
+        target="pytest_llmci.measure.kv_cache:KvCacheInstrument",
+        summary="what each token adds to the keys and values that the model keeps",
+    ),
+    Entry(
         name="gpu",
         target="pytest_llmci.measure.gpu:GpuInstrument",
         summary="memory of the CUDA device by PyTorch's allocator, and how busy it was",

@@ -254,7 +254,10 @@ def test_stream_and_score(spec: MakeSpec, context: LoadContext, prompt: Prompt) 
 def test_what_it_says_of_itself(spec: MakeSpec, context: LoadContext) -> None:
     said = EchoBackend(spec("echo")).load(context)
     assert (said.footprint_bytes, said.footprint_reason) == (None, "echo has no weights")
-    assert EchoBackend.unmeasurable(spec("echo")) == {"model_footprint": "echo has no weights"}
+    assert EchoBackend.unmeasurable(spec("echo")) == {
+        "model_footprint": "echo has no weights",
+        "kv_cache_per_token": "echo has no weights",
+    }
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,16 @@ def test_it_knows_probabilities(opened: tuple[SmolLM2Backend, LoadedModel]) -> N
 
 @pytest.mark.model
 @pytest.mark.slow
+def test_its_cache_is_counted(opened: tuple[SmolLM2Backend, LoadedModel]) -> None:
+    completion = ask(opened[0], CAPITAL, GenerationSettings(max_new_tokens=5, fixed_length=True))
+    assert completion.prompt_tokens is not None and completion.kv_cache_bytes is not None
+    assert completion.kv_cache_tokens == completion.prompt_tokens + 4
+    layers, keys_and_values, heads, width, float32 = 30, 2, 3, 64, 4
+    assert completion.kv_cache_bytes == completion.kv_cache_tokens * layers * keys_and_values * heads * width * float32
+
+
+@pytest.mark.model
+@pytest.mark.slow
 def test_what_it_says_of_itself(opened: tuple[SmolLM2Backend, LoadedModel]) -> None:
     loaded = opened[1]
     assert loaded.footprint_bytes == 538_060_288

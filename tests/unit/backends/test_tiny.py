@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import string
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
+from pytest_llmci.backends.causal_lm import CausalLM
 from pytest_llmci.backends.tiny import TinyBackend
 from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
@@ -227,6 +230,69 @@ def test_what_it_says_of_itself(opened: tuple[TinyBackend, LoadedModel]) -> None
     assert {"torch", "transformers", "load_parts_ns", "generation_config", "chat_template_sha256"} <= set(info)
     assert (info["torch_threads"], info["device_name"]) == (torch.get_num_threads(), None)
     assert (info["dtype"], info["device"], info["layers"], info["hidden"], info["seed"]) == ("float32", "cpu", 4, 64, 0)
+
+
+@pytest.mark.parametrize(("wanted", "dtype", "size"), [(1, "float32", 4), (50, "float32", 4), (50, "bfloat16", 2)])
+def test_the_cache_is_counted(wanted: int, dtype: str, size: int) -> None:
+    backend, _ = open_tiny(layers="3", hidden="32", dtype=dtype)
+    completion, _ = ask(backend, TCP, GenerationSettings(max_new_tokens=wanted, fixed_length=True))
+    assert completion.prompt_tokens is not None
+    tokens = completion.prompt_tokens + wanted - 1  # the last token is not fed back
+    layers, keys_and_values, width = 3, 2, 32
+    assert (completion.kv_cache_tokens, completion.kv_cache_bytes) == (
+        tokens, tokens * layers * keys_and_values * width * size,
+    )  # fmt: skip
+    backend.close()
+
+
+def test_the_cache_dies_with_the_counting(tiny: TinyBackend) -> None:
+    gc.disable()  # as it is while a round is measured
+    try:
+        produced = tiny.generate(TCP, FIXED, lambda: None)
+        cache = weakref.ref(produced.cache)
+        assert cache() is not None
+        tiny.complete(produced)
+        assert cache() is None
+    finally:
+        gc.enable()
+
+
+def test_nothing_else_is_kept_whatever_the_checkpoint_asks_for(
+    tiny: TinyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tiny._lm is not None
+    model = tiny._lm.model
+    answers = []
+    generate = model.generate
+
+    def noting(**given: object) -> object:
+        answers.append(generate(**given))
+        return answers[-1]
+
+    monkeypatch.setattr(model, "generate", noting)
+    for name in ("return_dict_in_generate", "output_scores", "output_logits", "output_hidden_states"):
+        monkeypatch.setattr(model.generation_config, name, True)
+    assert ask(tiny, TCP)[0].output_tokens == 50
+    assert set(answers[0]) == {"sequences", "past_key_values"}
+
+
+def test_a_cache_is_not_asked_for_on_mps(tiny: TinyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tiny._lm is not None
+    sequence = torch.zeros((1, 70), dtype=torch.long)
+    given: dict[str, object] = {}
+
+    class OnMps:
+        device = torch.device("mps")
+
+        def generate(self, **arguments: object) -> object:
+            given.update(arguments)
+            return sequence
+
+    monkeypatch.setattr(tiny._lm, "model", OnMps())
+    monkeypatch.setattr(CausalLM, "_encode", lambda self, prompt: ({"input_ids": sequence[:, :20]}, False))
+    completion = tiny.complete(tiny.generate(TCP, FIXED, lambda: None))
+    assert given["return_dict_in_generate"] is False
+    assert (completion.output_tokens, completion.kv_cache_bytes, completion.kv_cache_tokens) == (50, None, None)
 
 
 def test_tied_weights_and_views_count_once() -> None:
