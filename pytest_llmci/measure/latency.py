@@ -22,6 +22,7 @@ _NO_TOKENS = Missing("the model produced no token")
 _ONE_STAMP = Missing("only one token or chunk arrived, so there is no gap to measure")
 _ONE_TOKEN = Missing("fewer than two tokens were produced")
 _UNCOUNTED = Missing("this model source does not count tokens")
+_CLOCK_WENT_BACK = Missing("the clock went back during the inference")
 _NO_TIME = Missing("the clock saw no time pass between the tokens")
 
 
@@ -37,18 +38,22 @@ def latency_values(facts: RoundFacts) -> dict[str, Reading]:
     stamped = len(facts.token_ns)
     latency = sum(facts.token_ns) if stamped else facts.wall_ns
     silent = _NO_TOKENS if output == 0 else _NO_STAMPS
+    counts: dict[str, Reading] = {
+        "prompt_tokens": _counted(facts.completion.prompt_tokens),
+        "output_tokens": _counted(output),
+    }
+    if min(facts.wall_ns, facts.wall_ns - latency, *facts.token_ns) < 0:
+        return dict.fromkeys((metric.name for metric in LatencyInstrument.metrics), _CLOCK_WENT_BACK) | counts
     values: dict[str, Reading] = {
         "latency": latency,
         "ttft": facts.token_ns[0] if stamped else silent,
         "return_tail": facts.wall_ns - latency if stamped else silent,
         "itl": _mean_gap_ns(facts.token_ns) if stamped else silent,
-        "prompt_tokens": _counted(facts.completion.prompt_tokens),
-        "output_tokens": _counted(output),
         "tokens_per_s": _rate(output, latency),
         "latency_per_token": _per_token(output, latency),
         "prefill_tokens_per_s": _prefill_rate(facts, silent),
     }
-    return values | _decoding(facts, output, silent)
+    return values | counts | _decoding(facts, output, silent)
 
 
 def _counted(count: int | None) -> Reading:

@@ -186,6 +186,8 @@ class Steal:
         self._last = StealSample(now_ns, self._ticks())
         if self._last.ticks is None:
             return Missing(self._why)
+        if self._last.ticks < begin.ticks:  # as after a move of the virtual machine to another host
+            return Missing("the kernel's count of steal (/proc/stat) went back")
         return (self._last.ticks - begin.ticks) * TICK_NS
 
     def close(self) -> None:

@@ -146,7 +146,9 @@ _DEFS: Final[dict[str, MetricDef]] = {
 def _read_region(region: Region) -> ProbeReading:
     region.require_end()
     wall_ns = region.wall_ns
-    found: dict[str, Reading] = {"wall_time": wall_ns}
+    found: dict[str, Reading] = {
+        "wall_time": wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
+    }
     spent = region.cpu_ns()
     if isinstance(spent, Missing):
         found |= {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent}

@@ -11,6 +11,7 @@ from pytest_llmci.measure.profile import Measured, ProbeReading
 from pytest_llmci.records import Completion, Missing
 
 _NS = st.integers(min_value=0, max_value=10**13)
+_BACK = st.integers(min_value=-(10**13), max_value=-1)
 _COUNT = st.none() | st.integers(min_value=0, max_value=10**6)
 
 
@@ -29,7 +30,7 @@ def test_ttft_and_gaps_sum_to_the_latency(token_ns: list[int], tail_ns: int, out
     assert type(values["latency"]) is type(values["ttft"]) is type(values["return_tail"]) is int
 
 
-@given(token_ns=st.lists(_NS, max_size=50), tail_ns=_NS, output=_COUNT)
+@given(token_ns=st.lists(_NS | _BACK, max_size=50), tail_ns=_NS | _BACK, output=_COUNT)
 def test_every_metric_of_time_is_a_finite_number_or_missing_with_a_reason(
     token_ns: list[int], tail_ns: int, output: int | None
 ) -> None:

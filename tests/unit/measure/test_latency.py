@@ -85,6 +85,17 @@ def test_uncounted_tokens_leave_the_times() -> None:
         assert "does not count tokens" in _reason(values[name])
 
 
+@pytest.mark.parametrize(
+    ("token_ns", "wall_ns"),
+    [((), -1), ((-1, 5), 10), ((5, -1, 5), 10), ((5, 6), 10)],
+    ids=["call", "first", "gap", "tail"],
+)
+def test_a_clock_that_went_back_gives_no_time(token_ns: tuple[int, ...], wall_ns: int) -> None:
+    values = latency_values(_facts(token_ns, wall_ns, output=3, prompt=7))
+    assert (values.pop("prompt_tokens"), values.pop("output_tokens")) == (7, 3)
+    assert {_reason(value) for value in values.values()} == {"the clock went back during the inference"}
+
+
 def test_a_clock_that_stood_still_gives_no_rate() -> None:
     values = latency_values(_facts((0, 0), 0, output=2))
     assert values["latency"] == 0

@@ -134,6 +134,16 @@ def test_an_old_steal_sample_is_not_used_again(tmp_path: Path) -> None:
     assert steal.begin(TICK_NS + 1).ticks == 200
 
 
+def test_a_count_of_steal_that_went_back_is_missing(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1 2 3 4 5 6 7 100 9 10\n", "ascii")
+    steal = Steal(str(stat))
+    begin = steal.begin(0)
+    stat.write_text("cpu  1 2 3 4 5 6 7 99 9 10\n", "ascii")
+    value = steal.end(begin, 0, SECOND)
+    assert isinstance(value, Missing) and "went back" in value.reason
+
+
 def test_no_stat_file(tmp_path: Path) -> None:
     steal = Steal(str(tmp_path / "absent"))
     value = steal.end(steal.begin(0), 0, SECOND)
