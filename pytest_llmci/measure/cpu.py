@@ -123,7 +123,7 @@ def cgroup_quota(membership: str = "/proc/self/cgroup", root: str = "/sys/fs/cgr
     :returns: None without a quota.
     """
     try:
-        lines = Path(membership).read_text("ascii", "replace").splitlines()
+        lines = Path(membership).read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
     limits: list[float] = []
@@ -159,7 +159,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text("ascii", "replace").split()
+        return path.read_text("utf-8", "replace").split()
     except OSError:
         return []
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..backends.base import Backend, LoadContext, LoadedModel
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.profile import Measured, Probe, profile
-from ..measure.region import Region
+from ..measure.region import PROCESS_METER, Region
 from ..records import Completion, GenerationSettings, Json, Missing, ModelSpec, Prompt, Role, RoundRecord, RunRequest
 from ..registry import Registry, import_target
 from .loop import MeasuringLoop, Progress
@@ -262,6 +262,7 @@ def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, pro
     info = {**loaded.info, **process}
     info["memory_method"] = region.memory_method
     info["peak_rss_resolution_bytes"] = region.peak_rss_resolution_bytes
+    info["memory_refused"] = [*PROCESS_METER.chosen().refused]
     info["context_length"] = loaded.context_length
     info["pid"] = os.getpid()
     info["python"] = sys.version.split()[0]
