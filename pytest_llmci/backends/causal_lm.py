@@ -283,7 +283,7 @@ class CausalLM:
     def _synchronize(self) -> None:
         """On a GPU the queue must be empty at both ends, or work would be timed that is not this request's."""
         if self.model.device.type == "cuda":
-            self.torch.cuda.synchronize()
+            self.torch.cuda.synchronize(self.model.device)
 
     def _failure(self, error: BaseException) -> GenerationError:
         text = first_line(error)

@@ -226,6 +226,8 @@ class Stack:
 
 def finish_loading(stack: Stack, lm: CausalLM, facts: Mapping[str, Json]) -> LoadedModel:
     """Map the weights in, count them, and say what was loaded."""
+    if lm.model.device.type == "cuda":
+        stack.torch.cuda.set_device(lm.model.device)  # the instruments ask the current device
     lm.prefault()
     stack.lap("prefault")
     footprint, reason = _footprint(lm)

@@ -8,14 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf_files import gguf_bytes
 
-from pytest_llmci.backends.base import LoadContext, LoadedModel
+from pytest_llmci import measure
+from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp
+from pytest_llmci.backends.causal_lm import Produced
 from pytest_llmci.backends.smollm2 import SmolLM2Backend, packaged_file
 from pytest_llmci.errors import MissingExtraError, ModelLoadError
+from pytest_llmci.measure.profile import Probe, ProbeReading
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
+from pytest_llmci.registry import Registry
+from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 
 MakeSpec = Callable[..., ModelSpec]
 GREEDY = GenerationSettings(max_new_tokens=50, fixed_length=True)
@@ -127,6 +133,45 @@ def test_it_knows_probabilities(opened: tuple[SmolLM2Backend, LoadedModel]) -> N
     backend = opened[0]
     scores = {city: sum(backend.score("The capital of France is", f" {city}")) for city in ("Paris", "London", "Rome")}
     assert max(scores, key=scores.__getitem__) == "Paris"
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_its_times_sum_exactly_to_the_wall_time(opened: tuple[SmolLM2Backend, LoadedModel]) -> None:
+    backend = opened[0]
+    assert backend._lm is not None
+    events: list[str] = []
+    walls: list[int] = []
+
+    class Noting(Probe):
+        def read(self, **facts: Any) -> ProbeReading:
+            walls.append(facts["wall_ns"])
+            return super().read(**facts)
+
+    class Watched(SmolLM2Backend):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> Produced:
+            def noting() -> None:
+                stamp()
+                events.append("token")
+
+            return backend.generate(prompt, settings, noting)
+
+    watched = Watched(ModelSpec(alias="smollm2", backend="smollm2"))
+    watched._lm = backend._lm
+    registry = Registry()
+    measure.register(registry)
+    loop = MeasuringLoop(watched, Noting(registry), threads=1, progress=NoProgress(), isolated=False)
+    hook = backend._lm.model.register_forward_hook(lambda *passed: events.append("forward"))
+    try:
+        record = loop.measure(CAPITAL, GenerationSettings(max_new_tokens=8, fixed_length=True))
+    finally:
+        hook.remove()
+    values = record.values
+    assert events == ["forward", "token"] * 8  # the prompt is put before any forward, and is no token
+    assert len(record.token_ns) == record.completion.output_tokens == 8
+    assert all(type(gap) is int for gap in record.token_ns)
+    assert values["ttft"] + sum(record.token_ns[1:]) == values["latency"]
+    assert [values["latency"] + values["return_tail"]] == walls
 
 
 @pytest.mark.model

@@ -7,12 +7,16 @@ import gc
 import string
 import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pytest_llmci.backends import tiny as tiny_module
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.causal_lm import CausalLM
 from pytest_llmci.backends.tiny import TinyBackend
+from pytest_llmci.backends.transformers import finish_loading
 from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
 
@@ -88,6 +92,96 @@ def test_each_token_is_stamped_and_the_prompt_is_none(tiny: TinyBackend) -> None
     assert (stamps, completion.output_tokens, len(completion.token_ids)) == (50, 50, 50)
     assert completion.prompt_tokens == len((TCP.text or "").encode())
     assert (completion.finish_reason, completion.token_source) == ("length", "tokenizer")
+
+
+def test_each_token_is_stamped_right_after_its_forward(tiny: TinyBackend) -> None:
+    assert tiny._lm is not None
+    done: list[str] = []
+    hook = tiny._lm.model.register_forward_hook(lambda *passed: done.append("forward"))
+    try:
+        tiny.generate(TCP, GenerationSettings(max_new_tokens=5, fixed_length=True), lambda: done.append("token"))
+    finally:
+        hook.remove()
+    assert done == ["forward", "token"] * 5  # the prompt is put before any forward, and is no token
+
+
+class Accelerated:
+    """A model on another device, which answers with a fixed sequence."""
+
+    def __init__(self, device: str, story: list[object]) -> None:
+        self.device = torch.device(device)
+        self.story = story
+        self.given: dict[str, object] = {}
+
+    def generate(self, **arguments: object) -> object:
+        self.given = arguments
+        self.story.append("generate")
+        return torch.zeros((1, 70), dtype=torch.long)
+
+
+@pytest.fixture
+def accelerate(tiny: TinyBackend, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Accelerated]:
+    """Put a model of another device into the place of the tiny one."""
+    lm = tiny._lm
+    assert lm is not None
+
+    def place(device: str) -> Accelerated:
+        story: list[object] = []
+        model = Accelerated(device, story)
+        monkeypatch.setattr(lm, "model", model)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: story.append(device))
+
+        def encode(self: CausalLM, prompt: Prompt) -> tuple[dict[str, object], bool]:
+            story.append("encode")
+            return {"input_ids": torch.zeros((1, 20))}, False
+
+        monkeypatch.setattr(CausalLM, "_encode", encode)
+        return model
+
+    return place
+
+
+def test_the_queue_of_the_models_gpu_is_empty_at_both_ends(
+    tiny: TinyBackend, accelerate: Callable[[str], Accelerated]
+) -> None:
+    model = accelerate("cuda:1")
+    tiny.generate(TCP, FIXED, lambda: None)
+    assert model.story == [model.device, "encode", "generate", model.device]
+    model = accelerate("cpu")
+    tiny.generate(TCP, FIXED, lambda: None)
+    assert model.story == ["encode", "generate"]
+
+
+def test_on_mps_no_token_is_stamped_and_no_cache_is_asked_for(
+    tiny: TinyBackend, accelerate: Callable[[str], Accelerated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = accelerate("mps")
+    assert tiny._lm is not None
+    monkeypatch.setattr(tiny._lm, "stamps", False)  # as it is loaded there
+    completion = tiny.complete(tiny.generate(TCP, FIXED, lambda: pytest.fail("a token was stamped one step late")))
+    assert (model.given["streamer"], model.given["return_dict_in_generate"]) == (None, False)
+    assert (completion.output_tokens, completion.kv_cache_bytes, completion.kv_cache_tokens) == (50, None, None)
+
+
+@pytest.mark.parametrize(("device", "stamps"), [("mps", False), ("cpu", True)])
+def test_tokens_are_stamped_but_on_mps(monkeypatch: pytest.MonkeyPatch, device: str, stamps: bool) -> None:
+    monkeypatch.setattr(tiny_module, "choose_device", lambda *asked: device)
+    monkeypatch.setattr(tiny_module, "finish_loading", lambda stack, lm, facts: LoadedModel(info={"stamps": lm.stamps}))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *given, **named: self)
+    assert open_tiny()[1].info["stamps"] is stamps
+
+
+def test_the_gpu_of_the_model_becomes_the_current_one() -> None:
+    asked: list[object] = []
+    cuda = SimpleNamespace(set_device=asked.append)
+    stack: Any = SimpleNamespace(torch=SimpleNamespace(cuda=cuda), lap=lambda part: None, facts=dict)
+    for device in ("cpu", "cuda:1"):
+        lm: Any = SimpleNamespace(
+            model=SimpleNamespace(device=torch.device(device)), prefault=lambda: None, footprint_bytes=int, facts=dict,
+            context_length=None,
+        )  # fmt: skip
+        finish_loading(stack, lm, {})
+    assert asked == [torch.device("cuda:1")]
 
 
 def test_one_token(tiny: TinyBackend) -> None:
@@ -274,25 +368,6 @@ def test_nothing_else_is_kept_whatever_the_checkpoint_asks_for(
         monkeypatch.setattr(model.generation_config, name, True)
     assert ask(tiny, TCP)[0].output_tokens == 50
     assert set(answers[0]) == {"sequences", "past_key_values"}
-
-
-def test_a_cache_is_not_asked_for_on_mps(tiny: TinyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tiny._lm is not None
-    sequence = torch.zeros((1, 70), dtype=torch.long)
-    given: dict[str, object] = {}
-
-    class OnMps:
-        device = torch.device("mps")
-
-        def generate(self, **arguments: object) -> object:
-            given.update(arguments)
-            return sequence
-
-    monkeypatch.setattr(tiny._lm, "model", OnMps())
-    monkeypatch.setattr(CausalLM, "_encode", lambda self, prompt: ({"input_ids": sequence[:, :20]}, False))
-    completion = tiny.complete(tiny.generate(TCP, FIXED, lambda: None))
-    assert given["return_dict_in_generate"] is False
-    assert (completion.output_tokens, completion.kv_cache_bytes, completion.kv_cache_tokens) == (50, None, None)
 
 
 def test_tied_weights_and_views_count_once() -> None:
