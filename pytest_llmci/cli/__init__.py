@@ -18,6 +18,10 @@ class Command:
 
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "doctor": (
+        "pytest_llmci.cli.doctor:COMMAND",
+        "check the instruments on this machine, and tell what it can measure",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
 }

@@ -20,8 +20,6 @@ PROTOCOL: Final = 1
 _LENGTH: Final = struct.Struct(">I")
 LARGEST_FRAME: Final = 1 << 30
 """Bytes; a longer one is a sign of noise on the pipe."""
-PIECE_BYTES: Final = 1 << 16
-"""Most that is read at once: what a pipe holds. Python makes a buffer of that size for each reading."""
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
@@ -48,7 +46,7 @@ def read_message(fd: int) -> Message | None:
     reader = FrameReader()
     while True:
         wanted = reader.wanted()
-        chunk = os.read(fd, min(wanted, PIECE_BYTES))
+        chunk = os.read(fd, min(wanted, 1 << 20))
         if not chunk:
             return None
         for message in reader.feed(chunk):
