@@ -12,6 +12,10 @@ from .cuda import NO_DEVICE, CudaDevice
 
 SAMPLE_NS: Final = 1_000_000_000  # NVML averages over the last second at most, and over a sixth of one at least
 
+_NO_READINGS: Final[Mapping[str, Reading]] = dict.fromkeys(
+    ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation"), NO_DEVICE
+)
+
 
 class GpuInstrument:
     """Peaks of PyTorch's CUDA allocator, reset for each inference, and how busy the device was."""
@@ -74,7 +78,7 @@ class GpuInstrument:
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
         if self._torch is None:
-            return dict.fromkeys((metric.name for metric in self.metrics), NO_DEVICE)
+            return _NO_READINGS
         busy = self._busy
         if not isinstance(busy, Missing) and facts.wall_ns < SAMPLE_NS:
             busy = Missing("the inference was shorter than the second over which the driver averages")

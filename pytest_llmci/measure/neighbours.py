@@ -15,8 +15,21 @@ from ..records import Missing
 from .base import Reading, RoundFacts
 from .noise import OwnedFile
 
+_GONE: Final = (OSError, IndexError, ValueError, AttributeError)  # it ended meanwhile, or nothing is kept here
 _NO_SCHEDSTAT: Final = Missing("run-queue statistics (/proc/self/task/*/schedstat) cannot be read here")
 _NO_PRESSURE: Final = Missing("this kernel tells no pressure (/proc/pressure/cpu)")
+
+
+class _Folder(OwnedFile):
+    """A folder that stays open."""
+
+    def count(self) -> int:
+        """Folders in it, by its number of links; less than none on a file system that does not count them."""
+        return os.fstat(self._fd).st_nlink - 2
+
+
+def _waited_ns(file: OwnedFile) -> int:
+    return int(file.read(64).split()[1])
 
 
 class NeighboursInstrument:
@@ -56,7 +69,9 @@ class NeighboursInstrument:
         self._tasks = tasks
         self._pressure_path = pressure
         self._pressure: OwnedFile | None = None
+        self._folder: _Folder | None = None
         self._files: dict[str, OwnedFile] = {}
+        self._process = os.getpid()
         self._delays: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self._pressures: tuple[int | None, int | None] = (None, None)
 
@@ -83,26 +98,48 @@ class NeighboursInstrument:
         return {"run_delay_all": delay, "cpu_pressure": pressure}
 
     def _read_delays(self) -> dict[str, int]:
-        """Thread -> nanoseconds it has waited for a CPU so far; the files of living threads stay open."""
+        """Thread -> nanoseconds it has waited for a CPU so far; the files of living threads stay open.
+
+        Listing the threads costs more than all the rest, so it is done only where they may be others than last time. A
+        thread that ended takes its file with it, so as many threads as files, all readable, are the same threads.
+        """
+        if self._count_threads() == len(self._files):
+            try:
+                return {thread: _waited_ns(file) for thread, file in self._files.items()}
+            except _GONE:
+                pass
+        return self._list_delays()
+
+    def _count_threads(self) -> int:
+        """How many threads there are; -1 where that is not known without listing them."""
+        if self._folder is None or os.getpid() != self._process:  # a forked child has threads of its own
+            return -1
+        return self._folder.count()
+
+    def _list_delays(self) -> dict[str, int]:
         try:
             threads = os.listdir(self._tasks)
         except OSError:
             return {}
-        if len(threads) < len(self._files):
-            for gone in self._files.keys() - set(threads):
-                self._files.pop(gone).close()
+        self._keep_folder()
+        for gone in self._files.keys() - set(threads):
+            self._files.pop(gone).close()
         found: dict[str, int] = {}
         for thread in threads:
             try:
                 file = self._files.get(thread)
                 if file is None:
                     file = self._files[thread] = OwnedFile(f"{self._tasks}/{thread}/schedstat")
-                found[thread] = int(file.read(64).split()[1])
-            except (OSError, IndexError, ValueError, AttributeError):  # it ended meanwhile, or nothing is kept here
+                found[thread] = _waited_ns(file)
+            except _GONE:
                 lost = self._files.pop(thread, None)
                 if lost is not None:
                     lost.close()
         return found
+
+    def _keep_folder(self) -> None:
+        if self._folder is None or os.getpid() != self._process:
+            self._folder, self._process = _Folder(self._tasks), os.getpid()
 
     def _read_pressure_us(self) -> int | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 from ..errors import ConfigError
@@ -65,27 +65,32 @@ class GuardedInstrument:
     def start(self) -> None:
         """Start it."""
         self._failure = ""
-        self._guard(self._instrument.start)
+        try:
+            self._instrument.start()
+        except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
+            self._fail(error)
 
     def stop(self) -> None:
         """Stop it, if it was started."""
-        if not self._failure:
-            self._guard(self._instrument.stop)
+        if self._failure:
+            return
+        try:
+            self._instrument.stop()
+        except Exception as error:  # noqa: BLE001  # as above
+            self._fail(error)
 
     def read(self, facts: RoundFacts) -> dict[str, Reading]:
         """A reading of each metric that it declares."""
-        given: list[Mapping[str, Reading]] = []
         if not self._failure:
-            self._guard(lambda: given.append(self._instrument.read(facts)))
-        if self._failure:
-            return dict.fromkeys(self._metrics, Missing(self._failure))
-        return {name: self._checked(given[0].get(name)) for name in self._metrics}
+            try:
+                given = self._instrument.read(facts)
+                return {name: self._checked(given.get(name)) for name in self._metrics}
+            except Exception as error:  # noqa: BLE001  # as above
+                self._fail(error)
+        return dict.fromkeys(self._metrics, Missing(self._failure))
 
-    def _guard(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
-            self._failure = f"instrument '{self._name}' failed: {type(error).__name__}: {error}"
+    def _fail(self, error: Exception) -> None:
+        self._failure = f"instrument '{self._name}' failed: {type(error).__name__}: {error}"
 
     def _checked(self, value: Reading | None) -> Reading:
         if isinstance(value, Missing):

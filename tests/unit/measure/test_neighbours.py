@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from pytest_llmci.measure.neighbours import NeighboursInstrument
 from pytest_llmci.records import Completion, Missing
 
 FACTS = RoundFacts(wall_ns=1, token_ns=(), completion=Completion(text="", finish_reason="stop"), threads=1)
+
+needs_tasks = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 
 
 class Machine:
@@ -68,7 +73,7 @@ def test_what_the_system_does_not_tell_is_missing_with_its_reason(tmp_path: Path
         assert reason in value.reason
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@needs_tasks
 def test_helper_threads_that_fight_for_the_lock_are_seen() -> None:
     instrument = NeighboursInstrument()
     stop = threading.Event()
@@ -86,3 +91,57 @@ def test_helper_threads_that_fight_for_the_lock_are_seen() -> None:
         pytest.skip(found.reason)
     assert found >= 0
     assert len(instrument._files) >= 3
+
+
+# ----------------------------------------------------------------------------------------- threads are not listed twice
+
+
+@contextmanager
+def waiting_thread() -> Iterator[str]:
+    """A thread that waits; its number. It is gone from /proc afterwards."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        yield str(thread.native_id)
+    finally:
+        stop.set()
+        thread.join()
+        while Path(f"/proc/self/task/{thread.native_id}").exists():
+            time.sleep(0.001)
+
+
+@needs_tasks
+def test_the_same_threads_are_not_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    instrument = NeighboursInstrument()
+    instrument.start()
+
+    def refuse(_folder: str) -> list[str]:
+        raise AssertionError("listed again")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    instrument.stop()
+    assert instrument.read(FACTS)["run_delay_all"] is not None
+
+
+@needs_tasks
+def test_a_thread_in_the_place_of_another_is_seen() -> None:
+    instrument = NeighboursInstrument()
+    with waiting_thread() as first:
+        instrument.start()
+    with waiting_thread() as second:
+        instrument.stop()
+    assert first in instrument._delays[0]
+    assert first not in instrument._delays[1]
+    assert second in instrument._delays[1]
+
+
+@needs_tasks
+def test_a_forked_child_reads_its_own_threads() -> None:
+    instrument = NeighboursInstrument()
+    instrument.start()
+    child = os.fork()
+    if child == 0:
+        instrument.stop()
+        os._exit(0 if set(instrument._delays[1]) == {str(os.getpid())} else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

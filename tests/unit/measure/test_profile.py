@@ -291,6 +291,13 @@ def test_a_broken_instrument_loses_its_own_metrics_only(step: str, monkeypatch: 
     assert reading.values["latency"] == 900
 
 
+def test_an_instrument_that_gives_nothing_at_all_loses_its_own_metrics_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Thermometer, "read", lambda _self, _facts: None)
+    reading = _round(Probe(_registry("Thermometer")))
+    assert reading.reasons["heat"].startswith("instrument 'thermometer' failed: AttributeError")
+    assert reading.values["latency"] == 900
+
+
 def test_an_instrument_that_did_not_start_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_self: Thermometer) -> None:
         raise OSError("no such device")
