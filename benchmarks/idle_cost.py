@@ -26,13 +26,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.pairs import judged
 from benchmarks.process_cost import (
     Cost,
     RunFailedError,
     Side,
     clean_environment,
     compare,
-    judged,
     measure_in_turn,
     table,
 )

@@ -1,12 +1,12 @@
 """How exact the peak is: planted memory spikes of known size against what the instruments report.
 
-    python benchmarks/peak_memory.py
+    python -m benchmarks.peak_memory [-n 100] [--check]
 
 Each spike is a mapping of the given size less up to 1 MiB: shared memory that was filled before and is mapped at once,
 so that its edges are sharp, or with ``--kind anonymous`` fresh pages. It comes at a random moment of the block, with the
 interpreter lock held or released, and the process hops between the CPUs. The truth is the exact resident memory, read at
 the spike's height. The ways are taken in turn. "missed" counts peaks off by more than 10 % of the spike; the p95 and the
-worst are of the error's absolute value.
+worst are of the error's absolute value. Targets stand for the way in use, "hwm".
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.pairs import Targets
 from pytest_llmci.measure.memory import (
     ChosenSource,
     HighWaterMark,
@@ -37,7 +36,8 @@ from pytest_llmci.measure.region import Meter
 from pytest_llmci.records import Missing
 
 MIB = 1 << 20
-SPIKES = ((64 * MIB, 1.0), (64 * MIB, 5.0), (8 * MIB, 1.0))
+LARGE_BYTES, SMALL_BYTES = 64 * MIB, 8 * MIB
+SPIKES = ((LARGE_BYTES, 1.0), (LARGE_BYTES, 5.0), (SMALL_BYTES, 1.0))
 """Bytes and milliseconds."""
 
 
@@ -92,12 +92,14 @@ class Way:
     errors: dict[tuple[int, float, bool], list[float]] = field(default_factory=dict)
 
 
-def main() -> None:
+def main() -> int:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=100, help="spikes of each kind (default 100)")
     parser.add_argument("--kind", choices=["shared", "anonymous"], default="shared")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--window-ms", type=float, default=20.0, help="longest wait before and after (default 20)")
+    parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
     dice = random.Random(arguments.seed)
     cpus = sorted(os.sched_getaffinity(0))
@@ -121,6 +123,28 @@ def main() -> None:
     _print(ways, arguments.n, len(cpus))
     for way in ways:
         way.meter.close()
+    targets = Targets()
+    _judge(ways[0], targets)
+    return targets.status(check=arguments.check)
+
+
+def _judge(way: Way, targets: Targets) -> None:
+    """The errors of the way in use beside their targets."""
+    print()
+    large, small = (
+        [error for (size, _, _), errors in way.errors.items() if size == asked for error in errors]
+        for asked in (LARGE_BYTES, SMALL_BYTES)
+    )
+    targets.judge("64 MiB: missed", _missed(large, LARGE_BYTES), 0, "")
+    targets.judge("64 MiB: median error", abs(statistics.median(large)), 32, "KiB")
+    targets.judge("64 MiB: worst error", max(map(abs, large)), 256, "KiB")
+    targets.judge("8 MiB 1 ms: missed", _missed(small, SMALL_BYTES), 0, "")
+    targets.judge("8 MiB 1 ms: worst error", 100 * 1024 * max(map(abs, small)) / SMALL_BYTES, 3, "%")
+
+
+def _missed(errors: Sequence[float], size: int) -> int:
+    """Peaks off by more than a tenth of the spike."""
+    return sum(abs(error) > 0.1 * size / 1024 for error in errors)
 
 
 def _only(source: HighWaterMark | SampledPeak) -> ChosenSource:
@@ -182,10 +206,10 @@ def _print(ways: list[Way], n: int, cpus: int) -> None:
 
 def _print_row(spike: str, lock: str, way: str, errors: list[float], size: int) -> None:
     sizes = sorted(abs(error) for error in errors)
-    missed = sum(error > 0.1 * size / 1024 for error in sizes)
+    missed = _missed(errors, size)
     median, p95 = statistics.median(errors), sizes[max(0, -(-len(sizes) * 95 // 100) - 1)]
     print(f"{spike:<14} {lock:<9} {way:<8} {missed:>7} {median:>+8.0f} {p95:>8.0f} {sizes[-1]:>8.0f}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

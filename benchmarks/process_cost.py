@@ -1,22 +1,22 @@
 """What whole processes cost, compared in turn: CPU seconds and peak memory of each side, paired by round.
 
-The sides of a comparison run one after the other, forwards in one round and backwards in the next (A B B A), so that
-a drift of the machine meets all of them alike. CPU time (user + system, descendants included) is compared rather than
-wall time, which other work on the machine falsifies.
+CPU time (user + system, descendants included) is compared rather than wall time, which other work on the machine
+falsifies.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-RESAMPLES = 2000
+from benchmarks.pairs import in_turn, median_interval
+
 MAXRSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
@@ -98,27 +98,7 @@ def measure_in_turn(sides: Sequence[Side], rounds: int, output: Path) -> dict[st
 
     :raises RunFailedError: if a command fails.
     """
-    costs: dict[str, list[Cost]] = {side.name: [] for side in sides}
-    for side in sides:
-        run(side, output)
-    for number in range(rounds):
-        for side in sides if number % 2 == 0 else reversed(sides):
-            costs[side.name].append(run(side, output))
-        show_progress(f"round {number + 1} of {rounds}", last=number + 1 == rounds)
-    return costs
-
-
-def show_progress(text: str, *, last: bool) -> None:
-    """One line that is overwritten, on a terminal only."""
-    if sys.stderr.isatty():
-        print(f"\r{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-
-
-def median_interval(values: Sequence[float], seed: int = 1) -> tuple[float, float]:
-    """Percentile bootstrap interval, 95 %, of the median."""
-    chance = random.Random(seed)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1]
+    return in_turn({side.name: partial(run, side, output) for side in sides}, rounds)
 
 
 def median_cpu_s(costs: Sequence[Cost]) -> float:
@@ -158,9 +138,3 @@ def table(costs: Mapping[str, Sequence[Cost]], reference: str) -> list[str]:
             f"{peak}{seen.peak_difference_bytes / 1e6:>9.1f}"
         )
     return lines
-
-
-def judged(what: str, value: float, limit: float, unit: str) -> tuple[str, bool]:
-    """A line that puts a figure beside its target, and whether the target is met."""
-    met = value <= limit
-    return f"  {what:<44}{value:>9.3f} {unit:<3} target {limit:g} {unit:<3} {'met' if met else 'MISSED'}", met

@@ -1,10 +1,12 @@
-"""What ``profile()`` itself costs: enter and exit around nothing, in a small process and in one of 2 GiB.
+"""What ``profile()`` itself costs: enter and exit around nothing, in a small process and in a large one; and a token's stamp.
 
-    python benchmarks/profile_cost.py
+    python -m benchmarks.profile_cost [--turns 30] [--check]
 
-The ways are taken in turn, a few calls each, so that a busy neighbour meets all of them; ``profile()`` is there twice
-(A and A again), and what those two differ by is the noise of the comparison. memory_profiler, memray and psutil join in
-where they are installed. Times in microseconds a call: the wall time of single calls, and CPU time by the block.
+The large process has torch imported, where it is installed, and 2 GiB resident. The ways are taken in turn, a few calls
+each, so that a busy neighbour meets all of them; ``profile()`` is there twice (A/A control). The peers are psutil,
+memory_profiler, memray and pytest-memray: pip install -r benchmarks/requirements.txt; what is not installed is left out
+and said. pytest-memray is measured by what it adds to a test that does nothing, in sessions of 300 such tests with and
+without it, taken in turn. Times in microseconds a call: the wall time of single calls, and CPU time by the turn.
 """
 
 from __future__ import annotations
@@ -14,58 +16,71 @@ import contextlib
 import importlib
 import importlib.util
 import mmap
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.pairs import Targets, in_turn, machine_line
+from benchmarks.process_cost import RunFailedError, Side, clean_environment, compare, measure_in_turn
 from pytest_llmci.measure.profile import profile
+from pytest_llmci.runner.loop import NoProgress, Progress, _stamper
+from pytest_llmci.runner.progress import ProgressPage
+
+PEERS = ("psutil", "memory_profiler", "memray", "pytest_memray")
+INSTALL = "pip install -r benchmarks/requirements.txt"
+EMPTY, PROFILE, AGAIN, READ, NESTED, USAGE, TRACKER = (
+    "empty context", "profile()", "profile() again", "profile(), numbers read", "profile() nested twice",
+    "memory_usage((f,))", "memray Tracker + peak",
+)  # fmt: skip
+BARE_STAMP, STAMP, PAGE_STAMP = "bare append(clock())", "stamp", "stamp, progress page"
+MEMRAY_TESTS = 300
+NO_OP_TESTS = """\
+import pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test_nothing(number):
+    pass
+"""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Way:
     """One way to measure nothing."""
 
-    name: str
-    call: Callable[[], None]
+    call: Callable[[], object]
     batch: int
     """Calls in one turn."""
     wall_us: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
 
+    def turn(self) -> None:
+        """Measure a few calls."""
+        call, clock = self.call, time.perf_counter_ns
+        cpu = time.process_time_ns()
+        for _ in range(self.batch):
+            begin = clock()
+            call()
+            self.wall_us.append((clock() - begin) / 1000)
+        self.cpu_us.append((time.process_time_ns() - cpu) / 1000 / self.batch)
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=30, help="turns of each way (default 30)")
-    parser.add_argument("--rss-gib", type=float, nargs="*", default=[0.0, 2.0], help="ballast (default 0 and 2)")
-    arguments = parser.parse_args()
-    for ballast_gib in arguments.rss_gib:
-        with _ballast(ballast_gib):
-            ways = _ways()
-            for _ in range(arguments.turns):
-                for way in ways:
-                    _turn(way)
-            _print(ways, ballast_gib)
-
-
-def _turn(way: Way) -> None:
-    call, clock = way.call, time.perf_counter_ns
-    cpu = time.process_time_ns()
-    for _ in range(way.batch):
-        begin = clock()
-        call()
-        way.wall_us.append((clock() - begin) / 1000)
-    way.cpu_us.append((time.process_time_ns() - cpu) / 1000 / way.batch)
+    def median_us(self) -> float:
+        """Median wall time of a call."""
+        return statistics.median(self.wall_us)
 
 
-def _ways() -> list[Way]:
+def installed(package: str) -> bool:
+    """Whether a peer can be measured."""
+    return importlib.util.find_spec(package) is not None
+
+
+def profile_ways() -> dict[str, Way]:
+    """``profile()`` and its peers in this process."""
     context, nothing = profile(), contextlib.nullcontext()
 
     def empty() -> None:
@@ -85,20 +100,25 @@ def _ways() -> list[Way]:
             pass
         measured.reading()
 
-    ways = [
-        Way("empty context", empty, 100),
-        Way("profile() A", profiled, 100),
-        Way("profile() A again", profiled, 100),
-        Way("profile(), numbers read", read, 100),
-        Way("profile() nested twice", nested, 100),
-    ]
-    for package, add in (("psutil", _psutil), ("memory_profiler", _memory_profiler), ("memray", _memray)):
-        if importlib.util.find_spec(package):
-            ways.append(add())
+    ways = {
+        EMPTY: Way(call=empty, batch=100),
+        PROFILE: Way(call=profiled, batch=100),
+        AGAIN: Way(call=profiled, batch=100),
+        READ: Way(call=read, batch=100),
+        NESTED: Way(call=nested, batch=100),
+    }
+    if installed("psutil"):
+        ways["psutil snapshots, no peak"] = Way(call=psutil_snapshots(), batch=20)
+    if installed("memory_profiler"):
+        memory_profiler: Any = importlib.import_module("memory_profiler")
+        ways[USAGE] = Way(call=partial(memory_profiler.memory_usage, (lambda: None,)), batch=1)
+    if installed("memray"):
+        ways[TRACKER] = Way(call=memray_tracked(), batch=1)
     return ways
 
 
-def _psutil() -> Way:
+def psutil_snapshots() -> Callable[[], None]:
+    """Memory, CPU time and switches before and after: no peak is among it."""
     import psutil
 
     process = psutil.Process()
@@ -109,19 +129,11 @@ def _psutil() -> Way:
             process.cpu_times()
             process.num_ctx_switches()
 
-    return Way("psutil snapshots, no peak", snapshots, 20)
+    return snapshots
 
 
-def _memory_profiler() -> Way:
-    memory_profiler: Any = importlib.import_module("memory_profiler")
-
-    def usage() -> None:
-        memory_profiler.memory_usage((lambda: None,))
-
-    return Way("memory_usage((f,))", usage, 1)
-
-
-def _memray() -> Way:
+def memray_tracked() -> Callable[[], None]:
+    """memray around nothing, its peak read."""
     memray: Any = importlib.import_module("memray")
 
     def tracked() -> None:
@@ -131,11 +143,36 @@ def _memray() -> Way:
                 pass
             _ = memray.FileReader(path).metadata.peak_memory
 
-    return Way("memray Tracker + peak", tracked, 1)
+    return tracked
+
+
+def stamp_ways(page: ProgressPage) -> dict[str, Way]:
+    """What the arrival of a token costs; the calls are too short to be timed one by one, so each is a thousand."""
+    clock = time.perf_counter_ns
+
+    def thousand(make: Callable[[list[int]], Callable[[], object]]) -> None:
+        stamps: list[int] = []
+        stamp = make(stamps)
+        for _ in range(1000):
+            stamp()
+
+    def bare(stamps: list[int]) -> Callable[[], object]:
+        append = stamps.append
+        return lambda: append(clock())
+
+    def ours(progress: Progress) -> Callable[[list[int]], Callable[[], object]]:
+        return lambda stamps: _stamper(stamps, progress)
+
+    return {
+        BARE_STAMP: Way(call=partial(thousand, bare), batch=5),
+        STAMP: Way(call=partial(thousand, ours(NoProgress())), batch=5),
+        PAGE_STAMP: Way(call=partial(thousand, ours(page)), batch=5),
+    }
 
 
 @contextlib.contextmanager
-def _ballast(gib: float) -> Iterator[None]:
+def ballast(gib: float) -> Iterator[None]:
+    """So much resident memory."""
     size = int(gib * 2**30)
     if not size:
         yield
@@ -146,18 +183,91 @@ def _ballast(gib: float) -> Iterator[None]:
         yield
 
 
-def _print(ways: list[Way], ballast_gib: float) -> None:
-    base = statistics.median(ways[1].wall_us)
-    print(f"\nballast {ballast_gib:g} GiB, Python {sys.version.split()[0]}, load average {os.getloadavg()[0]:.1f}")
-    print(f"{'way':<27} {'median us':>10} {'least':>8} {'p95':>9} {'CPU us':>9} {'x profile()':>12}")
-    for way in ways:
-        wall = sorted(way.wall_us)
-        median, p95 = statistics.median(wall), wall[len(wall) * 95 // 100]
-        cpu = statistics.median(way.cpu_us)
-        print(f"{way.name:<27} {median:>10.2f} {wall[0]:>8.2f} {p95:>9.2f} {cpu:>9.2f} {median / base:>12.2f}")
-    first, again = (statistics.median(way.wall_us) for way in ways[1:3])
-    print(f"A/A: {again / first - 1:+.1%}")
+def print_ways(title: str, ways: dict[str, Way], base: str, *, calls: int = 1) -> None:
+    """All ways, beside one of them.
+
+    :param calls: calls in what was timed as one.
+    """
+    print(f"\n{title}; {machine_line()}")
+    print(f"  {'':<27} {'median us':>10} {'least':>9} {'p95':>9} {'CPU us':>9} {'ratio':>9}")
+    for name, way in ways.items():
+        wall = sorted(value / calls for value in way.wall_us)
+        median, p95, cpu = statistics.median(wall), wall[len(wall) * 95 // 100], statistics.median(way.cpu_us) / calls
+        ratio = median * calls / ways[base].median_us()
+        print(f"  {name:<27} {median:>10.3f} {wall[0]:>9.3f} {p95:>9.3f} {cpu:>9.3f} {ratio:>9.2f}")
+
+
+def measure_process(title: str, limit_us: float, turns: int, targets: Targets) -> dict[str, Way]:
+    """All ways in this process as it is now."""
+    ways = profile_ways()
+    in_turn({name: way.turn for name, way in ways.items()}, turns)
+    print_ways(title, ways, PROFILE)
+    targets.judge("profile() enter and exit", ways[PROFILE].median_us(), limit_us, "us")
+    if USAGE in ways:
+        ratio = ways[USAGE].median_us() / ways[PROFILE].median_us()
+        targets.judge("memory_usage((f,)) over profile()", ratio, 5000, "x", at_least=True)
+    return ways
+
+
+def pytest_memray_us(rounds: int) -> float:
+    """What pytest-memray adds to a test that does nothing, in microseconds of CPU time."""
+    with tempfile.TemporaryDirectory(prefix="llmci-memray-") as name:
+        folder = Path(name)
+        (folder / "test_nothing.py").write_text(NO_OP_TESTS.format(tests=MEMRAY_TESTS), encoding="utf-8")
+        common = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-p", "pytest_memray.plugin")
+        sides = [
+            Side(
+                name=side,
+                command=[*common, *more],
+                cwd=folder,
+                environment=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+                expected=f"{MEMRAY_TESTS} passed",
+            )
+            for side, more in (("plain", ()), ("memray", ("--memray",)))
+        ]
+        costs = measure_in_turn(sides, rounds, folder / "output.txt")
+    return compare(costs["memray"], costs["plain"]).difference_s * 1e6 / MEMRAY_TESTS
+
+
+def measure_stamps(turns: int) -> None:
+    """The cost of a token's stamp."""
+    with tempfile.TemporaryDirectory(prefix="llmci-stamp-") as name:
+        page = ProgressPage(str(Path(name, "progress")), create=True)
+        ways = stamp_ways(page)
+        in_turn({name: way.turn for name, way in ways.items()}, turns)
+        page.close()
+    print_ways("a token's stamp", ways, BARE_STAMP, calls=1000)
+
+
+def main() -> int:
+    """The command line; exit status 2 if something could not be measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=30, help="turns of each way (default: 30)")
+    parser.add_argument("--rss-gib", type=float, default=2.0, help="memory of the large process (default: 2)")
+    parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
+    arguments = parser.parse_args()
+    missing = [package for package in PEERS if not installed(package)]
+    if missing:
+        print(f"not installed, left out: {', '.join(missing)} ({INSTALL})")
+    targets = Targets()
+    small = measure_process("a small process", 15, arguments.turns, targets)
+    measure_stamps(arguments.turns)
+    if "pytest_memray" not in missing:
+        try:
+            added_us = pytest_memray_us(5)
+        except RunFailedError as error:
+            print(f"profile_cost: {error}", file=sys.stderr)
+            return 2
+        print(f"\npytest-memray adds {added_us:.0f} us of CPU time to a test that does nothing")
+        ratio = added_us / statistics.median(small[PROFILE].cpu_us)
+        targets.judge("pytest-memray over profile()", ratio, 1000, "x", at_least=True)
+    if installed("torch"):
+        importlib.import_module("torch")
+    with ballast(arguments.rss_gib):
+        title = f"{'torch and ' if 'torch' in sys.modules else ''}{arguments.rss_gib:g} GiB resident"
+        measure_process(title, 16, arguments.turns, targets)
+    return targets.status(check=arguments.check)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
