@@ -225,7 +225,7 @@ def per_token(name: str, backend: Backend, tokens: int, rounds: int, targets: Ta
         page.close()
     print_costs(f"{name}, {tokens} tokens", costs, bench.seen_ns)
     added, noise = (overhead(costs, name) for name in (LOOP, AGAIN))
-    targets.judge("CPU time that the loop adds", 100 * (added.median - 1), 0.3, "%")
+    targets.judge_ratio("CPU time that the loop adds", added, noise, 0.3)
     if not isinstance(backend, SpinModel):  # whose control scatters by 0.01 %: there any cost at all is seen
         targets.judge_true("its interval reaches that of the A/A control", added.overlaps(noise))
 
