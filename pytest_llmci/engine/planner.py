@@ -18,7 +18,7 @@ from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
 from .limits import Preflight
-from .schedule import CellPlan
+from .schedule import CellPlan, least_answers
 from .session import matching
 
 DEFAULT_CHECKS = ("valid",)
@@ -183,7 +183,8 @@ class Planner:
 
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
-        return self.suite_plan(Cell(id="", model=model, prompt=self.suite_prompts[0])).answers
+        s = self._settings
+        return least_answers(s.rounds, s.warmup, self._memory_rounds(matching(self.budgets, model.alias)))
 
     def _memory_rounds(self, budgets: Iterable[Budget]) -> int:
         wanted = self._settings.memory == "exact" or any(budget.metric.scope == "memory" for budget in budgets)

@@ -16,6 +16,11 @@ from ..records import Cell, ErrorInfo, GenerationSettings, Missing, RoundsRecord
 from ..stats.budget_expression import Budget
 
 
+def least_answers(rounds: int, warmup: int, memory_rounds: int) -> int:
+    """Inferences of a cell that nothing prolongs; a memory pass has a warm-up of its own."""
+    return warmup + rounds + (1 + memory_rounds if memory_rounds else 0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellPlan:
     """How one cell is to be measured and judged."""
@@ -35,7 +40,7 @@ class CellPlan:
     @property
     def answers(self) -> int:
         """How many inferences it takes at least."""
-        return self.rounds + self.warmup + (1 + self.memory_rounds if self.memory_rounds else 0)
+        return least_answers(self.rounds, self.warmup, self.memory_rounds)
 
     @property
     def looks(self) -> int:

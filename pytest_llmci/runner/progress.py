@@ -9,10 +9,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Final
 
-_STATE: Final = struct.Struct("=iiii")
+_STATE: Final = struct.Struct("=iiiiq")
 _TOKENS: Final = struct.Struct("=i")
 _TOKENS_AT: Final = 12
 PHASES: Final = ("starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring")
@@ -29,6 +30,8 @@ class Position:
     """Grows with every round, warm-up included: the watchdog's clock restarts when it moves."""
     tokens: int
     """Tokens of the running inference that have arrived."""
+    began_ns: int = field(default=0, compare=False)
+    """When the beat came, by the clock that all processes of the machine share."""
 
     def describe(self, rounds: int) -> str:
         """In words: ``round 2 of 5, 11 tokens into the answer``."""
@@ -60,7 +63,7 @@ class ProgressPage:
     def enter(self, phase: str, block_round: int = 0) -> None:
         """Say that a phase or round begins."""
         self._beat += 1
-        _STATE.pack_into(self._page, 0, PHASES.index(phase), block_round, self._beat, 0)
+        _STATE.pack_into(self._page, 0, PHASES.index(phase), block_round, self._beat, 0, time.perf_counter_ns())
 
     def tokens(self, count: int) -> None:
         """Say how many tokens have arrived."""
@@ -68,8 +71,9 @@ class ProgressPage:
 
     def read(self) -> Position:
         """Where the process stands."""
-        phase, block_round, beat, tokens = _STATE.unpack_from(self._page, 0)
-        return Position(PHASES[phase] if 0 <= phase < len(PHASES) else "starting", block_round, beat, tokens)
+        phase, block_round, beat, tokens, began_ns = _STATE.unpack_from(self._page, 0)
+        name = PHASES[phase] if 0 <= phase < len(PHASES) else "starting"
+        return Position(name, block_round, beat, tokens, began_ns)
 
     def close(self) -> None:
         """Let go of the mapping."""

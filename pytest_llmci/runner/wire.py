@@ -20,6 +20,8 @@ PROTOCOL: Final = 1
 _LENGTH: Final = struct.Struct(">I")
 LARGEST_FRAME: Final = 1 << 30
 """Bytes; a longer one is a sign of noise on the pipe."""
+PIECE_BYTES: Final = 1 << 16
+"""Most that is read at once: what a pipe holds. Python makes a buffer of that size for each reading."""
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
@@ -46,7 +48,7 @@ def read_message(fd: int) -> Message | None:
     reader = FrameReader()
     while True:
         wanted = reader.wanted()
-        chunk = os.read(fd, min(wanted, 1 << 20))
+        chunk = os.read(fd, min(wanted, PIECE_BYTES))
         if not chunk:
             return None
         for message in reader.feed(chunk):

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from .. import errors
 from ..backends.hub import bytes_in
@@ -117,6 +117,14 @@ class WorkerSetup:
     """One short line of progress for people."""
     tick: Callable[[], None] = lambda: None
     """Called some ten times a second while waiting, so that a terminal can show time passing."""
+
+
+class Sign(NamedTuple):
+    """A sign of life; a new one differs from the one before."""
+
+    state: int
+    came_ns: int = 0
+    """When it came, by the clock that all processes of the machine share; 0 where that is not known."""
 
 
 class ModelWorker(Protocol):
@@ -321,14 +329,14 @@ class WorkerProcess:
         message: wire.Message,
         limit_s: float,
         limit_name: str,
-        sign_of_life: Callable[[], object] | None = None,
+        sign_of_life: Callable[[], Sign] | None = None,
         on_message: Callable[[wire.Message], None] = lambda message: None,
         *,
         rounds: int = 0,
     ) -> wire.Message:
         """Send a request and wait for its end.
 
-        :param limit_s: killed when this long has passed without ``sign_of_life`` changing.
+        :param limit_s: killed when this long has passed without a new sign of life.
         :param rounds: how many measured rounds were asked for, for the evidence of a death.
         :raises WorkerError: if the process dies or is killed.
         :raises LLMCIError: what the process answered.
@@ -359,11 +367,12 @@ class WorkerProcess:
         self,
         limit_s: float,
         limit_name: str,
-        sign_of_life: Callable[[], object] | None,
+        sign_of_life: Callable[[], Sign] | None,
         on_message: Callable[[wire.Message], None],
     ) -> wire.Message:
         last_sign = sign_of_life() if sign_of_life else None
-        deadline = self._clock.now_ns() + round(limit_s * 1e9)
+        looked_ns = self._clock.now_ns()
+        deadline = looked_ns + round(limit_s * 1e9)
         while True:
             left_s = (deadline - self._clock.now_ns()) / 1e9
             for message in self._receive(min(max(left_s, 0.0), WATCH_INTERVAL_S)):
@@ -379,25 +388,29 @@ class WorkerProcess:
             self._watch_memory()
             sign = sign_of_life() if sign_of_life else None
             now = self._clock.now_ns()
-            if sign != last_sign:
-                last_sign, deadline = sign, now + round(limit_s * 1e9)
+            if sign is not None and sign != last_sign:
+                # It came since the last look; where it tells when, the limit counts from there.
+                since = sign.came_ns if looked_ns <= sign.came_ns <= now else now
+                last_sign, deadline = sign, since + round(limit_s * 1e9)
             elif now >= deadline:
                 self._give_up(limit_s, limit_name)
+            looked_ns = now
 
     def _receive(self, wait_s: float) -> list[wire.Message]:
         ready, _, _ = select.select([self._from], [], [], wait_s)
         if not ready:
             return []
-        chunk = os.read(self._from, 1 << 20)
+        chunk = os.read(self._from, wire.PIECE_BYTES)
         if not chunk:
             self._mourn()
         return self._frames.feed(chunk)
 
-    def _beat(self) -> object:
-        return self._page.read().beat
+    def _beat(self) -> Sign:
+        position = self._page.read()
+        return Sign(position.beat, position.began_ns)
 
-    def _download_size(self) -> object:
-        return download_size(self._spec, self._setup.registry)
+    def _download_size(self) -> Sign:
+        return Sign(download_size(self._spec, self._setup.registry))
 
     def _watch_memory(self) -> None:
         rss = evidence.rss_bytes(self.pid)

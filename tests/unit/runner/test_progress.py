@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_every_round_moves_the_beat_and_starts_the_count_of_tokens_anew(
         assert (parent.read().beat, parent.read().tokens) == (beat, 0)
         child.tokens(5)
         assert parent.read().beat == beat
+
+
+def test_the_beat_tells_when_it_came(pages: tuple[ProgressPage, ProgressPage]) -> None:
+    parent, child = pages
+    before = time.perf_counter_ns()
+    child.enter("measuring", 0)
+    assert before <= parent.read().began_ns <= time.perf_counter_ns()
 
 
 def test_a_page_of_another_version_is_no_crash(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ from pytest_llmci.records import GenerationSettings, ModelSpec, Prompt, RoundRec
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
+from pytest_llmci.runner.progress import Position, ProgressPage
 from pytest_llmci.runner.wire import pack_arguments
 from pytest_llmci.runner.worker import (
     OLDEST_PYTHON,
@@ -296,6 +298,24 @@ def test_one_that_takes_too_long_is_killed(start: Start) -> None:
     assert caught.value.facts["limit"] == "300 ms   from --llmci-timeout"
     assert "kept" not in caught.value.facts
     assert gone(worker.pid) and leftovers() == []
+
+
+@posix_only
+def test_a_limit_counts_from_the_begin_of_the_inference(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process says of it is believed where it can be; a time long ago would kill it at once."""
+    came: list[int] = []
+
+    def read(page: ProgressPage) -> Position:
+        position = whole(page)
+        return dataclasses.replace(position, began_ns=came[0] if came else position.began_ns)
+
+    whole = ProgressPage.read
+    worker = start("a=echo+ttft=300ms", limits=Limits(inference_s=1.5))
+    worker.load()
+    monkeypatch.setattr(ProgressPage, "read", read)
+    for wrong in ([], [1], [1 << 62]):
+        came[:] = wrong
+        worker.run(request(rounds=1), lambda record: None)
 
 
 @posix_only
