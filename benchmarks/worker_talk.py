@@ -1,21 +1,23 @@
-"""What a small request to a model's process costs: its round trip, beside bare pipes and as much JSON.
+"""What a small request to a model's process costs: its round trip, beside bare pipes.
 
     python -m benchmarks.worker_talk [--rounds 30] [--check]
 
 "request" is `llm.call` of a function that does nothing, "bare pipes" are two pipes between this process and another one
 that sends back the same number of bytes with nothing but os.read and os.write. Both are taken in turn, a hundred at a
-time, the bare pipes twice (A/A control). The wall time is that of single round trips.
+time, the bare pipes twice (A/A control). The wall time is that of single round trips. Both processes stay on one CPU, so that
+the figure is the work of the request; left to the scheduler ("free") it is as well what an idle CPU takes to wake up.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.pairs import Targets, in_turn, machine_line, paired_ratio
@@ -24,7 +26,8 @@ from pytest_llmci.runner.wire import encode
 
 TARGET = "benchmarks.workers:nothing"
 BATCH = 100
-BARE, AGAIN, REQUEST = "bare pipes", "bare pipes again", "request"
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+BARE, AGAIN, REQUEST, FREE = "bare pipes", "bare pipes again", "request", "request, free"
 ECHO = """
 import os
 while data := os.read(0, 65536):
@@ -57,8 +60,15 @@ class BarePipes:
         self._process.communicate()
 
 
-def batch_us(ask: Callable[[], object], kept: list[float]) -> float:
+def run_on(cpus: Sequence[int]) -> None:
+    """Run on these CPUs from now on, where the system can be told so."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cpus)
+
+
+def batch_us(ask: Callable[[], object], kept: list[float], cpus: Sequence[int] = CPUS[:1]) -> float:
     """Median round trip of a batch, in microseconds."""
+    run_on(cpus)
     seen = []
     for _ in range(BATCH):
         begin = time.perf_counter_ns()
@@ -76,19 +86,23 @@ def main() -> int:
     arguments = parser.parse_args()
     targets = Targets()
     with tempfile.TemporaryDirectory(prefix="llmci-talk-") as name, worker_starter(Path(name)) as workers:
+        free = workers.start("echo")
+        run_on(CPUS[:1])
         worker = workers.start("echo")
         pipes = BarePipes(len(encode({"type": "call", "target": TARGET, "arguments": []})))
-        kept: dict[str, list[float]] = {BARE: [], REQUEST: [], AGAIN: []}
+        kept: dict[str, list[float]] = {BARE: [], REQUEST: [], AGAIN: [], FREE: []}
         medians = in_turn(
             {
                 BARE: lambda: batch_us(pipes.ask, kept[BARE]),
                 REQUEST: lambda: batch_us(lambda: worker.call(TARGET, []), kept[REQUEST]),
                 AGAIN: lambda: batch_us(pipes.ask, kept[AGAIN]),
+                FREE: lambda: batch_us(lambda: free.call(TARGET, []), kept[FREE], CPUS),
             },
             arguments.rounds,
         )
         pipes.close()
         worker.close()
+        free.close()
     print(f"round trip, {arguments.rounds} turns of {BATCH}; {machine_line()}")
     for side, times in kept.items():
         times.sort()

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -21,7 +22,11 @@ _LENGTH: Final = struct.Struct(">I")
 LARGEST_FRAME: Final = 1 << 30
 """Bytes; a longer one is a sign of noise on the pipe."""
 PIECE_BYTES: Final = 1 << 16
-"""Most that is read at once: what a pipe holds. Python makes a buffer of that size for each reading."""
+"""Most that is read at once: what a pipe holds."""
+_SMALL_PIECE: Final = 1 << 12
+"""Python makes a buffer of the whole size for each reading, which for a short message costs more than all else."""
+
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
@@ -29,7 +34,7 @@ Send = Callable[[Message], None]
 
 def encode(message: Message) -> bytes:
     """The frame of a message."""
-    body = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    body = _ENCODE(message).encode("ascii")
     return _LENGTH.pack(len(body)) + body
 
 
@@ -43,18 +48,6 @@ def write_message(fd: int, message: Message) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_message(fd: int) -> Message | None:
-    """Read one frame, waiting for it; None when the other end has closed."""
-    reader = FrameReader()
-    while True:
-        wanted = reader.wanted()
-        chunk = os.read(fd, min(wanted, PIECE_BYTES))
-        if not chunk:
-            return None
-        for message in reader.feed(chunk):
-            return message
-
-
 class FrameReader:
     """Puts frames together from whatever pieces arrive."""
 
@@ -62,11 +55,9 @@ class FrameReader:
         self._buffer = bytearray()
 
     def wanted(self) -> int:
-        """Bytes that are missing to the end of the header or of the frame."""
-        have = len(self._buffer)
-        if have < _LENGTH.size:
-            return _LENGTH.size - have
-        return _LENGTH.size + self._length() - have
+        """How much to read next: a little, or what is missing of a long frame."""
+        missing = _LENGTH.size + self._length() - len(self._buffer) if len(self._buffer) >= _LENGTH.size else 0
+        return min(max(missing, _SMALL_PIECE), PIECE_BYTES)
 
     def _length(self) -> int:
         length: int = _LENGTH.unpack_from(self._buffer)[0]
@@ -91,6 +82,24 @@ class FrameReader:
             del self._buffer[:end]
             whole.append(_decode(body))
         return whole
+
+
+class MessageReader:
+    """Reads messages from a pipe one after the other, waiting for each."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._frames = FrameReader()
+        self._whole: deque[Message] = deque()
+
+    def next(self) -> Message | None:
+        """The next message; None when the other end has closed."""
+        while not self._whole:
+            chunk = os.read(self._fd, self._frames.wanted())
+            if not chunk:
+                return None
+            self._whole.extend(self._frames.feed(chunk))
+        return self._whole.popleft()
 
 
 def _decode(body: bytes) -> Message:

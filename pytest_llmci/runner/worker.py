@@ -400,7 +400,7 @@ class WorkerProcess:
         ready, _, _ = select.select([self._from], [], [], wait_s)
         if not ready:
             return []
-        chunk = os.read(self._from, wire.PIECE_BYTES)
+        chunk = os.read(self._from, self._frames.wanted())
         if not chunk:
             self._mourn()
         return self._frames.feed(chunk)

@@ -68,7 +68,7 @@ class Server:
     """Answers one request at a time."""
 
     def __init__(self, requests: int, answers: int) -> None:
-        self._requests = requests
+        self._requests = wire.MessageReader(requests)
         self._answers = answers
         self._host: ModelHost | None = None
 
@@ -82,7 +82,7 @@ class Server:
     def serve(self) -> None:
         """Handle requests until ``stop`` or the end of the pipe."""
         while True:
-            message = wire.read_message(self._requests)
+            message = self._requests.next()
             if message is None or message["type"] == "stop":
                 break
             self._answer(message)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 
 from pytest_llmci.errors import ConfigError, WorkerProtocolError
 from pytest_llmci.runner.wire import (
+    PIECE_BYTES,
     FrameReader,
+    MessageReader,
     encode,
     pack_arguments,
     pack_value,
-    read_message,
     unpack_value,
     write_message,
 )
@@ -39,15 +41,25 @@ def test_a_frame_is_a_length_and_ascii_json() -> None:
 def test_messages_pass_a_pipe_one_by_one(pipe: tuple[int, int]) -> None:
     write_message(pipe[1], {"type": "a"})
     write_message(pipe[1], {"type": "b", "n": 1})
-    assert read_message(pipe[0]) == {"type": "a"}
-    assert read_message(pipe[0]) == {"type": "b", "n": 1}
+    reader = MessageReader(pipe[0])
+    assert reader.next() == {"type": "a"}
+    assert reader.next() == {"type": "b", "n": 1}
+
+
+def test_a_message_longer_than_a_pipe_holds_comes_whole(pipe: tuple[int, int]) -> None:
+    message = {"type": "a", "text": "x" * (3 * PIECE_BYTES)}
+    writer = threading.Thread(target=write_message, args=(pipe[1], message))
+    writer.start()
+    assert MessageReader(pipe[0]).next() == message
+    writer.join()
 
 
 def test_a_closed_pipe_ends_reading_even_within_a_frame(pipe: tuple[int, int]) -> None:
     os.write(pipe[1], encode({"type": "a"})[:-1])
     os.close(pipe[1])
-    assert read_message(pipe[0]) is None
-    assert read_message(pipe[0]) is None
+    reader = MessageReader(pipe[0])
+    assert reader.next() is None
+    assert reader.next() is None
 
 
 def test_writing_to_a_process_that_is_gone_is_an_os_error(pipe: tuple[int, int]) -> None:
@@ -56,14 +68,16 @@ def test_writing_to_a_process_that_is_gone_is_an_os_error(pipe: tuple[int, int])
         write_message(pipe[1], {"type": "a"})
 
 
-def test_the_reader_asks_for_no_byte_of_the_next_frame() -> None:
-    frame = encode({"type": "a"})
+def test_a_long_message_is_read_in_large_pieces() -> None:
+    frame = encode({"type": "a", "text": "x" * 20_000})
     reader = FrameReader()
-    assert reader.wanted() == 4
-    reader.feed(frame[:1])
-    assert reader.wanted() == 3
-    reader.feed(frame[1:6])
-    assert reader.wanted() == len(frame) - 6
+    assert reader.wanted() == 4096
+    reader.feed(frame[:4096])
+    assert reader.wanted() == len(frame) - 4096
+    reader.feed(frame[4096:])
+    assert reader.wanted() == 4096
+    reader.feed(encode({"type": "a", "text": "x" * (2 * PIECE_BYTES)})[:100])
+    assert reader.wanted() == PIECE_BYTES
 
 
 @pytest.mark.parametrize(
