@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _STATE: Final = struct.Struct("=iiiiq")
-_TOKENS: Final = struct.Struct("=i")
-_TOKENS_AT: Final = 12
+_TOKENS_AT: Final = 3
+"""Place of the tokens among the integers of the page."""
 PHASES: Final = ("starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring")
 
 
@@ -59,6 +59,7 @@ class ProgressPage:
         finally:
             os.close(fd)
         self._beat = 0
+        self._integers = memoryview(self._page).cast("i")
 
     def enter(self, phase: str, block_round: int = 0) -> None:
         """Say that a phase or round begins."""
@@ -67,7 +68,7 @@ class ProgressPage:
 
     def tokens(self, count: int) -> None:
         """Say how many tokens have arrived."""
-        _TOKENS.pack_into(self._page, _TOKENS_AT, count)
+        self._integers[_TOKENS_AT] = count
 
     def read(self) -> Position:
         """Where the process stands."""
@@ -77,4 +78,5 @@ class ProgressPage:
 
     def close(self) -> None:
         """Let go of the mapping."""
+        self._integers.release()
         self._page.close()
