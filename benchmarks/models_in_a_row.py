@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.pairs import Targets, in_turn, machine_line, paired_ratio
-from benchmarks.process_cost import RunFailedError, clean_environment
+from benchmarks.process_cost import RunFailedError, plugin_session
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE, SMALL = "large=py:benchmarks.workers:Large", "small=tiny"
@@ -56,22 +55,12 @@ def session(folder: Path, models: str, rounds: int) -> tuple[Figures, float]:
 
     :raises RunFailedError: if it did not measure.
     """
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider", "-q"),
-            *(f"--llm-models={models}", "--llmci-suite=inference", "--llm-prompts=prompts.yaml"),
-            *(f"--llmci-rounds={rounds}", "--llmci-max-new-tokens=64", "--llmci-threads=1"),
-        ],
-        cwd=folder,
-        env=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONPATH=str(ROOT)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     results = folder / "llmci-results" / "latest" / "results.csv"
-    if done.returncode or not results.is_file():
-        raise RunFailedError(f"the session ended with status {done.returncode}:\n{done.stdout[-3000:]}{done.stderr}")
+    arguments = [
+        *(f"--llm-models={models}", "--llmci-suite=inference", "--llm-prompts=prompts.yaml"),
+        *(f"--llmci-rounds={rounds}", "--llmci-max-new-tokens=64", "--llmci-threads=1"),
+    ]
+    plugin_session(folder, arguments, results)
     small = read_rounds(results, "small")
     others = [values["peak_rss"] for values in read_rounds(results, "large")]
     return Figures(**{metric: median_of(small, metric) for metric in METRICS}), max(others, default=0.0)

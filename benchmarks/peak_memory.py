@@ -12,8 +12,6 @@ worst are of the error's absolute value. Targets stand for the way in use, "hwm"
 from __future__ import annotations
 
 import argparse
-import ctypes
-import mmap
 import os
 import random
 import statistics
@@ -23,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.pairs import Targets
+from pytest_llmci.engine.planted.spike import Spike
 from pytest_llmci.measure.memory import (
     ChosenSource,
     HighWaterMark,
@@ -39,48 +38,6 @@ MIB = 1 << 20
 LARGE_BYTES, SMALL_BYTES = 64 * MIB, 8 * MIB
 SPIKES = ((LARGE_BYTES, 1.0), (LARGE_BYTES, 5.0), (SMALL_BYTES, 1.0))
 """Bytes and milliseconds."""
-
-
-class Spike:
-    """A mapping that can be put in and taken out of the process at once."""
-
-    def __init__(self, size: int, *, anonymous: bool) -> None:
-        self.size = size
-        self._anonymous = anonymous
-        self._fd = os.memfd_create("spike")
-        os.ftruncate(self._fd, size)
-        with mmap.mmap(self._fd, size) as block:
-            for at in range(0, size, mmap.PAGESIZE):
-                block[at] = 1
-        self._calls = {held: _library(hold_lock=held) for held in (True, False)}
-
-    def plant(self, files: MemoryFiles, hold_ms: float, *, hold_lock: bool, pages_less: int) -> int:
-        """Map it, wait, unmap it.
-
-        :param pages_less: pages by which it is smaller: real spikes are no powers of two.
-        :returns: resident bytes of the process at its height, exactly.
-        """
-        library = self._calls[hold_lock]
-        size = self.size - pages_less * mmap.PAGESIZE
-        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS if self._anonymous else mmap.MAP_SHARED
-        fd = -1 if self._anonymous else self._fd
-        at = library.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, kind | mmap.MAP_POPULATE, fd, 0)
-        end = time.perf_counter() + hold_ms / 1000
-        truth = files.rss()
-        library.usleep(max(0, int((end - time.perf_counter()) * 1e6)))
-        library.munmap(at, size)
-        return truth
-
-
-def _library(*, hold_lock: bool) -> ctypes.CDLL:
-    library = ctypes.PyDLL(None) if hold_lock else ctypes.CDLL(None)
-    library.mmap.restype = ctypes.c_void_p
-    library.mmap.argtypes = [
-        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-    ]  # fmt: skip
-    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    library.usleep.argtypes = [ctypes.c_uint]
-    return library
 
 
 @dataclass
@@ -171,7 +128,7 @@ class Setting:
         with profile(meter=way.meter) as measured:
             _work(dice.uniform(0, self.window_ms), dice)
             self.hop()
-            truth = spike.plant(self.files, hold_ms, hold_lock=hold_lock, pages_less=dice.randrange(256))
+            truth = spike.plant(hold_ms / 1000, hold_lock=hold_lock, pages_less=dice.randrange(256))
             _work(dice.uniform(0, self.window_ms), dice)
         if isinstance(measured.peak_rss, Missing):
             raise SystemExit(f"{way.name}: {measured.peak_rss.reason}")

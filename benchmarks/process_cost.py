@@ -138,3 +138,22 @@ def table(costs: Mapping[str, Sequence[Cost]], reference: str) -> list[str]:
             f"{peak}{seen.peak_difference_bytes / 1e6:>9.1f}"
         )
     return lines
+
+
+def plugin_session(folder: Path, arguments: Sequence[str], output: Path) -> None:
+    """Run pytest with this checkout's plugin and no other one.
+
+    :param output: a file that the session leaves.
+    :raises RunFailedError: if it failed or did not leave it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider", "-q", *arguments],
+        cwd=folder,
+        env=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONPATH=str(Path(__file__).resolve().parents[1])),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or not output.is_file():
+        raise RunFailedError(f"the session ended with status {done.returncode}:\n{done.stdout[-3000:]}{done.stderr}")

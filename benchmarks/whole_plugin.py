@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.pairs import Targets, in_turn, machine_line, paired_ratio
-from benchmarks.process_cost import RunFailedError, clean_environment
+from benchmarks.process_cost import RunFailedError, plugin_session
 from pytest_llmci.runner.worker import worker_environment
 
 if TYPE_CHECKING:
@@ -99,20 +99,7 @@ def run_session(folder: Path, rounds: int, tokens: int) -> dict[str, list[int]]:
     output = folder / "times.json"
     test = TESTS.format(output=str(output), rounds=rounds, tokens=tokens)
     (folder / "test_rounds.py").write_text(test, encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider", "-q"),
-            *("--llm-models=smollm2", "--llmci-threads=1", "test_rounds.py"),
-        ],
-        cwd=folder,
-        env=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONPATH=str(ROOT)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not output.is_file():
-        raise RunFailedError(f"the session ended with status {done.returncode}:\n{done.stdout[-3000:]}{done.stderr}")
+    plugin_session(folder, ["--llm-models=smollm2", "--llmci-threads=1", "test_rounds.py"], output)
     found: dict[str, list[int]] = json.loads(output.read_text("ascii"))
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import subprocess
@@ -21,6 +20,7 @@ from ...measure.region import PROCESS_METER
 from ...records import GenerationSettings, Missing, ModelSpec, Number, RoundRecord, RunRequest
 from .base import PROMPT, Acting, Sighting, Truth, measure, measure_backend, reported, worst
 from .loading import ARENA_BYTES, worker
+from .spike import Spike
 
 MIB: Final = 1 << 20
 SPIKE_BYTES: Final = 64 * MIB
@@ -41,37 +41,6 @@ while input() == "":
 _NO_SHARED: Final = Missing("a spike with sharp edges needs Linux (memfd_create)")
 
 
-class Spike:
-    """Shared memory, filled before, that can be put in and taken out of the process at once."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._fd = os.memfd_create("spike")
-        os.ftruncate(self._fd, size)
-        with mmap.mmap(self._fd, size) as block:
-            for at in range(0, size, PAGE):
-                block[at] = 1
-
-    def plant(self, hold_s: float, *, hold_lock: bool) -> int:
-        """Map it, wait, unmap it.
-
-        :param hold_lock: keep the interpreter's lock all the time, so that no thread of this process can look.
-        :returns: resident bytes of this process at its height, summed exactly by the kernel.
-        """
-        library = _library(hold_lock=hold_lock)
-        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-        at = library.mmap(None, self._size, mmap.PROT_READ | mmap.PROT_WRITE, flags, self._fd, 0)
-        end = time.perf_counter() + hold_s
-        height = _statm_bytes()
-        library.usleep(max(0, int((end - time.perf_counter()) * 1e6)))
-        library.munmap(at, self._size)
-        return height
-
-    def close(self) -> None:
-        """Give the memory back."""
-        os.close(self._fd)
-
-
 @contextmanager
 def _spike(size: int) -> Iterator[Spike]:
     spike = Spike(size)
@@ -79,21 +48,6 @@ def _spike(size: int) -> Iterator[Spike]:
         yield spike
     finally:
         spike.close()
-
-
-def _library(*, hold_lock: bool) -> ctypes.CDLL:
-    library = ctypes.PyDLL(None) if hold_lock else ctypes.CDLL(None)
-    library.mmap.restype = ctypes.c_void_p
-    library.mmap.argtypes = [
-        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-    ]  # fmt: skip
-    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    library.usleep.argtypes = [ctypes.c_uint]
-    return library
-
-
-def _statm_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE
 
 
 def _walked_bytes() -> Number:
