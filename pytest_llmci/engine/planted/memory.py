@@ -107,11 +107,14 @@ def _one_spike(size: int, hold_s: float, *, hold_lock: bool) -> tuple[Sighting, 
 
         record = measure(act, before=lambda: levels.append(_walked_bytes()))
     height, level = heights[-1], levels[-1]
-    doubt = "" if record.memory_method != "sampler" else "a sampler that looks once a millisecond can miss such a spike"
-    see = partial(_see, record, doubt=doubt)
+    see = partial(_see, record, doubt=_doubt(record.memory_method))
     if isinstance(level, Missing):
         return (see("peak_rss", height),)
     return see("peak_rss", height), see("rss_before", level), see("peak_rss_delta", height - level)
+
+
+def _doubt(method: str) -> str:
+    return "a sampler that looks once a millisecond can miss such a spike" if method == "sampler" else ""
 
 
 def _see(record: RoundRecord, metric: str, planted: float, *, doubt: str) -> Sighting:
@@ -136,7 +139,13 @@ def plant_nested_spikes() -> Sequence[Sighting] | Missing:
         return Missing("a lifetime's peak has no begin: a block within a block has none of its own")
     slack = resolution or ARENA_BYTES
     return [
-        Sighting(metric="peak_rss", planted=height, reported=block.peak_rss, tolerance=slack)
+        Sighting(
+            metric="peak_rss",
+            planted=height,
+            reported=block.peak_rss,
+            tolerance=slack,
+            doubt=_doubt(block.memory_method),
+        )
         for height, block in ((outer_height, outer), (inner_height, inner))
     ]
 
