@@ -52,7 +52,7 @@ _LABEL: Final = 20
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="leave out what loads torch; ten seconds at most")
+    parser.add_argument("--quick", action="store_true", help="leave out what loads torch; some ten seconds")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 

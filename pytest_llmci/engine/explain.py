@@ -121,14 +121,22 @@ def _headline(budget: BudgetResult, metric: MetricDef | None) -> str:
         return f"{budget.budget}: {budget.reason}"
     opposite = {"<=": ">", "<": ">=", ">=": "<", ">": "<=", "==": "!="}[budget.operator]
     statistic = "" if budget.statistic in ("median", "max") else f".{budget.statistic}"
-    observed, limit = format_quantity(budget.observed, metric.unit), format_quantity(budget.limit, metric.unit)
+    observed, limit = _apart(budget.observed, budget.limit, metric)
     return f"{budget.metric}{statistic} {observed} {opposite} {limit}"
+
+
+def _apart(observed: float, limit: float, metric: MetricDef) -> tuple[str, str]:
+    """Both as people read them, with as many digits as it takes to tell them apart."""
+    shown, allowed = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
+    if shown == allowed and observed != limit:
+        return f"{observed:.9g} {metric.unit}", f"{limit:.9g} {metric.unit}"
+    return shown, allowed
 
 
 def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     if budget.observed is None or metric is None:
         return [*_title(f"BudgetExceeded: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin)]
-    observed, limit = format_quantity(budget.observed, metric.unit), format_quantity(budget.limit, metric.unit)
+    observed, limit = _apart(budget.observed, budget.limit, metric)
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
     excess = _excess(budget, metric)
@@ -169,7 +177,9 @@ def _excess(budget: BudgetResult, metric: MetricDef) -> str:
     if not budget.limit or budget.observed is None:
         return ""
     share = abs(budget.observed / budget.limit - 1)
-    word = {"s": "too slow", "B": "too much"}.get(
+    if share < 0.005:
+        return ""
+    word = {"s": "too much" if metric.group == "cpu" else "too slow", "B": "too much"}.get(
         metric.unit, "too low" if budget.operator.startswith(">") else "too high"
     )
     return f"({share:.0%} {word})".replace("%", " %")

@@ -30,7 +30,7 @@ def summary_lines(
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
-    lines += [*wrapped(_footnote(report), width), *_own_cost(report.models), *_calls(report, width)]
+    lines += [*wrapped(_footnote(report), width), *_own_cost(report.models, width), *_calls(report, width)]
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -118,8 +118,8 @@ def _footnote(report: SessionReport) -> str:
     return " ".join(parts)
 
 
-def _own_cost(models: Sequence[ModelSummary]) -> list[str]:
-    """What the harness adds to a latency, and which part of the shortest median that is."""
+def _own_cost(models: Sequence[ModelSummary], width: int) -> list[str]:
+    """What the harness adds to a latency, and which part of a median latency that is at most."""
     pairs = [
         (model.summary("own_latency").max, model.summary("latency").median)
         for model in models
@@ -129,8 +129,9 @@ def _own_cost(models: Sequence[ModelSummary]) -> list[str]:
     if not known:
         return []
     own, share = max(own for own, _ in known), max(own / whole for own, whole in known if whole)
-    most = " at most" if len(known) > 1 else ""
-    return [f"Measuring adds {format_duration(own)} to each latency ({min(100 * share, 100.0):.2g} %{most})."]
+    most = "at most " if len(known) > 1 else ""
+    part = f"{most}{100 * share:.2g} % of a median latency" if share < 0.5 else "as much as the fastest answers take"
+    return wrapped(f"Own cost: {format_duration(own)} in 50 tokens, {part}.", width)
 
 
 def _calls(report: SessionReport, width: int) -> list[str]:

@@ -187,8 +187,9 @@ class Planning:
         self._plugin.planner.checks(marker, None, item.nodeid)
         prompt = parameter(item, "llm_prompt")
         own = read_markers(own_marks(item))
-        if not isinstance(prompt, Prompt) or not resolves_to_ours(item, "llm_result"):
-            if own.budgets:
+        has_result = resolves_to_ours(item, "llm_result")
+        if not isinstance(prompt, Prompt) or not has_result:
+            if own.budgets and not has_result:
                 raise ConfigError(
                     "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
                 )

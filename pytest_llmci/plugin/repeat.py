@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ def repeat_command(item: pytest.Item) -> list[str]:
     """The command as parts that belong together, each quoted for a shell: ``pytest``, ``--llm-models=echo``, ``-k "echo-tcp"``."""
     arguments = [str(argument) for argument in item.config.invocation_params.args]
     armed = any(argument.partition("=")[0] in ARMING_FLAGS for argument in arguments)
-    start = ["pytest" if armed else "LLMCI=1 pytest", *options_given(arguments)]
+    variables = variables_given(os.environ)
+    start = [*([] if armed or "LLMCI=1" in variables else ["LLMCI=1"]), *variables]
+    start = [" ".join([*start, "pytest"]), *options_given(arguments)]
     if isinstance(item, CellItem):
         suite = item.nodeid.partition("::")[0]
         if any(
@@ -38,6 +41,16 @@ def repeat_command(item: pytest.Item) -> list[str]:
 def _id(item: pytest.Item) -> Any:
     """The node id as this pytest hands it about: an object from 9.2 on, text before."""
     return getattr(item, "id", item.nodeid)
+
+
+def variables_given(environ: Mapping[str, str]) -> list[str]:
+    """Our options among the environment's variables, as a shell takes them in front of a command.
+
+    >>> variables_given({"LLMCI": "1", "LLMCI_MODELS": "a=echo,b=echo", "HOME": "/home/me", "LLMCI_LOCK_FILE": "/tmp/lock"})
+    ['LLMCI=1', 'LLMCI_MODELS=a=echo,b=echo']
+    """
+    names = ["LLMCI", *("LLMCI_" + option.name.upper() for option in OPTIONS)]
+    return [f"{name}={shlex.quote(environ[name])}" for name in names if environ.get(name, "").strip()]
 
 
 def options_given(arguments: Sequence[str]) -> list[str]:

@@ -161,7 +161,8 @@ class Terminal(Silent):
     def say(self, text: str) -> None:
         self._doing = one_line(text)
         if self._model and not self._is_tty:
-            self._write(f"{self._doing} ... ")
+            self._write(f"{self._bracket}{self._doing} ... ")
+            self._bracket = ""
         self.tick()
 
     def loaded(self, spec: ModelSpec, seconds: float) -> None:

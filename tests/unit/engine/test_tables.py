@@ -63,7 +63,7 @@ def test_the_own_cost_is_in_every_summary(tmp_path: Path) -> None:
     costs = {"own_latency": 22_000}
     (tmp_path / "one").mkdir()
     found = lines_of(tmp_path / "one", [worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")])
-    assert "Measuring adds 22 µs to each latency (0.02 %)." in " ".join(found)
+    assert "Own cost: 22 µs in 50 tokens, 0.02 % of a median latency." in " ".join(found)
     records: list[LogRecord] = [
         *(worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")),
         *(
@@ -72,7 +72,14 @@ def test_the_own_cost_is_in_every_summary(tmp_path: Path) -> None:
             verdict("v2", "b"),
         ),
     ]
-    assert "Measuring adds 30 µs to each latency (1 % at most)." in " ".join(lines_of(tmp_path, records))
+    assert "Own cost: 30 µs in 50 tokens, at most 1 % of a median latency." in " ".join(lines_of(tmp_path, records))
+
+
+def test_an_own_cost_like_the_answers_own_time_is_no_share(tmp_path: Path) -> None:
+    start = worker("w1", "a", values={"own_latency": 22_000})
+    quick = rounds("r1", "a", latencies_ms=(0.02, 0.02, 0.02))
+    found = " ".join(lines_of(tmp_path, [start, quick, verdict("v1", "a")]))
+    assert "Own cost: 22 µs in 50 tokens, as much as the fastest answers take." in found
 
 
 def test_answers_of_another_length_are_told(tmp_path: Path) -> None:
