@@ -54,7 +54,7 @@ def _section(metric: MetricDef) -> str:
         f"- one value {_PER[metric.scope]}",
     ]
     if metric.deterministic:
-        facts.append("- equal runs give equal numbers: budgets compare directly")
+        facts.append("- equal runs give equal numbers, memory within its resolution: budgets compare directly")
     if metric.excludes:
         facts.append(f"- excludes: {metric.excludes}")
     if metric.source:

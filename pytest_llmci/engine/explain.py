@@ -140,7 +140,7 @@ def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
     excess = _excess(budget, metric)
-    first = f"  {budget.metric:<10} {budget.statistic} of {budget.rounds} round{'' if budget.rounds == 1 else 's'}: {observed}"
+    first = f"  {budget.metric:<10} {budget.statistic} of {_counted(budget.rounds, metric)}: {observed}"
     sample = _sample(budget.values, metric)
     whence = f"  {'limit':<10} {limit}    from {budget.origin}"
     return [
@@ -154,6 +154,11 @@ def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
         *([whence] if width(whence) <= WIDTH else [f"  {'limit':<10} {limit}", *_wrapped("", f"from {budget.origin}")]),
         *_wrapped("decided", budget.reason),
     ]
+
+
+def _counted(number: int, metric: MetricDef) -> str:
+    what = "process start" if metric.scope == "worker" else "round"
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _title(text: str) -> list[str]:

@@ -88,10 +88,11 @@ class Judge:
         )
         if measurement.out_of_time and not measurement.rounds:
             checks = []
+        error = measurement.error or measurement.memory_error
         return VerdictRecord(
             uid=uid, cell=measurement.cell.id, model=measurement.cell.model.alias, prompt_id=measurement.cell.prompt.id, test=test,
-            verdict=_overall(checks, budgets, measurement.error, measurement.out_of_time and not measurement.rounds),
-            checks=checks, budgets=budgets, error=measurement.error, noisy_rounds=measurement.noisy_rounds,
+            verdict=_overall(checks, budgets, error, measurement.out_of_time and not measurement.rounds),
+            checks=checks, budgets=budgets, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=measurement.rounds, attempt=attempt,
         )  # fmt: skip
 

@@ -267,7 +267,9 @@ def _quota(facts: MachineFacts) -> Remark | None:
         limits=True,
         found=f"the control group allows {quota:g} of {facts.cores:.0f} cores' time in each period (usually 100 ms)",
         means="threads that use it up are stopped until the period ends: latencies come in steps",
-        advice=f"use no more threads than that (--llmci-threads={max(1, int(quota))}), or raise the limit",
+        advice="raise the limit: even one thread has to wait"
+        if quota < 1
+        else f"use no more threads than that (--llmci-threads={int(quota)}), or raise the limit",
     )
 
 

@@ -23,7 +23,7 @@ from .session import matching
 
 DEFAULT_CHECKS = ("valid",)
 MEMORY_ROUNDS = 3
-"""Of a memory pass: they differ by less than one per cent."""
+"""Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,11 @@ from .observer import Observer
 DEATHS_IN_A_ROW = 2
 """After that many the remaining cells of a model fail at once: a third death would teach nothing."""
 
+_AFTER_TOO_MANY: Final[Mapping[Role, str]] = {
+    "timing": "the model's remaining cells are not run; fix the cause or leave the model out",
+    "memory": "the model's remaining cells get no memory pass; fix the cause or leave the passes out",
+}
+
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 
 
@@ -59,8 +64,8 @@ class Pool:
         self._capacity = 1
         """Models, not processes: that of a memory pass lives beside the one that is timed, idle while the other works."""
         self._starts: dict[str, int] = {}
-        self._deaths: dict[str, int] = {}
-        self._hopeless: dict[str, LLMCIError] = {}
+        self._deaths: dict[tuple[str, Role], int] = {}
+        self._hopeless: dict[tuple[str, Role], LLMCIError] = {}
 
     def get(self, spec: ModelSpec, role: Role = "timing") -> LiveModel:
         """The model, loaded.
@@ -74,8 +79,8 @@ class Pool:
         if live is not None and live.worker.alive:
             self._live[spec.alias, role] = self._live.pop((spec.alias, role))  # the most recently used is evicted last
             return live
-        if spec.alias in self._hopeless:
-            raise self._hopeless[spec.alias].with_traceback(None)  # it would grow, and keep old frames alive
+        if (spec.alias, role) in self._hopeless:
+            raise self._hopeless[spec.alias, role].with_traceback(None)  # it would grow, and keep old frames alive
         dead = self._live.pop((spec.alias, role), None)
         if dead is not None:
             dead.worker.close()
@@ -100,7 +105,7 @@ class Pool:
             raise
         except (BackendError, ConfigError) as error:
             self._record_failure(begun, worker, error)
-            self._hopeless[spec.alias] = error
+            self._hopeless[spec.alias, role] = error
             if worker is not None:
                 worker.close()
             raise
@@ -127,23 +132,23 @@ class Pool:
         pid, log = (worker.pid, _relative_log(worker.log)) if worker else (0, "")
         self._emit(replace(begun, pid=pid, log=log, error=error_info(error)))
 
-    def lived(self, spec: ModelSpec) -> None:
+    def lived(self, spec: ModelSpec, role: Role = "timing") -> None:
         """The model finished what it was asked: its deaths no longer follow each other."""
-        self._deaths.pop(spec.alias, None)
+        self._deaths.pop((spec.alias, role), None)
 
     def died(self, spec: ModelSpec, error: WorkerError, role: Role = "timing") -> None:
-        """The model's process is gone. After two deaths in a row the model is given up."""
+        """The model's process is gone. After two deaths in a row the model is given up, or its memory pass is."""
         live = self._live.pop((spec.alias, role), None)
         if live is not None:
             live.worker.close()
-        deaths = self._deaths[spec.alias] = self._deaths.get(spec.alias, 0) + 1
+        deaths = self._deaths[spec.alias, role] = self._deaths.get((spec.alias, role), 0) + 1
         if deaths >= DEATHS_IN_A_ROW:
-            error.facts["next"] = "the model's remaining cells are not run; fix the cause or leave the model out"
-            self._hopeless[spec.alias] = ModelGivenUp(
+            error.facts["next"] = _AFTER_TOO_MANY[role]
+            self._hopeless[spec.alias, role] = ModelGivenUp(
                 f"not run: {spec.alias} died {deaths} times in a row, last: {error}", _of_the_last_death(error.facts)
             )
         else:
-            error.facts["next"] = "the model's next cell gets a new process"
+            error.facts["next"] = f"the model's next {'memory pass' if role == 'memory' else 'cell'} gets a new process"
 
     @contextmanager
     def room_for(self, count: int) -> Iterator[None]:

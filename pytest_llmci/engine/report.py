@@ -126,7 +126,7 @@ class CellSummary:
     @property
     def valid(self) -> bool:
         """True if its output passed every check."""
-        return bool(self.checks) and self.error is None and all(check.passed for check in self.checks)
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,8 @@ class CellMeasurement:
     """Metrics of scope ``worker`` of the process that measured it, as stored."""
     worker_reasons: dict[str, str] = field(default_factory=dict)
     error: ErrorInfo | None = None
+    memory_error: ErrorInfo | None = None
+    """Why the memory pass failed; the rounds before it are judged all the same."""
     out_of_time: bool = False
     look: int = 1
     """Which look at the growing sample comes next, from 1."""
@@ -90,6 +92,10 @@ class CellMeasurement:
         found: list[float] = []
         blocks = self.whole_blocks
         if metric.scope == "memory":
+            if self.memory_error is not None:
+                return Missing(self.memory_error.message)
+            if self.plan.memory_rounds and not self.memory_blocks:
+                return Missing("the memory pass was not reached")
             blocks = [block for block in self.memory_blocks if block.error is None] or blocks
         if metric.name in _BY_A_METHOD:
             methods = dict.fromkeys(name for block in blocks for name in block.memory_method.split("+") if name)
@@ -127,7 +133,7 @@ _BY_A_METHOD: Final = frozenset({"peak_rss", "peak_rss_delta"})
 Measure = Callable[[CellMeasurement, int], None]
 """Measures that many further rounds of the cell and adds the block; stops the cell by setting ``error``."""
 MeasureMemory = Callable[[CellMeasurement], None]
-"""Makes the memory pass of the cell; a failure is set as ``error``."""
+"""Makes the memory pass of the cell; a failure is set as ``memory_error``."""
 IsUndecided = Callable[[CellMeasurement], bool]
 """Whether a budget of the cell needs more rounds."""
 

@@ -24,6 +24,7 @@ from ..records import (
     LogRecord,
     ModelSpec,
     Prompt,
+    Role,
     RoundRecord,
     RoundsRecord,
     RunRequest,
@@ -188,10 +189,17 @@ class BenchSession:
             self._observer.round_ended(cell, request.first_round + len(rounds), planned, (now - began) / 1e9 / parts)
             began = now
 
+        def failed(error: ErrorInfo) -> None:
+            if origin == "memory":
+                measurement.memory_error = _of_memory_pass(error)
+            else:
+                measurement.error = error
+
+        role: Role = "memory" if origin == "memory" else "timing"
         try:
-            live = self.pool.get(cell.model, "memory" if origin == "memory" else "timing")
+            live = self.pool.get(cell.model, role)
         except LLMCIError as error:
-            measurement.error = error_info(error)
+            failed(error_info(error))
             started = utc_text(self._clock.utc())
             self._record_block(measurement, request, rounds, origin, None, test=test, started=started)
             return
@@ -203,15 +211,15 @@ class BenchSession:
             with self._undisturbed(origin) as contended:
                 started, began = utc_text(self._clock.utc()), self._clock.now_ns()
                 live.worker.run(request, on_round)
-            self.pool.lived(cell.model)
+            self.pool.lived(cell.model, role)
         except WorkerError as error:
-            self.pool.died(cell.model, error, live.record.role)
-            measurement.error = error_info(error)
+            self.pool.died(cell.model, error, role)
+            failed(error_info(error))
         except LLMCIError as error:
-            measurement.error = error_info(error)
+            failed(error_info(error))
         except BaseException as error:  # Ctrl-C or another plugin's time-out: what was measured is not lost
-            measurement.error = ErrorInfo(
-                kind="interrupted", message=f"interrupted: {type(error).__name__}: {one_line(str(error))}"
+            failed(
+                ErrorInfo(kind="interrupted", message=f"interrupted: {type(error).__name__}: {one_line(str(error))}")
             )
             self._record_block(
                 measurement, request, rounds, origin, live, test=test, started=started, contended=contended
@@ -247,7 +255,7 @@ class BenchSession:
         record = block_record(
             measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
             worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
-            late=late,
+            late=late, error=measurement.memory_error if origin == "memory" else measurement.error,
         )  # fmt: skip
         if origin == "memory":
             record = _of_memory_alone(record, self._of_memory_pass)
@@ -269,7 +277,7 @@ class BenchSession:
         if origin == "call":
             return "a single call has no memory pass"
         if measurement.plan.memory_rounds:
-            return "it is measured in the memory pass, which was not reached"
+            return "it is measured in the memory pass, which has blocks of its own"
         if self.settings.isolation == "inline":
             return NEEDS_A_PROCESS
         return NO_MEMORY_PASS if self.settings.memory == "off" else NOT_ASKED_FOR
@@ -424,6 +432,7 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
 def block_record(
     measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: Origin,
     worker: str, started: str, contended: bool, isolated: bool, late: dict[str, float],
+    error: ErrorInfo | None,
 ) -> RoundsRecord:  # fmt: skip
     """The rounds of a block turned into columns.
 
@@ -450,7 +459,7 @@ def block_record(
         special_only=any(record.completion.special_only for record in rounds),
         token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
         memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
-        memory_isolated=isolated, contended=contended, error=measurement.error, worker_values=late,
+        memory_isolated=isolated, contended=contended, error=error, worker_values=late,
     )  # fmt: skip
 
 
@@ -464,6 +473,12 @@ def _learnt(rounds: Iterable[RoundRecord], live: LiveModel) -> dict[str, float]:
     if "first_inference_time" in late and all(name in known for name in _UNTIL_READY):
         late["cold_start_time"] = late["first_inference_time"] + sum(known[name] for name in _UNTIL_READY)
     return late
+
+
+def _of_memory_pass(error: ErrorInfo) -> ErrorInfo:
+    """A failure that says where it happened, and how to do without."""
+    facts = {**error.facts, "where": "the memory pass, after the rounds; --llmci-memory=off leaves it out"}
+    return ErrorInfo(kind=error.kind, message=f"memory pass: {error.message}", facts=facts)
 
 
 def _of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRecord:

@@ -30,7 +30,12 @@ def summary_lines(
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
-    lines += [*wrapped(_footnote(report), width), *_own_cost(report.models, width), *_calls(report, width)]
+    lines += [
+        *wrapped(_footnote(report), width),
+        *_memory(report.models[:MOST_MODELS], width),
+        *_own_cost(report.models, width),
+        *_calls(report, width),
+    ]
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -125,13 +130,40 @@ def _own_cost(models: Sequence[ModelSummary], width: int) -> list[str]:
         for model in models
         if "own_latency" in model.metrics
     ]
-    known = [(own, whole) for own, whole in pairs if not isinstance(own, Missing) and not isinstance(whole, Missing)]
-    if not known:
+    costs = [own for own, _ in pairs if not isinstance(own, Missing)]
+    if not costs:
         return []
-    own, share = max(own for own, _ in known), max(own / whole for own, whole in known if whole)
-    most = "at most " if len(known) > 1 else ""
-    part = f"{most}{100 * share:.2g} % of a median latency" if share < 0.5 else "as much as the fastest answers take"
-    return wrapped(f"Own cost: {format_duration(own)} in 50 tokens, {part}.", width)
+    text = f"Own cost: {format_duration(max(costs))} in 50 tokens"
+    shares = [
+        own / whole for own, whole in pairs if not isinstance(own, Missing) and not isinstance(whole, Missing) and whole
+    ]
+    if shares:
+        most = "at most " if len(shares) > 1 else ""
+        share = (
+            f"{most}{100 * max(shares):.2g} % of a median latency"
+            if max(shares) < 0.5
+            else "as much as the fastest answers take"
+        )
+        text = f"{text}, {share}"
+    return wrapped(f"{text}.", width)
+
+
+def _memory(models: Sequence[ModelSummary], width: int) -> list[str]:
+    """What the table has no room for: growth by the memory pass, and memory of child processes."""
+    lines = []
+    for metric, label in (
+        ("peak_rss_delta", "Memory that an answer takes, at most"),
+        ("children_peak_rss", "Memory of child processes, at most"),
+    ):
+        known = [(model.alias, model.summary(metric).max) for model in models if metric in model.metrics]
+        shown = [
+            f"{one_line(alias)} {format_bytes(value)}"
+            for alias, value in known
+            if not isinstance(value, Missing) and value
+        ]
+        if shown:
+            lines += wrapped(f"{label}: {', '.join(shown)}.", width, rest="  ")
+    return lines
 
 
 def _calls(report: SessionReport, width: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ..engine.estimate import estimate_seconds, read_history
 from ..engine.observer import Silent
 from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
 from ..records import Cell, ModelSpec
+from ..runner.worker import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS
 from ..text import clipped, one_line
 from ..units import format_duration
@@ -69,7 +71,7 @@ class Terminal(Silent):
             parts.append(_count(prompts, "prompt"))
         parts.append(_count(s.rounds, "round"))
         tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if s.suites else ""
-        threads = f"{s.threads or 'auto'} thread{'' if s.threads == 1 else 's'}"
+        threads = _threads(self._plugin.planner.specs, s.threads)
         extra = ", inline" if s.isolation == "inline" else ""
         return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
 
@@ -103,7 +105,11 @@ class Terminal(Silent):
         for cell, plan in cells.values():
             groups.setdefault(cell.model.alias, []).append((cell, plan))
         width = max([5, *map(len, groups)])
-        reporter.write_line(f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}  {'loads':>5}  predicted")
+        passes = any(plan.memory_rounds for _, plan in cells.values())
+        memory = f"  {'memory':>6}" if passes else ""
+        reporter.write_line(
+            f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}{memory}  {'loads':>5}  predicted"
+        )
         total: float | None = 0.0
         loads = 0
         for alias, members in groups.items():
@@ -115,11 +121,14 @@ class Terminal(Silent):
                 tokens=generation.max_new_tokens if generation.fixed_length else None,
             )
             total = None if total is None or seconds is None else total + seconds
-            starts = 2 if any(plan.memory_rounds for _, plan in members) else 1
+            in_pass = sum(plan.memory_rounds for _, plan in members)
+            memory, starts = f"  {in_pass:>6}" if passes else "", 2 if in_pass else 1
             loads += starts
             rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
             shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"
-            reporter.write_line(f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}  {starts:>5}  {shown}")
+            reporter.write_line(
+                f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}{memory}  {starts:>5}  {shown}"
+            )
         for nodeid in cells if self._verbosity > 0 else ():
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""
@@ -325,6 +334,18 @@ def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:
         return nodeid if str(nodeid).partition("::")[0] in names else relative(nodeid)
 
     config.cwd_relative_nodeid = shown  # type: ignore[method-assign]  # there is no hook that is asked
+
+
+def _threads(specs: Sequence[ModelSpec], default: int) -> str:
+    """``1 thread``, ``1 to 4 threads, 1 of 2 models pinned``; the waiting of OpenMP where it is not the one that we set."""
+    counts = sorted({threads_of(spec, default) for spec in specs})
+    numbers = ["auto" if count == 0 else str(count) for count in counts]
+    text = f"{' to '.join(dict.fromkeys([numbers[0], numbers[-1]]))} thread{'' if counts == [1] else 's'}"
+    pinned = sum("cpus" in spec.options for spec in specs)
+    if pinned:
+        text += ", pinned" if pinned == len(specs) else f", {pinned} of {len(specs)} models pinned"
+    policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    return text if policy.upper() == "PASSIVE" else f"{text}, OMP_WAIT_POLICY={one_line(policy)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -100,18 +100,46 @@ def test_off_says_so(bench: Bench) -> None:
     assert bench.records("rounds")[0]["reasons"]["peak_rss_delta"] == "there is no memory pass (--llmci-memory=off)"
 
 
-def test_a_death_in_the_memory_pass_fails_the_cell_and_keeps_the_timed_process(bench: Bench) -> None:
+def test_a_death_in_the_memory_pass_fails_the_cell_and_leaves_its_rounds_judged(bench: Bench) -> None:
     bench.write(
         "fragile.py",
         "import os\ndef answer(prompt):\n"
         "    if 'MALLOC_MMAP_THRESHOLD_' in os.environ:\n        os.abort()\n    return 'fine'\n",
     )
-    result = bench.suite("fragile=py:fragile:answer", "--llmci-memory=exact", fresh=True)
-    result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["*WorkerCrashed: fragile *"])
+    bench.write("prompts.yaml", "".join(f"- {{id: p{number}, prompt: Say {number}.}}\n" for number in range(4)))
+    result = bench.suite(
+        "fragile=py:fragile:answer", "--llmci-memory=exact", "--llmci-budget=latency.max <= 1min", fresh=True
+    )
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "WorkerCrashed: memory pass: fragile *",
+            "  where      the memory pass, after the rounds; --llmci-memory=off leaves it out",
+            "ModelGivenUp: memory pass: not run: fragile died 2 times in a row*",
+            "fragile * 4/4",
+        ]
+    )
     timed = [line for line in bench.records("rounds") if line["origin"] == "measured"]
-    assert [(line["n"], line["error"]) for line in timed] == [(2, None), (2, None)]
+    assert [(line["n"], line["error"]) for line in timed] == [(2, None)] * 4
+    assert [(len(line["checks"]), len(line["budgets"])) for line in bench.records("verdict")] == [(1, 1)] * 4
     assert roles(bench) == [("fragile", "timing"), ("fragile", "memory"), ("fragile", "memory")]
+
+
+def test_growth_and_children_stand_below_the_table(bench: Bench) -> None:
+    bench.write(
+        "server.py",
+        "import subprocess, sys\nchildren = []\n"
+        "def answer(prompt):\n    if not children:\n"
+        "        children.append(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']))\n    return 'fine'\n",
+    )
+    result = bench.suite("a=echo:x+alloc=24MiB,s=py:server:answer", "--llmci-memory=exact", fresh=True)
+    result.stdout.fnmatch_lines(
+        [
+            "Memory that an answer takes, at most: a 2?* MiB*",
+            "Memory of child processes, at most: s * MiB.",
+            "Own cost: *",
+        ]
+    )
 
 
 def test_a_test_reads_growth_where_a_pass_was_made(bench: Bench) -> None:
@@ -135,4 +163,4 @@ def test_a_test_reads_growth_where_a_pass_was_made(bench: Bench) -> None:
 
 def test_the_plan_counts_the_second_start(bench: Bench) -> None:
     result = bench.suite("a=echo:x", "--llmci-memory=exact", "--llmci-plan")
-    result.stdout.fnmatch_lines(["a* 2 * 4 * 40 * 2 *", "2 cells, 2 loads*"])
+    result.stdout.fnmatch_lines(["model * most  memory  loads *", "a* 2 * 4 * 40 * 6 * 2 *", "2 cells, 2 loads*"])

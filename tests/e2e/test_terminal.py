@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -141,3 +142,16 @@ def test_a_terminal_without_micro_keeps_its_columns(bench: Bench, monkeypatch: p
 )
 def test_help_names_every_option(bench: Bench, name: str) -> None:
     assert name in bench.run("--help").stdout.str()
+
+
+def test_the_header_tells_threads_of_the_models_and_what_is_pinned(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    cpu = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    result = bench.suite(f"a=echo:x+threads=2+cpus={cpu},b=echo:x", "--llmci-plan")
+    result.stdout.fnmatch_lines(
+        ["llmci: 2 models x *, 50 tokens, 1 to 2 threads, 1 of 2 models pinned, OMP_WAIT_POLICY=ACTIVE"]
+    )
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    bench.suite("a=echo:x+threads=auto", "--llmci-plan").stdout.fnmatch_lines(["llmci: *, 50 tokens, auto threads"])

@@ -212,4 +212,7 @@ def test_growth_is_of_the_memory_pass_alone() -> None:
     assert measured(timed).values(GROWTH) == Missing("elsewhere")
     assert measured(timed, memory_blocks=[passed, lost]).values(GROWTH) == [5.0, 6.0, 5.0]
     assert measured(timed, memory_blocks=[lost]).values(GROWTH) == Missing("elsewhere")
+    assert measured(timed, memory_error=CRASH).values(GROWTH) == Missing(CRASH.message)
+    planned = CellMeasurement(cell=cell(), plan=plan(memory_rounds=3), blocks=[timed])
+    assert planned.values(GROWTH) == Missing("the memory pass was not reached")
     assert measured(timed, memory_blocks=[passed]).rounds == 3

@@ -104,13 +104,11 @@ def one_round(latency: int, text: str, **changes: Any) -> RoundRecord:
 def columns(rounds: list[RoundRecord], **changes: Any) -> RoundsRecord:
     cell = Cell(id="a-tcp", model=ModelSpec(alias="a", backend="echo"), prompt=PROMPT)
     plan = CellPlan(rounds=5, max_rounds=5, warmup=0, block=5, generation=GENERATION)
-    measurement = CellMeasurement(
-        cell=cell, plan=plan, error=changes.pop("error", None), blocks=changes.pop("blocks", [])
-    )
+    measurement = CellMeasurement(cell=cell, plan=plan, error=changes.get("error"), blocks=changes.pop("blocks", []))
     request = RunRequest(cell="a-tcp", prompt=PROMPT, generation=GENERATION, rounds=5, warmup=0, first_round=10)
     facts: dict[str, Any] = {
         "uid": "r1", "test": "t", "attempt": 2, "origin": "measured", "worker": "w1", "started": "now", "contended": False, "isolated": True,
-        "late": {},
+        "late": {}, "error": None,
     }  # fmt: skip
     return block_record(measurement, request, rounds, **{**facts, **changes})
 
