@@ -107,7 +107,11 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
             f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
         )
     head, *pairs = _split_outside_paths(rest, "+", _names_a_path)
-    options = dict(_option(pair, text, where) for pair in pairs)
+    given = [_option(pair, text, where) for pair in pairs]
+    options = dict(given)
+    if len(options) < len(given):
+        key = next(key for key, _ in given if sum(key == other for other, _ in given) > 1)
+        raise ConfigError(f"{where}: model '{text}': '+{key}=' is given more than once; keep one.")
     backend, target = _backend(head.strip(), known, where)
     revision = ""
     match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py") else None

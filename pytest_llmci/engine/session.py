@@ -219,7 +219,10 @@ class BenchSession:
             failed(error_info(error))
         except BaseException as error:  # Ctrl-C or another plugin's time-out: what was measured is not lost
             failed(
-                ErrorInfo(kind="interrupted", message=f"interrupted: {type(error).__name__}: {one_line(str(error))}")
+                ErrorInfo(
+                    kind="interrupted",
+                    message=f"interrupted: {type(error).__name__}: {one_line(str(error))}".removesuffix(": "),
+                )
             )
             self._record_block(
                 measurement, request, rounds, origin, live, test=test, started=started, contended=contended

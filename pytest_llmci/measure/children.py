@@ -18,7 +18,9 @@ from .cpu import children_usage
 from .region import PROCESS_METER, Meter
 
 _NOT_LINUX: Final = Missing("peaks of child processes are known on Linux only")
-_CAME_AND_WENT: Final = Missing("a child process began or ended during the inference: its peak is not known")
+_CAME_AND_WENT: Final = Missing(
+    "a child process began or ended during the inference: its peak is not known; a warm-up (--llmci-warmup=1) lets one start before"
+)
 _NONE: Final[frozenset[int]] = frozenset()
 
 

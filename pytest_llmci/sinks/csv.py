@@ -116,7 +116,7 @@ def _results(report: SessionReport) -> Iterator[list[_Field]]:
     for block in report.blocks:
         yield from _block_rows(block, report.status(block), scales)
         if block.error is not None:
-            reason = f"{block.error.kind}: {block.error.message}"
+            reason = f"{block.error.kind}: {block.error.message.removeprefix(f'{block.error.kind}: ')}"
             place = (block.cell, block.prompt_id, block.test)
             texts = (block.model, block.prompt, place, reason, block.worker)
             yield _failed_row(*texts, number=block.first_round + block.n, own=len(own))

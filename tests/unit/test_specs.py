@@ -45,6 +45,7 @@ def test_reads_every_part(
         ("hf:", "names no target; write hf:NAME or hf:PATH"),
         ("py:", "names no target"),
         ("", "names no target; write transformers:NAME"),
+        ("echo+dtype=a+dtype=b", r"'\+dtype=' is given more than once; keep one"),
         ("echo+dtype", r"'\+dtype' must have the form \+key=value"),
         ("echo+dtype=", r"'\+dtype=' must have the form"),
         ("echo+D type=x", "must have the form"),
