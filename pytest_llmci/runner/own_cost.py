@@ -22,7 +22,7 @@ _OF_THIS_PROCESS: Final[dict[str, float]] = {}
 def own_cost(registry: Registry, progress: Progress) -> dict[str, float]:
     """What the harness costs in this process; measured once, the same for every model that it loads.
 
-    :returns: metric -> nanoseconds.
+    :returns: metric -> nanoseconds; nothing where the clock went back.
     """
     if not _OF_THIS_PROCESS:
         _OF_THIS_PROCESS.update(_measured(registry, progress))
@@ -42,6 +42,9 @@ def _measured(registry: Registry, progress: Progress) -> dict[str, float]:
         begin = time.perf_counter_ns()
         record = loop.measure(_NOTHING, settings)
         whole = time.perf_counter_ns() - begin
-        within.append(record.values["latency"])
-        around.append(whole - record.values["latency"])
+        latency = record.values.get("latency")
+        if latency is None:  # the clock went back
+            return {}
+        within.append(latency)
+        around.append(whole - latency)
     return {"own_latency": statistics.median(within[1:]), "own_time_around": statistics.median(around[1:])}

@@ -28,6 +28,14 @@ def test_the_cost_is_measured_once_in_a_process(registry: Registry, monkeypatch:
     assert own_cost.own_cost(registry, NoProgress()) == found
 
 
+def test_a_clock_that_goes_back_costs_nothing_but_the_figure(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(10**9, 0, -1000))
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(times))
+    assert own_cost.own_cost(registry, NoProgress()) == {}
+
+
 def test_what_instruments_cost_is_around_and_not_within(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = own_cost.own_cost(registry, NoProgress())
     monkeypatch.setattr(own_cost, "_OF_THIS_PROCESS", {})
