@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 T = TypeVar("T")
+MOST_FAULTS = 5
+"""Usage errors that are told before the rest is counted."""
 
 
 class Planning:
@@ -144,10 +146,16 @@ class Planning:
 
     def _refuse_in_parallel(self, items: list[pytest.Item]) -> None:
         """In a parallel worker a usage error would only look like a crash; a collection error reaches the controller."""
-        text = "\n".join(text for _, text in self.faults)
+        text = "\n".join(self._told())
         items.clear()
         report = pytest.CollectReport(nodeid=REFUSAL, outcome="failed", longrepr=text, result=[])
         self._plugin.config.hook.pytest_collectreport(report=report)
+
+    def _told(self) -> list[str]:
+        """What is wrong, a line each; one slip may be that of every cell, and then the first few say it."""
+        texts = [text for _, text in self.faults]
+        more = len(texts) - MOST_FAULTS
+        return [*texts[:MOST_FAULTS], f"... and {more} more"] if more > 0 else texts
 
     def _add_suite(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
         suite = new_suite(session, name, self._plugin)
@@ -222,7 +230,7 @@ class Planning:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Nothing is loaded before everything that can be known to be wrong has been said."""
         if self.faults and self._plugin.controller is not None:
-            raise pytest.UsageError(*(text for _, text in self.faults))
+            raise pytest.UsageError(*self._told())
         self._plugin.collected.note_left_out(self._plugin.config)
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         self.family = max(1, self._plugin.collected.uncertain_budgets())

@@ -185,3 +185,13 @@ def test_a_prompt_longer_than_the_context_is_a_failed_test(bench: Bench) -> None
     result = bench.suite("tiny", "--llmci-rounds=1", "--llmci-max-new-tokens=5")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*tokens*context of the model is*shorten the prompt*"])
+
+
+def test_one_slip_in_every_cell_is_told_a_few_times(bench: Bench) -> None:
+    rows = "".join(f"- {{id: p{number}, prompt: Say {number}., checks: [jsn]}}\n" for number in range(9))
+    bench.write("prompts.yaml", rows)
+    result = bench.suite("echo")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = [line for line in result.stderr.lines if line]
+    assert len(told) == 6
+    assert "unknown check 'jsn'" in told[0] and told[-1] == "ERROR: ... and 4 more"
