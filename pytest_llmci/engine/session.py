@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from ..clock import Clock, utc_text
 from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
@@ -26,7 +24,6 @@ from ..records import (
     Prompt,
     Role,
     RoundRecord,
-    RoundsRecord,
     RunRequest,
     VerdictRecord,
     WorkerRecord,
@@ -37,6 +34,7 @@ from ..settings import Settings
 from ..slugs import slug
 from ..stats.budget_expression import Budget
 from ..text import one_line
+from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
 from .exclusive import MachineLock, lock_path
 from .judge import CONTENDED, Judge
 from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
@@ -46,7 +44,6 @@ from .schedule import CellMeasurement, CellPlan, Schedule
 from .turns import Request, Turns
 
 T = TypeVar("T")
-Origin: TypeAlias = Literal["measured", "memory", "call"]
 NOT_ASKED_FOR: Final = "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for"
 CLOSING_PATIENCE_S: Final = 5.0
 """Longest wait at the end of the session for a request of another thread; its model's process is killed at once."""
@@ -191,7 +188,7 @@ class BenchSession:
 
         def failed(error: ErrorInfo) -> None:
             if origin == "memory":
-                measurement.memory_error = _of_memory_pass(error)
+                measurement.memory_error = failed_in_memory_pass(error)
             else:
                 measurement.error = error
 
@@ -254,14 +251,14 @@ class BenchSession:
         self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,
         *, test: CurrentTest, started: str, contended: bool = False,
     ) -> None:  # fmt: skip
-        late = _learnt(rounds, live) if live and origin != "memory" else {}
+        late = learnt(rounds, live.record.values) if live and origin != "memory" else {}
         record = block_record(
             measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
             worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
             late=late, error=measurement.memory_error if origin == "memory" else measurement.error,
         )  # fmt: skip
         if origin == "memory":
-            record = _of_memory_alone(record, self._of_memory_pass)
+            record = of_memory_alone(record, self._of_memory_pass)
             measurement.memory_blocks.append(record)
         else:
             for name in self._of_memory_pass:
@@ -430,88 +427,6 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
         ) from error
     prompt = Prompt(id="-", messages=messages, source="test body")
     return replace(prompt, id=slug(prompt.shown))
-
-
-def block_record(
-    measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: Origin,
-    worker: str, started: str, contended: bool, isolated: bool, late: dict[str, float],
-    error: ErrorInfo | None,
-) -> RoundsRecord:  # fmt: skip
-    """The rounds of a block turned into columns.
-
-    :param late: metrics of scope ``worker`` that the block made known.
-    """
-    cell = measurement.cell
-    shown = cell.prompt.shown
-    outputs = list(dict.fromkeys([record.completion.text for record in rounds]))
-    place = {text: index for index, text in enumerate(outputs)}
-    last = rounds[-1] if rounds else None
-    methods = dict.fromkeys([record.memory_method for record in rounds if record.memory_method])
-    return RoundsRecord(
-        uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.prompt.id, prompt=shown,
-        prompt_sha256=_sha256(shown), test=test, attempt=attempt,
-        origin=origin, worker=worker, block=len(measurement.blocks),
-        first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
-        values=_columns(rounds),
-        reasons={name: reason for record in rounds for name, reason in record.reasons.items()},
-        token_ns=[list(record.token_ns) for record in rounds],
-        outputs=outputs, output_of_round=[place[record.completion.text] for record in rounds],
-        md5=[output_md5(cell.model.alias, shown, text) for text in outputs],
-        output_sha256=[hashlib.sha256(text.encode("utf-8")).hexdigest() for text in outputs],
-        finish_reasons=[record.completion.finish_reason for record in rounds], noisy=[record.noisy for record in rounds],
-        special_only=any(record.completion.special_only for record in rounds),
-        token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
-        memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
-        memory_isolated=isolated, contended=contended, error=error, worker_values=late,
-    )  # fmt: skip
-
-
-_UNTIL_READY: Final = ("start_time", "import_time", "load_time")
-
-
-def _learnt(rounds: Iterable[RoundRecord], live: LiveModel) -> dict[str, float]:
-    """Metrics of scope ``worker`` that these rounds made known; the time of a cold start with that of the first inference."""
-    late = {name: value for record in rounds for name, value in record.worker_values.items()}
-    known = live.record.values
-    if "first_inference_time" in late and all(name in known for name in _UNTIL_READY):
-        late["cold_start_time"] = late["first_inference_time"] + sum(known[name] for name in _UNTIL_READY)
-    return late
-
-
-def _of_memory_pass(error: ErrorInfo) -> ErrorInfo:
-    """A failure that says where it happened, and how to do without."""
-    facts = {**error.facts, "where": "the memory pass, after the rounds; --llmci-memory=off leaves it out"}
-    return ErrorInfo(kind=error.kind, message=f"memory pass: {error.message}", facts=facts)
-
-
-def _of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRecord:
-    """A block of the memory pass without what its slow allocator makes of times."""
-    return replace(
-        record,
-        values={name: column for name, column in record.values.items() if name in metrics},
-        reasons={name: reason for name, reason in record.reasons.items() if name in metrics},
-        token_ns=[[] for _ in record.token_ns],
-        noisy=["" for _ in record.noisy],
-    )
-
-
-def _columns(rounds: Sequence[RoundRecord]) -> dict[str, list[float | None]]:
-    """Metric -> its number in each round, for each metric that any round has."""
-    if len(rounds) == 1:
-        return {name: [value] for name, value in rounds[0].values.items()}
-    names = dict.fromkeys([name for record in rounds for name in (*record.values, *record.reasons)])
-    columns = {name: [record.values.get(name) for record in rounds] for name in names}
-    return {name: column for name, column in columns.items() if any(value is not None for value in column)}
-
-
-@lru_cache(maxsize=256)  # a set of prompts goes to one model after the other
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def output_md5(model: str, prompt: str, output: str) -> str:
-    """md5 over model, prompt and output joined without separators, as the paper took it. An identity, not a safeguard."""
-    return hashlib.md5((model + prompt + output).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def matching(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
