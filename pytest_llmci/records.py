@@ -216,8 +216,9 @@ class RoundRecord:
     """Metrics of scope ``worker`` that this round or a warm-up before it made known, as stored."""
 
 
-Role: TypeAlias = Literal["timing", "memory"]
-"""What a model's process is for: measured rounds and all else, or the memory pass, whose allocator hands memory back at once."""
+Role: TypeAlias = Literal["timing", "memory", "reference"]
+"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once; or
+the rounds of what the model is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,6 +236,8 @@ class WorkerRecord:
     pid: int
     isolation: Literal["worker", "inline"]
     role: Role = "timing"
+    pair: int | None = None
+    """Which fresh pair of processes it belongs to, from 0; None where nothing is compared."""
     python: str = ""
     values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` as stored: load times, footprint."""
@@ -261,8 +264,8 @@ class RoundsRecord:
     prompt_sha256: str
     test: str
     """Node id of the test that asked."""
-    origin: Literal["measured", "memory", "call"]
-    """``measured``: rounds under the schedule; ``memory``: rounds of the memory pass, of which nothing is kept but memory and
+    origin: Literal["measured", "memory", "call", "reference"]
+    """``measured``: rounds under the schedule; ``reference``: rounds of what the cell is compared with; ``memory``: rounds of the memory pass, of which nothing is kept but memory and
     outputs; ``call``: a single ``llm.generate()`` in a test body, never gated on time,
     or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
     worker: str
@@ -302,6 +305,10 @@ class RoundsRecord:
     """Metrics of scope ``worker`` that became known in this block, as stored: they belong to the process's record."""
     attempt: int = 0
     """Of the test that asked: 0 for its first run, 1 for its first rerun; only the last attempt's blocks count."""
+    pair: int | None = None
+    """Which fresh pair of processes measured it, from 0; None where nothing is compared."""
+    repeats: int = 1
+    """Rounds in a row that make one sample of a comparison: answers too short to be timed alone are taken together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,6 +348,48 @@ class BudgetResult:
     """The sample, SI, in the order of measuring."""
 
 
+Mode: TypeAlias = Literal["interleaved", "anchored", "saved", "history", "exact"]
+"""How two sides met. ``interleaved``: alternately in one session; ``anchored``: in two, each beside the same frozen model;
+``saved``: in two; ``history``: against several; ``exact``: numbers that do not vary, however they met."""
+Comparability: TypeAlias = Literal["pass", "regressed", "inconclusive", "not comparable", "new", "lost coverage"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonResult:
+    """One metric of one cell, or of a whole model, against what it is compared with.
+
+    Changes are relative: 0.05 is 5 % more than the reference, whichever direction is the better one.
+    """
+
+    metric: str
+    mode: Mode
+    verdict: Comparability
+    against: str
+    """The reference as people know it: ``origin/main``, the name of a baseline, a spec."""
+    base: float | None
+    """Median of the reference, SI; None where it has none, and for a whole model."""
+    candidate: float | None
+    change: float | None
+    low: float | None = None
+    """Limits of the change."""
+    high: float | None = None
+    visible: float | None = None
+    """Smallest change for the worse that this comparison could have seen."""
+    detect: float | None = None
+    """Smallest change that was to be found."""
+    rounds: int = 0
+    """Samples on each side."""
+    pairs: int = 0
+    """Fresh pairs of processes that they came from."""
+    p_value: float | None = None
+    improved: bool = False
+    """True where it is proven to have become better."""
+    accepted: str = ""
+    """Why a regression was accepted beforehand; empty if it was not."""
+    reason: str = ""
+    """How it was decided or why it could not be, in plain words."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictRecord:
     """What was decided on one cell in one test (log line type ``verdict``)."""
@@ -355,6 +404,7 @@ class VerdictRecord:
     verdict: Verdict
     checks: list[CheckResult] = field(default_factory=list)
     budgets: list[BudgetResult] = field(default_factory=list)
+    comparisons: list[ComparisonResult] = field(default_factory=list)
     error: ErrorInfo | None = None
     noisy_rounds: int = 0
     rounds: int = 0
@@ -368,9 +418,15 @@ class GateRecord:
 
     TYPE: ClassVar[str] = "gate"
 
+    uid: str = ""
+    """Of a gate that a parallel worker may report twice; empty for those of the controller."""
     name: str
     outcome: Literal["passed", "failed", "skipped"]
     message: str
+    model: str = ""
+    """Alias of the model that it is about; empty for the session."""
+    comparisons: list[ComparisonResult] = field(default_factory=list)
+    """Of the whole model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

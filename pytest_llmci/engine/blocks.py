@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from ..records import ErrorInfo, RoundRecord, RoundsRecord, RunRequest
 from .schedule import CellMeasurement
 
-Origin: TypeAlias = Literal["measured", "memory", "call"]
+Origin: TypeAlias = Literal["measured", "memory", "call", "reference"]
 
 
 def block_record(

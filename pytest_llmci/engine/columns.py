@@ -51,7 +51,7 @@ class Block:
     prompt: str
     test: str
     attempt: int
-    origin: Literal["measured", "memory", "call"]
+    origin: Literal["measured", "memory", "call", "reference"]
     worker: str
     first_round: int
     n: int

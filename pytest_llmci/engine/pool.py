@@ -32,7 +32,9 @@ DEATHS_IN_A_ROW = 2
 _AFTER_TOO_MANY: Final[Mapping[Role, str]] = {
     "timing": "the model's remaining cells are not run; fix the cause or leave the model out",
     "memory": "the model's remaining cells get no memory pass; fix the cause or leave the passes out",
+    "reference": "the model's remaining cells are not compared; fix the reference or leave the comparison out",
 }
+_ASKED_FOR: Final[Mapping[Role, str]] = {"timing": "cell", "memory": "memory pass", "reference": "comparison"}
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 
@@ -148,7 +150,7 @@ class Pool:
                 f"not run: {spec.alias} died {deaths} times in a row, last: {error}", _of_the_last_death(error.facts)
             )
         else:
-            error.facts["next"] = f"the model's next {'memory pass' if role == 'memory' else 'cell'} gets a new process"
+            error.facts["next"] = f"the model's next {_ASKED_FOR[role]} gets a new process"
 
     @contextmanager
     def room_for(self, count: int) -> Iterator[None]:

@@ -45,7 +45,7 @@ from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
 from .columns import Block, Columns, MetricTable
 
-BlockStatus: TypeAlias = Literal["ok", "memory", "call", "unused", "superseded"]
+BlockStatus: TypeAlias = Literal["ok", "memory", "reference", "call", "unused", "superseded"]
 _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
 """Kinds of error after which the model's process is gone."""
 
@@ -297,7 +297,7 @@ class SessionReport:
             return "call"
         if block.attempt < self.last_attempts.get((block.test, block.cell), 0):
             return "superseded"
-        return "memory" if block.origin == "memory" else "ok"
+        return block.origin if block.origin in ("memory", "reference") else "ok"
 
     def count(
         self, kind: Literal["rounds", "noisy", "other_length", "valid", "checked", "failed", "inconclusive", "deaths"]
@@ -350,6 +350,8 @@ class _Pair:
         self.error: ErrorInfo | None = None
 
     def take(self, block: Block, table: MetricTable) -> None:
+        if block.origin == "reference":
+            return
         self.blocks += 1
         if block.attempt > self.attempt:
             self._start(block.attempt, table)
@@ -434,6 +436,8 @@ class ReportBuilder:
         return self.table.text(test), self.table.text(cell)
 
     def _take_worker(self, record: WorkerRecord, workers: _Workers) -> None:
+        if record.role == "reference":  # of something else than the model, beside it
+            return
         workers.spec = record.spec.text
         workers.starts += 1
         if record.error is not None and record.error.kind in _DEATHS:
@@ -452,7 +456,8 @@ class ReportBuilder:
                 values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
 
     def _take_rounds(self, record: RoundsRecord) -> None:
-        self._learn(record.model, record.worker_values)
+        if record.origin != "reference":
+            self._learn(record.model, record.worker_values)
         block = Block.of(record, self.table)
         self.blocks.append(block)
         key = (block.test, block.cell)

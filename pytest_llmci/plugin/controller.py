@@ -116,7 +116,7 @@ class Controller:
 
     def _write(self, record: LogRecord) -> None:
         uid = getattr(record, "uid", None)
-        if uid is not None:
+        if uid:
             if uid in self._uids:
                 return
             self._uids.add(uid)

@@ -37,6 +37,7 @@ _COUNTED: Final = frozenset({"B", "1"})
 _REASONS: Final[dict[BlockStatus, str]] = {
     "ok": "",
     "memory": "of the memory pass: only memory counts",
+    "reference": "of what the cell is compared with",
     "call": "a single call: in no statistic",
     "unused": "its block ended early: in no statistic",
     "superseded": "the test was rerun: in no statistic",

@@ -14,6 +14,7 @@ from pytest_llmci.records import (
     LOG_RECORDS,
     BudgetResult,
     CheckResult,
+    ComparisonResult,
     ErrorInfo,
     GateRecord,
     GenerationSettings,
@@ -21,7 +22,15 @@ from pytest_llmci.records import (
 )
 from pytest_llmci.store import load_schema
 
-NESTED: tuple[type, ...] = (ErrorInfo, CheckResult, BudgetResult, GenerationSettings, ModelSpec, MetricDef)
+NESTED: tuple[type, ...] = (
+    ErrorInfo,
+    CheckResult,
+    BudgetResult,
+    ComparisonResult,
+    GenerationSettings,
+    ModelSpec,
+    MetricDef,
+)
 
 
 def definitions(name: Any) -> dict[str, Any]:
