@@ -18,26 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..records import Verdict
 from ..units import format_quantity
 from .budget_expression import QUANTILES, Budget
 from .location import LEAST_VALUES, locate, p_above_zero
+from .looks import PASS_ERROR_EARLY, PASS_ERROR_LAST, SESSION_ALPHA, look_alpha
 from .summary import QUANTILE_ROUNDS
 
 if TYPE_CHECKING:
     from .location import Floats
 
-SESSION_ALPHA: Final = 0.01
-"""False failures that a session with every budget exactly at its limit may have."""
-PASS_ERROR_EARLY: Final = 0.01
-"""How often a look may certify, and so stop measuring, a cell that lies on the limit."""
-PASS_ERROR_LAST: Final = 0.05
-"""The same for the last look, which stops measuring anyway."""
-_SPENT: Final = ((0.0, 0.0), (0.25, 0.10), (0.50, 0.30), (0.75, 0.55), (1.0, 1.0))
-"""Share of the looks that are over, share of alpha that is spent by then."""
+__all__ = ["SESSION_ALPHA", "Decision", "exceedances_to_fail", "judge_budget", "look_alpha", "rounds_to_certify"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,29 +50,6 @@ class Decision:
     """True where further rounds may change or certify the verdict."""
     certified: bool = False
     """True for a pass that is proven, not only likely."""
-
-
-def look_alpha(look: int, looks: int) -> float:
-    """Share of alpha that may be spent at one look at the growing sample.
-
-    :param look: from 0 to ``looks - 1``.
-    :param looks: how many are planned.
-    :returns: 10, 20, 25, 45 % for four looks, along the same curve for other numbers; the shares add up to 1.
-    :raises ValueError: if there is no such look.
-
-    >>> [round(look_alpha(look, 4), 2) for look in range(4)], look_alpha(0, 1)
-    ([0.1, 0.2, 0.25, 0.45], 1.0)
-    """
-    if not 0 <= look < looks:
-        raise ValueError(f"look {look} of {looks}")
-    return _spent((look + 1) / looks) - _spent(look / looks)
-
-
-def _spent(over: float) -> float:
-    for (left, low), (right, high) in pairwise(_SPENT):
-        if over <= right:
-            return low + (high - low) * (over - left) / (right - left)
-    return 1.0
 
 
 def exceedances_to_fail(rounds: int, bad_share: float, alpha: float = SESSION_ALPHA) -> int | None:

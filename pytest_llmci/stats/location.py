@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 LEAST_VALUES: Final = 3
 """Fewer values cannot tell noise from effect."""
 _LEAST_FOR_HODGES_LEHMANN: Final = 5
-_WINSORISE_AT_MAD: Final = 2.5
+WINSORISE_AT_MAD: Final = 2.5
 _MAD_TO_SD: Final = 1.4826  # of a normal distribution
-_LEAST_SD: Final = 1e-4  # relative; equal values do not prove that there is no noise at all
+LEAST_SD: Final = 1e-4  # relative; equal values do not prove that there is no noise at all
 _AGREEMENT_LEVEL: Final = 0.05
 
 
@@ -42,6 +42,19 @@ def hodges_lehmann(values: Floats) -> Floats:
 
     first, second = np.triu_indices(values.shape[-1])
     return np.asarray(np.median((values[..., first] + values[..., second]) * 0.5, axis=-1))
+
+
+def hodges_lehmann_shift(base: Floats, candidate: Floats) -> Floats:
+    """Median of all differences between a value of the candidate and one of the base: by how much the one lies higher.
+
+    :param base: ``[..., n]``.
+    :param candidate: ``[..., m]``.
+    :returns: ``[...]``, in the unit of the values.
+    """
+    import numpy as np
+
+    differences = candidate[..., :, None] - base[..., None, :]
+    return np.asarray(np.median(differences.reshape(*base.shape[:-1], -1), axis=-1))
 
 
 def median_absolute_deviation(values: Floats) -> Floats:
@@ -85,6 +98,18 @@ def residual_variance(values: Floats, location: Floats, clip: Floats | None = No
     return np.asarray((residuals**2).sum(axis=-1) / (values.shape[-1] - 1))
 
 
+@overload
+def location_variance(variance: float, n: int) -> float: ...
+@overload
+def location_variance(variance: Floats, n: int) -> Floats: ...
+def location_variance(variance: float | Floats, n: int) -> float | Floats:
+    """Sampling variance of :func:`robust_location` of ``n`` values.
+
+    :param variance: of one value, by :func:`residual_variance`.
+    """
+    return ((1.10 if n >= _LEAST_FOR_HODGES_LEHMANN else 1.57) + 2.0 / n) * variance / n
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Location:
     """Where a sample lies and how well that is known."""
@@ -100,7 +125,7 @@ class Location:
     """How many values are greater than zero."""
 
 
-def locate(values: Sequence[float] | Floats, *, least_sd: float = _LEAST_SD) -> Location:
+def locate(values: Sequence[float] | Floats, *, least_sd: float = LEAST_SD) -> Location:
     """Location and standard errors of one sample.
 
     :param values: finite numbers, at least two.
@@ -112,10 +137,9 @@ def locate(values: Sequence[float] | Floats, *, least_sd: float = _LEAST_SD) -> 
     n = sample.shape[-1]
     place, mad = robust_location(sample), median_absolute_deviation(sample)
     robust = n >= _LEAST_FOR_HODGES_LEHMANN
-    factor = (1.10 if robust else 1.57) + 2.0 / n
 
     def error(variance: Floats) -> float:
-        return float(np.sqrt(factor * max(float(variance), least_sd**2) / n))
+        return float(np.sqrt(location_variance(max(float(variance), least_sd**2), n)))
 
     # Below five values the MAD is the gap between two neighbours, and with ties it is zero: neither is a scale.
     usable = robust and float(mad) > 0
@@ -123,7 +147,7 @@ def locate(values: Sequence[float] | Floats, *, least_sd: float = _LEAST_SD) -> 
         n=n,
         estimate=float(place),
         standard_error=error(residual_variance(sample, place)),
-        robust_standard_error=error(residual_variance(sample, place, _WINSORISE_AT_MAD * mad)) if usable else None,
+        robust_standard_error=error(residual_variance(sample, place, WINSORISE_AT_MAD * mad)) if usable else None,
         above=int((sample > 0).sum()),
     )
 
