@@ -265,9 +265,9 @@ class RoundsRecord:
     test: str
     """Node id of the test that asked."""
     origin: Literal["measured", "memory", "call", "reference"]
-    """``measured``: rounds under the schedule; ``reference``: rounds of what the cell is compared with; ``memory``: rounds of the memory pass, of which nothing is kept but memory and
-    outputs; ``call``: a single ``llm.generate()`` in a test body, never gated on time,
-    or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
+    """``measured``: rounds under the schedule; ``reference``: rounds of what the cell is compared with; ``memory``: rounds of
+    the memory pass, of which nothing is kept but memory and outputs; ``call``: a single ``llm.generate()`` in a test body, never
+    gated on time, or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
     worker: str
     """``uid`` of the worker record."""
     block: int

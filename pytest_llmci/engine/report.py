@@ -28,6 +28,7 @@ from ..metrics import MetricDef
 from ..records import (
     BudgetResult,
     CheckResult,
+    ComparisonResult,
     ErrorInfo,
     FooterRecord,
     GateRecord,
@@ -80,6 +81,7 @@ class CellSummary:
     """Of the verdict: 0 unless the test was rerun."""
     checks: tuple[CheckResult, ...]
     budgets: tuple[BudgetResult, ...]
+    comparisons: tuple[ComparisonResult, ...]
     error: ErrorInfo | None
     """Why measuring failed."""
     rounds: int
@@ -538,6 +540,7 @@ class ReportBuilder:
             attempt=verdict.attempt if verdict else 0,
             checks=tuple(verdict.checks) if verdict else (),
             budgets=tuple(verdict.budgets) if verdict else (),
+            comparisons=tuple(verdict.comparisons) if verdict else (),
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,

@@ -57,7 +57,9 @@ class JsonSink:
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
     keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope != "worker"}
-    gates = ({key: value for key, value in to_json(gate).items() if key != "type"} for gate in report.gates)
+    gates = (
+        {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
+    )
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
     _write_list(stream, "gates", map(_dump, gates))
@@ -131,6 +133,7 @@ def _cell(cell: CellSummary) -> JsonObject:
         "error": to_json(cell.error) if cell.error else None,
         "checks": [json_view(check) for check in cell.checks],
         "budgets": [json_view(budget) for budget in cell.budgets],
+        "comparisons": [json_view(comparison) for comparison in cell.comparisons],
         "prompt": cell.prompt,
         "outputs": [output._asdict() for output in cell.outputs],
     }
