@@ -102,7 +102,7 @@ def levels(estimates: Estimates, models: Ints) -> tuple[Level, Level, Level]:
     by_model = _Parts(
         effect=mean(estimates.effect),
         own=mean(estimates.own) / np.maximum(size, 1),
-        own_freedom=mean(estimates.own_freedom),
+        own_freedom=np.maximum(mean(estimates.own_freedom), size * mean(estimates.unaided_freedom)),
         shared=mean(estimates.shared),
         enough=size > 0,
     )
@@ -155,7 +155,7 @@ class _Parts:
         return _Parts(
             effect=mean(self.effect),
             own=mean(self.own) / size,
-            own_freedom=mean(self.own_freedom),
+            own_freedom=size * mean(self.own_freedom),
             shared=mean(self.shared) * (1 / size + across * (1 - 1 / size)),
             enough=np.array([bool(tested.any())]),
         )

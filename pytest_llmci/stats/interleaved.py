@@ -72,7 +72,8 @@ def interleaved_estimates(groups: Sequence[Group], count: int) -> Estimates:
     typical = float(np.median(np.concatenate([part.mad for part in judged]))) if judged else 0.0
     for part in judged:
         variance[part.group.cells] = residual_variance(part.values, part.effect, _clip(part, typical))
-    freedom = np.maximum(rounds - 1.0, 1.0)
+    unaided = np.maximum(rounds - 1.0, 1.0)
+    freedom = unaided.copy()
     if judged:
         variance[enough], freedom[enough] = moderated(variance[enough], freedom[enough])
     own = variance.copy()
@@ -83,6 +84,7 @@ def interleaved_estimates(groups: Sequence[Group], count: int) -> Estimates:
         effect=effect,
         own=own,
         own_freedom=freedom,
+        unaided_freedom=unaided,
         shared=process / pairs,
         shared_freedom=process_freedom,
         across=ACROSS_MODELS,

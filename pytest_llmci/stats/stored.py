@@ -120,6 +120,7 @@ def saved_estimates(groups: Sequence[Group], count: int, *, session: float, shif
         effect=effect,
         own=own,
         own_freedom=np.minimum(base.freedom, candidate.freedom),
+        unaided_freedom=np.minimum(base.unaided_freedom, candidate.unaided_freedom),
         shared=np.full(count, 2 * session**2 + shift**2),
         shared_freedom=SAVED_FREEDOM,
         across=1.0,
@@ -148,6 +149,7 @@ def history_estimates(sessions: Sequence[Sequence[Group]], count: int, *, sessio
         effect=_medians(sessions[0], count, "candidate") - np.median(places, axis=1),
         own=candidate.squared_error,
         own_freedom=candidate.freedom,
+        unaided_freedom=candidate.unaided_freedom,
         shared=np.full(count, squared * (1 + _HISTORY_SPREAD / stored) + shift**2),
         shared_freedom=freedom,
         across=1.0,
@@ -161,6 +163,7 @@ def history_estimates(sessions: Sequence[Sequence[Group]], count: int, *, sessio
 class _Side:
     squared_error: Floats
     freedom: Floats
+    unaided_freedom: Floats
     rounds: Ints
     enough: Bools
 
@@ -168,21 +171,21 @@ class _Side:
 def _side(groups: Sequence[Group], count: int, name: Literal["base", "candidate"]) -> _Side:
     import numpy as np
 
-    variance, freedom, rounds = np.ones(count), np.ones(count), np.zeros(count, np.intp)
+    variance, rounds = np.ones(count), np.zeros(count, np.intp)
     for group in groups:
         values = getattr(group, name)
         rounds[group.cells] = values.shape[1]
         if values.shape[1] >= LEAST_VALUES:
             clip = WINSORISE_AT_MAD * np.maximum(median_absolute_deviation(values), LEAST_SD)
             variance[group.cells] = residual_variance(values, np.median(values, axis=1), clip)
-            freedom[group.cells] = values.shape[1] - 1
-    enough = rounds >= LEAST_VALUES
+    enough, unaided = rounds >= LEAST_VALUES, np.maximum(rounds - 1.0, 1.0)
+    freedom = unaided.copy()
     if enough.any():
         variance[enough], freedom[enough] = moderated(variance[enough], freedom[enough])
     squared_error = variance.copy()
     for n in np.unique(rounds):
         squared_error[rounds == n] = location_variance(variance[rounds == n], int(n))
-    return _Side(squared_error=squared_error, freedom=freedom, rounds=rounds, enough=enough)
+    return _Side(squared_error=squared_error, freedom=freedom, unaided_freedom=unaided, rounds=rounds, enough=enough)
 
 
 def _medians(groups: Sequence[Group], count: int, name: Literal["base", "candidate"]) -> Floats:
