@@ -27,6 +27,7 @@ from .stored import TimeMetric, history_estimates, saved_estimates, session_sd
 if TYPE_CHECKING:
     from .estimates import Estimates
     from .family import Level
+    from .location import Floats
     from .samples import Ints, PairNumbers, Rows
 
 GateVerdict: TypeAlias = Literal["pass", "regressed", "inconclusive"]
@@ -34,8 +35,6 @@ Mode: TypeAlias = Literal["interleaved", "anchored", "saved", "history"]
 
 MATERIAL_SHARE: Final = 0.5
 """An estimate below this share of ``detect`` never fails: significant is not yet worth a red build."""
-MISSED: Final = 0.05
-"""How often a change of the size called visible goes unnoticed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +79,32 @@ class GateSettings:
     def look_alpha(self) -> float:
         """What of alpha this look may spend."""
         return self.alpha * look_alpha(self.look, self.looks)
+
+    @property
+    def sign(self) -> float:
+        """1 where more is worse, -1 where less is."""
+        return -1.0 if self.higher_is_better else 1.0
+
+    @property
+    def log_detect(self) -> float:
+        """:attr:`detect` as the size of a logarithm."""
+        return abs(math.log1p(self.sign * self.detect))
+
+    @property
+    def log_tolerance(self) -> float:
+        """:attr:`tolerance` as the size of a logarithm."""
+        return abs(math.log1p(self.sign * self.tolerance))
+
+    @property
+    def log_material(self) -> float:
+        """What an estimate must be above to fail."""
+        return MATERIAL_SHARE * self.log_detect
+
+    def as_change(self, size: Floats) -> Floats:
+        """The relative change, as a positive number, of a change for the worse of that size as a logarithm."""
+        import numpy as np
+
+        return np.abs(np.expm1(self.sign * size))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,23 +240,20 @@ def _judged(
     """Verdicts of one level. Inside, a positive effect is one for the worse."""
     import numpy as np
 
-    sign = -1.0 if settings.higher_is_better else 1.0
-    detect, tolerance = (abs(math.log1p(sign * size)) for size in (settings.detect, settings.tolerance))
-    alpha, material = settings.look_alpha, MATERIAL_SHARE * detect
+    sign, alpha = settings.sign, settings.look_alpha
+    detect, tolerance, material = settings.log_detect, settings.log_tolerance, settings.log_material
     worse = sign * level.effect
     p_worse, p_better = (level.adjusted(tolerance, direction) for direction in (sign, -sign))
     reach = level.quantile(PASS_ERROR_LAST if settings.last else PASS_ERROR_EARLY)
     failed = (p_worse < alpha) & (worse > material)
     passed = level.enough & (worse + reach < detect) & ~failed
     improved = (p_better < alpha) & (worse < -material)
-    needed = np.maximum(tolerance + level.quantile(level.hardest(alpha)), material)
-    visible = np.abs(np.expm1(sign * (needed + level.quantile(MISSED))))
     columns = (
         np.where(failed, "regressed", np.where(passed, "pass", "inconclusive")),
         np.expm1(level.effect),
         np.expm1(level.effect - reach),
         np.expm1(level.effect + reach),
-        visible,
+        settings.as_change(level.visible(alpha, tolerance, material)),
         rounds,
         pairs,
         p_worse,

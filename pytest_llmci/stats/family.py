@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .estimates import joined_freedom
+from .location import FEW_VALUES
 
 if TYPE_CHECKING:
     from .estimates import Bools, Estimates
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 CELLS_SHARE: Final = 0.50
 MODELS_SHARE: Final = 0.35
 TOTAL_SHARE: Final = 0.15
+_MISSED: Final = 0.05
+"""How often a change of the size called visible goes unnoticed."""
 _TWO_LEVELS_SHARE: Final = 0.50
 """Cells and their one model: "all together" is the same test as the model."""
 
@@ -61,9 +64,16 @@ class Level:
 
         return np.asarray(-stdtrit(self.freedom, error) * self.error)
 
-    def hardest(self, alpha: float) -> float:
-        """The p-value that the first finding of this level needs."""
-        return alpha * self.share / max(int(self.enough.sum()), 1)
+    def visible(self, alpha: float, beyond: float, material: float) -> Floats:
+        """The smallest effect, as logarithm, that is found in 95 % of cases with this noise.
+
+        :param alpha: of the session, at this look.
+        :param material: what an estimate must be above to fail.
+        """
+        import numpy as np
+
+        first = alpha * self.share / max(int(self.enough.sum()), 1)
+        return np.maximum(beyond + self.quantile(first), material) + self.quantile(_MISSED)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -91,6 +101,8 @@ def levels(estimates: Estimates, models: Ints) -> tuple[Level, Level, Level]:
     def mean(values: Floats) -> Floats:
         return np.asarray(np.bincount(inside, values[tested], minlength=count) / np.maximum(size, 1))
 
+    least = np.full(count, np.iinfo(np.intp).max)
+    np.minimum.at(least, inside, estimates.rounds[tested])
     cells_share, models_share = _shares(models.size, count)
     cells = _Parts(
         effect=estimates.effect,
@@ -98,6 +110,7 @@ def levels(estimates: Estimates, models: Ints) -> tuple[Level, Level, Level]:
         own_freedom=estimates.own_freedom,
         shared=estimates.shared,
         enough=tested,
+        near_normal=np.zeros(models.size, np.bool_),
     )
     by_model = _Parts(
         effect=mean(estimates.effect),
@@ -105,12 +118,14 @@ def levels(estimates: Estimates, models: Ints) -> tuple[Level, Level, Level]:
         own_freedom=np.maximum(mean(estimates.own_freedom), size * mean(estimates.unaided_freedom)),
         shared=mean(estimates.shared),
         enough=size > 0,
+        near_normal=(size > 1) & (least >= FEW_VALUES),
     )
     one = cells.level(cells_share, estimates.shared_freedom)
     several = by_model.level(models_share, estimates.shared_freedom)
     if count == 1:
         return one, several, several
-    return one, several, by_model.together(estimates.across).level(TOTAL_SHARE, estimates.shared_freedom)
+    total = by_model.together(estimates.across, near_normal=int(least.min()) >= FEW_VALUES)
+    return one, several, total.level(TOTAL_SHARE, estimates.shared_freedom)
 
 
 def _shares(cells: int, models: int) -> tuple[float, float]:
@@ -128,6 +143,7 @@ class _Parts:
     own_freedom: Floats
     shared: Floats
     enough: Bools
+    near_normal: Bools
 
     def level(self, share: float, shared_freedom: float) -> Level:
         import numpy as np
@@ -138,12 +154,12 @@ class _Parts:
         return Level(
             effect=self.effect,
             error=np.sqrt(own + shared),
-            freedom=joined_freedom(own, freedom, shared, shared_freedom),
+            freedom=joined_freedom(own, freedom, shared, shared_freedom, near_normal=self.near_normal),
             enough=self.enough,
             share=share,
         )
 
-    def together(self, across: float) -> _Parts:
+    def together(self, across: float, *, near_normal: bool) -> _Parts:
         """The mean of all that have enough rounds, each counting the same."""
         import numpy as np
 
@@ -158,4 +174,5 @@ class _Parts:
             own_freedom=size * mean(self.own_freedom),
             shared=mean(self.shared) * (1 / size + across * (1 - 1 / size)),
             enough=np.array([bool(tested.any())]),
+            near_normal=np.array([near_normal]),
         )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LEAST_VALUES: Final = 3
 """Fewer values cannot tell noise from effect."""
-_LEAST_FOR_HODGES_LEHMANN: Final = 5
+FEW_VALUES: Final = 5
+"""Below so many neither Hodges-Lehmann nor winsorising can tell a stall from noise."""
 WINSORISE_AT_MAD: Final = 2.5
 _MAD_TO_SD: Final = 1.4826  # of a normal distribution
 LEAST_SD: Final = 1e-4  # relative; equal values do not prove that there is no noise at all
@@ -77,7 +78,7 @@ def robust_location(values: Floats) -> Floats:
     """
     import numpy as np
 
-    if values.shape[-1] < _LEAST_FOR_HODGES_LEHMANN:
+    if values.shape[-1] < FEW_VALUES:
         return np.asarray(np.median(values, axis=-1))
     return hodges_lehmann(values)
 
@@ -107,7 +108,7 @@ def location_variance(variance: float | Floats, n: int) -> float | Floats:
 
     :param variance: of one value, by :func:`residual_variance`.
     """
-    return ((1.10 if n >= _LEAST_FOR_HODGES_LEHMANN else 1.57) + 2.0 / n) * variance / n
+    return ((1.10 if n >= FEW_VALUES else 1.57) + 2.0 / n) * variance / n
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +137,7 @@ def locate(values: Sequence[float] | Floats, *, least_sd: float = LEAST_SD) -> L
     sample = np.asarray(values, dtype=np.float64)
     n = sample.shape[-1]
     place, mad = robust_location(sample), median_absolute_deviation(sample)
-    robust = n >= _LEAST_FOR_HODGES_LEHMANN
+    robust = n >= FEW_VALUES
 
     def error(variance: Floats) -> float:
         return float(np.sqrt(location_variance(max(float(variance), least_sd**2), n)))

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .location import FEW_VALUES
+
 if TYPE_CHECKING:
     from .location import Floats
 
@@ -19,7 +21,6 @@ _LEAST_CELLS: Final = 3
 _MOST_PRIOR_FREEDOM: Final = 60.0
 _PRIOR_FREEDOM_OF_A_CELL: Final = 3.0
 """Few cells cannot prove that all are alike."""
-_FEW_ROUNDS_FREEDOM: Final = 4.0
 _FEW_ROUNDS_PRIOR: Final = 3.0
 """Below five rounds the heavy tail of t is kept: winsorising cannot yet tell a stall from noise."""
 _LEAST_VARIANCE: Final = 1e-8
@@ -44,7 +45,7 @@ def moderated(variance: Floats, freedom: Floats) -> tuple[Floats, Floats]:
     scores = np.log(variance) - digamma(half) + np.log(half)
     spread = max(float(scores.var(ddof=1) - polygamma(1, half).mean()), _LEAST_SPREAD)
     prior = min(2 * _inverse_trigamma(spread), _MOST_PRIOR_FREEDOM, _PRIOR_FREEDOM_OF_A_CELL * count)
-    weight = np.where(freedom < _FEW_ROUNDS_FREEDOM, min(prior, _FEW_ROUNDS_PRIOR), prior)
+    weight = np.where(freedom < FEW_VALUES - 1, min(prior, _FEW_ROUNDS_PRIOR), prior)
     common = np.exp(scores.mean() + digamma(weight / 2) - np.log(weight / 2))
     return (weight * common + freedom * variance) / (weight + freedom), weight + freedom
 

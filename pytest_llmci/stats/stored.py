@@ -103,6 +103,22 @@ def session_sd(metric: TimeMetric, *, anchored: bool) -> float:
     return ANCHORED_SESSION_SD if anchored else SESSION_SD[metric]
 
 
+def saved_variance(session: float, shift: float) -> tuple[float, float]:
+    """Variance of the difference between two sessions, and its degrees of freedom."""
+    return 2 * session**2 + shift**2, SAVED_FREEDOM
+
+
+def history_variance(session: float, between: float, sessions: int, shift: float) -> tuple[float, float]:
+    """Variance of the difference between a session and the median of several, and its degrees of freedom.
+
+    :param session: prior standard deviation between sessions.
+    :param between: variance between the stored sessions.
+    """
+    freedom = HISTORY_PRIOR_FREEDOM + sessions - 1
+    squared = (HISTORY_PRIOR_FREEDOM * session**2 + (sessions - 1) * between) / freedom
+    return squared * (1 + _HISTORY_SPREAD / sessions) + shift**2, freedom
+
+
 def saved_estimates(groups: Sequence[Group], count: int, *, session: float, shift: float) -> Estimates:
     """Effects against one stored session.
 
@@ -115,14 +131,14 @@ def saved_estimates(groups: Sequence[Group], count: int, *, session: float, shif
     effect = np.zeros(count)
     for group in groups:
         effect[group.cells] = hodges_lehmann_shift(group.base, group.candidate)
-    own = base.squared_error + candidate.squared_error
+    shared, freedom = saved_variance(session, shift)
     return Estimates(
         effect=effect,
-        own=own,
+        own=base.squared_error + candidate.squared_error,
         own_freedom=np.minimum(base.freedom, candidate.freedom),
         unaided_freedom=np.minimum(base.unaided_freedom, candidate.unaided_freedom),
-        shared=np.full(count, 2 * session**2 + shift**2),
-        shared_freedom=SAVED_FREEDOM,
+        shared=np.full(count, shared),
+        shared_freedom=freedom,
         across=1.0,
         rounds=candidate.rounds,
         pairs=np.zeros(count, np.intp),
@@ -140,17 +156,15 @@ def history_estimates(sessions: Sequence[Sequence[Group]], count: int, *, sessio
     import numpy as np
 
     places = np.stack([_medians(groups, count, "base") for groups in sessions], axis=1)
-    stored = places.shape[1]
     between = float(np.median(places.var(axis=1, ddof=1)))
-    freedom = HISTORY_PRIOR_FREEDOM + stored - 1
-    squared = (HISTORY_PRIOR_FREEDOM * session**2 + (stored - 1) * between) / freedom
+    shared, freedom = history_variance(session, between, len(sessions), shift)
     candidate = _side(sessions[0], count, "candidate")
     return Estimates(
         effect=_medians(sessions[0], count, "candidate") - np.median(places, axis=1),
         own=candidate.squared_error,
         own_freedom=candidate.freedom,
         unaided_freedom=candidate.unaided_freedom,
-        shared=np.full(count, squared * (1 + _HISTORY_SPREAD / stored) + shift**2),
+        shared=np.full(count, shared),
         shared_freedom=freedom,
         across=1.0,
         rounds=candidate.rounds,
