@@ -142,6 +142,10 @@ class InvalidOutput(AssertionError):
     """The output failed a check."""
 
 
+class RegressionDetected(AssertionError):
+    """A cell became slower, bigger or otherwise worse than what it is compared with."""
+
+
 class MissingValue(AssertionError):
     """A number was compared that could not be measured; the message is the reason."""
 

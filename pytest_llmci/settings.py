@@ -67,6 +67,10 @@ class Settings:
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
+    versus: tuple[Sourced, ...] = ()
+    """What models are compared with, as written."""
+    detect: dict[str, float] = field(default_factory=dict)
+    """Metric -> the smallest relative change that must be found; the empty name is for all times."""
     inconclusive: Inconclusive = "warn"
     isolation: Isolation = "worker"
     timeout_s: float = 300.0
@@ -114,6 +118,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),
+        versus=read.lines("versus"),
+        detect=read.detect(),
         inconclusive=read.choice("inconclusive", ("warn", "fail", "pass")),
         isolation=isolation,
         timeout_s=read.optional("timeout", parse_duration_s) or 300.0,
@@ -251,6 +257,21 @@ class _Reader:
             return self.integer("threads", 1, least=1)
         except ConfigError as error:
             raise ConfigError(f"{error} Or write 'auto' for the framework's own choice.") from None
+
+    def detect(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for item in self.commas("detect") if "detect" in self._raw else ():
+            metric, _, size = item.text.rpartition("=")
+            try:
+                share = float(size.strip().removesuffix("%")) / 100
+            except ValueError:
+                share = 0.0
+            if not (0 < share < 1 and size.strip().endswith("%")):
+                raise ConfigError(
+                    f"{item.origin}: '{item.text}' is no smallest change; write metric=5%, or 5% for all times (0 to 100 %)."
+                )
+            found[metric.strip()] = share
+        return found
 
     def memory_pass(self, isolation: Isolation) -> MemoryPass:
         memory: MemoryPass = self.choice("memory", ("auto", "exact", "off"))

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ..errors import BudgetExceeded, InvalidOutput, LLMCIError
+from ..errors import BudgetExceeded, InvalidOutput, LLMCIError, RegressionDetected
 from ..metrics import MetricDef
-from ..records import BudgetResult, ErrorInfo, VerdictRecord
+from ..records import BudgetResult, ComparisonResult, ErrorInfo, VerdictRecord
 from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
+from .explain_comparison import comparison_block, regression_title
 from .schedule import CellMeasurement
 
 WIDTH = 80
@@ -33,6 +34,10 @@ class ExplainedBudget(Explained, BudgetExceeded):
     """A missed budget."""
 
 
+class ExplainedRegression(Explained, RegressionDetected):
+    """A proven regression."""
+
+
 class ExplainedOutput(Explained, InvalidOutput):
     """A failed check."""
 
@@ -46,18 +51,25 @@ class Undecided(Explained, AssertionError):
 
 
 def explain(
-    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], *, fail_undecided: bool
-) -> Explained | None:
+    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], *, fail_undecided: bool,
+    metrics: Mapping[str, MetricDef] | None = None,
+) -> Explained | None:  # fmt: skip
     """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail.
 
     :param repeat: the command that runs it again, in parts that stay on one line, quoted for a shell.
+    :param metrics: those in force, by name.
     """
     if verdict.error is not None:
         return explain_error(verdict.error)
     failed_checks = [check for check in verdict.checks if not check.passed]
     failed = [budget for budget in verdict.budgets if budget.verdict == "failed"]
     undecided = [budget for budget in verdict.budgets if budget.verdict == "inconclusive"] if fail_undecided else []
-    if not (failed_checks or failed or undecided) and not (fail_undecided and verdict.verdict == "inconclusive"):
+    metrics = metrics or {}
+    worse = [result for result in verdict.comparisons if result.verdict == "regressed"]
+    unsure = [result for result in verdict.comparisons if fail_undecided and result.verdict in UNDECIDED]
+    if not (failed_checks or failed or undecided or worse) and not (
+        fail_undecided and verdict.verdict == "inconclusive"
+    ):
         return None
     lines: list[str] = []
     headlines: list[str] = []
@@ -70,16 +82,43 @@ def explain(
     for budget in undecided:
         lines += [*_title(f"Inconclusive: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin), ""]
         headlines.append(f"undecided: {budget.budget}")
+    if worse or unsure:
+        more, said = _comparison(verdict, measurement, metrics, worse or unsure)
+        lines += more
+        headlines += said
     if not lines:
         lines, headlines = (
             ["Inconclusive: the cell was not measured: out of time (--llmci-time-limit)", ""],
             ["undecided: out of time"],
         )
     lines += _context(verdict, measurement, repeat)
+    if worse and not failed_checks:
+        lines.append(_command("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
     text, headline = "\n".join(lines), plain("; ".join(headlines))
     if failed:
         return ExplainedBudget(text, headline)
+    if worse:
+        return ExplainedRegression(text, headline)
     return ExplainedOutput(text, headline) if failed_checks else Undecided(text, headline)
+
+
+UNDECIDED: Final = ("inconclusive", "not comparable", "lost coverage")
+"""Verdicts of a comparison that are no pass and prove nothing."""
+
+
+def _comparison(
+    verdict: VerdictRecord, measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef], told: Sequence[ComparisonResult]
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """The lines of a comparison and the headline of each result that is told."""
+    word = "RegressionDetected" if told[0].verdict == "regressed" else "Inconclusive"
+    titles = [
+        regression_title(result, metrics[result.metric])
+        if result.verdict == "regressed" and result.metric in metrics
+        else f"{result.metric} against {one_line(result.against)}: {result.reason or 'not decided'}"
+        for result in told
+    ]
+    lines = [line for title in titles for line in _title(f"{word}: {title}")]
+    return [*lines, "", *comparison_block(verdict.comparisons, measurement, metrics), ""], titles
 
 
 _CLASSES: Final = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..checks import parse_check
 from ..checks.base import Check, CheckInput
 from ..errors import MissingValue
-from ..records import BudgetResult, CheckResult, ErrorInfo, Missing, Verdict, VerdictRecord
+from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, Missing, Verdict, VerdictRecord
 from ..registry import Registry
 from ..stats.budget import SESSION_ALPHA, Decision, judge_budget, look_alpha
 from ..stats.budget_expression import Budget
@@ -91,8 +91,10 @@ class Judge:
         error = measurement.error or measurement.memory_error
         return VerdictRecord(
             uid=uid, cell=measurement.cell.id, model=measurement.cell.model.alias, prompt_id=measurement.cell.prompt.id, test=test,
-            verdict=_overall(checks, budgets, error, measurement.out_of_time and not measurement.rounds),
-            checks=checks, budgets=budgets, error=error, noisy_rounds=measurement.noisy_rounds,
+            verdict=_overall(
+                checks, budgets, measurement.comparisons, error, measurement.out_of_time and not measurement.rounds
+            ),
+            checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=measurement.rounds, attempt=attempt,
         )  # fmt: skip
 
@@ -115,15 +117,18 @@ def _no_output(name: str) -> CheckResult:
 
 
 def _overall(
-    checks: Iterable[CheckResult], budgets: Sequence[BudgetResult], error: ErrorInfo | None, unmeasured: bool
-) -> Verdict:
+    checks: Iterable[CheckResult], budgets: Sequence[BudgetResult], comparisons: Sequence[ComparisonResult],
+    error: ErrorInfo | None, unmeasured: bool,
+) -> Verdict:  # fmt: skip
     if (
         error is not None
         or any(not check.passed for check in checks)
         or any(budget.verdict == "failed" for budget in budgets)
+        or any(comparison.verdict == "regressed" for comparison in comparisons)
     ):
         return "failed"
-    if unmeasured or any(budget.verdict == "inconclusive" for budget in budgets):
+    undecided = any(comparison.verdict in ("inconclusive", "not comparable") for comparison in comparisons)
+    if unmeasured or undecided or any(budget.verdict == "inconclusive" for budget in budgets):
         return "inconclusive"
     return "pass"
 

@@ -23,6 +23,12 @@ class Observer(Protocol):
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         """One measured round is over."""
 
+    def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
+        """A fresh pair of processes, of a model and what it is compared with, is about to be started.
+
+        :param pair: from 0; ``most`` are planned.
+        """
+
     def tick(self) -> None:
         """Time passes."""
 
@@ -43,6 +49,9 @@ class Silent:
         pass
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+        pass
+
+    def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
         pass
 
     def tick(self) -> None:

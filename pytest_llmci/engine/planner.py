@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import measure
 from ..checks import parse_check
-from ..errors import ConfigError
+from ..errors import ConfigError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
 from ..prompts import load_prompts
@@ -17,6 +17,7 @@ from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
+from .interleaved import Against
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
 from .session import matching
@@ -82,6 +83,7 @@ class Planner:
         for spec in self.specs:
             self.names.note(spec, "the session's models")
         self.prompts = self.load_prompts([(prompt.text, prompt.origin) for prompt in settings.prompts])
+        self.against = self._read_versus()
         self.suite_prompts: tuple[Prompt, ...] = ()
         if settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
@@ -105,6 +107,28 @@ class Planner:
         for spec in specs:
             self._limits.check(spec, matching(self.budgets, spec.alias))
         return specs
+
+    def _read_versus(self) -> Against | None:
+        self._check_detect()
+        versus = self._settings.versus
+        if not versus:
+            return None
+        if self._settings.isolation == "inline":
+            raise ConfigError(
+                f"{versus[0].origin}: both sides need processes of their own, and {self._settings.origins.get('isolation')} is inline;"
+                " take one of the two away."
+            )
+        base = self._places.of(versus[0].origin)
+        (spec,) = read_specs([(versus[0].text, versus[0].origin)], self._registry.names("backend"), base)
+        return Against(name=spec.text, specs={own.alias: replace(spec, alias=own.alias) for own in self.specs})
+
+    def _check_detect(self) -> None:
+        origin = self._settings.origins.get("detect", "--llmci-detect")
+        for name in self._settings.detect:
+            if name and name not in self.metrics:
+                raise UnknownNameError.build(origin, "metric", name, self.metrics)
+            if name and self.metrics[name].direction == "none":
+                raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
 
     def models(self, marker: MarkerValues, where: str) -> tuple[ModelSpec, ...]:
         """The models of one test.

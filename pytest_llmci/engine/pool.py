@@ -52,9 +52,11 @@ class Pool:
 
     def __init__(
         self, setup: WorkerSetup, isolation: Isolation, *, clock: Clock, observer: Observer, emit: Callable[[WorkerRecord], None],
-        new_uid: Callable[[], str],
+        new_uid: Callable[[], str], reference_setup: WorkerSetup | None = None,
     ) -> None:  # fmt: skip
+        """:param reference_setup: of what models are compared with, where that needs another import path."""
         self._setup = setup
+        self._reference_setup = reference_setup or setup
         self._isolation: Isolation = isolation
         self._clock = clock
         self._observer = observer
@@ -69,14 +71,16 @@ class Pool:
         self._deaths: dict[tuple[str, Role], int] = {}
         self._hopeless: dict[tuple[str, Role], LLMCIError] = {}
 
-    def get(self, spec: ModelSpec, role: Role = "timing") -> LiveModel:
+    def get(self, spec: ModelSpec, role: Role = "timing", pair: int | None = None) -> LiveModel:
         """The model, loaded.
 
+        :param pair: of which fresh pair of processes it is, where two sides are compared.
         :raises BackendError: or ConfigError, if it cannot be loaded; the answer is remembered, nothing is tried twice.
             ConfigError also if its alias is that of another model.
         :raises WorkerError: if its process died, now or twice in a row before.
         """
-        self._names.note(spec, "this process")
+        if role != "reference":  # that has the alias of its model
+            self._names.note(spec, "this process")
         live = self._live.get((spec.alias, role))
         if live is not None and live.worker.alive:
             self._live[spec.alias, role] = self._live.pop((spec.alias, role))  # the most recently used is evicted last
@@ -87,13 +91,13 @@ class Pool:
         if dead is not None:
             dead.worker.close()
         self._evict_down_to(self._capacity - 1, but=spec.alias)
-        return self._start(spec, role)
+        return self._start(spec, role, pair)
 
-    def _start(self, spec: ModelSpec, role: Role) -> LiveModel:
+    def _start(self, spec: ModelSpec, role: Role, pair: int | None) -> LiveModel:
         number = self._starts[spec.alias] = self._starts.get(spec.alias, 0) + 1
         begun = WorkerRecord(
             uid=self._new_uid(), model=spec.alias, spec=spec, started=utc_text(self._clock.utc()), pid=0, isolation=self._isolation,
-            role=role,
+            role=role, pair=pair,
         )  # fmt: skip
         self._observer.loading(spec)
         worker: ModelWorker | None = None
@@ -121,14 +125,15 @@ class Pool:
         )  # fmt: skip
         live = self._live[spec.alias, role] = LiveModel(worker, record)
         self._emit(record)
-        if role == "timing":
+        if role == "timing" and not pair:
             self._observer.loaded(spec, loaded.values["load_time"] / 1e9)
         return live
 
     def _build(self, spec: ModelSpec, role: Role, number: int) -> ModelWorker:
         if self._isolation == "inline":
             return InlineWorker(spec, self._setup)
-        return WorkerProcess(spec, self._setup, role, clock=self._clock, guard=self._guard, number=number)
+        setup = self._reference_setup if role == "reference" else self._setup
+        return WorkerProcess(spec, setup, role, clock=self._clock, guard=self._guard, number=number)
 
     def _record_failure(self, begun: WorkerRecord, worker: ModelWorker | None, error: LLMCIError) -> None:
         pid, log = (worker.pid, _relative_log(worker.log)) if worker else (0, "")
@@ -161,6 +166,11 @@ class Pool:
         finally:
             self._capacity = before
             self._evict_down_to(before)
+
+    def release(self, spec: ModelSpec, role: Role | None = None) -> None:
+        """End the model's processes, or that of one role: who asks next gets a fresh one."""
+        for key in [key for key in self._live if key[0] == spec.alias and role in (None, key[1])]:
+            self._live.pop(key).worker.close()
 
     def _evict_down_to(self, count: int, *, but: str = "") -> None:
         """End models until that many are left, besides one that is not counted; the least recently used go first."""

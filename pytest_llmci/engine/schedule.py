@@ -2,6 +2,7 @@
 
 The unit is a model: its cells are selected as a group and measured one after the other on one live process. Without a
 comparison a cell is measured when its own test runs, so a group is worked off cell by cell; undecided budgets get more rounds.
+With one, the first test of a group has all of it measured, as :mod:`~pytest_llmci.engine.interleaved` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
-from ..records import Cell, ErrorInfo, GenerationSettings, Missing, RoundsRecord
+from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, RoundsRecord
 from ..stats.budget_expression import Budget
 
 
@@ -64,6 +65,13 @@ class CellMeasurement:
     memory_error: ErrorInfo | None = None
     """Why the memory pass failed; the rounds before it are judged all the same."""
     out_of_time: bool = False
+    against: str = ""
+    """What it was compared with, as people know it; empty if nothing."""
+    reference_blocks: list[RoundsRecord] = field(default_factory=list)
+    """Of what it is compared with."""
+    comparisons: list[ComparisonResult] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+    """What differs between the two sides."""
     look: int = 1
     """Which look at the growing sample comes next, from 1."""
 
@@ -71,6 +79,11 @@ class CellMeasurement:
     def rounds(self) -> int:
         """Finished rounds in whole blocks."""
         return sum(block.n for block in self.whole_blocks)
+
+    @property
+    def samples(self) -> int:
+        """Rounds as a comparison counts them: answers that are taken together are one."""
+        return sum(block.n // block.repeats for block in self.whole_blocks)
 
     @property
     def whole_blocks(self) -> list[RoundsRecord]:
@@ -148,29 +161,43 @@ class Schedule:
         self._measure_memory = measure_memory
         self._undecided = undecided
         self._out_of_time = out_of_time
-        self._groups: dict[str, dict[str, Cell]] = {}
+        self._groups: dict[str, dict[str, tuple[Cell, CellPlan]]] = {}
         self._done: dict[str, set[str]] = {}
 
-    def select(self, cells: Iterable[Cell]) -> None:
-        """Say which cells the session will measure."""
-        for cell in cells:
-            self._groups.setdefault(cell.model.alias, {})[cell.id] = cell
+    def select(self, cells: Mapping[str, tuple[Cell, CellPlan]]) -> None:
+        """Say which cells the session will measure.
 
-    def group(self, alias: str) -> Mapping[str, Cell]:
-        """The selected cells of a model."""
+        :param cells: node id of the test -> its cell.
+        """
+        for test, (cell, plan) in cells.items():
+            self._groups.setdefault(cell.model.alias, {})[test] = (cell, plan)
+
+    def group(self, alias: str) -> Mapping[str, tuple[Cell, CellPlan]]:
+        """The selected cells of a model, by the test that asks for each."""
         return self._groups.get(alias, {})
+
+    @property
+    def selected(self) -> int:
+        """How many cells the session will measure."""
+        return sum(map(len, self._groups.values()))
 
     def left_in_group(self, alias: str) -> int:
         """How many of the model's selected cells have not been measured."""
-        return len(self._groups.get(alias, {})) - len(self._done.get(alias, ()))
+        cells = {cell.id for cell, _ in self._groups.get(alias, {}).values()}
+        return len(cells) - len(self._done.get(alias, ()))
 
     def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
-        """Measure one cell of its group: the planned rounds, more while a budget is undecided, and the memory pass."""
-        measurement = CellMeasurement(cell=cell, plan=plan)
-        if self._out_of_time():
-            measurement.out_of_time = True
-            return measurement
-        self._measure(measurement, plan.rounds)
+        """Measure one cell of its group."""
+        return self.complete(CellMeasurement(cell=cell, plan=plan))
+
+    def complete(self, measurement: CellMeasurement) -> CellMeasurement:
+        """Measure what a cell lacks: the planned rounds, more while a budget is undecided, and the memory pass."""
+        cell, plan = measurement.cell, measurement.plan
+        if measurement.rounds < plan.rounds and measurement.error is None:
+            if self._out_of_time():
+                measurement.out_of_time = True
+                return measurement
+            self._measure(measurement, plan.rounds - measurement.rounds)
         while measurement.error is None and measurement.rounds < plan.max_rounds and self._undecided(measurement):
             if self._out_of_time():
                 measurement.out_of_time = True

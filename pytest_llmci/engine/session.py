@@ -24,6 +24,7 @@ from ..records import (
     Prompt,
     Role,
     RoundRecord,
+    RoundsRecord,
     RunRequest,
     VerdictRecord,
     WorkerRecord,
@@ -32,10 +33,13 @@ from ..registry import Registry
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..settings import Settings
 from ..slugs import slug
+from ..stats.budget import SESSION_ALPHA
 from ..stats.budget_expression import Budget
 from ..text import one_line
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
+from .comparison import Rules
 from .exclusive import MachineLock, lock_path
+from .interleaved import Against, Interleaved, Ports
 from .judge import CONTENDED, Judge
 from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .observer import Observer
@@ -91,7 +95,9 @@ class BenchSession:
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
+        against: Against | None = None,
     ) -> None:  # fmt: skip
+        """:param against: what every model is compared with, measured alternately with it."""
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
@@ -115,7 +121,12 @@ class BenchSession:
             registry=registry, limits=limits, cache_dir=str(user_cache_dir()), log_folder=log_folder, threads=settings.threads,
             sys_path=sys_path, say=observer.say, tick=self._tick,
         )  # fmt: skip
-        self.pool = Pool(setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid)
+        self._against = against
+        self._compared: dict[str, CellMeasurement] = {}
+        elsewhere = replace(setup, sys_path=against.sys_path) if against and against.sys_path is not None else None
+        self.pool = Pool(
+            setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid, reference_setup=elsewhere
+        )  # fmt: skip
         self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
 
@@ -140,7 +151,42 @@ class BenchSession:
 
     def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         """Measure a cell as its plan says; failures of the model are held in the result and not raised."""
-        return self.schedule.measure(cell, plan)
+        if self._against is None:
+            return self.schedule.measure(cell, plan)
+        return self.schedule.complete(self._with_comparison(self._against, cell, plan))
+
+    def _with_comparison(self, against: Against, cell: Cell, plan: CellPlan) -> CellMeasurement:
+        """What the schedule of the cell's model found, which runs when the first of its tests asks."""
+        test = self.test.id
+        if test not in self._compared and test in self.schedule.group(cell.model.alias):
+            with self._observer.uncharged():
+                self._compare(against, cell.model.alias, plan.family)
+        measurement = self._compared.get(test)
+        if measurement is None:
+            return CellMeasurement(cell=cell, plan=plan)
+        done = measurement.rounds
+        measurement.plan = replace(plan, rounds=max(done, plan.rounds), max_rounds=max(done, plan.max_rounds))
+        return measurement
+
+    def _compare(self, against: Against, alias: str, family: int) -> None:
+        group = {
+            test: (cell, replace(plan, family=family)) for test, (cell, plan) in self.schedule.group(alias).items()
+        }
+        entries = against.entries(group)
+        if not entries:
+            return
+        looks = max(-(-entry.plan.max_rounds // self.settings.block) for entry in entries)
+        rules = Rules(
+            against=against.name, alpha=SESSION_ALPHA * len(entries) / max(against.cells, len(entries)), looks=looks,
+            detect=self.settings.detect, on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
+            why_contended=self._why_contended(),
+        )  # fmt: skip
+        ports = Ports(
+            pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
+            turn=self._turns.request, undisturbed=lambda: self._undisturbed("measured"), out_of_time=self._out_of_time,
+        )  # fmt: skip
+        schedule = Interleaved(entries, rules, self.metrics, ports, block=self.settings.block)
+        self._compared.update(schedule.run())
 
     def conclude(self, measurement: CellMeasurement) -> VerdictRecord:
         """Judge a cell and record the verdict."""
@@ -261,15 +307,18 @@ class BenchSession:
             record = of_memory_alone(record, self._of_memory_pass)
             measurement.memory_blocks.append(record)
         else:
-            for name in self._of_memory_pass:
-                record.values.pop(name, None)
-                record.reasons[name] = self._why_no_memory_pass(measurement, origin)
             measurement.blocks.append(record)
         if late and live:
             live.record = replace(live.record, values={**live.record.values, **late})
             measurement.worker_values = live.record.values
-        if rounds:
-            self._blocks += 1
+        self._keep(measurement, record)
+
+    def _keep(self, measurement: CellMeasurement, record: RoundsRecord) -> None:
+        """Record a block; only those of a memory pass have what is measured there."""
+        for name in self._of_memory_pass if record.origin != "memory" else ():
+            record.values.pop(name, None)
+            record.reasons[name] = self._why_no_memory_pass(measurement, record.origin)
+        self._blocks += bool(record.n)
         self._emit(record)
 
     def _why_no_memory_pass(self, measurement: CellMeasurement, origin: Origin) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..records import Missing, Number
 from ..text import one_line, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
+from .explain import UNDECIDED
+from .explain_comparison import compared_lines, doubt
 from .report import ModelSummary, SessionReport
 
 MOST_MODELS = 50
@@ -36,6 +38,7 @@ def summary_lines(
         *_own_cost(report.models, width),
         *_calls(report, width),
     ]
+    lines += _compared(report)
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -175,6 +178,17 @@ def _calls(report: SessionReport, width: int) -> list[str]:
     return wrapped(text, width)
 
 
+def _compared(report: SessionReport) -> list[str]:
+    """What the comparison found."""
+    cells = [(cell.id, cell.comparisons) for cell in report.cells if cell.comparisons]
+    if not cells:
+        return []
+    whole = [(gate.model, result) for gate in report.gates for result in gate.comparisons]
+    metrics = {metric.name: metric for metric in report.metrics}
+    against = one_line(cells[0][1][0].against)
+    return ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics)]
+
+
 def _undecided(report: SessionReport, width: int) -> list[str]:
     """What each undecided cell lacks; not a pass."""
     cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
@@ -183,10 +197,13 @@ def _undecided(report: SessionReport, width: int) -> list[str]:
     lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
+        reasons += [doubt(result) for result in cell.comparisons if result.verdict in UNDECIDED]
         text = f"{cell.id}: {'; '.join(reasons) or 'not measured: out of time (--llmci-time-limit)'}"
         lines += wrapped(text, width, first="  ", rest="    ")
     if len(cells) > 5:
         lines.append(f"  ... and {len(cells) - 5} more, in results.json")
+    if any(result.verdict == "inconclusive" for cell in cells for result in cell.comparisons):
+        lines.append("  more rounds may decide: --llmci-max-rounds=40")
     return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
 
 

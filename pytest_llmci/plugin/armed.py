@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
+from ..engine.interleaved import GATE_TAG, Against
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
 from ..engine.session import BenchSession, Uses
@@ -103,6 +105,9 @@ class RedirectedObserver(Silent):
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         self.target.round_ended(cell, done, planned, seconds)
 
+    def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
+        self.target.pair_begins(spec, pair, most)
+
     def tick(self) -> None:
         self.target.tick()
 
@@ -154,9 +159,19 @@ class ArmedPlugin:
             self._session = BenchSession(
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
+                against=self._against(),
             )  # fmt: skip
-            self._session.schedule.select(cell for cell, _ in self.collected.selected.values())
+            self._session.schedule.select(self.collected.selected)
         return self._session
+
+    def _against(self) -> Against | None:
+        against = self.planner.against
+        if against is None:
+            return None
+        cells = [cell for cell, _ in self.collected.selected.values()]
+        tagged = any(GATE_TAG in cell.prompt.tags for cell in cells)
+        against = replace(against, only_tagged=tagged)
+        return replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
 
     @property
     def is_running(self) -> bool:

@@ -52,6 +52,8 @@ class Controller:
         """Why the log could not be closed, or what derives from it not be written; empty if all went well."""
         self.finished: Finished | None = None
         self.gates: list[GateRecord] = []
+        self.of_models: list[GateRecord] = []
+        """Verdicts over models as a whole, which the processes that measure them reach."""
         self.complaints: list[str] = []
         """Of observers that raised; shown once, at the end."""
         self._refused = False
@@ -121,6 +123,8 @@ class Controller:
                 return
             self._uids.add(uid)
         self.seen.note(record)
+        if isinstance(record, GateRecord) and record.uid:
+            self.of_models.append(record)
         self._recorded = self._recorded or not isinstance(record, GateRecord)
         try:
             self.open_log()
@@ -222,6 +226,10 @@ class Controller:
         gate = judge_coverage(
             self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ())
         )
+        for one in self.of_models:
+            if one.outcome == "failed":
+                self._plugin.terminal.tests_ended()
+                emit_gate(session, one)
         self._emit(session, gate, shown=gate.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated

@@ -214,8 +214,9 @@ class Running:
             if verdict.verdict == "inconclusive":
                 item.stash[VERDICT] = "inconclusive"
             failure = explain(
-                verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail"
-            )
+                verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
+                metrics=self._plugin.planner.metrics,
+            )  # fmt: skip
             if failure is not None:
                 failures.append(failure)
         if measurement is not None:

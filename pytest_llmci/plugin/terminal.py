@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..engine.comparison import DETECT
 from ..engine.estimate import estimate_seconds, read_history
+from ..engine.explain_comparison import percent
 from ..engine.observer import Silent
 from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
 from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
-from ..settings import SUITE_MAX_NEW_TOKENS
-from ..text import clipped, one_line
+from ..settings import SUITE_MAX_NEW_TOKENS, Settings
+from ..stats.budget import SESSION_ALPHA
+from ..text import clipped, one_line, wrapped
 from ..units import format_duration
 from .failures import rewrite_failure
 from .gates import GATE_FILE
@@ -29,6 +32,7 @@ SHORT_S = 5.0
 """Estimates below that are not worth a word."""
 LOADED_EXAMPLE = "(loaded in 27.3 µs) "
 """What follows the name of a model in its line; a name is cut to leave room for it."""
+NARROW = 80
 PROGRESS_COLUMNS = len(". [100%]") + 1
 """Room for a letter and pytest's own progress."""
 
@@ -61,7 +65,29 @@ class Terminal(Silent):
 
     def pytest_report_header(self) -> list[str]:
         """One line: what will be measured."""
-        return [] if self._verbosity < -1 or not self._plugin.planner.specs else [self._describe()]
+        if self._verbosity < -1 or not self._plugin.planner.specs:
+            return []
+        return [self._describe(), *self._describe_comparison()]
+
+    def _describe_comparison(self) -> list[str]:
+        """What is compared, what that costs, and what it will be able to see."""
+        against = self._plugin.planner.against
+        if against is None:
+            return []
+        s = self._plugin.settings
+        pairs = -(-s.max_rounds // s.block)
+        prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
+        cells = max(1, prompts) * len(self._plugin.planner.specs)
+        processes = f"up to {_count(pairs, 'fresh pair')} of processes a model, {_count(2 * pairs, 'load')}"
+        lines = [
+            f"llmci: compared with {one_line(against.name)}, interleaved: {processes}; up to {s.max_rounds} rounds a side",
+            f"llmci: {visible_line(s, cells, len(self._plugin.planner.specs))}",
+        ]
+        return [line for text in lines for line in wrapped(text, self._width(), rest="  ")]
+
+    def _width(self) -> int:
+        reporter = self._reporter
+        return reporter._tw.fullwidth if reporter is not None else NARROW
 
     def _describe(self) -> str:
         s = self._plugin.settings
@@ -181,6 +207,14 @@ class Terminal(Silent):
             self._write(f"(loaded in {format_duration(seconds)}")
             self._bracket = ") "
 
+    def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
+        self._doing = f"{spec.alias}: pair {pair + 1} of at most {most}"
+        self._began_ns = self._now()
+        if pair and self._model == spec.alias:
+            self._write(f"{self._bracket}[pair {pair + 1}] ")
+            self._bracket = ""
+        self.tick()
+
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         if self._bracket and self._model == cell.model.alias:
             self._write(self._estimate(cell, planned, seconds) + self._bracket)
@@ -193,7 +227,8 @@ class Terminal(Silent):
         left = self._plugin.session.schedule.left_in_group(cell.model.alias)
         more = planned - self._plugin.settings.rounds  # of a cell that is undecided
         total = seconds * (self._plugin.planner.suite_answers(cell.model) + more) * left
-        about = f", about {format_duration(total)}" if total >= SHORT_S else ""
+        a_pair = " a pair" if self._plugin.planner.against else ""
+        about = f", about {format_duration(total)}{a_pair}" if total >= SHORT_S else ""
         writer = self._reporter._tw
         used = writer.width_of_current_line + len(about + self._bracket)
         return about if used + PROGRESS_COLUMNS <= writer.fullwidth else ""
@@ -307,7 +342,7 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
-        gated = bool(self._plugin.planner.budgets) or any(
+        gated = bool(self._plugin.planner.budgets or self._plugin.planner.against) or any(
             plan.budgets for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(
@@ -321,6 +356,21 @@ class Terminal(Silent):
             reporter.write_line(self._sayable(line))
         for warning in controller.finished.warnings:
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
+
+
+def visible_line(settings: Settings, cells: int, models: int) -> str:
+    """The smallest change that a comparison will see in the end, by the noise of a busy shared machine."""
+    from ..stats.compare import GateSettings
+    from ..stats.expected import expected_visible
+
+    detect = settings.detect.get("", DETECT)
+    pairs = -(-settings.max_rounds // settings.block)
+    gate = GateSettings(detect=detect, alpha=SESSION_ALPHA / 2, look=pairs - 1, looks=pairs)
+    seen = expected_visible(gate, cells=cells, models=models, rounds=settings.max_rounds, pairs=pairs)
+    if seen.cell is None or seen.model is None:
+        return "too few rounds to see any change: allow more (--llmci-max-rounds)"
+    whole = f", {percent(seen.model, sign=False)} in all cells of a model" if cells > models else ""
+    return f"it will see changes of {percent(seen.cell, sign=False)} or more in one cell{whole}; looks for {percent(detect, sign=False)}"
 
 
 def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:

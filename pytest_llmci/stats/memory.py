@@ -40,12 +40,15 @@ class MemoryChange:
         return self.candidate / self.base - 1 if self.base else None
 
 
-def compare_memory(base: Sequence[float], candidate: Sequence[float], *, exact: bool = False) -> MemoryChange:
+def compare_memory(
+    base: Sequence[float], candidate: Sequence[float], *, exact: bool = False, relative: float = RELATIVE_TOLERANCE
+) -> MemoryChange:
     """Compare peaks of memory.
 
     :param base: bytes, one peak a repeat, each in a fresh process.
     :param exact: True for what is counted and never varies, such as bytes of tensors or of a file: any growth is a regression.
-        Otherwise growth is one above the greatest of 2 %, 8 MiB and three times the spread of the base's repeats.
+        Otherwise growth is one above the greatest of a share, 8 MiB and three times the spread of the base's repeats.
+    :param relative: that share; another one than 2 % takes the place of the 8 MiB as well.
     :raises ValueError: if a side is empty or holds a value that is negative or not finite.
 
     >>> mib = 2**20
@@ -59,7 +62,8 @@ def compare_memory(base: Sequence[float], candidate: Sequence[float], *, exact: 
             raise ValueError(f"{side}: give at least one peak, all finite and not negative")
     least, peak = float(min(base)), float(min(candidate))
     spread = float(max(base)) - least
-    tolerance = 0.0 if exact else max(RELATIVE_TOLERANCE * least, TOLERANCE_BYTES, SPREADS * spread)
+    least_bytes = TOLERANCE_BYTES if relative == RELATIVE_TOLERANCE else 0
+    tolerance = 0.0 if exact else max(relative * least, least_bytes, SPREADS * spread)
     return MemoryChange(
         verdict="regressed" if peak - least > tolerance else "pass",
         base=least,

@@ -165,8 +165,9 @@ def test_after_a_failure_there_are_no_more_rounds() -> None:
 
 def test_a_group_counts_what_is_left() -> None:
     schedule = Meter().schedule
-    schedule.select([cell("tcp"), cell("dns"), cell("tcp", "b"), cell("tcp")])
-    assert list(schedule.group("a")) == ["a-tcp", "a-dns"]
+    asked = {"t1": cell("tcp"), "t2": cell("dns"), "t3": cell("tcp", "b"), "t4": cell("tcp")}
+    schedule.select({test: (each, plan()) for test, each in asked.items()})
+    assert (list(schedule.group("a")), schedule.selected) == (["t1", "t2", "t4"], 4)
     assert (schedule.left_in_group("a"), schedule.left_in_group("b"), schedule.left_in_group("c")) == (2, 1, 0)
     schedule.measure(cell("tcp"), plan())
     schedule.measure(cell("tcp"), plan())

@@ -155,12 +155,13 @@ def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
     samples: dict[str, str | tuple[str, ...]] = {
         "number": "7", "flag": "yes", "list": ("inference" if option.name == "suite" else "csv",), "one": "7s",
     }  # fmt: skip
-    choices = {
+    choices: dict[str, str | tuple[str, ...]] = {
         "inconclusive": "fail",
         "isolation": "inline",
         "timing": "parallel",
         "memory_limit": "7GiB",
         "memory": "exact",
+        "detect": ("5%",),
     }
     raw = {option.name: Given(choices.get(option.name, samples[option.kind]), "x")}
     assert resolve_settings(raw, ["csv"]) != Settings(origins={option.name: "x"})

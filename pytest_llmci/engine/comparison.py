@@ -1,0 +1,317 @@
+"""Two sides of one model against each other: which metrics are gated, by which rule, and what comes of it.
+
+The unit is a model with its selected cells, as they share one family of tests. Where both sides ran, and when, is not
+known here: the interleaved schedule, a baseline and ``llmci compare`` hand in the same :class:`CellSamples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from ..metrics import MetricDef
+from ..records import ComparisonResult, Mode, RoundsRecord
+from ..stats.compare import GateSettings, decide
+from ..stats.memory import RELATIVE_TOLERANCE, compare_memory
+from ..units import format_quantity
+
+if TYPE_CHECKING:
+    from ..stats.compare import Effect
+    from ..stats.compare import Mode as TimeMode
+    from ..stats.stored import TimeMetric
+
+DETECT: Final = 0.05
+"""The smallest change of a time that must be found unless another is asked for."""
+LEAST_CPU_SHARE: Final = 0.2
+"""CPU time that is a smaller part of the net time than this tells nothing of an answer's speed, and varies by more than it."""
+_TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
+"""Metrics of the model's own process; every other time is one of the wall clock."""
+LENGTH: Final = "output_tokens"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellSamples:
+    """What one side measured of one cell, a number a sample."""
+
+    values: Mapping[str, list[float]]
+    """Metric -> SI, in the order of measuring; metrics that any sample lacks are left out."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> why it was left out."""
+    pairs: tuple[int, ...] = ()
+    """The fresh pair of processes of each sample."""
+    outputs: tuple[str, ...] = ()
+    """sha256 of the distinct outputs, in the order of their first appearance."""
+    memory_methods: frozenset[str] = frozenset()
+    contended: bool = False
+
+    @property
+    def n(self) -> int:
+        """How many samples there are."""
+        return len(self.pairs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sides:
+    """One cell on both sides."""
+
+    base: CellSamples
+    candidate: CellSamples
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """How two sides are compared."""
+
+    against: str
+    """The reference as people know it."""
+    mode: Mode = "interleaved"
+    alpha: float
+    """False alarms that this model may have, over all its metrics and looks."""
+    detect: Mapping[str, float] = field(default_factory=dict)
+    """Metric -> the smallest change that must be found; what is named here is gated. The empty name is for all times."""
+    looks: int = 1
+    on_cpu: bool = True
+    """Whether the model computes on this machine's CPU, so that its own CPU time tells of its speed."""
+    why_contended: str = "other timed work ran at the same time"
+    environment_shift: float = 0.0
+    """For stored numbers: what the load of the machine alone could explain, as logarithm."""
+
+
+@dataclass(slots=True)
+class ModelComparison:
+    """What one look found."""
+
+    cells: dict[str, list[ComparisonResult]] = field(default_factory=dict)
+    model: list[ComparisonResult] = field(default_factory=list)
+    """Of the model as a whole."""
+    undecided: set[str] = field(default_factory=set)
+    """Cells that more rounds may settle."""
+
+    @property
+    def regressed(self) -> bool:
+        """Whether a cell or the model as a whole has."""
+        found = [*self.model, *(result for results in self.cells.values() for result in results)]
+        return any(result.verdict == "regressed" for result in found)
+
+
+def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef]) -> CellSamples:
+    """The numbers of whole blocks, rounds that make one sample together taken as their mean.
+
+    :param metrics: those that are wanted and vary from round to round.
+    """
+    values: dict[str, list[float]] = {}
+    reasons: dict[str, str] = {}
+    for name, metric in metrics.items():
+        columns = [_samples(block, name) for block in blocks]
+        if any(column is None for column in columns):
+            reasons[name] = next(
+                (block.reasons[name] for block in blocks if name in block.reasons), f"{name} was not measured"
+            )
+        else:
+            values[name] = [metric.to_si(value) for column in columns for value in column or ()]
+    return CellSamples(
+        values=values,
+        reasons=reasons,
+        pairs=tuple(block.pair or 0 for block in blocks for _ in range(block.n // block.repeats)),
+        outputs=tuple(dict.fromkeys(sha256 for block in blocks for sha256 in block.output_sha256)),
+        memory_methods=frozenset(name for block in blocks for name in block.memory_method.split("+") if name),
+        contended=any(block.contended for block in blocks),
+    )
+
+
+def _samples(block: RoundsRecord, metric: str) -> list[float] | None:
+    """One number a sample; None if any sample has none. Of answers taken together those that could be measured count."""
+    column = block.values.get(metric)
+    if column is None:
+        return None
+    found: list[float] = []
+    for start in range(0, block.n, block.repeats):
+        known = [value for value in column[start : start + block.repeats] if value is not None]
+        if not known:
+            return None
+        found.append(fmean(known))
+    return found
+
+
+def met(
+    base: Sequence[RoundsRecord], candidate: Sequence[RoundsRecord]
+) -> tuple[list[RoundsRecord], list[RoundsRecord]]:
+    """The blocks of those pairs of processes in which both sides finished equally many rounds."""
+    whole = {block.pair: block for block in base if block.error is None and block.n}
+    both = [
+        (whole[block.pair], block)
+        for block in candidate
+        if block.error is None and block.pair in whole and whole[block.pair].n == block.n
+    ]
+    return [one for one, _ in both], [other for _, other in both]
+
+
+def compare_model(
+    cells: Mapping[str, Sides], rules: Rules, metrics: Mapping[str, MetricDef], *, look: int = 0, last: bool = True,
+    stands: Mapping[str, Sequence[ComparisonResult]] | None = None,
+) -> ModelComparison:  # fmt: skip
+    """Judge every gated metric of a model's cells at one look.
+
+    :param cells: cell id -> its samples on both sides.
+    :param look: which of ``rules.looks`` this is, from 0.
+    :param last: whether no further rounds can come.
+    :param stands: results of cells that were decided at an earlier look.
+    """
+    found = ModelComparison(cells={cell: [] for cell in cells})
+    lengths = {cell: _length(sides, rules) for cell, sides in cells.items()}
+    for cell, result in lengths.items():
+        if result is not None:
+            found.cells[cell].append(result)
+    times = gated_times(cells.values(), rules)
+    for name in times:
+        _judge_time(
+            found, cells, rules, lengths=lengths, metric=metrics[name], metrics=len(times), look=look, last=last
+        )
+    for cell, sides in cells.items():
+        found.cells[cell] += _memory(sides, rules)
+    for cell, results in (stands or {}).items():
+        found.cells[cell] = list(results)
+        found.undecided.discard(cell)
+    return found
+
+
+def gated_times(cells: Iterable[Sides], rules: Rules) -> tuple[str, ...]:
+    """The times that decide: what the model's process owned, where it computes on this machine; else the wall clock.
+
+    CPU time is blind to sleeps, locks and devices, net time to the work of other threads, so both are gated where there are both.
+    """
+    sides = [one for cell in cells for one in (cell.base, cell.candidate)]
+    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH)]
+    own = [name for name in _TIMES if all(name in one.values for one in sides)] if rules.on_cpu and sides else []
+    if "cpu_time" in own and max(map(_cpu_share, sides)) < LEAST_CPU_SHARE:
+        own.remove("cpu_time")
+    return tuple(dict.fromkeys([*(own or ["latency"]), *asked]))
+
+
+def _cpu_share(side: CellSamples) -> float:
+    whole = sum(side.values.get("net_time") or side.values.get("latency") or ())
+    return sum(side.values["cpu_time"]) / whole if whole > 0 else 0.0
+
+
+def _judge_time(
+    found: ModelComparison, cells: Mapping[str, Sides], rules: Rules, *, lengths: Mapping[str, ComparisonResult | None],
+    metric: MetricDef, metrics: int, look: int, last: bool,
+) -> None:  # fmt: skip
+    detect = rules.detect.get(metric.name, rules.detect.get("", DETECT))
+    can: dict[str, Sides] = {}
+    for cell, sides in cells.items():
+        why = _why_not(sides, metric, lengths[cell], rules)
+        if why is None:
+            can[cell] = sides
+        else:
+            verdict, reason = why
+            found.cells[cell].append(
+                _without_numbers(sides, metric.name, rules, verdict=verdict, reason=reason, detect=detect)
+            )
+    if not can:
+        return
+    settings = GateSettings(
+        mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics, look=look, looks=rules.looks, last=last,
+        higher_is_better=metric.direction == "higher", metric=_TIMES.get(metric.name, "wall"),
+        environment_shift=rules.environment_shift,
+    )  # fmt: skip
+    verdicts = decide(
+        [sides.base.values[metric.name] for sides in can.values()],
+        [sides.candidate.values[metric.name] for sides in can.values()],
+        settings,
+        pairs=[sides.candidate.pairs for sides in can.values()],
+        names=list(can),
+    )
+    for (cell, sides), effect in zip(can.items(), verdicts.cells, strict=True):
+        found.cells[cell].append(_result(effect, sides, metric.name, rules, detect))
+        if effect.undecided:
+            found.undecided.add(cell)
+    if len(can) > 1:
+        found.model.append(_result(verdicts.models[0], None, metric.name, rules, detect))
+
+
+def _why_not(
+    sides: Sides, metric: MetricDef, length: ComparisonResult | None, rules: Rules
+) -> tuple[Literal["inconclusive", "not comparable"], str] | None:
+    """Why a time of a cell cannot be judged; None if it can."""
+    for side, name in ((sides.base, "the reference"), (sides.candidate, "the candidate")):
+        if not side.n:
+            return "inconclusive", f"{name} finished no round"
+        if metric.name not in side.values:
+            return "inconclusive", f"missing on the side of {name}: {side.reasons.get(metric.name, 'not measured')}"
+        if min(side.values[metric.name]) <= 0:
+            return "inconclusive", f"a round of {name} was too short to be measured"
+    if length is not None and length.change:
+        return "not comparable", f"the answers differ in length: {length.base:g} -> {length.candidate:g} tokens"
+    if sides.base.contended or sides.candidate.contended:
+        return "inconclusive", rules.why_contended
+    return None
+
+
+def _result(effect: Effect, sides: Sides | None, metric: str, rules: Rules, detect: float) -> ComparisonResult:
+    return ComparisonResult(
+        metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against,
+        base=median(sides.base.values[metric]) if sides else None,
+        candidate=median(sides.candidate.values[metric]) if sides else None,
+        change=effect.effect, low=effect.low, high=effect.high, visible=effect.visible, detect=detect, rounds=effect.rounds,
+        pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note,
+    )  # fmt: skip
+
+
+def _without_numbers(
+    sides: Sides,
+    metric: str,
+    rules: Rules,
+    *,
+    verdict: Literal["inconclusive", "not comparable"],
+    reason: str,
+    detect: float,
+) -> ComparisonResult:
+    base, candidate = (
+        median(side.values[metric]) if side.values.get(metric) else None for side in (sides.base, sides.candidate)
+    )
+    change = candidate / base - 1 if base and candidate is not None else None
+    return ComparisonResult(
+        metric=metric, mode=rules.mode, verdict=verdict, against=rules.against, base=base, candidate=candidate, change=change,
+        detect=detect, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)), reason=reason,
+    )  # fmt: skip
+
+
+def _length(sides: Sides, rules: Rules) -> ComparisonResult | None:
+    """Whether both sides answer at one length: a model that answers shorter is not faster. None where nobody counted."""
+    base, candidate = (side.values.get(LENGTH) for side in (sides.base, sides.candidate))
+    if not base or not candidate:
+        return None
+    before, after = median(base), median(candidate)
+    equal = before == after
+    return ComparisonResult(
+        metric=LENGTH, mode="exact", verdict="pass" if equal else "not comparable", against=rules.against, base=before, candidate=after,
+        change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
+        reason="" if equal else f"the answers became {'longer' if after > before else 'shorter'}",
+    )  # fmt: skip
+
+
+def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:
+    base, candidate = (side.values.get("peak_rss") for side in (sides.base, sides.candidate))
+    if not base or not candidate:
+        return []
+    methods = sides.base.memory_methods | sides.candidate.memory_methods
+    if len(methods) > 1:
+        reason = f"measured by different methods ({', '.join(sorted(methods))})"
+        return [
+            _without_numbers(
+                sides, "peak_rss", rules, verdict="not comparable", reason=reason, detect=RELATIVE_TOLERANCE
+            )
+        ]
+    relative = rules.detect.get("peak_rss", RELATIVE_TOLERANCE)
+    decision = compare_memory(base, candidate, relative=relative)
+    return [
+        ComparisonResult(
+            metric="peak_rss", mode="exact", verdict=decision.verdict, against=rules.against, base=min(base), candidate=min(candidate),
+            change=decision.effect, visible=decision.tolerance / min(base), detect=relative, rounds=len(candidate),
+            pairs=len(set(sides.candidate.pairs)), improved=decision.improved,
+            reason=f"tolerance {format_quantity(decision.tolerance, 'B')}",
+        )
+    ]  # fmt: skip

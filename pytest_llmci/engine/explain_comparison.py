@@ -1,0 +1,232 @@
+"""What a comparison found, in the words and columns that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Final
+
+from ..metrics import MetricDef
+from ..records import ComparisonResult, RoundsRecord
+from ..text import clipped, one_line, wrapped
+from ..units import format_quantity
+from .comparison import met, samples_of
+from .schedule import CellMeasurement
+
+WIDTH: Final = 80
+_BESIDE: Final = ("latency", "ttft", "decode_tokens_per_s")
+"""Shown beside what is gated, to say where a change lies."""
+_WORDS: Final = {
+    "pass": "ok",
+    "regressed": "REGRESSED",
+    "inconclusive": "INCONCLUSIVE",
+    "not comparable": "NOT COMPARABLE",
+    "new": "new",
+    "lost coverage": "LOST COVERAGE",
+}
+_HOW: Final = {
+    "interleaved": "interleaved, same machine",
+    "anchored": "stored numbers, each beside the same frozen model",
+    "saved": "stored numbers of another session",
+    "history": "stored numbers of several sessions",
+    "exact": "numbers that do not vary",
+}
+MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
+"""What a reader may not know of a metric that decides."""
+
+
+def percent(change: float, *, sign: bool = True) -> str:
+    """
+    >>> percent(0.081), percent(-0.0001), percent(0.05, sign=False), percent(2.5)
+    ('+8.1 %', '0.0 %', '5 %', '+250 %')
+    """
+    number = 100 * change
+    if not sign:
+        return f"{abs(number):.3g} %"
+    text = f"{number:+.1f}" if abs(number) < 100 else f"{number:+.0f}"
+    return ("0.0" if float(text) == 0 else text) + " %"
+
+
+def worded(result: ComparisonResult, metric: MetricDef) -> str:
+    """``net time 8.1 % slower``."""
+    change = result.change or 0.0
+    better = (change < 0) == (metric.direction != "higher")
+    if (metric.unit == "s" and metric.group != "cpu") or metric.name == "net_time":
+        word = "faster" if better else "slower"
+    elif metric.unit in ("B", "s"):
+        word = "less" if better else "more"
+    else:
+        word = "lower" if change < 0 else "higher"
+    return f"{metric.heading} {percent(change, sign=False)} {word}"
+
+
+def doubt(result: ComparisonResult) -> str:
+    """Why a result is no pass, and what it could still hide."""
+    parts = [result.reason] if result.reason else []
+    worst = max((abs(limit) for limit in (result.low, result.high) if limit is not None), default=None)
+    if result.verdict == "inconclusive" and worst is not None:
+        parts.append(f"could be up to {percent(worst, sign=False)} worse")
+    if result.visible is not None and result.detect is not None:
+        asked = percent(result.detect, sign=False)
+        parts.append(f"this sees a change of {percent(result.visible, sign=False)} or more, you asked for {asked}")
+    return f"{result.metric} against {one_line(result.against)}: {'; '.join(parts) or result.verdict}"
+
+
+def interval(result: ComparisonResult) -> str:
+    """``5.1 % to 11.1 %``; empty where there is none."""
+    if result.low is None or result.high is None:
+        return ""
+    return f"{percent(result.low)} to {percent(result.high)}"
+
+
+def regression_title(result: ComparisonResult, metric: MetricDef) -> str:
+    """``net time 8.1 % slower than origin/main (+5.1 % to +11.1 %)``."""
+    limits = interval(result)
+    return f"{worded(result, metric)} than {one_line(result.against)}" + (f" ({limits})" if limits else "")
+
+
+def comparison_block(
+    results: Sequence[ComparisonResult], measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef]
+) -> list[str]:
+    """The table of one cell and how it came about."""
+    against = results[0].against
+    rows = [_row(result, metrics[result.metric]) for result in results if result.metric in metrics]
+    if measurement is not None:
+        rows = [*_beside(measurement, {result.metric for result in results}, metrics), *rows]
+    names = ("", clipped(one_line(against), 22), "now", "change", "looked for", "")
+    widths = [max(len(row[column]) for row in (names, *rows)) for column in range(5)]
+    lines = [
+        "  "
+        + "   ".join(
+            [row[0].ljust(widths[0]), *(text.rjust(wide) for text, wide in zip(row[1:5], widths[1:], strict=True))]
+        )
+        + f"   {row[5]}".rstrip()
+        for row in (names, *rows)
+    ]
+    return [*(line.rstrip() for line in lines), "", *_facts(results, measurement)]
+
+
+def _row(result: ComparisonResult, metric: MetricDef) -> tuple[str, str, str, str, str, str]:
+    base, now = (
+        "n/a" if value is None else format_quantity(value, metric.unit) for value in (result.base, result.candidate)
+    )
+    change = "n/a" if result.change is None else percent(result.change)
+    looked_for = percent(result.detect, sign=False) if result.detect else ""
+    return metric.heading, base, now, change, looked_for, _WORDS[result.verdict]
+
+
+def _beside(
+    measurement: CellMeasurement, gated: set[str], metrics: Mapping[str, MetricDef]
+) -> list[tuple[str, str, str, str, str, str]]:
+    wanted = {name: metrics[name] for name in _BESIDE if name in metrics and name not in gated}
+    blocks = met(measurement.reference_blocks, measurement.blocks)
+    if not all(blocks):
+        return []
+    base, now = (samples_of(side, wanted).values for side in blocks)
+    rows = []
+    for name, metric in wanted.items():
+        if base.get(name) and now.get(name):
+            before, after = median(base[name]), median(now[name])
+            change = percent(after / before - 1) if before else "n/a"
+            shown = [format_quantity(value, metric.unit) for value in (before, after)]
+            rows.append((metric.heading, *shown, change, "", ""))
+    return rows  # type: ignore[return-value]  # six texts each
+
+
+def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | None) -> list[str]:
+    lines = []
+    decisive = next((result for result in results if result.mode != "exact"), results[0])
+    if measurement is not None and measurement.reference_blocks and measurement.blocks:
+        lines += _labelled("outputs", _outputs(measurement.reference_blocks, measurement.blocks))
+    if decisive.rounds:
+        pairs = f" in {_count(decisive.pairs, 'fresh pair')} of processes" if decisive.mode == "interleaved" else ""
+        lines += _labelled("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}")
+    for result in results:
+        if result.visible is not None and result.mode != "exact":
+            lines += _labelled("sees", f"a change of {percent(result.visible, sign=False)} or more in {result.metric}")
+        if result.reason and result.verdict not in ("pass", "regressed"):
+            lines += _labelled("why", f"{result.metric}: {result.reason}")
+    for name, meaning in MEANING.items():
+        if any(result.metric == name for result in results):
+            lines += _labelled(name.replace("_", " "), meaning)
+    if measurement is not None and measurement.changed:
+        lines += _labelled("changed", "; ".join(measurement.changed))
+    return lines
+
+
+def _outputs(base: Sequence[RoundsRecord], candidate: Sequence[RoundsRecord]) -> str:
+    before, after = ({sha256 for block in side for sha256 in block.output_sha256} for side in (base, candidate))
+    if before == after:
+        return "the same on both sides"
+    return "others than those of the reference" if not before & after else "partly others than those of the reference"
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return wrapped(one_line(text), WIDTH, first=f"  {label:<10} ", rest=" " * 13)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# --------------------------------------------------------------------------------------------- all cells of a session
+
+
+def compared_lines(
+    cells: Sequence[tuple[str, Sequence[ComparisonResult]]], whole: Sequence[tuple[str, ComparisonResult]],
+    metrics: Mapping[str, MetricDef], *, most: int = 20,
+) -> list[str]:  # fmt: skip
+    """The cells that changed first, those that did not as one number.
+
+    :param cells: cell id -> what was found of it.
+    :param whole: model -> one metric of it as a whole.
+    """
+    ranked = sorted(
+        ((_rank(result), cell, result) for cell, results in cells for result in results if _is_shown(result)),
+        key=lambda each: each[0],
+    )
+    told = {cell for _, cell, _ in ranked}
+    rows = [_wide_row(cell, result, metrics) for _, cell, result in ranked[:most]]
+    rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in whole if _is_shown(result)]
+    lines = _columns([("cell", "metric", "before", "now", "change", "interval", "verdict"), *rows]) if rows else []
+    if len(ranked) > most:
+        lines.append(f"... and {len(ranked) - most} more")
+    silent = [results for cell, results in cells if cell not in told]
+    if silent:
+        bound = max((result.detect or 0 for results in silent for result in results), default=0)
+        lines.append(
+            f"{_count(len(silent), 'more cell' if rows else 'cell')}: pass"
+            + (f" (no change for the worse above {percent(bound, sign=False)})" if bound else "")
+        )
+    return lines
+
+
+def _is_shown(result: ComparisonResult) -> bool:
+    return result.verdict != "pass" or result.improved or bool(result.accepted)
+
+
+def _rank(result: ComparisonResult) -> tuple[int, float]:
+    order = ("regressed", "lost coverage", "inconclusive", "not comparable", "new", "pass")
+    return order.index(result.verdict), -abs(result.change or 0.0)
+
+
+def _wide_row(name: str, result: ComparisonResult, metrics: Mapping[str, MetricDef]) -> tuple[str, ...]:
+    metric = metrics.get(result.metric)
+    unit, heading = (metric.unit, metric.heading) if metric else ("1", result.metric)
+    shown = ["" if value is None else format_quantity(value, unit) for value in (result.base, result.candidate)]
+    limits = f"{percent(result.low)} .. {percent(result.high)}" if None not in (result.low, result.high) else ""  # type: ignore[arg-type]  # neither is None
+    verdict = "accepted" if result.accepted else "improved" if result.improved else _WORDS[result.verdict]
+    change = "" if result.change is None else percent(result.change)
+    return one_line(name), heading, *shown, change, limits, verdict
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    left = {0, 1, len(widths) - 1}
+    return [
+        "  ".join(
+            text.ljust(wide) if column in left else text.rjust(wide)
+            for column, (text, wide) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

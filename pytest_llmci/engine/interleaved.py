@@ -1,0 +1,495 @@
+"""A model and what it is compared with, measured alternately in one session.
+
+The cells of a model are worked off together, in blocks. Each block runs in a fresh pair of processes, one a side, since a
+process keeps an offset of its own for as long as it lives, which more rounds in it do not average out. Inside a block every
+round visits each cell once, in random order, and both sides of a cell back to back, the first of them drawn by lot: what
+disturbs the machine for a while then meets both sides and all cells alike. After each block the rounds so far are judged; cells
+that are decided stop.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from ..clock import Clock, utc_text
+from ..errors import LLMCIError, WorkerError
+from ..metrics import MetricDef
+from ..records import (
+    Cell,
+    ComparisonResult,
+    ErrorInfo,
+    GateRecord,
+    LogRecord,
+    ModelSpec,
+    Prompt,
+    RoundRecord,
+    RoundsRecord,
+    RunRequest,
+    WorkerRecord,
+)
+from ..store.comparability import protocol_part, subject_part
+from .blocks import Origin, block_record, learnt
+from .comparison import ModelComparison, Rules, Sides, compare_model, met, samples_of
+from .observer import Observer
+from .pool import LiveModel, Pool, error_info
+from .schedule import CellMeasurement, CellPlan
+
+Arm = Literal["candidate", "reference"]
+ARMS: Final[tuple[Arm, Arm]] = ("candidate", "reference")
+LEAST_SAMPLE_S: Final = 0.05
+"""Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
+MOST_REPEATS: Final = 50
+SPARE_PAIRS: Final = 2
+"""Pairs that may be lost to a process that died before the comparison is given up."""
+_HANDLED_APART: Final = frozenset({"prompt_sha256", "memory_method", "isolation"})
+"""Parts of the protocol that are compared before measuring, metric by metric, or that are equal in one session."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One cell that a test asked for, with what it is compared with."""
+
+    test: str
+    """Node id."""
+    cell: Cell
+    reference: Cell
+    plan: CellPlan
+
+
+GATE_TAG: Final = "gate"
+"""Of a prompt row: where any row of the session has it, only those that do are compared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Against:
+    """What every model of the session is compared with, measured alternately with it."""
+
+    name: str
+    """As people know it: ``origin/main``, ``smollm2+dtype=bfloat16``."""
+    specs: Mapping[str, ModelSpec]
+    """Alias -> the reference of that model, which has the same alias; a model without one is not compared."""
+    prompts: Mapping[str, Prompt] | None = None
+    """Prompt id -> the reference's prompt; None: the same prompts."""
+    sys_path: Sequence[str] | None = None
+    """Import path of the reference's process; None: the same."""
+    cells: int = 0
+    """How many cells of the session are compared: they share its false alarms."""
+    only_tagged: bool = False
+    """Whether only prompts with the tag ``gate`` are compared."""
+
+    def reference(self, cell: Cell) -> Cell | None:
+        """What a cell is compared with; None if with nothing."""
+        spec = self.specs.get(cell.model.alias)
+        if spec is None or (self.only_tagged and GATE_TAG not in cell.prompt.tags):
+            return None
+        prompt = cell.prompt if self.prompts is None else self.prompts.get(cell.prompt.id)
+        return None if prompt is None else replace(cell, model=spec, prompt=prompt)
+
+    def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:
+        """The cells of a model that are compared."""
+        return [
+            Entry(test=test, cell=cell, reference=reference, plan=plan)
+            for test, (cell, plan) in group.items()
+            if (reference := self.reference(cell)) is not None
+        ]
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far one entry has come."""
+
+    entry: Entry
+    measurement: CellMeasurement
+    repeats: int = 0
+    """Answers in a row that make one sample; 0 before the first warm-up."""
+    repeats_are_open: bool = True
+    """Until the first sample is taken: both sides' warm-ups have a say."""
+    given_up: str = ""
+    """Why it is no longer compared."""
+    decided: list[ComparisonResult] | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.decided is None and not self.given_up and self.measurement.error is None
+
+    def cell(self, arm: Arm) -> Cell:
+        return self.entry.cell if arm == "candidate" else self.entry.reference
+
+
+@dataclass(slots=True)
+class _Pair:
+    """A block that is being measured: the two processes, and what was found so far."""
+
+    number: int
+    courses: Sequence[_Course]
+    parts: dict[tuple[int, Arm], _Part]
+    """(position of the cell, side) -> its rounds."""
+    live: dict[Arm, LiveModel] = field(default_factory=dict)
+    started: str = ""
+    contended: bool = False
+
+
+@dataclass(slots=True)
+class _Part:
+    """The rounds of one cell on one side in the block that is being measured."""
+
+    rounds: list[RoundRecord] = field(default_factory=list)
+    late: dict[str, float] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+
+class _PairLost(Exception):
+    """A process of the pair died; what the block has is not used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ports:
+    """What the schedule needs of the session."""
+
+    pool: Pool
+    clock: Clock
+    observer: Observer
+    emit: Callable[[LogRecord], None]
+    keep: Callable[[CellMeasurement, RoundsRecord], None]
+    """Records a block of a cell."""
+    new_uid: Callable[[], str]
+    turn: Callable[[], AbstractContextManager[object]]
+    undisturbed: Callable[[], AbstractContextManager[bool]]
+    """Keeps other timed work away; yields whether some may run all the same."""
+    out_of_time: Callable[[], bool]
+
+
+class Interleaved:
+    """The schedule of one model."""
+
+    def __init__(
+        self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
+        rng: random.Random | None = None,
+    ) -> None:  # fmt: skip
+        """:param entries: of one model, at least one."""
+        self._ports = ports
+        self._rules = rules
+        self._metrics = {
+            name: metric
+            for name, metric in metrics.items()
+            if metric.scope == "round" and metric.name in _wanted(rules)
+        }
+        self._block = block
+        self._rng = rng or random.Random()
+        self._courses = [
+            _Course(entry, CellMeasurement(cell=entry.cell, plan=entry.plan, against=rules.against))
+            for entry in entries
+        ]
+        self._most = max(entry.plan.max_rounds for entry in entries)
+        self._lost = 0
+        self._changed: tuple[str, ...] = ()
+        self._workers: dict[Arm, WorkerRecord] = {}
+        self.pairs = 0
+        """Pairs of processes begun."""
+
+    @property
+    def model(self) -> ModelSpec:
+        """The candidate."""
+        return self._courses[0].entry.cell.model
+
+    def run(self) -> dict[str, CellMeasurement]:
+        """Measure and judge; failures of the model are held in the results.
+
+        :returns: test -> what was measured and found. A cell that could not be compared may have fewer rounds than planned.
+        """
+        for course in self._courses:
+            course.given_up = _why_never(course.entry)
+        looks, look = self._rules.looks, 0
+        found = ModelComparison()
+        while look < looks and any(course.goes_on for course in self._courses):
+            if self._ports.out_of_time():
+                self._stop(found, "out of time (--llmci-time-limit)")
+                break
+            if not self._measure_pair():
+                self._lost += 1
+                if self._lost > SPARE_PAIRS:
+                    self._give_up("processes of the comparison died again and again")
+                continue
+            found = self._judge(look, last=look == looks - 1)
+            look += 1
+            if any(result.verdict == "regressed" for result in found.model):
+                self._stop(found, "not decided alone: the model as a whole regressed")
+                break
+        self._ports.pool.release(self.model, "reference")
+        self._conclude(found)
+        return {course.entry.test: course.measurement for course in self._courses}
+
+    # ------------------------------------------------------------------------------------------------------ measuring
+
+    def _measure_pair(self) -> bool:
+        """One block of every cell that goes on, in a fresh pair of processes; False if a process died."""
+        courses = [course for course in self._courses if course.goes_on]
+        parts = {(position, arm): _Part() for position in range(len(courses)) for arm in ARMS}
+        pair = _Pair(self.pairs, courses, parts, started=utc_text(self._ports.clock.utc()))
+        self.pairs += 1
+        self._ports.observer.pair_begins(self.model, pair.number, self._rules.looks)
+        whole = False
+        try:
+            with self._ports.turn():
+                self._start(pair)
+                with self._ports.undisturbed() as pair.contended:
+                    pair.started = utc_text(self._ports.clock.utc())
+                    self._rounds(pair)
+            whole = True
+        except _PairLost:
+            pass
+        finally:  # also after Ctrl-C: what was measured is not lost
+            self._record(pair, whole=whole)
+        for arm in ARMS if whole else ():
+            self._ports.pool.lived(courses[0].cell(arm).model, _role(arm))
+        return whole
+
+    def _start(self, pair: _Pair) -> None:
+        self._ports.pool.release(self.model)
+        for arm in self._rng.sample(ARMS, 2):
+            try:
+                pair.live[arm] = self._ports.pool.get(pair.courses[0].cell(arm).model, _role(arm), pair.number)
+            except LLMCIError as error:
+                self._side_failed(pair.courses, arm, error_info(error))
+                raise _PairLost from None
+            self._workers[arm] = pair.live[arm].record
+        for course in pair.courses:
+            record = pair.live["candidate"].record
+            course.measurement.worker_values, course.measurement.worker_reasons = record.values, record.reasons
+
+    def _side_failed(self, courses: Sequence[_Course], arm: Arm, error: ErrorInfo) -> None:
+        """A side could not be loaded: of the candidate every cell fails, of the reference none can be compared."""
+        for course in courses:
+            if arm == "candidate":
+                course.measurement.error = error
+            else:
+                course.given_up = f"the reference could not be loaded: {error.message}"
+
+    def _rounds(self, pair: _Pair) -> None:
+        for position, course in enumerate(pair.courses):
+            for arm in self._rng.sample(ARMS, 2):
+                self._warm_up(course, arm, pair.live[arm], pair.parts[position, arm])
+        rooms = [course.entry.plan.max_rounds - course.measurement.samples for course in pair.courses]
+        planned = min(self._block, max(rooms))
+        for done in range(planned):
+            for position, course in self._in_random_order(pair.courses):
+                if done >= rooms[position]:
+                    continue
+                began = self._ports.clock.now_ns()
+                for arm in self._rng.sample(ARMS, 2):
+                    self._sample(course, arm, pair.live[arm], pair.parts[position, arm])
+                seconds = (self._ports.clock.now_ns() - began) / 1e9
+                self._ports.observer.round_ended(course.entry.cell, done + 1, planned, seconds)
+
+    def _in_random_order(self, courses: Sequence[_Course]) -> Iterator[tuple[int, _Course]]:
+        order = list(enumerate(courses))
+        self._rng.shuffle(order)
+        return iter(order)
+
+    def _warm_up(self, course: _Course, arm: Arm, live: LiveModel, part: _Part) -> None:
+        """Unmeasured answers; the last of them tells how many it takes for one sample."""
+        for _ in range(max(1, course.entry.plan.warmup)):
+            self._ask(course, arm, live, part, 1)
+        if not part.rounds:
+            return
+        part.late = learnt(part.rounds, live.record.values)
+        latency_s = part.rounds[-1].values.get("latency", 0) / 1e9
+        part.rounds.clear()
+        if course.repeats_are_open:
+            wanted = math.ceil(LEAST_SAMPLE_S / latency_s) if latency_s > 0 else MOST_REPEATS
+            course.repeats = max(course.repeats, min(wanted, MOST_REPEATS))
+
+    def _sample(self, course: _Course, arm: Arm, live: LiveModel, part: _Part) -> None:
+        course.repeats_are_open = False
+        self._ask(course, arm, live, part, course.repeats)
+
+    def _ask(self, course: _Course, arm: Arm, live: LiveModel, part: _Part, rounds: int) -> None:
+        if not course.goes_on:
+            return
+        cell = course.cell(arm)
+        request = RunRequest(
+            cell=cell.id, prompt=cell.prompt, generation=course.entry.plan.generation, rounds=rounds, warmup=0,
+            first_round=course.measurement.rounds + len(part.rounds),
+        )  # fmt: skip
+        try:
+            live.worker.run(request, part.rounds.append)
+        except WorkerError as error:
+            self._ports.pool.died(cell.model, error, _role(arm))
+            self._failed(course, arm, part, error_info(error))
+            raise _PairLost from None
+        except LLMCIError as error:
+            self._failed(course, arm, part, error_info(error))
+
+    def _failed(self, course: _Course, arm: Arm, part: _Part, error: ErrorInfo) -> None:
+        part.error = error
+        if arm == "candidate":
+            course.measurement.error = error
+        elif error.kind in ("crashed", "timeout", "protocol") and not self._lost:
+            return  # another pair may live
+        else:
+            course.given_up = f"the reference failed: {error.message}"
+
+    def _record(self, pair: _Pair, *, whole: bool) -> None:
+        """A line for each cell and side, whatever became of it."""
+        for (position, arm), part in pair.parts.items():
+            if not part.rounds and part.error is None:
+                continue
+            if part.error is None and not whole:
+                part.error = ErrorInfo(kind="interrupted", message="its pair of processes ended early")
+            measurement = pair.courses[position].measurement
+            record = self._block_of(pair, position, arm, part)
+            (measurement.blocks if arm == "candidate" else measurement.reference_blocks).append(record)
+            if arm == "candidate":
+                measurement.worker_values = {**measurement.worker_values, **part.late}
+            self._ports.keep(measurement, record)
+
+    def _block_of(self, pair: _Pair, position: int, arm: Arm, part: _Part) -> RoundsRecord:
+        course = pair.courses[position]
+        cell, live = course.cell(arm), pair.live.get(arm)
+        blocks = course.measurement.blocks if arm == "candidate" else course.measurement.reference_blocks
+        side = CellMeasurement(cell=cell, plan=course.entry.plan, blocks=blocks)
+        request = RunRequest(
+            cell=cell.id, prompt=cell.prompt, generation=course.entry.plan.generation, rounds=len(part.rounds), warmup=0,
+            first_round=side.rounds,
+        )  # fmt: skip
+        record = block_record(
+            side, request, part.rounds, uid=self._ports.new_uid(), test=course.entry.test, attempt=0, origin=_origin(arm),
+            worker=live.record.uid if live else "", started=pair.started, contended=pair.contended, isolated=True, late=part.late,
+            error=part.error,
+        )  # fmt: skip
+        return replace(record, pair=pair.number, repeats=course.repeats or 1)
+
+    # -------------------------------------------------------------------------------------------------------- judging
+
+    def _judge(self, look: int, *, last: bool) -> ModelComparison:
+        if not self._changed:
+            self._note_what_differs()
+        sides = {
+            course.entry.test: self._sides(course)
+            for course in self._courses
+            if not course.given_up and course.measurement.error is None
+        }
+        if not sides:
+            return ModelComparison()
+        stands = {course.entry.test: course.decided for course in self._courses if course.decided is not None}
+        found = compare_model(
+            sides, self._rules, self._metrics, look=look, last=last,
+            stands={test: results for test, results in stands.items() if test in sides},
+        )  # fmt: skip
+        for course in self._courses:
+            test = course.entry.test
+            enough = course.measurement.samples >= course.entry.plan.rounds
+            if test in sides and course.decided is None and enough and (test not in found.undecided or last):
+                course.decided = found.cells[test]
+        return found
+
+    def _sides(self, course: _Course) -> Sides:
+        base, candidate = met(course.measurement.reference_blocks, course.measurement.blocks)
+        return Sides(base=samples_of(base, self._metrics), candidate=samples_of(candidate, self._metrics))
+
+    def _note_what_differs(self) -> None:
+        """What is on trial may differ and is shown; what was asked, and how it was measured, may not."""
+        candidate, reference = self._workers.get("candidate"), self._workers.get("reference")
+        if candidate is None or reference is None:
+            return
+        differences = subject_part(reference, {}).differences(subject_part(candidate, {}))
+        self._changed = tuple(map(str, differences)) or ("nothing that is known of the model or its libraries",)
+        meant = set(reference.spec.options.items()) ^ set(candidate.spec.options.items())
+        on_purpose = _HANDLED_APART | {name for name, _ in meant}
+        for course in self._courses:
+            if not (course.measurement.blocks and course.measurement.reference_blocks) or course.given_up:
+                continue
+            asked = protocol_part(course.measurement.reference_blocks[0], reference)
+            differing = [
+                difference
+                for difference in asked.differences(protocol_part(course.measurement.blocks[0], candidate))
+                if difference.name not in on_purpose
+            ]
+            if differing:
+                course.given_up = f"measured in another way: {', '.join(map(str, differing))}"
+
+    # ------------------------------------------------------------------------------------------------------------ end
+
+    def _stop(self, found: ModelComparison, reason: str) -> None:
+        """Leave the cells that go on as they are."""
+        for course in self._courses:
+            if not course.goes_on:
+                continue
+            results = found.cells.get(course.entry.test, [])
+            course.decided = [
+                replace(result, reason=result.reason or reason) if result.verdict == "inconclusive" else result
+                for result in results
+            ]
+            if not results:
+                course.given_up = reason
+
+    def _give_up(self, reason: str) -> None:
+        for course in self._courses:
+            if course.goes_on:
+                course.given_up = reason
+
+    def _conclude(self, found: ModelComparison) -> None:
+        for course in self._courses:
+            measurement = course.measurement
+            measurement.changed = self._changed
+            if course.given_up:
+                measurement.comparisons = [self._not_compared(course)]
+            else:
+                measurement.comparisons = list(course.decided or found.cells.get(course.entry.test, []))
+        if found.model:
+            self._ports.emit(model_gate(self.model.alias, found.model, self._rules.against, self._ports.new_uid()))
+
+    def _not_compared(self, course: _Course) -> ComparisonResult:
+        return ComparisonResult(
+            metric="latency", mode=self._rules.mode, verdict="not comparable", against=self._rules.against, base=None,
+            candidate=None, change=None, reason=course.given_up,
+        )  # fmt: skip
+
+
+def model_gate(alias: str, results: Sequence[ComparisonResult], against: str, uid: str) -> GateRecord:
+    """The verdict over a model as a whole."""
+    worst = [result for result in results if result.verdict == "regressed"]
+    if worst:
+        shown = ", ".join(f"{result.metric} {signed_percent(result.change)}" for result in worst)
+        message = f"{alias} as a whole against {against}: {shown}"
+    else:
+        message = f"{alias} as a whole against {against}: no regression"
+    return GateRecord(
+        uid=uid, name=f"regression-{alias}", outcome="failed" if worst else "passed", message=message, model=alias,
+        comparisons=list(results),
+    )  # fmt: skip
+
+
+def signed_percent(change: float | None) -> str:
+    """
+    >>> signed_percent(0.081), signed_percent(-0.5), signed_percent(None)
+    ('+8.1 %', '-50.0 %', 'n/a')
+    """
+    return "n/a" if change is None else f"{100 * change:+.1f} %"
+
+
+def _wanted(rules: Rules) -> frozenset[str]:
+    return frozenset({"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.detect}) - {""}
+
+
+def _role(arm: Arm) -> Literal["timing", "reference"]:
+    return "timing" if arm == "candidate" else "reference"
+
+
+def _origin(arm: Arm) -> Origin:
+    return "measured" if arm == "candidate" else "reference"
+
+
+def _why_never(entry: Entry) -> str:
+    """Why a cell cannot be compared, as far as is known before it is measured."""
+    if (
+        entry.cell.prompt.shown != entry.reference.prompt.shown
+        or entry.cell.prompt.messages != entry.reference.prompt.messages
+    ):
+        return "the prompt is another one on the side of the reference"
+    return ""

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sample_run import rounds
+
+from pytest_llmci.engine.comparison import CellSamples, Rules, Sides, compare_model, gated_times, met, samples_of
+from pytest_llmci.engine.explain_comparison import compared_lines, doubt, percent, regression_title, worded
+from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.records import ComparisonResult
+
+METRICS = {metric.name: metric for metric in builtin_metrics()}
+RULES = Rules(against="main", alpha=0.01)
+PAIRS = tuple(number // 5 for number in range(20))
+
+
+def side(seed: int, factor: float = 1.0, **changes: Any) -> CellSamples:
+    rng = random.Random(seed)
+    noise = [rng.gauss(1, 0.005) for _ in PAIRS]
+    values = {
+        "latency": [2.0 * factor * each for each in noise],
+        "net_time": [1.9 * factor * each for each in noise],
+        "cpu_time": [1.8 * factor * each for each in noise],
+        "output_tokens": [50.0] * 20,
+        "peak_rss": [1e9] * 20,
+    }
+    values.update(changes.pop("values", {}))
+    return CellSamples(**{"values": values, "pairs": PAIRS, "memory_methods": frozenset({"hwm"}), **changes})
+
+
+def found(candidate: CellSamples, base: CellSamples | None = None, rules: Rules = RULES) -> dict[str, ComparisonResult]:
+    comparison = compare_model({"cell": Sides(base=base or side(1), candidate=candidate)}, rules, METRICS)
+    return {result.metric: result for result in comparison.cells["cell"]}
+
+
+# ------------------------------------------------------------------------------------------------------ which metrics
+
+
+def test_cpu_and_net_time_are_gated_together_at_half_of_alpha_each() -> None:
+    sides = [Sides(base=side(1), candidate=side(2))]
+    assert gated_times(sides, RULES) == ("cpu_time", "net_time")
+    # p is the same for both; halving alpha is what keeps each from deciding alone
+    slower = found(side(2, 1.08))
+    assert [slower[name].verdict for name in ("cpu_time", "net_time")] == ["regressed", "regressed"]
+
+
+def test_added_sleep_is_seen_though_it_takes_no_cpu() -> None:
+    asleep = side(2, values={"net_time": [1.9 * 1.1] * 20})
+    assert {name: found(asleep)[name].verdict for name in ("cpu_time", "net_time")} == {
+        "cpu_time": "pass", "net_time": "regressed"
+    }  # fmt: skip
+
+
+def test_a_helper_thread_that_burns_cpu_is_seen_though_the_answer_takes_no_longer() -> None:
+    busy = side(2, values={"cpu_time": [1.8 * 1.5] * 20})
+    assert {name: found(busy)[name].verdict for name in ("cpu_time", "net_time")} == {
+        "cpu_time": "regressed", "net_time": "pass"
+    }  # fmt: skip
+
+
+def test_a_model_that_hardly_computes_is_judged_by_net_time_alone() -> None:
+    idle = side(1, values={"cpu_time": [0.01] * 20})
+    assert gated_times([Sides(base=idle, candidate=idle)], RULES) == ("net_time",)
+    threads = replace(idle, values={name: column for name, column in idle.values.items() if name != "net_time"})
+    assert gated_times([Sides(base=threads, candidate=threads)], RULES) == ("latency",)
+
+
+def test_several_threads_have_no_net_time_and_devices_are_judged_by_the_wall_clock() -> None:
+    threads = replace(side(1), values={k: v for k, v in side(1).values.items() if k != "net_time"})
+    assert gated_times([Sides(base=threads, candidate=threads)], RULES) == ("cpu_time",)
+    assert gated_times([Sides(base=side(1), candidate=side(1))], replace(RULES, on_cpu=False)) == ("latency",)
+
+
+def test_what_is_asked_for_is_gated_beside_it_with_its_own_size() -> None:
+    rules = replace(RULES, detect={"latency": 0.10, "": 0.03, "peak_rss": 0.5})
+    sides = Sides(base=side(1), candidate=side(2))
+    assert gated_times([sides], rules) == ("cpu_time", "net_time", "latency")
+    results = found(side(2), rules=rules)
+    assert {name: result.detect for name, result in results.items()} == {
+        "output_tokens": 0.0, "cpu_time": 0.03, "net_time": 0.03, "latency": 0.10, "peak_rss": 0.5
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- what keeps from it
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict", "reason"),
+    [
+        (side(2, values={"output_tokens": [40.0] * 20}), "not comparable", "the answers differ in length: 50 -> 40 tokens"),
+        (side(2, contended=True), "inconclusive", "other timed work ran at the same time"),
+        (side(2, values={"net_time": [0.0] * 20}), "inconclusive", "a round of the candidate was too short to be measured"),
+        (CellSamples(values={"net_time": [], "cpu_time": []}), "inconclusive", "the candidate finished no round"),
+    ],
+)  # fmt: skip
+def test_why_a_time_cannot_be_judged(candidate: CellSamples, verdict: str, reason: str) -> None:
+    result = found(candidate)["net_time"]
+    assert (result.verdict, result.reason) == (verdict, reason)
+
+
+def test_a_metric_that_one_side_lacks_is_no_pass() -> None:
+    base = replace(
+        side(1), values={k: v for k, v in side(1).values.items() if k != "latency"}, reasons={"latency": "lost"}
+    )
+    result = found(side(2), base, replace(RULES, on_cpu=False))["latency"]
+    assert (result.verdict, result.reason) == ("inconclusive", "missing on the side of the reference: lost")
+
+
+def test_memory_is_compared_by_minima_and_only_by_one_method() -> None:
+    assert found(side(2, values={"peak_rss": [1e9] * 10 + [1.5e9] * 10}))["peak_rss"].verdict == "pass"
+    bigger = found(side(2, values={"peak_rss": [1.05e9] * 20}))["peak_rss"]
+    assert (bigger.verdict, round(bigger.change or 0, 3)) == ("regressed", 0.05)
+    other = found(side(2, memory_methods=frozenset({"lifetime"})))["peak_rss"]
+    assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, lifetime)")
+
+
+# --------------------------------------------------------------------------------------------------------- one family
+
+
+def test_cells_of_a_model_are_judged_together_and_as_a_whole() -> None:
+    cells = {f"cell-{n}": Sides(base=side(n), candidate=side(n + 50, 1.06)) for n in range(5)}
+    comparison = compare_model(cells, RULES, METRICS)
+    assert [(result.metric, result.verdict) for result in comparison.model] == [
+        ("cpu_time", "regressed"), ("net_time", "regressed")
+    ]  # fmt: skip
+    assert comparison.regressed
+
+
+def test_what_was_decided_at_an_earlier_look_stands() -> None:
+    cells = {name: Sides(base=side(1), candidate=side(2)) for name in ("early", "late")}
+    stands = [replace(found(side(2))["net_time"], reason="earlier")]
+    comparison = compare_model(cells, RULES, METRICS, look=0, last=False, stands={"early": stands})
+    assert comparison.cells["early"] == stands
+    assert "early" not in comparison.undecided
+
+
+# ------------------------------------------------------------------------------------------------------------- blocks
+
+
+def test_rounds_that_make_one_sample_are_averaged() -> None:
+    block = replace(rounds("r1"), n=4, values={"latency": [1e9, 3e9, 2e9, 4e9]}, repeats=2, pair=3)
+    samples = samples_of([block], {"latency": METRICS["latency"], "ttft": METRICS["ttft"]})
+    assert (samples.values, samples.pairs, samples.n) == ({"latency": [2.0, 3.0]}, (3, 3), 2)
+    assert samples.reasons["ttft"]
+    patchy = replace(block, values={"latency": [1e9, None, 2e9, 4e9]})
+    assert samples_of([patchy], {"latency": METRICS["latency"]}).values == {"latency": [1.0, 3.0]}
+    gap = replace(block, values={"latency": [None, None, 2e9, 4e9]}, reasons={"latency": "lost"})
+    assert samples_of([gap], {"latency": METRICS["latency"]}).reasons == {"latency": "lost"}
+
+
+def test_only_pairs_that_both_sides_finished_meet() -> None:
+    base = [replace(rounds(f"b{n}"), pair=n) for n in (0, 1)]
+    candidate = [replace(rounds(f"c{n}"), pair=n) for n in (0, 1, 2)]
+    broken = replace(candidate[1], n=1)
+    assert [block.pair for block in met(base, [candidate[0], broken, candidate[2]])[1]] == [0]
+
+
+# -------------------------------------------------------------------------------------------------------------- words
+
+
+def result(**changes: Any) -> ComparisonResult:
+    facts: dict[str, Any] = {
+        "metric": "net_time", "mode": "interleaved", "verdict": "regressed", "against": "main", "base": 1.42, "candidate": 1.53,
+        "change": 0.081, "low": 0.064, "high": 0.099, "visible": 0.04, "detect": 0.05,
+    }  # fmt: skip
+    return ComparisonResult(**{**facts, **changes})
+
+
+def test_words_of_a_change() -> None:
+    assert worded(result(), METRICS["net_time"]) == "net time 8.1 % slower"
+    assert worded(result(change=-0.2), METRICS["latency"]) == "latency 20 % faster"
+    assert worded(result(), METRICS["cpu_time"]) == "CPU time 8.1 % more"
+    assert worded(result(change=-0.1), METRICS["tokens_per_s"]) == "tokens/s 10 % lower"
+    assert worded(result(change=0.1), METRICS["peak_rss"]) == "peak RAM 10 % more"
+    assert regression_title(result(), METRICS["net_time"]) == "net time 8.1 % slower than main (+6.4 % to +9.9 %)"
+    assert percent(0.1234) == "+12.3 %"
+
+
+def test_what_an_undecided_result_could_hide() -> None:
+    unsure = result(verdict="inconclusive", change=0.049, low=-0.03, high=0.128, visible=0.13)
+    assert doubt(unsure) == (
+        "net_time against main: could be up to 12.8 % worse; this sees a change of 13 % or more, you asked for 5 %"
+    )
+
+
+def test_changed_cells_come_first_and_the_others_are_a_number() -> None:
+    lines = compared_lines(
+        [
+            ("calm", [result(verdict="pass", change=0.01)]),
+            ("unsure", [result(verdict="inconclusive")]),
+            ("worse", [result()]),
+            ("better", [result(verdict="pass", improved=True, change=-0.2)]),
+        ],
+        [("model", result())],
+        METRICS,
+    )
+    assert [line.split("  ")[0] for line in lines] == [
+        "cell",
+        "worse",
+        "unsure",
+        "better",
+        "model as a whole",
+        "1 more cell: pass (no change for the worse above 5 %)",
+    ]
+    assert lines[1].split("  ")[0] == "worse" and lines[1].endswith("+6.4 % .. +9.9 %  REGRESSED")
