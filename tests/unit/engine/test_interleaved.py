@@ -1,0 +1,313 @@
+"""The schedule of two sides, with processes that are only pretended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.comparison import Rules
+from pytest_llmci.engine.interleaved import Against, Entry, Interleaved, Ports, model_gate
+from pytest_llmci.engine.observer import Silent
+from pytest_llmci.engine.pool import LiveModel
+from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
+from pytest_llmci.errors import GenerationError, LLMCIError, ModelLoadError, WorkerCrashed
+from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.records import (
+    Cell,
+    ComparisonResult,
+    Completion,
+    GateRecord,
+    GenerationSettings,
+    LogRecord,
+    ModelSpec,
+    Prompt,
+    RoundRecord,
+    RoundsRecord,
+    RunRequest,
+    WorkerRecord,
+)
+
+METRICS = {metric.name: metric for metric in builtin_metrics()}
+CANDIDATE = ModelSpec(alias="m", backend="echo", target="new", text="m=echo:new")
+REFERENCE = replace(CANDIDATE, target="old", text="echo:old")
+PROMPTS = tuple(Prompt(id=name, text=f"Say {name}") for name in ("a", "b", "c"))
+GENERATION = GenerationSettings(max_new_tokens=8, fixed_length=True)
+
+
+class Worker:
+    """One pretended process."""
+
+    log = ""
+
+    def __init__(self, hall: Hall, spec: ModelSpec, pair: int) -> None:
+        self._hall, self._spec, self.pair, self.asked = hall, spec, pair, 0
+        self.alive = True
+
+    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
+        self._hall.asked.append((self.pair, self._spec.target, request.prompt.id, request.rounds))
+        for _ in range(request.rounds):
+            self._hall.strike(self._spec.target, request.prompt.id, self.pair)
+            seconds = self._hall.latency(self._spec.target, request.prompt.id)
+            values = {
+                "latency": seconds * 1e9,
+                "net_time": seconds * 1e9,
+                "cpu_time": seconds * 9e8,
+                "output_tokens": 8.0,
+            }
+            self._hall.clock.sleep(seconds)
+            on_round(
+                RoundRecord(
+                    values=values,
+                    reasons={},
+                    token_ns=(),
+                    completion=Completion(text="x", finish_reason="length", output_tokens=8),
+                )
+            )
+
+
+class Hall:
+    """Pool and session in one."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.asked: list[tuple[int, str, str, int]] = []
+        self.starts: list[tuple[str, int]] = []
+        self.records: list[LogRecord] = []
+        self.blocks: list[RoundsRecord] = []
+        self.seconds = {"new": 1.0, "old": 1.0}
+        self.noise = random.Random(7)
+        self.strike: Callable[[str, str, int], None] = lambda target, prompt, pair: None
+        self.loads: Callable[[str, int], None] = lambda target, pair: None
+        self.time_is_up: Callable[[], bool] = lambda: False
+
+    def latency(self, target: str, prompt: str) -> float:
+        return self.seconds.get(f"{target}/{prompt}", self.seconds[target]) * self.noise.gauss(1, 0.004)
+
+    # ------------------------------------------------------------------------------------------------- as the pool
+
+    def get(self, spec: ModelSpec, role: Any, pair: int) -> LiveModel:
+        self.loads(spec.target, pair)
+        self.starts.append((spec.target, pair))
+        record = WorkerRecord(
+            uid=f"{spec.target}{pair}",
+            model=spec.alias,
+            spec=spec,
+            started="",
+            pid=1,
+            isolation="worker",
+            role=role,
+            pair=pair,
+        )
+        return LiveModel(Worker(self, spec, pair), record)  # type: ignore[arg-type]  # as much of a worker as is asked
+
+    def release(self, spec: ModelSpec, role: Any = None) -> None:
+        pass
+
+    def died(self, spec: ModelSpec, error: LLMCIError, role: Any) -> None:
+        pass
+
+    lived = release
+
+    def _out_of_time(self) -> bool:
+        return self.time_is_up()
+
+    # ------------------------------------------------------------------------------------------------------- the run
+
+    def ports(self) -> Ports:
+        @contextmanager
+        def free() -> Iterator[bool]:
+            yield False
+
+        pool: Any = self
+        return Ports(
+            pool=pool, clock=self.clock, observer=Silent(), emit=self.records.append, keep=lambda _, block: self.blocks.append(block),
+            new_uid=lambda: f"u{len(self.records) + len(self.blocks)}", turn=free, undisturbed=free,
+            out_of_time=self._out_of_time,
+        )  # fmt: skip
+
+    def run(self, prompts: int = 1, **changes: Any) -> dict[str, CellMeasurement]:
+        plan = CellPlan(**{"rounds": 5, "max_rounds": 20, "warmup": 1, "block": 5, "generation": GENERATION, **changes})
+        entries = [
+            Entry(test=f"test_{prompt.id}", cell=Cell(id=f"m-{prompt.id}", model=CANDIDATE, prompt=prompt),
+                  reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt), plan=plan)
+            for prompt in PROMPTS[:prompts]
+        ]  # fmt: skip
+        rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block))
+        self.schedule = Interleaved(entries, rules, METRICS, self.ports(), block=plan.block, rng=random.Random(1))
+        return self.schedule.run()
+
+
+@pytest.fixture
+def hall() -> Hall:
+    return Hall()
+
+
+def verdicts(measurement: CellMeasurement) -> dict[str, str]:
+    return {result.metric: result.verdict for result in measurement.comparisons}
+
+
+def test_a_block_is_a_fresh_pair_and_visits_every_cell_once_a_round(hall: Hall) -> None:
+    hall.run(3, max_rounds=5)
+    assert sorted(hall.starts) == [("new", 0), ("old", 0)]
+    warm, timed = hall.asked[:6], hall.asked[6:]
+    assert sorted((target, prompt) for _, target, prompt, _ in warm) == [(t, p) for t in ("new", "old") for p in "abc"]
+    orders = []
+    for number in range(5):
+        visit = timed[6 * number : 6 * number + 6]
+        cells = [prompt for _, _, prompt, _ in visit]
+        assert cells[::2] == cells[1::2], "both sides of a cell come back to back"
+        assert sorted(cells[::2]) == ["a", "b", "c"]
+        assert all({visit[at][1], visit[at + 1][1]} == {"new", "old"} for at in (0, 2, 4))
+        orders.append(tuple((target, prompt) for _, target, prompt, _ in visit))
+    assert len(set(orders)) > 1, "the order is drawn anew"
+
+
+def test_a_certain_pass_stops_early_and_a_doubtful_cell_goes_on_alone(hall: Hall) -> None:
+    hall.seconds["new/b"] = 1.028  # neither nothing nor 5 %
+    found = hall.run(2)
+    assert (found["test_a"].samples, found["test_b"].samples) == (5, 20)
+    assert verdicts(found["test_a"])["net_time"] == "pass"
+    assert {(target, pair) for target, pair in hall.starts} == {(t, p) for t in ("new", "old") for p in range(4)}
+
+
+def test_a_regression_stops_as_soon_as_it_is_proven(hall: Hall) -> None:
+    hall.seconds["new"] = 1.3
+    found = hall.run(2)
+    assert all(verdicts(each)["net_time"] == "regressed" for each in found.values())
+    assert max(pair for _, pair in hall.starts) < 3
+    (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
+    assert (gate.outcome, gate.model, gate.name) == ("failed", "m", "regression-m")
+
+
+def test_short_answers_make_one_sample_together(hall: Hall) -> None:
+    hall.seconds = {"new": 0.011, "old": 0.011}
+    (found,) = hall.run(max_rounds=5).values()
+    assert {count for *_, count in hall.asked} == {1, 5}
+    assert (found.rounds, found.samples) == (25, 5)
+    assert {block.repeats for block in hall.blocks} == {5}
+
+
+def test_a_candidate_that_dies_fails_its_cell_and_the_others_get_another_pair(hall: Hall) -> None:
+    def strike(target: str, prompt: str, pair: int) -> None:
+        if (target, prompt) == ("new", "b"):
+            raise WorkerCrashed("m was killed")
+
+    hall.strike = strike
+    found = hall.run(2)
+    assert found["test_b"].error is not None and "killed" in found["test_b"].error.message
+    assert (found["test_a"].error, verdicts(found["test_a"])["net_time"]) == (None, "pass")
+    assert all(block.pair == 1 for block in found["test_a"].whole_blocks)
+
+
+def test_a_candidate_whose_answer_fails_leaves_the_pair_alive(hall: Hall) -> None:
+    def strike(target: str, prompt: str, pair: int) -> None:
+        if (target, prompt) == ("new", "b"):
+            raise GenerationError("too long")
+
+    hall.strike = strike
+    found = hall.run(2, max_rounds=5)
+    assert found["test_b"].error is not None
+    assert (found["test_a"].samples, {pair for _, pair in hall.starts}) == (5, {0})
+
+
+@pytest.mark.parametrize("fault", [WorkerCrashed("killed"), GenerationError("too long")])
+def test_a_reference_that_fails_is_never_the_candidates_failure(hall: Hall, fault: LLMCIError) -> None:
+    def strike(target: str, prompt: str, pair: int) -> None:
+        if target == "old":
+            raise fault
+
+    hall.strike = strike
+    (found,) = hall.run().values()
+    assert found.error is None
+    assert [result.verdict for result in found.comparisons] == ["not comparable"]
+    assert "the reference failed" in found.comparisons[0].reason
+
+
+def test_a_reference_that_dies_once_is_tried_again(hall: Hall) -> None:
+    def strike(target: str, prompt: str, pair: int) -> None:
+        if (target, pair) == ("old", 0):
+            raise WorkerCrashed("killed")
+
+    hall.strike = strike
+    (found,) = hall.run().values()
+    assert verdicts(found)["net_time"] == "pass"
+
+
+@pytest.mark.parametrize("side", ["new", "old"])
+def test_a_side_that_does_not_load(hall: Hall, side: str) -> None:
+    def loads(target: str, pair: int) -> None:
+        if target == side:
+            raise ModelLoadError("no such file")
+
+    hall.loads = loads
+    found = hall.run(2)
+    for each in found.values():
+        assert (each.error is not None) == (side == "new")
+        assert [result.verdict for result in each.comparisons] == ([] if side == "new" else ["not comparable"])
+
+
+def test_when_the_time_is_up_what_is_known_is_said(hall: Hall) -> None:
+    hall.seconds["new"] = 1.028
+    hall.time_is_up = lambda: len(hall.starts) >= 2
+    (found,) = hall.run().values()
+    result = next(result for result in found.comparisons if result.metric == "net_time")
+    assert (result.verdict, result.reason, found.samples) == ("inconclusive", "out of time (--llmci-time-limit)", 5)
+    assert result.change is not None
+
+
+def test_ctrl_c_loses_nothing(hall: Hall) -> None:
+    def strike(target: str, prompt: str, pair: int) -> None:
+        if len(hall.asked) > 8:
+            raise KeyboardInterrupt
+
+    hall.strike = strike
+    with pytest.raises(KeyboardInterrupt):
+        hall.run()
+    assert sum(block.n for block in hall.blocks) == 6
+    assert {block.error.kind for block in hall.blocks if block.error} == {"interrupted"}
+
+
+def test_another_prompt_on_the_side_of_the_reference_is_not_compared(hall: Hall) -> None:
+    against = Against(name="old", specs={"m": REFERENCE}, prompts={"a": Prompt(id="a", text="Say something else")})
+    cell = Cell(id="m-a", model=CANDIDATE, prompt=PROMPTS[0])
+    plan = CellPlan(rounds=5, max_rounds=5, warmup=1, block=5, generation=GENERATION)
+    (entry,) = against.entries({"test_a": (cell, plan)})
+    schedule = Interleaved([entry], Rules(against="old", alpha=0.01), METRICS, hall.ports(), block=5)
+    (result,) = schedule.run()["test_a"].comparisons
+    assert (result.verdict, result.reason) == (
+        "not comparable",
+        "the prompt is another one on the side of the reference",
+    )
+    assert not hall.starts
+
+
+def test_what_is_compared_with_what() -> None:
+    cell = Cell(id="m-a", model=CANDIDATE, prompt=PROMPTS[0])
+    assert Against(name="x", specs={}).reference(cell) is None
+    assert Against(name="x", specs={"m": REFERENCE}, prompts={}).reference(cell) is None, "a new prompt"
+    assert Against(name="x", specs={"m": REFERENCE}, only_tagged=True).reference(cell) is None
+    found = Against(name="x", specs={"m": REFERENCE}).reference(cell)
+    assert found is not None and (found.model, found.prompt, found.id) == (REFERENCE, PROMPTS[0], "m-a")
+
+
+def test_the_gate_of_a_model_names_what_became_worse() -> None:
+    def result(verdict: Any) -> ComparisonResult:
+        return ComparisonResult(
+            metric="cpu_time",
+            mode="interleaved",
+            verdict=verdict,
+            against="old",
+            base=None,
+            candidate=None,
+            change=0.081,
+        )
+
+    gate = model_gate("m", [result("regressed")], "old", "u")
+    assert (gate.outcome, gate.message) == ("failed", "m as a whole against old: cpu_time +8.1 %")
+    assert model_gate("m", [result("pass")], "old", "u").outcome == "passed"
