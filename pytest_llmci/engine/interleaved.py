@@ -442,7 +442,10 @@ class Interleaved:
             else:
                 measurement.comparisons = list(course.decided or found.cells.get(course.entry.test, []))
         if found.model:
-            self._ports.emit(model_gate(self.model.alias, found.model, self._rules.against, self._ports.new_uid()))
+            cells = {course.entry.cell.id: course.measurement.comparisons for course in self._courses}
+            self._ports.emit(
+                model_gate(self.model.alias, found.model, self._rules.against, self._ports.new_uid(), cells)
+            )
 
     def _not_compared(self, course: _Course) -> ComparisonResult:
         return ComparisonResult(
@@ -451,18 +454,43 @@ class Interleaved:
         )  # fmt: skip
 
 
-def model_gate(alias: str, results: Sequence[ComparisonResult], against: str, uid: str) -> GateRecord:
-    """The verdict over a model as a whole."""
+MOST_CELLS: Final = 10
+"""Cells that the verdict over a model lists."""
+
+
+def model_gate(
+    alias: str, results: Sequence[ComparisonResult], against: str, uid: str,
+    cells: Mapping[str, Sequence[ComparisonResult]] | None = None,
+) -> GateRecord:  # fmt: skip
+    """The verdict over a model as a whole.
+
+    :param cells: cell id -> what was found of it alone, for the message.
+    """
     worst = [result for result in results if result.verdict == "regressed"]
-    if worst:
-        shown = ", ".join(f"{result.metric} {signed_percent(result.change)}" for result in worst)
-        message = f"{alias} as a whole against {against}: {shown}"
-    else:
-        message = f"{alias} as a whole against {against}: no regression"
+    told = [_told(alias, result) for result in worst] or [f"{alias} as a whole against {against}: no regression"]
+    for result in worst:
+        alone = [
+            (each.change or 0.0, f"{cell} {signed_percent(each.change)}")
+            for cell, found in (cells or {}).items()
+            for each in found
+            if each.metric == result.metric and each.change is not None
+        ]
+        alone.sort(key=lambda each: -abs(each[0]))
+        more = f" and {len(alone) - MOST_CELLS} more" if len(alone) > MOST_CELLS else ""
+        told.append(f"{result.metric} of its cells: {', '.join(text for _, text in alone[:MOST_CELLS])}{more}")
     return GateRecord(
-        uid=uid, name=f"regression-{alias}", outcome="failed" if worst else "passed", message=message, model=alias,
+        uid=uid, name=f"regression-{alias}", outcome="failed" if worst else "passed", message="; ".join(told), model=alias,
         comparisons=list(results),
     )  # fmt: skip
+
+
+def _told(alias: str, result: ComparisonResult) -> str:
+    limits = "" if result.low is None else f" ({signed_percent(result.low)} to {signed_percent(result.high)})"
+    pairs = f" in {result.pairs} fresh pair{'' if result.pairs == 1 else 's'} of processes" if result.pairs else ""
+    return (
+        f"{alias} as a whole against {result.against}: {result.metric} {signed_percent(result.change)}{limits},"
+        f" {result.rounds} rounds a side{pairs}"
+    )
 
 
 def signed_percent(change: float | None) -> str:

@@ -230,6 +230,8 @@ class Controller:
             if one.outcome == "failed":
                 self._plugin.terminal.tests_ended()
                 emit_gate(session, one)
+            else:
+                forget_failure(self._config, one)
         self._emit(session, gate, shown=gate.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
+from ..engine.explain import WIDTH
 from ..records import GateRecord, LogRecord, RoundsRecord, VerdictRecord, WorkerRecord
+from ..text import wrapped
 
 GATE_FILE = "llmci"
 
@@ -181,7 +183,9 @@ def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateR
     outcome: Any = gate.outcome if when == "call" else "passed"
     longrepr: Any = None
     if outcome == "failed":
-        lines = [f"Gate {gate.name} failed:\n", *(f"  {fault}\n" for fault in gate.message.split("; "))]
+        room = WIDTH if gate.model else len(gate.message) + 2
+        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, room, first="  ", rest="    ")]
+        lines = [f"Gate {gate.name} failed:\n", *(f"{fault}\n" for fault in faults)]
         longrepr = ReprExceptionInfo(
             reprtraceback=ReprTraceback(reprentries=[ReprEntryNative(lines=lines)], extraline=None, style="native"),
             reprcrash=ReprFileLocation(path=GATE_FILE, lineno=1, message=gate.message),

@@ -146,9 +146,12 @@ class Terminal(Silent):
                 answers=sum(plan.answers for _, plan in members),
                 tokens=generation.max_new_tokens if generation.fixed_length else None,
             )
-            total = None if total is None or seconds is None else total + seconds
             in_pass = sum(plan.memory_rounds for _, plan in members)
             memory, starts = f"  {in_pass:>6}" if passes else "", 2 if in_pass else 1
+            if self._plugin.planner.against is not None:
+                starts *= 2  # of one pair; an undecided model gets more
+                seconds = None if seconds is None else 2 * seconds
+            total = None if total is None or seconds is None else total + seconds
             loads += starts
             rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
             shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"

@@ -308,6 +308,9 @@ def test_the_gate_of_a_model_names_what_became_worse() -> None:
             change=0.081,
         )
 
-    gate = model_gate("m", [result("regressed")], "old", "u")
-    assert (gate.outcome, gate.message) == ("failed", "m as a whole against old: cpu_time +8.1 %")
+    cells = {"m-a": [result("regressed")], "m-b": [replace(result("inconclusive"), change=0.09)]}
+    gate = model_gate("m", [result("regressed")], "old", "u", cells)
+    assert (gate.outcome, gate.message) == (
+        "failed", "m as a whole against old: cpu_time +8.1 %, 0 rounds a side; cpu_time of its cells: m-b +9.0 %, m-a +8.1 %"
+    )  # fmt: skip
     assert model_gate("m", [result("pass")], "old", "u").outcome == "passed"
