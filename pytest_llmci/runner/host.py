@@ -19,6 +19,7 @@ from ..records import Completion, GenerationSettings, Json, Missing, ModelSpec, 
 from ..registry import Registry, import_target
 from .loop import MeasuringLoop, Progress
 from .memory_pass import MemoryPass
+from .origin import module_files
 from .own_cost import own_cost
 from .placement import pinned_cpus
 
@@ -97,8 +98,18 @@ class ModelHost:
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
         values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
-        process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec)}
+        process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         return _describe(described, values, region, process)
+
+    def _origin(self, spec: ModelSpec) -> dict[str, Json]:
+        """The user's modules, in a process that has no others than those the model needs."""
+        if not self._isolated:
+            return {}
+        targets = [self._registry.get("backend", spec.backend, f"model '{spec.text}'").target]
+        if spec.backend == "py":
+            targets.append(spec.target)
+        files: dict[str, Json] = {**module_files(target.partition(":")[0] for target in targets)}
+        return {"module_files": files} if files else {}
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         """Carry out a block of rounds.

@@ -31,7 +31,7 @@ def import_path_for(entries: Sequence[str], *, same_interpreter: bool) -> Import
     """
     if same_interpreter:
         return ImportPath(before=tuple(entries))
-    libraries, scripts = _libraries(), _normal(sysconfig.get_path("scripts"))
+    libraries, scripts = library_folders(), _normal(sysconfig.get_path("scripts"))
     before: list[str] = []
     behind: list[str] = []
     side = before
@@ -55,7 +55,7 @@ def merged(path: ImportPath, own: Sequence[str]) -> list[str]:
     return [*found, ours]
 
 
-def _libraries() -> tuple[str, ...]:
+def library_folders() -> tuple[str, ...]:
     """Folders that hold the libraries of this interpreter and of its environment.
 
     Not simply all below ``sys.prefix``: where that is ``/usr``, a user's program may lie in ``/usr/src``.
@@ -63,6 +63,11 @@ def _libraries() -> tuple[str, ...]:
     named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     installed = site.getsitepackages([sys.prefix, sys.base_prefix])
     return tuple({_normal(folder) for folder in (*named, *installed, site.getusersitepackages())})
+
+
+def is_library(entry: str) -> bool:
+    """Whether an entry of the import path belongs to this interpreter or its environment."""
+    return _is_library(_normal(entry), library_folders())
 
 
 def _is_library(place: str, libraries: tuple[str, ...]) -> bool:

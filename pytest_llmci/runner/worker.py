@@ -113,6 +113,8 @@ class WorkerSetup:
     threads: int = 1
     sys_path: Sequence[str] = field(default_factory=tuple)
     """pytest's import path, for users' modules: backends, callables, ``llm.call``. See :mod:`.import_path`."""
+    start_in: str | None = None
+    """Working directory of the process; pytest's own if None. ``+python=`` must be absolute where it is another one."""
     say: Callable[[str], None] = lambda text: None
     """One short line of progress for people."""
     tick: Callable[[], None] = lambda: None
@@ -229,7 +231,7 @@ class WorkerProcess:
             with open(log, "ab") as stderr:
                 self._process = subprocess.Popen(
                     [interpreter_of(spec), str(self._home / "llmci_worker.py")],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0, cwd=setup.start_in,
                     env=worker_environment(os.environ, threads_of(spec, setup.threads), role), start_new_session=os.name == "posix",
                 )  # fmt: skip
         except OSError as error:

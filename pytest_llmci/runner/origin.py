@@ -1,0 +1,40 @@
+"""Where the modules of a model's process came from: what proves that one side of a comparison ran the code that it is said to have run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from .import_path import library_folders
+
+MOST_MODULES = 1000
+"""That are recorded; a process with more of its user's own has something else wrong with it."""
+_PACKAGE = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
+
+
+def module_files(named: Iterable[str] = ()) -> dict[str, str]:
+    """The files of the modules that have been imported and are the user's: neither a library's nor ours.
+
+    :param named: modules, together with the packages around them, that are listed wherever they are.
+    :returns: name -> absolute path with links resolved, in the order of the names.
+    """
+    libraries = tuple(os.path.realpath(folder) + os.sep for folder in library_folders())
+    wanted = {name.rsplit(".", depth)[0] for name in named for depth in range(name.count(".") + 1)}
+    found: dict[str, str] = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or name == "__main__":
+            continue
+        path = os.path.realpath(file)
+        if path.startswith(_PACKAGE + os.sep) or (path.startswith(libraries) and name not in wanted):
+            continue
+        found[name] = path
+        if len(found) == MOST_MODULES:
+            break
+    return found
+
+
+def modules_now(_backend: object) -> dict[str, str]:
+    """:func:`module_files` for ``llm.call``: what was imported only by an answer is among them."""
+    return module_files()

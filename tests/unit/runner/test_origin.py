@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pytest_llmci import backends
+from pytest_llmci.records import Json, ModelSpec
+from pytest_llmci.registry import Registry
+from pytest_llmci.runner.host import ModelHost
+from pytest_llmci.runner.loop import NoProgress
+from pytest_llmci.runner.origin import MOST_MODULES
+
+
+def listed(folder: Path, *statements: str, named: tuple[str, ...] = ()) -> dict[str, str]:
+    """What a fresh process lists after these statements, with ``folder`` on its path."""
+    code = "\n".join(
+        ["import json, sys", f"sys.path.insert(0, {str(folder)!r})", *statements, "from pytest_llmci.runner.origin import module_files",
+         f"print(json.dumps(module_files({named!r})))"]
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def test_the_users_modules_are_listed_with_links_resolved(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "helper.py").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert listed(tmp_path / "link", "import helper") == {"helper": str(tmp_path / "real" / "helper.py")}
+
+
+def test_libraries_and_our_own_modules_are_not_unless_they_are_named(tmp_path: Path) -> None:
+    assert listed(tmp_path, "import json.decoder, packaging.version, pytest_llmci.records") == {}
+    found = listed(tmp_path, "import packaging.version, packaging.tags", named=("packaging.version",))
+    assert found.keys() == {"packaging", "packaging.version"}
+
+
+def test_there_is_an_end_to_it(tmp_path: Path) -> None:
+    many = "for n in range(2000): m = type(sys)(f'm{n}'); m.__file__ = f'/x/{n}.py'; sys.modules[m.__name__] = m"
+    assert len(listed(tmp_path, many)) == MOST_MODULES
+
+
+def test_a_model_says_where_its_callable_came_from(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text("import helping\ndef answer(prompt): return 'x'\n")
+    (tmp_path / "helping.py").write_text("")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        info = loaded(ModelSpec(alias="a", backend="py", target="pipeline:answer", text="x"), isolated=True)
+        inline = loaded(ModelSpec(alias="a", backend="py", target="pipeline:answer", text="x"), isolated=False)
+    finally:
+        sys.path.remove(str(tmp_path))
+        for name in ("pipeline", "helping"):
+            sys.modules.pop(name, None)
+    files = info["module_files"]
+    assert isinstance(files, dict)
+    assert files["pipeline"] == str(tmp_path / "pipeline.py") and files["helping"] == str(tmp_path / "helping.py")
+    assert "module_files" not in inline, "pytest's own process has every test imported"
+
+
+def loaded(spec: ModelSpec, *, isolated: bool) -> dict[str, Json]:
+    registry = Registry()
+    backends.register(registry)
+    host = ModelHost(registry, threads=1, cache_dir="", progress=NoProgress(), isolated=isolated)
+    return host.load(spec, lambda _: None).info
