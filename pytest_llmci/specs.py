@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _BEFORE_A_PATH = re.compile(r"\A(?:[A-Za-z0-9][A-Za-z0-9_.-]*=)?(?:[a-z][a-z0-9_
 _ENDS_IN_CPUS = re.compile(r"\+cpus=[0-9,-]+\Z")
 _MORE_CPUS = re.compile(r"[0-9]+(-[0-9]+)?(\+.*)?\Z", re.DOTALL)
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
+_PAIR = re.compile(r"[a-z][a-z0-9_]*=.", re.DOTALL)
 
 
 def split_list(text: str) -> list[str]:
@@ -107,11 +109,7 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
             f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
         )
     head, *pairs = _split_outside_paths(rest, "+", _names_a_path)
-    given = [_option(pair, text, where) for pair in pairs]
-    options = dict(given)
-    if len(options) < len(given):
-        key = next(key for key, _ in given if sum(key == other for other, _ in given) > 1)
-        raise ConfigError(f"{where}: model '{text}': '+{key}=' is given more than once; keep one.")
+    options = _options(pairs, text, where)
     backend, target = _backend(head.strip(), known, where)
     revision = ""
     match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py") else None
@@ -126,6 +124,42 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
     if not spec.alias:
         raise ConfigError(f"{where}: model '{text}' yields no name in plain ASCII; give one: name={text}.")
     return spec
+
+
+def split_options(text: str, where: str) -> tuple[str, dict[str, str]]:
+    """A name and the ``+key=value`` pairs behind it; a plus sign that begins no such pair belongs to the name.
+
+    :raises ConfigError: if a key is given twice.
+
+    >>> split_options("v1.0+cu118+dtype=bfloat16", "x")
+    ('v1.0+cu118', {'dtype': 'bfloat16'})
+    """
+    pieces = _split_outside_paths(text, "+", _names_a_path)
+    first = len(pieces)
+    while first > 1 and _PAIR.match(pieces[first - 1]):
+        first -= 1
+    return "+".join(pieces[:first]), _options(pieces[first:], text, where)
+
+
+def _options(pairs: Sequence[str], text: str, where: str) -> dict[str, str]:
+    given = [_option(pair, text, where) for pair in pairs]
+    options = dict(given)
+    if len(options) < len(given):
+        key = next(key for key, _ in given if sum(key == other for other, _ in given) > 1)
+        raise ConfigError(f"{where}: model '{text}': '+{key}=' is given more than once; keep one.")
+    return options
+
+
+def rewritten(spec: ModelSpec) -> ModelSpec:
+    """The spec with its text made from its parts, after one of them was changed.
+
+    >>> rewritten(ModelSpec(alias="a", backend="hf", target="org/name", revision="main", options={"k": "v"})).text
+    'a=hf:org/name@main+k=v'
+    """
+    text = f"{spec.alias}={spec.backend}"
+    text += f":{spec.target}" if spec.target else ""
+    text += f"@{spec.revision}" if spec.revision else ""
+    return replace(spec, text=text + "".join(f"+{key}={value}" for key, value in spec.options.items()))
 
 
 def _option(pair: str, text: str, where: str) -> tuple[str, str]:

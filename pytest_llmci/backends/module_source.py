@@ -36,7 +36,7 @@ def read_module(module: str, sys_path: Sequence[str]) -> ModuleSource | None:
     :returns: None where the source cannot tell: the module is nowhere, compiled or broken, has a ``__getattr__`` or a star
         import, or may set names in another way.
     """
-    spec = _find(module, sys_path)
+    spec = find_module(module, sys_path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         return None
     try:
@@ -56,8 +56,12 @@ def read_module(module: str, sys_path: Sequence[str]) -> ModuleSource | None:
     return ModuleSource(file=spec.loader.path, names=frozenset(names), callables=callables)
 
 
-def _find(module: str, sys_path: Sequence[str]) -> ModuleSpec | None:
-    """``importlib.util.find_spec`` imports the packages around a module; this does not."""
+def find_module(module: str, sys_path: Sequence[str]) -> ModuleSpec | None:
+    """Where a module is; ``importlib.util.find_spec`` imports the packages around it, this does not.
+
+    :param sys_path: where it is looked for.
+    :returns: None where it is nowhere.
+    """
     places: Sequence[str] | None = list(sys_path)
     spec, name = None, ""
     for part in module.split("."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,13 +138,27 @@ def _refuse_flags_without_effect(config: pytest.Config) -> None:
 
 def gather(config: pytest.Config) -> dict[str, Given]:
     """Every option that was given, by precedence: command line, environment, ini, ``[tool.llmci]``."""
-    table = _tool_table(config)
+    file = config.inipath.name if config.inipath else "ini"
+    return gather_from(lambda name: config.getoption(name, None), config.getini, file, _tool_table(config.rootpath))
+
+
+def gather_from(
+    typed: Callable[[str], Any], ini: Callable[[str], Any], file: str, table: Mapping[str, Given]
+) -> dict[str, Given]:
+    """Every option that was given in one of these places, the first one first; the environment is the second.
+
+    :param typed: what the command line says of ``llmci_<name>``; None where it says nothing.
+    :param ini: the same for the ini file, as pytest reads the type of that option.
+    :param file: the ini file, for messages.
+    :param table: ``[tool.llmci]``.
+    """
     found: dict[str, Given] = {}
     for option in OPTIONS:
+        name = "llmci_" + option.name
         given = (
-            _from_command_line(config, option)
+            _from_command_line(typed(name), option)
             or _from_environment(option)
-            or _from_ini(config, option)
+            or _from_ini(ini(name), f"{file}: {name}")
             or table.get(option.name)
         )
         if given is not None:
@@ -152,10 +166,9 @@ def gather(config: pytest.Config) -> dict[str, Given]:
     return found
 
 
-def _from_command_line(config: pytest.Config, option: Option) -> Given | None:
+def _from_command_line(value: Any, option: Option) -> Given | None:
     from ..settings import Given
 
-    value = config.getoption("llmci_" + option.name, None)
     if value is None:
         return None
     if option.kind == "flag":
@@ -175,15 +188,10 @@ def _from_environment(option: Option) -> Given | None:
     return Given((value,) if option.kind == "list" else value, name)
 
 
-def _from_ini(config: pytest.Config, option: Option) -> Given | None:
+def _from_ini(value: Any, origin: str) -> Given | None:
     from ..settings import Given
 
-    name = "llmci_" + option.name
-    value = config.getini(name)
-    if value is None or value in ([], ""):
-        return None
-    file = config.inipath.name if config.inipath else "ini"
-    return Given(_as_text(value), f"{file}: {name}")
+    return None if value is None or value in ([], "") else Given(_as_text(value), origin)
 
 
 def _as_text(value: object) -> str | tuple[str, ...]:
@@ -192,9 +200,9 @@ def _as_text(value: object) -> str | tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _tool_table(config: pytest.Config) -> Mapping[str, Given]:
+def _tool_table(root: Path) -> Mapping[str, Given]:
     """``[tool.llmci]`` of the root directory's ``pyproject.toml``: the same names, with lists and numbers as TOML has them."""
-    path = config.rootpath / "pyproject.toml"
+    path = root / "pyproject.toml"
     if not path.is_file():
         return {}
     text = path.read_text("utf-8", "replace")
@@ -205,19 +213,31 @@ def _read_tool_table(text: str, path: Path) -> Mapping[str, Given]:
     import tomllib
 
     from ..errors import UnknownNameError
-    from ..settings import Given
 
     try:
         table = tomllib.loads(text).get("tool", {}).get("llmci", {})
     except tomllib.TOMLDecodeError as error:
         raise pytest.UsageError(f"{path}: {error}") from error
     known = [option.name for option in OPTIONS]
-    found = {}
-    for name, value in table.items():
-        where = f"{path.name}: [tool.llmci]"
+    where = f"{path.name}: [tool.llmci]"
+    for name in table:
         if name not in known:
             raise UnknownNameError.build(where, "key", name, known)
+    return read_table(table, where)
+
+
+def read_table(table: Mapping[str, object], where: str) -> Mapping[str, Given]:
+    """The options of a TOML table.
+
+    :param where: the file and the table, for messages.
+    :raises ConfigError: naming a key whose value is of another type.
+    """
+    from ..errors import ConfigError
+    from ..settings import Given
+
+    found = {}
+    for name, value in table.items():
         if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
-            raise pytest.UsageError(f"{where}: '{name}' must be text, a number or a list of texts.")
+            raise ConfigError(f"{where}: '{name}' must be text, a number or a list of texts.")
         found[name] = Given(_as_text(value), f"{where} {name}")
     return found

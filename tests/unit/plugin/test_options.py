@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmci.errors import UnknownNameError
+from pytest_llmci.errors import ConfigError, UnknownNameError
 from pytest_llmci.plugin.options import OPTIONS, Option, gather, is_armed
 from pytest_llmci.settings import Given, Settings, resolve_settings
 
@@ -88,7 +88,7 @@ def test_a_misspelt_key_of_the_table_names_the_nearest(configure: Configure) -> 
 @pytest.mark.parametrize("value", ["{a = 1}", "[1, 2]", '["a", 1]', "[[]]"])
 def test_a_value_of_the_table_must_be_plain(configure: Configure, value: str) -> None:
     config = configure(pyproject_toml=f"[tool.llmci]\nmodels = {value}\n")
-    with pytest.raises(pytest.UsageError, match="'models' must be text, a number or a list of texts"):
+    with pytest.raises(ConfigError, match="'models' must be text, a number or a list of texts"):
         gather(config)
 
 
