@@ -69,6 +69,8 @@ class Settings:
     budgets: tuple[Sourced, ...] = ()
     versus: tuple[Sourced, ...] = ()
     """What models are compared with, as written."""
+    versus_python: str = ""
+    """Environment of a commit that is compared with: a path, ``auto``, or empty for today's."""
     detect: dict[str, float] = field(default_factory=dict)
     """Metric -> the smallest relative change that must be found; the empty name is for all times."""
     inconclusive: Inconclusive = "warn"
@@ -119,6 +121,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),
         versus=read.lines("versus"),
+        versus_python=read.text("versus_python", ""),
         detect=read.detect(),
         inconclusive=read.choice("inconclusive", ("warn", "fail", "pass")),
         isolation=isolation,

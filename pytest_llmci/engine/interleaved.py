@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from ..clock import Clock, utc_text
-from ..errors import LLMCIError, WorkerError
+from ..errors import ConfigError, LLMCIError, WorkerError
 from ..metrics import MetricDef
 from ..records import (
     Cell,
     ComparisonResult,
     ErrorInfo,
     GateRecord,
+    GenerationSettings,
+    Json,
     LogRecord,
     ModelSpec,
     Prompt,
@@ -32,6 +35,8 @@ from ..records import (
     RunRequest,
     WorkerRecord,
 )
+from ..runner.worker import WorkerSetup
+from ..settings import Settings
 from ..store.comparability import protocol_part, subject_part
 from .blocks import Origin, block_record, learnt
 from .comparison import ModelComparison, Rules, Sides, compare_model, met, samples_of
@@ -44,6 +49,8 @@ ARMS: Final[tuple[Arm, Arm]] = ("candidate", "reference")
 LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
+MOST_FILES: Final = 3
+_SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 SPARE_PAIRS: Final = 2
 """Pairs that may be lost to a process that died before the comparison is given up."""
 _HANDLED_APART: Final = frozenset({"prompt_sha256", "memory_method", "isolation"})
@@ -59,6 +66,7 @@ class Entry:
     cell: Cell
     reference: Cell
     plan: CellPlan
+    reference_generation: GenerationSettings
 
 
 GATE_TAG: Final = "gate"
@@ -75,8 +83,17 @@ class Against:
     """Alias -> the reference of that model, which has the same alias; a model without one is not compared."""
     prompts: Mapping[str, Prompt] | None = None
     """Prompt id -> the reference's prompt; None: the same prompts."""
+    settings: Settings | None = None
+    """Those of the reference; None: the same."""
     sys_path: Sequence[str] | None = None
     """Import path of the reference's process; None: the same."""
+    start_in: str | None = None
+    """Its working directory; None: the same."""
+    changed_files: tuple[str, ...] = ()
+    on_purpose: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Alias -> parts of the protocol that differ because that is what is compared."""
+    prove: Callable[[dict[str, Json]], None] = lambda info: None
+    """Raises ConfigError if what a process of the reference says of itself shows that it runs something else."""
     cells: int = 0
     """How many cells of the session are compared: they share its false alarms."""
     only_tagged: bool = False
@@ -93,10 +110,27 @@ class Against:
     def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:
         """The cells of a model that are compared."""
         return [
-            Entry(test=test, cell=cell, reference=reference, plan=plan)
+            Entry(test=test, cell=cell, reference=reference, plan=plan, reference_generation=self._generation(plan))
             for test, (cell, plan) in group.items()
             if (reference := self.reference(cell)) is not None
         ]
+
+    def _generation(self, plan: CellPlan) -> GenerationSettings:
+        """How the reference decodes: as the plan says, but for what its own settings say."""
+        own = self.settings
+        if own is None:
+            return plan.generation
+        tokens = own.max_new_tokens or plan.generation.max_new_tokens
+        return replace(plan.generation, max_new_tokens=tokens, temperature=own.temperature, seed=own.seed)
+
+    def setup(self, setup: WorkerSetup) -> WorkerSetup:
+        """What the reference's processes are started with."""
+        return replace(
+            setup,
+            sys_path=setup.sys_path if self.sys_path is None else self.sys_path,
+            start_in=self.start_in or setup.start_in,
+            threads=setup.threads if self.settings is None else self.settings.threads,
+        )
 
 
 @dataclass(slots=True)
@@ -116,6 +150,9 @@ class _Course:
     @property
     def goes_on(self) -> bool:
         return self.decided is None and not self.given_up and self.measurement.error is None
+
+    def generation(self, arm: Arm) -> GenerationSettings:
+        return self.entry.plan.generation if arm == "candidate" else self.entry.reference_generation
 
     def cell(self, arm: Arm) -> Cell:
         return self.entry.cell if arm == "candidate" else self.entry.reference
@@ -169,10 +206,17 @@ class Interleaved:
 
     def __init__(
         self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
-        rng: random.Random | None = None,
+        rng: random.Random | None = None, on_purpose: Iterable[str] = (), changed_files: Sequence[str] = (),
+        prove: Callable[[dict[str, Json]], None] = lambda info: None,
     ) -> None:  # fmt: skip
-        """:param entries: of one model, at least one."""
+        """:param entries: of one model, at least one.
+        :param on_purpose: parts of the protocol that may differ, as they are what is compared.
+        :param changed_files: of the repository, where two commits are compared.
+        """
         self._ports = ports
+        self._prove = prove
+        self._on_purpose = frozenset(on_purpose)
+        self._files = _some(changed_files)
         self._rules = rules
         self._metrics = {
             name: metric
@@ -258,9 +302,19 @@ class Interleaved:
                 self._side_failed(pair.courses, arm, error_info(error))
                 raise _PairLost from None
             self._workers[arm] = pair.live[arm].record
+            if arm == "reference":
+                self._check_origin(pair)
         for course in pair.courses:
             record = pair.live["candidate"].record
             course.measurement.worker_values, course.measurement.worker_reasons = record.values, record.reasons
+
+    def _check_origin(self, pair: _Pair) -> None:
+        try:
+            self._prove(pair.live["reference"].record.info)
+        except ConfigError as error:
+            for course in pair.courses:
+                course.given_up = str(error)
+            raise _PairLost from None
 
     def _side_failed(self, courses: Sequence[_Course], arm: Arm, error: ErrorInfo) -> None:
         """A side could not be loaded: of the candidate every cell fails, of the reference none can be compared."""
@@ -313,7 +367,7 @@ class Interleaved:
             return
         cell = course.cell(arm)
         request = RunRequest(
-            cell=cell.id, prompt=cell.prompt, generation=course.entry.plan.generation, rounds=rounds, warmup=0,
+            cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=rounds, warmup=0,
             first_round=course.measurement.rounds + len(part.rounds),
         )  # fmt: skip
         try:
@@ -354,7 +408,7 @@ class Interleaved:
         blocks = course.measurement.blocks if arm == "candidate" else course.measurement.reference_blocks
         side = CellMeasurement(cell=cell, plan=course.entry.plan, blocks=blocks)
         request = RunRequest(
-            cell=cell.id, prompt=cell.prompt, generation=course.entry.plan.generation, rounds=len(part.rounds), warmup=0,
+            cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=len(part.rounds), warmup=0,
             first_round=side.rounds,
         )  # fmt: skip
         record = block_record(
@@ -398,9 +452,10 @@ class Interleaved:
         if candidate is None or reference is None:
             return
         differences = subject_part(reference, {}).differences(subject_part(candidate, {}))
-        self._changed = tuple(map(str, differences)) or ("nothing that is known of the model or its libraries",)
+        self._changed = (*self._files, *(_SHA256.sub(r"\1", str(each)) for each in differences))
+        self._changed = self._changed or ("nothing that is known of the model or its libraries",)
         meant = set(reference.spec.options.items()) ^ set(candidate.spec.options.items())
-        on_purpose = _HANDLED_APART | {name for name, _ in meant}
+        on_purpose = _HANDLED_APART | self._on_purpose | {name for name, _ in meant}
         for course in self._courses:
             if not (course.measurement.blocks and course.measurement.reference_blocks) or course.given_up:
                 continue
@@ -499,6 +554,15 @@ def signed_percent(change: float | None) -> str:
     ('+8.1 %', '-50.0 %', 'n/a')
     """
     return "n/a" if change is None else f"{100 * change:+.1f} %"
+
+
+def _some(files: Sequence[str]) -> tuple[str, ...]:
+    """
+    >>> _some(["a.py", "b.py", "c.py", "d.py", "e.py"]), _some([])
+    (('a.py', 'b.py', 'c.py', '2 more files'), ())
+    """
+    more = len(files) - MOST_FILES
+    return (*files[:MOST_FILES], *([f"{more} more file{'' if more == 1 else 's'}"] if more > 0 else []))
 
 
 def _wanted(rules: Rules) -> frozenset[str]:

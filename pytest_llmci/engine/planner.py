@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import measure
@@ -14,10 +14,9 @@ from ..metrics import MetricDef
 from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, ModelSpec, Prompt
 from ..registry import Registry
-from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings
+from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
-from .interleaved import Against
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
 from .session import matching
@@ -68,7 +67,7 @@ class Planner:
     def __init__(self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str]) -> None:
         self._settings = settings
         self._registry = registry
-        self._places = places
+        self.places = places
         self._limits = Preflight(
             registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory
         )
@@ -83,7 +82,9 @@ class Planner:
         for spec in self.specs:
             self.names.note(spec, "the session's models")
         self.prompts = self.load_prompts([(prompt.text, prompt.origin) for prompt in settings.prompts])
-        self.against = self._read_versus()
+        self._check_comparison()
+        self.marker_prompts: list[Sourced] = []
+        """Prompt sets and files that markers name."""
         self.suite_prompts: tuple[Prompt, ...] = ()
         if settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
@@ -91,7 +92,7 @@ class Planner:
     @property
     def output_folder(self) -> Path:
         """Where run folders go."""
-        return self._places.of(self._settings.origins.get("output", "--")) / self._settings.output
+        return self.places.of(self._settings.origins.get("output", "--")) / self._settings.output
 
     def _session_budgets(self) -> tuple[Budget, ...]:
         s = self._settings
@@ -102,25 +103,20 @@ class Planner:
         return tuple(found)
 
     def _read_specs(self, texts: Sequence[tuple[str, str]]) -> tuple[ModelSpec, ...]:
-        base = self._places.of(texts[0][1]) if texts else self._places.settings
+        base = self.places.of(texts[0][1]) if texts else self.places.settings
         specs = read_specs(texts, self._registry.names("backend"), base)
         for spec in specs:
             self._limits.check(spec, matching(self.budgets, spec.alias))
         return specs
 
-    def _read_versus(self) -> Against | None:
+    def _check_comparison(self) -> None:
         self._check_detect()
         versus = self._settings.versus
-        if not versus:
-            return None
-        if self._settings.isolation == "inline":
+        if versus and self._settings.isolation == "inline":
             raise ConfigError(
                 f"{versus[0].origin}: both sides need processes of their own, and {self._settings.origins.get('isolation')} is inline;"
                 " take one of the two away."
             )
-        base = self._places.of(versus[0].origin)
-        (spec,) = read_specs([(versus[0].text, versus[0].origin)], self._registry.names("backend"), base)
-        return Against(name=spec.text, specs={own.alias: replace(spec, alias=own.alias) for own in self.specs})
 
     def _check_detect(self) -> None:
         origin = self._settings.origins.get("detect", "--llmci-detect")
@@ -149,7 +145,9 @@ class Planner:
         :raises ConfigError: if there is none.
         """
         if marker.prompts is not None:
-            return self.load_prompts((text, f"{where}: marker llmci(prompts=)") for text in marker.prompts)
+            sources = [(text, f"{where}: marker llmci(prompts=)") for text in marker.prompts]
+            self.marker_prompts += [Sourced(text, origin) for text, origin in sources]
+            return self.load_prompts(sources)
         if not self.prompts:
             raise ConfigError(
                 f"{where}: no prompts: give --llm-prompts=NAME|FILE, llmci_prompts in the settings,"
@@ -163,7 +161,7 @@ class Planner:
         :param sources: (name or path, origin) pairs.
         :raises ConfigError: if one cannot be read, or two rows have one id.
         """
-        rows = tuple(row for text, origin in sources for row in load_prompts(text, origin, self._places.of(origin)))
+        rows = tuple(row for text, origin in sources for row in load_prompts(text, origin, self.places.of(origin)))
         check_prompt_ids(rows)
         return rows
 

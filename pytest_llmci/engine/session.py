@@ -123,9 +123,9 @@ class BenchSession:
         )  # fmt: skip
         self._against = against
         self._compared: dict[str, CellMeasurement] = {}
-        elsewhere = replace(setup, sys_path=against.sys_path) if against and against.sys_path is not None else None
         self.pool = Pool(
-            setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid, reference_setup=elsewhere
+            setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
+            reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
         self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
@@ -185,7 +185,16 @@ class BenchSession:
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
             turn=self._turns.request, undisturbed=lambda: self._undisturbed("measured"), out_of_time=self._out_of_time,
         )  # fmt: skip
-        schedule = Interleaved(entries, rules, self.metrics, ports, block=self.settings.block)
+        schedule = Interleaved(
+            entries,
+            rules,
+            self.metrics,
+            ports,
+            block=self.settings.block,
+            on_purpose=against.on_purpose.get(alias, ()),
+            changed_files=against.changed_files,
+            prove=against.prove,
+        )
         self._compared.update(schedule.run())
 
     def conclude(self, measurement: CellMeasurement) -> VerdictRecord:

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
-from ..engine.interleaved import GATE_TAG, Against
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
 from ..engine.session import BenchSession, Uses
@@ -27,6 +25,7 @@ from ..records import Cell, LogRecord, ModelSpec, to_json
 from ..registry import Registry
 from ..settings import Settings, resolve_settings
 from . import ARMED
+from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
@@ -147,6 +146,7 @@ class ArmedPlugin:
         self.collected = Collected()
         self._told_collected = False
         self._session: BenchSession | None = None
+        self.comparing = Comparing(self)
         self.planning = Planning(self)
         self.running = Running(self)
 
@@ -159,19 +159,10 @@ class ArmedPlugin:
             self._session = BenchSession(
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
-                against=self._against(),
+                against=self.comparing.against,
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session
-
-    def _against(self) -> Against | None:
-        against = self.planner.against
-        if against is None:
-            return None
-        cells = [cell for cell, _ in self.collected.selected.values()]
-        tagged = any(GATE_TAG in cell.prompt.tags for cell in cells)
-        against = replace(against, only_tagged=tagged)
-        return replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
 
     @property
     def is_running(self) -> bool:
@@ -189,6 +180,11 @@ class ArmedPlugin:
             return [0, 0]
         uses, self._session.uses = self._session.uses, Uses()
         return [uses.profiles, uses.requests]
+
+    @property
+    def import_path(self) -> list[str]:
+        """Where users' modules are found."""
+        return import_path(self.config)
 
     @property
     def process(self) -> str:
@@ -265,6 +261,7 @@ class ArmedPlugin:
         if self.spool is not None:
             self.spool.close()
             self.spool = None
+        self.comparing.close()
 
 
 def import_path(config: pytest.Config) -> list[str]:

@@ -121,10 +121,21 @@ class Planning:
         if not self._plugin.collected.tests:
             self._plugin.collected.note_all_deselected(sum(map(_is_ours, before)), self._plugin.config.option)
         self._note_models(items)
+        self._settle_comparison()
         functions = {_function_of(item) for item in items}
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
+
+    def _settle_comparison(self) -> None:
+        """Read what is compared with, unless something is wrong already or nothing will run."""
+        option = self._plugin.config.option
+        if self.faults or option.collectonly or option.setuponly or option.setupplan:
+            return
+        try:
+            self._plugin.comparing.resolve(tuple(self._plugin.import_path))
+        except ConfigError as error:
+            self.faults.append(("", str(error)))
 
     def _heed_suite_ids(self, items: list[pytest.Item]) -> None:
         cells = [item for item in items if isinstance(item, CellItem)]

@@ -70,20 +70,24 @@ class Terminal(Silent):
         return [self._describe(), *self._describe_comparison()]
 
     def _describe_comparison(self) -> list[str]:
+        asked = self._plugin.comparing.asked_for
+        return [f"llmci: compared with {one_line(asked)}, interleaved"] if asked else []
+
+    def pytest_report_collectionfinish(self) -> list[str]:
         """What is compared, what that costs, and what it will be able to see."""
-        against = self._plugin.planner.against
-        if against is None:
+        comparing, s = self._plugin.comparing, self._plugin.settings
+        if self._verbosity < -1 or comparing.reference is None:
             return []
-        s = self._plugin.settings
-        pairs = -(-s.max_rounds // s.block)
-        prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
-        cells = max(1, prompts) * len(self._plugin.planner.specs)
-        processes = f"up to {_count(pairs, 'fresh pair')} of processes a model, {_count(2 * pairs, 'load')}"
-        lines = [
-            f"llmci: compared with {one_line(against.name)}, interleaved: {processes}; up to {s.max_rounds} rounds a side",
-            f"llmci: {visible_line(s, cells, len(self._plugin.planner.specs))}",
-        ]
-        return [line for text in lines for line in wrapped(text, self._width(), rest="  ")]
+        texts = list(comparing.notes())
+        if comparing.against is not None:
+            pairs = -(-s.max_rounds // s.block)
+            models = len(comparing.against.specs)
+            cost = f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads"
+            texts += [
+                f"{_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
+                visible_line(s, max(comparing.against.cells, models), models),
+            ]
+        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
 
     def _width(self) -> int:
         reporter = self._reporter
@@ -148,7 +152,7 @@ class Terminal(Silent):
             )
             in_pass = sum(plan.memory_rounds for _, plan in members)
             memory, starts = f"  {in_pass:>6}" if passes else "", 2 if in_pass else 1
-            if self._plugin.planner.against is not None:
+            if self._plugin.comparing.asked_for:
                 starts *= 2  # of one pair; an undecided model gets more
                 seconds = None if seconds is None else 2 * seconds
             total = None if total is None or seconds is None else total + seconds
@@ -230,7 +234,7 @@ class Terminal(Silent):
         left = self._plugin.session.schedule.left_in_group(cell.model.alias)
         more = planned - self._plugin.settings.rounds  # of a cell that is undecided
         total = seconds * (self._plugin.planner.suite_answers(cell.model) + more) * left
-        a_pair = " a pair" if self._plugin.planner.against else ""
+        a_pair = " a pair" if self._plugin.comparing.against else ""
         about = f", about {format_duration(total)}{a_pair}" if total >= SHORT_S else ""
         writer = self._reporter._tw
         used = writer.width_of_current_line + len(about + self._bracket)
@@ -345,7 +349,7 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
-        gated = bool(self._plugin.planner.budgets or self._plugin.planner.against) or any(
+        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.against) or any(
             plan.budgets for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(

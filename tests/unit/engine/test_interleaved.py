@@ -135,7 +135,7 @@ class Hall:
         plan = CellPlan(**{"rounds": 5, "max_rounds": 20, "warmup": 1, "block": 5, "generation": GENERATION, **changes})
         entries = [
             Entry(test=f"test_{prompt.id}", cell=Cell(id=f"m-{prompt.id}", model=CANDIDATE, prompt=prompt),
-                  reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt), plan=plan)
+                  reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt), plan=plan, reference_generation=GENERATION)
             for prompt in PROMPTS[:prompts]
         ]  # fmt: skip
         rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block))

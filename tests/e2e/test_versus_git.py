@@ -1,0 +1,103 @@
+"""``--llmci-versus=git:REV``: the repository's own code at another commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bench import Bench
+from repositories import Repository
+
+PIPELINE = "import time\n\n\ndef answer(prompt):\n    time.sleep({seconds})\n    return 'an answer to ' + prompt\n"
+ASKED = ("--llmci-max-rounds=5", "--llmci-detect=20%")
+
+
+@pytest.fixture
+def project(bench: Bench) -> Bench:
+    """A project whose pipeline takes 60 ms at its only commit."""
+    bench.write("app/__init__.py", "")
+    bench.write("app/bot.py", PIPELINE.format(seconds=0.06))
+    bench.write(
+        "pyproject.toml",
+        '[tool.llmci]\nmodels = ["bot=py:app.bot:answer"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n',
+    )
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\n")
+    repository = Repository(bench.path)
+    repository.commit("first")
+    return bench
+
+
+def verdicts(bench: Bench) -> dict[str, list[tuple[str, str]]]:
+    return {
+        record["cell"]: [(result["metric"], result["verdict"]) for result in record["comparisons"]]
+        for record in bench.records("verdict")
+    }
+
+
+def run(project: Bench, *more: str, **how: Any) -> pytest.RunResult:
+    return project.run("--llmci", "--llmci-versus=git:HEAD", *ASKED, *more, **how)
+
+
+def test_slower_code_in_the_working_tree_is_found(project: Bench) -> None:
+    project.write("app/bot.py", PIPELINE.format(seconds=0.1))
+    result = run(project, fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [
+            r"llmci: HEAD is .* 'first'; \d changed files in.*",
+            r"RegressionDetected: net time 6\d.* % slower than HEAD.*",
+        ]
+    )
+    files = [worker["info"]["module_files"] for worker in project.records("worker") if worker["role"] == "reference"]
+    assert all("llmci-git-" in file for each in files for file in each.values())
+    left = [line for line in project.pytester.run("git", "worktree", "list").outlines if line]
+    assert len(left) == 1, "the worktree is removed"
+
+
+def test_code_that_is_as_fast_passes(project: Bench) -> None:
+    project.write("app/bot.py", PIPELINE.format(seconds=0.06) + "# a word\n")
+    assert run(project, fresh=True).ret == 0
+    assert verdicts(project)["bot-first"] == [("net_time", "pass"), ("peak_rss", "pass")]
+
+
+def test_without_any_difference_there_is_nothing_to_compare(project: Bench) -> None:
+    result = run(project, fresh=True)
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"llmci: nothing to compare with HEAD: .*"])
+    assert verdicts(project) == {"bot-first": [], "bot-second": []}
+
+
+def test_a_new_prompt_is_measured_and_not_compared(project: Bench) -> None:
+    project.write("app/bot.py", PIPELINE.format(seconds=0.06) + "# a word\n")
+    project.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n- {id: third, prompt: Name a lake.}\n")
+    result = run(project, fresh=True)
+    assert result.ret == 0
+    assert [bool(found) for _, found in sorted(verdicts(project).items())] == [True, False]
+
+
+def test_another_text_of_a_prompt_is_not_comparable(project: Bench) -> None:
+    project.write("prompts.yaml", "- {id: first, prompt: Name a colour or two.}\n")
+    result = run(project, fresh=True)
+    result.stdout.re_match_lines([r".*the prompt is another one on the.*"])
+    assert verdicts(project)["bot-first"] == [("latency", "not comparable")]
+
+
+def test_each_parallel_worker_has_its_own_files_of_the_commit(project: Bench) -> None:
+    project.write("app/bot.py", PIPELINE.format(seconds=0.1))
+    result = run(project, "-n2", fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert {found for cell in verdicts(project).values() for found in cell if found[0] == "net_time"} == {
+        ("net_time", "regressed")
+    }  # fmt: skip
+
+
+def test_a_revision_that_is_not_there_is_one_line(project: Bench) -> None:
+    result = project.run("--llmci", "--llmci-versus=git:nosuch")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.re_match_lines([r"ERROR: --llmci-versus=git:nosuch: .*"])
+
+
+def test_nothing_is_checked_out_where_nothing_runs(project: Bench) -> None:
+    result = project.run("--llmci", "--llmci-versus=git:HEAD", "--collect-only")
+    assert result.ret == 0
+    assert "nothing to compare" not in result.stdout.str()
