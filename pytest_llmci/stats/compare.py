@@ -35,6 +35,8 @@ Mode: TypeAlias = Literal["interleaved", "anchored", "saved", "history"]
 
 MATERIAL_SHARE: Final = 0.5
 """An estimate below this share of ``detect`` never fails: significant is not yet worth a red build."""
+_MOST_LOGARITHM: Final = 50.0
+"""Larger limits say nothing, and their exponential would not be a number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +104,7 @@ class GateSettings:
 
     def as_change(self, size: Floats) -> Floats:
         """The relative change, as a positive number, of a change for the worse of that size as a logarithm."""
-        import numpy as np
-
-        return np.abs(np.expm1(self.sign * size))
+        return abs(_relative(self.sign * size))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,9 +250,9 @@ def _judged(
     improved = (p_better < alpha) & (worse < -material)
     columns = (
         np.where(failed, "regressed", np.where(passed, "pass", "inconclusive")),
-        np.expm1(level.effect),
-        np.expm1(level.effect - reach),
-        np.expm1(level.effect + reach),
+        _relative(level.effect),
+        _relative(level.effect - reach),
+        _relative(level.effect + reach),
         settings.as_change(level.visible(alpha, tolerance, material)),
         rounds,
         pairs,
@@ -278,6 +278,13 @@ def _judged(
         )
         for name, verdict, effect, low, high, size, n, count, p, better, enough in rows
     )
+
+
+def _relative(size: Floats) -> Floats:
+    """A logarithm as relative change; limits of wild samples stay finite."""
+    import numpy as np
+
+    return np.asarray(np.expm1(np.clip(size, -_MOST_LOGARITHM, _MOST_LOGARITHM)))
 
 
 def _too_few(rounds: int) -> str:

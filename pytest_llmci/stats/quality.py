@@ -131,4 +131,4 @@ def _upper(lost: int, won: int, n: int) -> float:
 
     losses = 1.0 if lost == n else float(betaincinv(lost + 1, n - lost, 1 - PASS_ERROR_LAST))
     normal = (lost - won) / n - float(ndtri(PASS_ERROR_LAST)) * _spread(lost, won, n, least=lost + won + 1.0)
-    return max(normal, losses - won / n)
+    return min(max(normal, losses - won / n), 1.0)

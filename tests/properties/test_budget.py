@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmci.metrics import MetricDef
-from pytest_llmci.stats.budget import judge_budget, look_alpha
+from pytest_llmci.stats.budget import judge_budget
 from pytest_llmci.stats.budget_expression import Budget, Operator
+from pytest_llmci.stats.looks import look_alpha
 
 TIME = MetricDef(name="latency", unit="s", direction="lower", definition="")
 RATE = MetricDef(name="tokens_per_s", unit="1/s", direction="higher", definition="")

@@ -8,7 +8,6 @@ from pytest_llmci.stats.budget import (
     Decision,
     exceedances_to_fail,
     judge_budget,
-    look_alpha,
     rounds_to_certify,
 )
 from pytest_llmci.stats.budget_expression import Budget, parse_budget
@@ -35,27 +34,6 @@ def judge(
     text: str, values: Sequence[float | None], *, alpha: float = 0.01, last: bool = False, missing: str = ""
 ) -> Decision:
     return judge_budget(values, budget(text), alpha=alpha, last=last, missing=missing)
-
-
-# -------------------------------------------------------------------------------------------------------- spending alpha
-
-
-def test_four_looks_spend_as_documented() -> None:
-    assert [look_alpha(look, 4) for look in range(4)] == pytest.approx([0.10, 0.20, 0.25, 0.45])
-    assert look_alpha(0, 1) == 1.0
-
-
-@pytest.mark.parametrize("looks", [1, 2, 3, 5, 8, 40])
-def test_shares_add_up_to_one(looks: int) -> None:
-    shares = [look_alpha(look, looks) for look in range(looks)]
-    assert sum(shares) == pytest.approx(1.0)
-    assert min(shares) > 0
-
-
-@pytest.mark.parametrize(("look", "looks"), [(-1, 4), (4, 4), (0, 0)])
-def test_no_such_look(look: int, looks: int) -> None:
-    with pytest.raises(ValueError, match="look"):
-        look_alpha(look, looks)
 
 
 # ---------------------------------------------------------------------------------------------------------------- direct
