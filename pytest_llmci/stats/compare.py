@@ -25,7 +25,7 @@ from .samples import cell_name, grouped
 from .stored import TimeMetric, history_estimates, saved_estimates, session_sd
 
 if TYPE_CHECKING:
-    from .estimates import Estimates
+    from .estimates import Bools, Estimates
     from .family import Level
     from .location import Floats
     from .samples import Ints, PairNumbers, Rows
@@ -133,7 +133,7 @@ class Effect:
     improved: bool
     """Whether it is proven, by the same rules, that it changed for the better."""
     undecided: bool
-    """Whether more rounds may settle it."""
+    """Whether more rounds may settle it. Against stored numbers they often cannot, as the session is most of the error."""
     note: str = ""
     """What keeps it from being judged."""
 
@@ -258,6 +258,7 @@ def _judged(
         pairs,
         p_worse,
         improved,
+        _may_settle(level, settings) & ~failed & ~passed,
         level.enough,
     )
     rows = zip(names, *(column.tolist() for column in columns), strict=True)
@@ -273,11 +274,23 @@ def _judged(
             pairs=count,
             p_value=p,
             improved=better,
-            undecided=verdict == "inconclusive" and not settings.last,
+            undecided=more,
             note="" if enough else _too_few(n),
         )
-        for name, verdict, effect, low, high, size, n, count, p, better, enough in rows
+        for name, verdict, effect, low, high, size, n, count, p, better, more, enough in rows
     )
+
+
+def _may_settle(level: Level, settings: GateSettings) -> Bools:
+    """Whether any number of further rounds could prove one thing or the other, if the estimates stay as they are."""
+    import numpy as np
+
+    if settings.last:
+        return np.zeros(level.effect.shape, np.bool_)
+    best, worse = level.at_best(), settings.sign * level.effect
+    passes = worse + best.quantile(PASS_ERROR_EARLY) < settings.log_detect
+    fails = worse > best.needed(settings.look_alpha, settings.log_tolerance, settings.log_material)
+    return passes | fails | ~level.enough
 
 
 def _relative(size: Floats) -> Floats:

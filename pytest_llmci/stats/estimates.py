@@ -35,6 +35,8 @@ class Estimates:
     """Squared standard error that cells of one model have in common."""
     shared_freedom: float
     """Degrees of freedom of :attr:`shared`."""
+    lasting: bool
+    """Whether the shared error stays however many more rounds there are: those of stored sessions do."""
     across: float
     """Correlation of the shared error between models."""
     rounds: Ints

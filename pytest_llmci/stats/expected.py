@@ -80,6 +80,7 @@ def expected_visible(
         unaided_freedom=np.full(cells, rounds - 1.0),
         shared=np.full(cells, shared),
         shared_freedom=freedom,
+        lasting=settings.mode != "interleaved",
         across=across,
         rounds=np.full(cells, rounds),
         pairs=np.full(cells, pairs),

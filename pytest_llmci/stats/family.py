@@ -9,7 +9,7 @@ Sources: Holm 1979; Bonferroni by way of Dunn 1961.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from .estimates import joined_freedom
@@ -37,6 +37,9 @@ class Level:
     error: Floats
     """Standard error with everything in it."""
     freedom: Floats
+    lasting: Floats
+    """The part of the standard error that stays however many more rounds there are."""
+    lasting_freedom: float
     enough: Bools
     """Whether there are enough rounds to test it."""
     share: float
@@ -64,16 +67,28 @@ class Level:
 
         return np.asarray(-stdtrit(self.freedom, error) * self.error)
 
-    def visible(self, alpha: float, beyond: float, material: float) -> Floats:
-        """The smallest effect, as logarithm, that is found in 95 % of cases with this noise.
+    def needed(self, alpha: float, beyond: float, material: float) -> Floats:
+        """The estimate, as logarithm, above which the first finding of this level fails.
 
         :param alpha: of the session, at this look.
         :param material: what an estimate must be above to fail.
         """
         import numpy as np
 
-        first = alpha * self.share / max(int(self.enough.sum()), 1)
-        return np.maximum(beyond + self.quantile(first), material) + self.quantile(_MISSED)
+        return np.maximum(beyond + self.quantile(self._first(alpha)), material)
+
+    def visible(self, alpha: float, beyond: float, material: float) -> Floats:
+        """The smallest effect, as logarithm, that is found in 95 % of cases with this noise."""
+        return self.needed(alpha, beyond, material) + self.quantile(_MISSED)
+
+    def at_best(self) -> Level:
+        """The same estimates with nothing but the error that no rounds can shrink."""
+        import numpy as np
+
+        return replace(self, error=self.lasting, freedom=np.full(self.error.shape, self.lasting_freedom))
+
+    def _first(self, alpha: float) -> float:
+        return alpha * self.share / max(int(self.enough.sum()), 1)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -120,12 +135,12 @@ def levels(estimates: Estimates, models: Ints) -> tuple[Level, Level, Level]:
         enough=size > 0,
         near_normal=(size > 1) & (least >= FEW_VALUES),
     )
-    one = cells.level(cells_share, estimates.shared_freedom)
-    several = by_model.level(models_share, estimates.shared_freedom)
+    one = cells.level(cells_share, estimates)
+    several = by_model.level(models_share, estimates)
     if count == 1:
         return one, several, several
     total = by_model.together(estimates.across, near_normal=int(least.min()) >= FEW_VALUES)
-    return one, several, total.level(TOTAL_SHARE, estimates.shared_freedom)
+    return one, several, total.level(TOTAL_SHARE, estimates)
 
 
 def _shares(cells: int, models: int) -> tuple[float, float]:
@@ -145,7 +160,7 @@ class _Parts:
     enough: Bools
     near_normal: Bools
 
-    def level(self, share: float, shared_freedom: float) -> Level:
+    def level(self, share: float, estimates: Estimates) -> Level:
         import numpy as np
 
         # What is not tested has no error: any number that can be calculated with will do.
@@ -154,7 +169,9 @@ class _Parts:
         return Level(
             effect=self.effect,
             error=np.sqrt(own + shared),
-            freedom=joined_freedom(own, freedom, shared, shared_freedom, near_normal=self.near_normal),
+            freedom=joined_freedom(own, freedom, shared, estimates.shared_freedom, near_normal=self.near_normal),
+            lasting=np.sqrt(shared) if estimates.lasting else np.zeros(shared.shape),
+            lasting_freedom=estimates.shared_freedom,
             enough=self.enough,
             share=share,
         )

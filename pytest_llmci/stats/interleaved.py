@@ -87,6 +87,7 @@ def interleaved_estimates(groups: Sequence[Group], count: int) -> Estimates:
         unaided_freedom=unaided,
         shared=process / pairs,
         shared_freedom=process_freedom,
+        lasting=False,
         across=ACROSS_MODELS,
         rounds=rounds,
         pairs=pairs,

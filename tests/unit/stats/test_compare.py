@@ -186,6 +186,20 @@ def test_history_of_calm_sessions_sees_more_than_one() -> None:
     assert alone.cells == decide(sessions[0], candidate, GateSettings(mode="saved"), models=MODELS).cells
 
 
+def test_more_rounds_cannot_settle_what_the_session_hides() -> None:
+    early = GateSettings(look=0, looks=4, last=False)
+    assert all(effect.undecided for effect in judge(times(0.5), early).cells)
+    stored = replace(early, mode="saved")
+    found = judge(times(), stored)
+    assert found.verdict == "inconclusive" and not any(effect.undecided for effect in found.cells)
+    # an estimate far off may still turn out to be one
+    far = [effect for effect in judge(times(1.5) * 2, stored).cells if effect.effect > 0.5]
+    assert far and all(effect.undecided == (effect.verdict == "inconclusive") for effect in far)
+    assert any(effect.undecided for effect in far)
+    too_few = decide(np.ones((1, 2)), np.ones((1, 2)), stored)
+    assert too_few.cells[0].undecided
+
+
 def test_the_worst_metric_wins() -> None:
     slow, noisy, same = judge(times() * 1.1), judge(times(0.3)), judge(times())
     assert combine([same, noisy, slow]) == "regressed"

@@ -16,6 +16,7 @@ def estimates(
         unaided_freedom=np.full(count, 9.0),
         shared=np.full(count, shared),
         shared_freedom=10.0,
+        lasting=False,
         across=across,
         rounds=np.full(count, rounds),
         pairs=np.full(count, 5),
