@@ -124,7 +124,7 @@ class Effect:
     """The smallest relative change for the worse, as a positive number, that would have been found in 95 % of cases with
     this noise. None with fewer than three rounds."""
     rounds: int
-    """Of the candidate; for a model the fewest of its cells."""
+    """Of the candidate, against one stored session of the side with fewer; for a model the fewest of its cells."""
     pairs: int
     """Fresh pairs of processes they are spread over; 0 against stored numbers."""
     p_value: float

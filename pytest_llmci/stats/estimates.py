@@ -40,7 +40,7 @@ class Estimates:
     across: float
     """Correlation of the shared error between models."""
     rounds: Ints
-    """Rounds of the candidate."""
+    """Rounds of the candidate; against one stored session of the side with fewer."""
     pairs: Ints
     """Fresh pairs of processes; 0 where nothing ran in pairs."""
     enough: Bools

@@ -141,7 +141,7 @@ def saved_estimates(groups: Sequence[Group], count: int, *, session: float, shif
         shared_freedom=freedom,
         lasting=True,
         across=1.0,
-        rounds=candidate.rounds,
+        rounds=np.minimum(base.rounds, candidate.rounds),
         pairs=np.zeros(count, np.intp),
         enough=base.enough & candidate.enough,
     )

@@ -177,6 +177,12 @@ def test_stored_numbers_see_only_gross_changes() -> None:
     assert judge(times() * 1.14, replace(saved, mode="anchored")).verdict == "regressed"
 
 
+def test_a_stored_side_with_too_few_rounds_is_named() -> None:
+    (cell,) = decide(np.ones((1, 2)), np.ones((1, 20)), GateSettings(mode="saved")).cells
+    assert (cell.verdict, cell.rounds) == ("inconclusive", 2)
+    assert cell.note == "2 rounds: fewer than 3 decide nothing"
+
+
 def test_history_of_calm_sessions_sees_more_than_one() -> None:
     sessions = [times(seed=seed) for seed in range(30, 42)]
     candidate = times(seed=50) * 1.18
