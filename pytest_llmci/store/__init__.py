@@ -1,4 +1,4 @@
-"""Where results are kept: the chained log, its run folder, and the facts of the machine."""
+"""Where results are kept: the chained log, its run folder, baselines, and the facts of the machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 from ..records import JsonObject
 
 
-def load_schema(name: Literal["log", "results"]) -> JsonObject:
-    """The JSON Schema (draft 2020-12) of a line of log.jsonl, or of results.json."""
+def load_schema(name: Literal["log", "results", "baseline"]) -> JsonObject:
+    """The JSON Schema (draft 2020-12) of a line of log.jsonl, of results.json, or of a baseline."""
     from importlib import resources
 
     text = resources.files(__name__).joinpath("schema", f"{name}.schema.json").read_text(encoding="utf-8")

@@ -15,9 +15,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
-from ..records import Json, RoundsRecord, WorkerRecord
+from ..records import GenerationSettings, Json, Prompt, RoundsRecord, WorkerRecord
 
 ENVIRONMENT_FACTS: Final = ("machine", "cpu_model", "cpu_flags_sha256", "cores_allowed", "cpu_quota_cores")
 """Of :func:`~pytest_llmci.store.environment.environment`; the kernel's major version and the accelerator are added."""
@@ -76,9 +76,13 @@ def environment_part(facts: Mapping[str, Json], info: Mapping[str, Json] | None 
     :param facts: of :func:`~pytest_llmci.store.environment.environment`, as the header of a log holds them.
     :param info: what the backend said of its model; names the accelerator, where it runs on one.
     """
+    return Part({**machine_part(facts).facts, "accelerator": (info or {}).get("device_name")})
+
+
+def machine_part(facts: Mapping[str, Json]) -> Part:
+    """:func:`environment_part` before any model is loaded: nothing is said of the accelerator."""
     found: dict[str, Json] = {name: facts.get(name) for name in ENVIRONMENT_FACTS}
     found["kernel_major"] = str(facts.get("kernel") or "").partition(".")[0] or None
-    found["accelerator"] = (info or {}).get("device_name")
     return Part(found)
 
 
@@ -101,6 +105,30 @@ def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
             "token_source": block.token_source,
         }
     )
+
+
+def planned_protocol(
+    prompt: Prompt, generation: GenerationSettings, *, isolation: Literal["worker", "inline"], threads: int = 0
+) -> Part:
+    """What can be said of :func:`protocol_part` before the cell is measured.
+
+    :param threads: CPU threads of the model's process; 0 where the framework chooses.
+    """
+    found: dict[str, Json] = {
+        "prompt_sha256": prompt_sha256(prompt),
+        "max_new_tokens": generation.max_new_tokens,
+        "fixed_length": generation.fixed_length,
+        "temperature": generation.temperature,
+        "seed": generation.seed,
+        "batch": 1,
+        "isolation": isolation,
+    }
+    return Part({**found, "threads": threads} if threads else found)
+
+
+def prompt_sha256(prompt: Prompt) -> str:
+    """sha256 of what people see of a prompt, as every block of rounds holds it."""
+    return sha256(prompt.shown.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def subject_part(worker: WorkerRecord, facts: Mapping[str, Json]) -> Part:

@@ -1,0 +1,276 @@
+"""From a finished run's log to the baseline that it makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NoReturn
+
+from ..clock import SystemClock, utc_text
+from ..errors import StoreError
+from ..metrics import MetricDef
+from ..records import HeaderRecord, LogRecord, Prompt, RoundsRecord, VerdictRecord, WorkerRecord, to_json
+from .baseline import SCHEMA, BaselineCell, BaselineModel, BaselineRecord, BaselineSession, Origin, check_name
+from .comparability import Part, environment_part, prompt_sha256, protocol_part, subject_part
+from .log import LOG_NAME, LogReader
+
+DIGITS: Final = 6
+"""Significant digits of a number that varies: a ten-thousandth of the smallest change that is looked for."""
+RUN_SETTINGS: Final = (
+    "suites", "rounds", "max_rounds", "warmup", "block", "max_new_tokens", "seed", "temperature", "threads", "isolation",
+    "timing", "memory",
+)  # fmt: skip
+"""Settings of a session that its numbers depend on."""
+LOCK_FILES: Final = (
+    "requirements*.txt", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "pylock.*.toml",
+)  # fmt: skip
+"""Files in a project's root that say which packages it runs with, as globs."""
+
+
+def baseline_of_log(
+    source: Path | Iterable[LogRecord], name: str, *, prompts: Iterable[Prompt] = (), project: Path | None = None,
+    saved: datetime | None = None,
+) -> BaselineRecord:  # fmt: skip
+    """The baseline that a finished run makes.
+
+    :param source: a run folder, or the records of its log.
+    :param name: of the baseline.
+    :param prompts: the rows that were asked; one that is not among them is taken to be raw text, as a log cannot tell.
+    :param project: the root in which lock files are looked for; None for none.
+    :param saved: now, if None.
+    :raises ConfigError: if the name is none.
+    :raises StoreError: if the log cannot be read, or no block of it may enter a baseline, and why not.
+    """
+    check_name(name, "baseline")
+    gathered = _Gathered()
+    for record in LogReader(source / LOG_NAME) if isinstance(source, Path) else source:
+        gathered.take(record)
+    return gathered.build(name, prompts, project, utc_text(saved or SystemClock().utc()))
+
+
+class _Measured:
+    """The blocks that count of one cell in one test."""
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.blocks: list[RoundsRecord] = []
+
+
+class _Gathered:
+    """What the records of a log say that a baseline needs."""
+
+    def __init__(self) -> None:
+        self.header: HeaderRecord | None = None
+        self.workers: dict[str, WorkerRecord] = {}
+        self.late: dict[str, dict[str, float]] = {}
+        """Start of a process -> what its blocks made known later."""
+        self.pairs: dict[tuple[str, str], _Measured] = {}
+        self.verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self.contended = 0
+        self._uids: set[str] = set()
+
+    def take(self, record: LogRecord) -> None:
+        if isinstance(record, HeaderRecord):
+            self.header = record
+        elif isinstance(record, (WorkerRecord, RoundsRecord, VerdictRecord)) and record.uid not in self._uids:
+            self._uids.add(record.uid)
+            if isinstance(record, WorkerRecord):
+                if record.role == "timing" and record.error is None:
+                    self.workers[record.uid] = record
+            elif isinstance(record, RoundsRecord):
+                self._take_block(record)
+            else:
+                self._take_verdict(record)
+
+    def _take_block(self, block: RoundsRecord) -> None:
+        if block.origin != "measured" or not block.n:
+            return
+        measured = self.pairs.setdefault((block.test, block.cell), _Measured())
+        if block.attempt > measured.attempt:
+            measured.attempt, measured.blocks = block.attempt, []
+        self.contended += block.contended
+        if block.attempt == measured.attempt and block.error is None and not block.contended:
+            measured.blocks.append(replace(block, token_ns=[], outputs=[], md5=[]))  # the larger part of a log
+            self.late.setdefault(block.worker, {}).update(block.worker_values)
+
+    def _take_verdict(self, verdict: VerdictRecord) -> None:
+        key = (verdict.test, verdict.cell)
+        there = self.verdicts.get(key)
+        if there is None or verdict.attempt >= there.attempt:
+            self.verdicts[key] = verdict
+
+    def build(self, name: str, prompts: Iterable[Prompt], project: Path | None, saved: str) -> BaselineRecord:
+        if self.header is None:
+            raise StoreError("a log without a header makes no baseline.")
+        self._claim()
+        found = {key: self._known(measured.blocks) for key, measured in self.pairs.items()}
+        kept = {key: blocks for key, blocks in found.items() if blocks}
+        if not kept:
+            self._refuse()
+        rows = _Rows(prompts)
+        defs = {metric.name: metric for metric in self.header.metrics}
+        cells = [self._cell(test, blocks, defs, rows) for (test, _), blocks in kept.items()]
+        models = self._models(dict.fromkeys(cell.model for cell in cells), defs)
+        environment = self._environment({cell.model for cell in cells})
+        held = {metric for cell in cells for metric in cell.samples} | {
+            metric for model in models for metric in model.values
+        }
+        return BaselineRecord(
+            schema=SCHEMA, name=name, environment=dict(environment.facts), environment_digest=environment.digest,
+            metrics=[_in_short(metric) for metric in self.header.metrics if metric.name in held], prompts=dict(sorted(rows.used.items())),
+            sessions=[
+                BaselineSession(
+                    saved=saved, run_id=self.header.run_id, version=self.header.version, origin=_origin(self.header, project),
+                    models=models, cells=sorted(cells, key=lambda cell: (cell.model, cell.id, cell.test)),
+                )
+            ],
+        )  # fmt: skip
+
+    def _known(self, blocks: Iterable[RoundsRecord]) -> list[RoundsRecord]:
+        """Blocks of a process that is in the log."""
+        return [block for block in blocks if block.worker in self.workers]
+
+    def _claim(self) -> None:
+        """Give blocks that one test asked for on behalf of others to the tests that judge them."""
+        unclaimed = {key[1]: key for key in self.pairs if key not in self.verdicts}
+        for key in [key for key in self.verdicts if key not in self.pairs]:
+            lender = unclaimed.pop(key[1], None)
+            if lender is not None:
+                self.pairs[key] = self.pairs.pop(lender)
+
+    def _refuse(self) -> NoReturn:
+        if self.contended:
+            raise StoreError(
+                "other timed work may have run at the same time as every block: measure without --llmci-timing=parallel."
+            )
+        raise StoreError("no cell has a finished block of measured rounds.")
+
+    def _environment(self, models: set[str]) -> Part:
+        assert self.header is not None
+        cards = sorted(
+            {str(worker.info["device_name"]) for worker in self._of(models) if worker.info.get("device_name")}
+        )
+        return environment_part(self.header.environment, {"device_name": ", ".join(cards) or None})
+
+    def _of(self, models: Iterable[str]) -> list[WorkerRecord]:
+        wanted = set(models)
+        return [worker for worker in self.workers.values() if worker.model in wanted]
+
+    def _models(self, aliases: Iterable[str], defs: Mapping[str, MetricDef]) -> list[BaselineModel]:
+        assert self.header is not None
+        found = []
+        for alias in sorted(aliases):
+            starts = self._of([alias])
+            columns: dict[str, list[float]] = {}
+            for start in starts:
+                for metric, value in {**start.values, **self.late.get(start.uid, {})}.items():
+                    if metric in defs:
+                        columns.setdefault(metric, []).append(_rounded(value, defs[metric]))
+            subject = subject_part(starts[-1], self.header.environment)
+            found.append(BaselineModel(alias=alias, spec=starts[-1].spec, subject=dict(subject.facts), values=columns))
+        return found
+
+    def _cell(self, test: str, blocks: list[RoundsRecord], defs: Mapping[str, MetricDef], rows: _Rows) -> BaselineCell:
+        first, last = blocks[0], blocks[-1]
+        outputs: dict[str, str] = {}
+        places: list[int] = []
+        for block in blocks:
+            for index, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
+                digest = block.output_sha256[index]
+                outputs.setdefault(digest, reason)
+                places.append(list(outputs).index(digest))
+        verdict = self.verdicts.get((test, first.cell))
+        return BaselineCell(
+            id=first.cell, model=first.model, prompt=rows.key(first), test=test, generation=first.generation,
+            protocol=dict(protocol_part(last, self.workers[last.worker]).facts),
+            rounds=sum(block.n for block in blocks), samples=_samples(blocks, defs), processes=_processes(blocks),
+            repeats=last.repeats, noisy_rounds=sum(bool(why) for block in blocks for why in block.noisy),
+            outputs=list(outputs), output_of_round=places, finish_reasons=list(outputs.values()),
+            checks={check.name: check.passed for check in verdict.checks} if verdict else {},
+        )  # fmt: skip
+
+
+def _in_short(metric: MetricDef) -> MetricDef:
+    return replace(metric, definition="", excludes="", source="", label="", group="other")
+
+
+def _is_kept(metric: MetricDef) -> bool:
+    """What has a better direction, and counts of tokens."""
+    return metric.scope == "round" and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
+
+
+def _samples(blocks: list[RoundsRecord], defs: Mapping[str, MetricDef]) -> dict[str, list[float | None]]:
+    """The columns of all blocks one behind the other, of each metric that any round has."""
+    columns: dict[str, list[float | None]] = {}
+    for metric in defs.values():
+        if _is_kept(metric):
+            column = [value for block in blocks for value in block.values.get(metric.name, [None] * block.n)]
+            if any(value is not None for value in column):
+                columns[metric.name] = [None if value is None else _rounded(value, metric) for value in column]
+    return columns
+
+
+def _rounded(value: float, metric: MetricDef) -> float:
+    """To :data:`DIGITS` significant digits; counts and sizes are exact.
+
+    >>> _rounded(1234567891, MetricDef(name="t", unit="s", direction="lower", definition="", stored="ns"))
+    1234570000
+    """
+    if isinstance(value, int) and metric.stored != "ns":
+        return value
+    short = float(f"{value:.{DIGITS}g}")
+    return int(short) if short.is_integer() else short
+
+
+def _processes(blocks: list[RoundsRecord]) -> list[int]:
+    counts: dict[str, int] = {}
+    for block in blocks:
+        counts[block.worker] = counts.get(block.worker, 0) + block.n
+    return list(counts.values())
+
+
+class _Rows:
+    """The prompt rows that the cells of a baseline refer to."""
+
+    def __init__(self, known: Iterable[Prompt]) -> None:
+        self._known: dict[tuple[str, str], Prompt] = {}
+        for row in known:
+            self._known.setdefault((row.id, prompt_sha256(row)), row)
+        self.used: dict[str, Prompt] = {}
+
+    def key(self, block: RoundsRecord) -> str:
+        row = self._known.get((block.prompt_id, block.prompt_sha256))
+        row = row or Prompt(id=block.prompt_id, text=block.prompt)
+        text = json.dumps(to_json(row), sort_keys=True)
+        key = f"{row.id}@{sha256(text.encode('ascii')).hexdigest()[:8]}"
+        self.used[key] = row
+        return key
+
+
+def _origin(header: HeaderRecord, project: Path | None) -> Origin:
+    git, packages = header.environment.get("git"), header.environment.get("packages")
+    facts = git if isinstance(git, dict) else {}
+    return Origin(
+        commit=str(facts["commit"]) if facts.get("commit") else None,
+        dirty=bool(facts.get("dirty")),
+        lock_files=lock_files(project) if project else {},
+        command=header.command,
+        settings={name: header.settings[name] for name in RUN_SETTINGS if name in header.settings},
+        python=str(header.environment.get("python") or ""),
+        packages=packages if isinstance(packages, dict) else {},
+    )
+
+
+def lock_files(project: Path) -> dict[str, str]:
+    """Name -> sha256 of each :data:`LOCK_FILES` in a project's root; what cannot be read is left out."""
+    found = {}
+    for path in sorted({path for glob in LOCK_FILES for path in project.glob(glob)}):
+        try:
+            found[path.name] = sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue
+    return found
