@@ -24,6 +24,9 @@ TEST_MAX_NEW_TOKENS = 256
 """Upper length of an answer in users' own tests."""
 SUITES: Mapping[str, str] = {"inference": "every model answers every prompt at a fixed length, timed"}
 DEFAULT_SUITE_PROMPTS = "paper"
+BASELINE_NAME = "main"
+"""Of the baseline that is meant where none is named."""
+BASELINES_FOLDER = "llmci-baselines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,13 @@ class Settings:
     """Whether growth of memory is measured in a pass of its own; ``auto``: where a budget asks for it."""
     timing: Timing = "exclusive"
     output: Path = Path("llmci-results")
+    save_baseline: str = ""
+    """Baseline that the session is to become; empty for none."""
+    update_baseline: str = ""
+    """Baseline that the session is to be added to; empty for none."""
+    baseline: tuple[Sourced, ...] = ()
+    """Baselines to compare with: names, files or folders."""
+    baselines: Path = Path(BASELINES_FOLDER)
     sinks: tuple[str, ...] = ()
     plan: bool = False
     origins: dict[str, str] = field(default_factory=dict)
@@ -131,6 +141,10 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         memory=read.memory_pass(isolation),
         timing=read.choice("timing", ("exclusive", "parallel")),
         output=read.folder("output", "llmci-results"),
+        save_baseline=read.baseline("save_baseline"),
+        update_baseline=read.other_baseline("update_baseline", "save_baseline"),
+        baseline=read.files("baseline"),
+        baselines=read.folder("baselines", BASELINES_FOLDER),
         sinks=_known_sinks(read.commas("sink"), sinks),
         plan=read.plan(),
         origins={name: given.origin for name, given in raw.items()},
@@ -240,6 +254,30 @@ class _Reader:
                 f"{origin}: it would keep every session from measuring; give --llmci-plan when you want a plan."
             )
         return planned
+
+    def baseline(self, name: str) -> str:
+        """A baseline that is to be written; empty if none is.
+
+        :raises ConfigError: if a settings file asks for it; every session would then be its own measure.
+        """
+        if name not in self._raw:
+            return ""
+        text, origin = self.text(name, ""), self.origin(name)
+        if ": " in origin:
+            raise ConfigError(
+                f"{origin}: every session would write the baseline that it is compared with; give --llmci-{name.replace('_', '-')}"
+                " when you want it written."
+            )
+        if not text:
+            raise ConfigError(f"{origin}: the name is empty; write one, such as {BASELINE_NAME}, or leave '=' out.")
+        return text
+
+    def other_baseline(self, name: str, other: str) -> str:
+        if name in self._raw and other in self._raw:
+            raise ConfigError(
+                f"{self.origin(name)} and {self.origin(other)}: one adds to a baseline and the other replaces it; take one away."
+            )
+        return self.baseline(name)
 
     def temperature(self) -> float:
         text = self.text("temperature", "0")

@@ -18,6 +18,10 @@ class Command:
 
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "baseline": (
+        "pytest_llmci.cli.baseline:COMMAND",
+        "list, show and prune baselines, or accept a change for the worse",
+    ),
     "doctor": (
         "pytest_llmci.cli.doctor:COMMAND",
         "check the instruments on this machine, and tell what it can measure",

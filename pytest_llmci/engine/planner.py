@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import measure
 from ..checks import parse_check
-from ..errors import ConfigError, UnknownNameError
+from ..errors import ConfigError, StoreError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
 from ..prompts import load_prompts
@@ -17,6 +17,9 @@ from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
+from ..store.baseline import Chosen, check_name, choose
+from ..store.comparability import machine_part
+from ..store.environment import environment
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
 from .session import matching
@@ -76,6 +79,8 @@ class Planner:
         self._checked: set[str] = set()
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         self.budgets = self._session_budgets()
+        self.baselines = self._chosen_baselines()
+        """(As it was asked for, what was found) of each baseline to compare with."""
         self.names = ModelNames()
         """To be told of the model of every test that will run."""
         self.specs = self._read_specs([(model.text, model.origin) for model in settings.models])
@@ -93,6 +98,27 @@ class Planner:
     def output_folder(self) -> Path:
         """Where run folders go."""
         return self.places.of(self._settings.origins.get("output", "--")) / self._settings.output
+
+    @property
+    def baselines_folder(self) -> Path:
+        """Where baselines are kept."""
+        return self.places.of(self._settings.origins.get("baselines", "")) / self._settings.baselines
+
+    def _chosen_baselines(self) -> list[tuple[str, Chosen]]:
+        """Those to compare with; those to be written must have a name."""
+        for option in ("save_baseline", "update_baseline"):
+            if name := getattr(self._settings, option):
+                check_name(name, self._settings.origins[option])
+        wanted = self._settings.baseline
+        here = machine_part(environment()) if wanted else machine_part({})
+        found = []
+        for asked in wanted:
+            try:
+                chosen = choose(self.baselines_folder, asked.text, here, base=self.places.of(asked.origin))
+            except (ConfigError, StoreError) as error:
+                raise ConfigError(f"{asked.origin}: {error}") from error
+            found.append((asked.text, chosen))
+        return found
 
     def _session_budgets(self) -> tuple[Budget, ...]:
         s = self._settings

@@ -32,9 +32,9 @@ ARMED: pytest.StashKey[ArmedPlugin] = pytest.StashKey()
 """Where an armed session keeps its state; absent otherwise."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Options and their ini twins."""
-    add_options(parser)
+    add_options(parser, pluginmanager)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

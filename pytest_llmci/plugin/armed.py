@@ -54,6 +54,7 @@ def arm(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         plugin.join_parallel_session(config.workerinput["llmci"])
         return
+    from .baselines import BaselineKeeper
     from .controller import Controller
     from .terminal import Terminal
     from .xdist import ParallelSession, check_parallel_options
@@ -61,9 +62,10 @@ def arm(config: pytest.Config) -> None:
     check_parallel_options(config, plugin.settings)
     plugin.terminal = Terminal(config, plugin)
     plugin.observer.target = plugin.terminal
-    plugin.controller = Controller(config, plugin)
+    plugin.controller = Controller(config, plugin, BaselineKeeper(plugin))
     config.pluginmanager.register(plugin.terminal, "llmci-terminal")
     config.pluginmanager.register(plugin.controller, "llmci-controller")
+    config.pluginmanager.register(plugin.controller.keeper, "llmci-baselines")
     if config.pluginmanager.hasplugin("dsession") or config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(ParallelSession(config, plugin), "llmci-xdist")
 
@@ -143,7 +145,7 @@ class ArmedPlugin:
         self.pending: list[LogRecord] = []
         self.spool: Any = None
         self._writing = threading.Lock()  # a test's own threads have rows written, too
-        self.collected = Collected()
+        self.collected = Collected(tells_prompts=bool(self.settings.save_baseline or self.settings.update_baseline))
         self._told_collected = False
         self._session: BenchSession | None = None
         self.comparing = Comparing(self)

@@ -28,14 +28,16 @@ from .planning import REFUSAL
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
+    from .baselines import BaselineKeeper
 
 
 class Controller:
     """Owns the log of the session."""
 
-    def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
+    def __init__(self, config: pytest.Config, plugin: ArmedPlugin, keeper: BaselineKeeper) -> None:
         self._config = config
         self._plugin = plugin
+        self.keeper = keeper
         self._log: LogWriter | None = None
         self._report = ReportBuilder()
         self._uids: set[str] = set()
@@ -294,7 +296,9 @@ class Controller:
             lost = "" if self.store_error else "Nothing is lost: "
             self._could_not_finish(session, f"{error} {lost}{again}.")
             return
-        self.finished.warnings += self.complaints
+        self.finished.warnings += [*self.complaints, *self.keeper.warnings]
+        if not self.keeper.keep(self.finished.report, self.collected.get("prompts", ()), exit_status):
+            session.exitstatus = max(int(session.exitstatus), int(pytest.ExitCode.TESTS_FAILED))
         try:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..engine.schedule import CellPlan
-from ..records import Cell, ModelSpec
+from ..records import Cell, ModelSpec, to_json
 from ..stats.budget_expression import Budget
 
 COLLECTED_ATTRIBUTE = "llmci_collected"
@@ -44,6 +44,8 @@ class Collected:
     """What kept pytest from collecting tests at all, so that nobody knows which models and budgets they are for."""
     unused_models: list[str] = field(default_factory=list)
     unmatched_budgets: list[str] = field(default_factory=list)
+    tells_prompts: bool = False
+    """Whether the controller needs the rows of the prompts, as for a baseline."""
 
     def add(self, nodeid: str, cell: Cell, plan: CellPlan) -> None:
         """A test that measures a cell."""
@@ -96,7 +98,9 @@ class Collected:
 
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""
+        rows = list(dict.fromkeys(cell.prompt for cell, _ in self.cells.values())) if self.tells_prompts else []
         return {
+            "prompts": [to_json(row) for row in rows],
             "cells": len(self.cells), "selected": len(self.selected), "tests": self.tests, "removed": self.removed,
             "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "left_out_by": self.left_out_by,
             "unused_models": self.unused_models,

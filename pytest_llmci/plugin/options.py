@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,12 +24,15 @@ class Option:
         self,
         name: str,
         flags: tuple[str, ...],
-        kind: Literal["list", "one", "number", "flag"],
+        kind: Literal["list", "one", "number", "flag", "name", "names"],
         metavar: str,
         text: str,
         /,
     ) -> None:
-        """:param name: of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``."""
+        """
+        :param name: of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``.
+        :param kind: ``name`` and ``names`` may stand without a value, for :data:`UNNAMED`; the latter may be given several times.
+        """
         self.name, self.flags, self.kind, self.metavar, self.help = name, flags, kind, metavar, text
 
 
@@ -62,17 +67,25 @@ OPTIONS = (
            "growth of memory (peak_rss_delta) in a pass of its own: where a budget asks for it (default), for every cell, never"),
     Option("timing", ("--llmci-timing",), "one", "exclusive|parallel", "timed work holds a machine-wide lock (default), or may overlap"),
     Option("output", ("--llmci-output",), "one", "DIR", "where run folders go (default llmci-results)"),
+    Option("save_baseline", ("--llmci-save-baseline",), "name", "NAME",
+           "keep what this session measures as the baseline NAME (default main), in place of the one before"),
+    Option("update_baseline", ("--llmci-update-baseline",), "name", "NAME", "add this session to the baseline NAME; the newest ten are kept"),
+    Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH", "compare with the baseline NAME (default main), or with a file or folder of one"),
+    Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
+UNNAMED = "main"
+"""The baseline that is meant where none is named."""
 ARMING = "llmci_armed"
 ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags)
 """On the command line, any of these arms the plugin."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
 
-def add_options(parser: pytest.Parser) -> None:
+def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Register everything in the group ``llmci``."""
+    words = _words(pluginmanager)
     group = parser.getgroup("llmci", "LLM benchmarks (pytest-llmci)")
     group.addoption(
         "--llmci",
@@ -82,12 +95,40 @@ def add_options(parser: pytest.Parser) -> None:
         help="measure models, as the settings say (or LLMCI=1)",
     )
     for option in OPTIONS:
-        _add_option(group, option)
+        _add_option(group, option, words)
         parser.addini("llmci_" + option.name, f"twin of {option.flags[0]}", type=_ini_type(option), default=None)
 
 
-def _add_option(group: pytest.OptionGroup, option: Option) -> None:
+def _words(pluginmanager: pytest.PytestPluginManager) -> list[str]:
+    """What ``addopts``, ``PYTEST_ADDOPTS`` and the command line say, in the order in which pytest reads them."""
+    config: Any = pluginmanager.getplugin("pytestconfig")
+    try:
+        words = list(config.getini("addopts"))
+    except (ValueError, AttributeError):  # handed to pytest.main as an object: the settings are not read yet
+        words = []
+    return [*words, *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *map(str, config.invocation_params.args)]
+
+
+def _stands_before_a_path(option: Option, words: list[str]) -> bool:
+    """Whether the option is written without a value and something follows that argparse would take for it.
+
+    In ``--llmci-save-baseline tests/`` the folder is meant to be collected; only ``=`` gives a name. argparse cannot tell the
+    two apart, so that the option must be declared without a value there.
+    """
+    return any(word in option.flags and not after.startswith("-") for word, after in itertools.pairwise(words))
+
+
+def _add_option(group: pytest.OptionGroup, option: Option, words: list[str]) -> None:
     dest = "llmci_" + option.name
+    if option.kind in ("name", "names"):
+        given: dict[str, Any] = {"const": UNNAMED, "default": None, "dest": dest, "help": option.help}
+        is_one = option.kind == "name"
+        if _stands_before_a_path(option, words):
+            group.addoption(*option.flags, action="store_const" if is_one else "append_const", **given)
+        else:
+            action = "store" if is_one else "append"
+            group.addoption(*option.flags, action=action, nargs="?", metavar=option.metavar, **given)
+        return
     if option.kind == "flag":
         group.addoption(*option.flags, action="store_true", default=None, dest=dest, help=option.help)
     elif option.kind == "list":
@@ -103,7 +144,7 @@ _SCALARS_MAY_BE_TYPED = tuple(int(part) for part in pytest.__version__.split("."
 
 def _ini_type(option: Option) -> Any:
     """A native TOML file may write ``llmci_rounds = 5`` where pytest can take it; older ones want text."""
-    if option.kind == "list":
+    if option.kind in ("list", "names"):
         return "linelist"
     if option.kind == "flag":
         return "bool"
@@ -175,7 +216,7 @@ def _from_command_line(value: Any, option: Option) -> Given | None:
         return None
     if option.kind == "flag":
         return Given("yes", option.flags[0])
-    return Given(tuple(value) if option.kind == "list" else value, option.flags[0])
+    return Given(tuple(value) if option.kind in ("list", "names") else value, option.flags[0])
 
 
 def _from_environment(option: Option) -> Given | None:
@@ -187,7 +228,7 @@ def _from_environment(option: Option) -> Given | None:
         return None
     if option.kind == "flag":
         value = {"1": "yes", "0": "no"}.get(value, value)
-    return Given((value,) if option.kind == "list" else value, name)
+    return Given((value,) if option.kind in ("list", "names") else value, name)
 
 
 def _from_ini(value: Any, origin: str) -> Given | None:

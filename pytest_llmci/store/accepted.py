@@ -16,6 +16,7 @@ The file is read as a whole and written at its end, so that what people wrote in
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -26,6 +27,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, StoreError
+from ..records import ComparisonResult, VerdictRecord
+from ..text import shown_path
+from .log import LOG_NAME, LogReader
 from .runfolder import replacing
 
 FILE_NAME: Final = "accepted.toml"
@@ -131,22 +135,26 @@ def read_accepted(root: Path) -> AcceptedChanges:
     """
     path = root / FILE_NAME
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return AcceptedChanges()
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise StoreError(f"{shown_path(path)}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}.") from error
+        raise ConfigError(f"{shown_path(path)}: is not TOML: {error}.") from error
     unknown = [key for key in data if key != _TABLE]
     tables = data.get(_TABLE, [])
     if unknown or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         key = unknown[0] if unknown else _TABLE
-        raise ConfigError(f"{path}: key '{key}': write each accepted change as a table under [[{_TABLE}]].")
+        raise ConfigError(f"{shown_path(path)}: key '{key}': write each accepted change as a table under [[{_TABLE}]].")
     lines = [number for number, line in enumerate(text.splitlines(), 1) if _HEADING.match(line)]
-    wheres = [f"{path}: line {line}" for line in lines] if len(lines) == len(tables) else [str(path)] * len(tables)
+    wheres = (
+        [f"{shown_path(path)}: line {line}" for line in lines]
+        if len(lines) == len(tables)
+        else [shown_path(path)] * len(tables)
+    )
     return AcceptedChanges(tuple(map(_entry, tables, wheres)))
 
 
@@ -187,6 +195,42 @@ def parse_date(text: str, where: str) -> date:
         raise ConfigError(f"{where}: '{text}' is no date; write it like 2026-09-30.") from None
 
 
+# ----------------------------------------------------------------------------------------------- what a run has proven
+
+
+def proven_regressions(run: Path, cell: str, metric: str = "*") -> list[tuple[str, ComparisonResult]]:
+    """The regressions of a run, with their cells, that nothing accepted.
+
+    :param run: the run folder.
+    :param cell: id of a cell, or a glob.
+    :param metric: name of a metric, or a glob.
+    :raises StoreError: if its log cannot be read.
+    """
+    last: dict[tuple[str, str], VerdictRecord] = {}
+    for record in LogReader(run / LOG_NAME, ["verdict"]):
+        if isinstance(record, VerdictRecord) and fnmatchcase(record.cell, cell):
+            there = last.get((record.test, record.cell))
+            if there is None or record.attempt >= there.attempt:
+                last[record.test, record.cell] = record
+    found = {
+        (verdict.cell, each.metric, each.against): each
+        for verdict in last.values()
+        for each in verdict.comparisons
+        if each.verdict == "regressed" and not each.accepted and fnmatchcase(each.metric, metric)
+    }
+    return [(key[0], each) for key, each in found.items()]
+
+
+def size_to_accept(regression: ComparisonResult) -> float | None:
+    """The whole percentage that a regression may have been, by its interval; None where no size is known.
+
+    What was estimated is an even bet: the next run's estimate may well be above it.
+    """
+    limit = regression.low if (regression.change or 0) < 0 else regression.high
+    sizes = [abs(value) for value in (regression.change, limit) if value is not None and math.isfinite(value)]
+    return max(1, math.ceil(100 * max(sizes) - 1e-9)) / 100 if sizes else None
+
+
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
@@ -201,13 +245,13 @@ def accept(root: Path, entries: Collection[Accepted]) -> Path:
     path = root / FILE_NAME
     try:
         root.mkdir(parents=True, exist_ok=True)
-        there = path.read_text("utf-8") if path.exists() else _HEAD
+        there = path.read_bytes().decode("utf-8") if path.exists() else _HEAD
         if there and not there.endswith("\n"):
             there += "\n"
         with replacing(path) as stream:
             stream.write(there + "".join(map(_table_text, entries)))
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"{shown_path(path)}: cannot be written: {error.strerror or error}.") from error
     return path
 
 

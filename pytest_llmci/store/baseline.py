@@ -24,13 +24,13 @@ from ..clock import SystemClock
 from ..errors import ConfigError, SchemaVersionError, StoreError
 from ..metrics import MetricDef
 from ..records import Cell, GenerationSettings, Json, ModelSpec, Prompt, from_json
+from ..settings import BASELINE_NAME
+from ..text import shown_path
 from .comparability import Difference, Part
 from .runfolder import replacing
 
 FAMILY: Final = "llmci-baseline/"
 SCHEMA: Final = f"{FAMILY}1"
-DEFAULT_NAME: Final = "main"
-DEFAULT_FOLDER: Final = "llmci-baselines"
 MOST_SESSIONS: Final = 10
 """Sessions that a file keeps; the spread between days is known well enough by then."""
 OLD_AFTER: Final = timedelta(days=90)
@@ -203,7 +203,7 @@ def check_name(name: str, where: str) -> None:
     """
     if not _NAME.match(name):
         raise ConfigError(
-            f"{where}: '{name}' is no name of a baseline; write letters, digits, '.', '_' and '-', such as {DEFAULT_NAME}."
+            f"{where}: '{name}' is no name of a baseline; write letters, digits, '.', '_' and '-', such as {BASELINE_NAME}."
         )
 
 
@@ -234,7 +234,7 @@ def save(record: BaselineRecord, root: Path, *, append: bool = False) -> Saved:
         with replacing(path) as stream:
             stream.write(baseline_text(record))
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"{shown_path(path)}: cannot be written: {error.strerror or error}.") from error
     new = {cell.id for cell in record.newest.cells}
     old = {cell.id for cell in there.newest.cells} if there is not None else set()
     return Saved(path=path, record=record, dropped=tuple(sorted(old - new)))
@@ -317,25 +317,25 @@ def load(path: Path) -> BaselineRecord:
     try:
         data = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise StoreError(f"{shown_path(path)}: cannot be read: {error.strerror or error}.") from error
     except json.JSONDecodeError as error:
-        raise StoreError(f"{path}: line {error.lineno} is not JSON: {error.msg}.{_TAKE_BACK}") from error
+        raise StoreError(f"{shown_path(path)}: line {error.lineno} is not JSON: {error.msg}.{_TAKE_BACK}") from error
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: is not JSON: {error}.{_TAKE_BACK}") from error
+        raise StoreError(f"{shown_path(path)}: is not JSON: {error}.{_TAKE_BACK}") from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, str) or not schema.startswith(FAMILY):
-        raise StoreError(f"{path}: is no baseline: its 'schema' is {schema!r}, expected '{SCHEMA}'.")
+        raise StoreError(f"{shown_path(path)}: is no baseline: its 'schema' is {schema!r}, expected '{SCHEMA}'.")
     if schema != SCHEMA:
         raise SchemaVersionError(
-            f"{path}: schema '{schema}' is not known, this version reads '{SCHEMA}'; use the pytest-llmci that wrote it"
+            f"{shown_path(path)}: schema '{schema}' is not known, this version reads '{SCHEMA}'; use the pytest-llmci that wrote it"
             " or save it again."
         )
     try:
         record = from_json(BaselineRecord, data)
     except StoreError as error:
-        raise StoreError(f"{path}: {error}{_TAKE_BACK}") from error
+        raise StoreError(f"{shown_path(path)}: {error}{_TAKE_BACK}") from error
     if fault := _fault(record):
-        raise StoreError(f"{path}: {fault}.{_TAKE_BACK}")
+        raise StoreError(f"{shown_path(path)}: {fault}.{_TAKE_BACK}")
     return record
 
 
@@ -479,8 +479,8 @@ def find(root: Path, name: str, base: Path | None = None) -> list[Path]:
     what = f"'{name}' is no baseline's file and no folder of them" if by_path else f"there is no baseline '{name}'"
     names = ", ".join(dict.fromkeys(path.parent.name for path in _files(root)))
     raise ConfigError(
-        f"{what}; {root} holds {names or 'none'}."
-        f" Make one: pytest --llmci --llmci-save-baseline={name if _NAME.match(name) and not by_path else DEFAULT_NAME}"
+        f"{what}; {shown_path(root)} holds {names or 'none'}."
+        f" Make one: pytest --llmci --llmci-save-baseline={name if _NAME.match(name) and not by_path else BASELINE_NAME}"
     )
 
 
@@ -552,4 +552,4 @@ def _keep(path: Path, record: BaselineRecord, sessions: list[BaselineSession]) -
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
     except OSError as error:
-        raise StoreError(f"{path}: cannot be changed: {error.strerror or error}.") from error
+        raise StoreError(f"{shown_path(path)}: cannot be changed: {error.strerror or error}.") from error
