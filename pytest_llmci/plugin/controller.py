@@ -297,7 +297,9 @@ class Controller:
             self._could_not_finish(session, f"{error} {lost}{again}.")
             return
         self.finished.warnings += [*self.complaints, *self.keeper.warnings]
-        if not self.keeper.keep(self.finished.report, self.collected.get("prompts", ()), exit_status):
+        if not self.keeper.keep(
+            self.finished.report, self.collected.get("prompts", ()), exit_status if self._loop_ended else None
+        ):
             session.exitstatus = max(int(session.exitstatus), int(pytest.ExitCode.TESTS_FAILED))
         try:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)

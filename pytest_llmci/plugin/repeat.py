@@ -13,6 +13,8 @@ import pytest
 from .items import CellItem
 from .options import ARMING_FLAGS, OPTIONS
 
+WRITING = ("save_baseline", "update_baseline")
+"""Options that one test alone must not carry out again: it would be all that the baseline holds."""
 _KEYWORD = re.compile(r"[\w:+.\[\]/-]+")
 """What ``-k`` takes without quotes of its own."""
 
@@ -49,22 +51,23 @@ def variables_given(environ: Mapping[str, str]) -> list[str]:
     >>> variables_given({"LLMCI": "1", "LLMCI_MODELS": "a=echo,b=echo", "HOME": "/home/me", "LLMCI_LOCK_FILE": "/tmp/lock"})
     ['LLMCI=1', 'LLMCI_MODELS=a=echo,b=echo']
     """
-    names = ["LLMCI", *("LLMCI_" + option.name.upper() for option in OPTIONS)]
+    names = ["LLMCI", *("LLMCI_" + option.name.upper() for option in OPTIONS if option.name not in WRITING)]
     return [f"{name}={shlex.quote(environ[name])}" for name in names if environ.get(name, "").strip()]
 
 
 def options_given(arguments: Sequence[str]) -> list[str]:
-    """Our options among a command line's arguments, each with its value.
+    """Our options among a command line's arguments, each with its value, but those that write a baseline.
 
     >>> options_given(["-x", "tests", "--llm-models", "tiny", "--llmci-budget=ttft <= 1s", "--llmci"])
     ['--llm-models tiny', "'--llmci-budget=ttft <= 1s'", '--llmci']
     """
-    with_value = {flag for option in OPTIONS if option.kind != "flag" for flag in option.flags}
+    with_value = {flag for option in OPTIONS if option.kind in ("list", "one", "number") for flag in option.flags}
+    writing = {flag for option in OPTIONS if option.name in WRITING for flag in option.flags}
     given: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument in with_value:
             given.append(f"{argument} {shlex.quote(next(rest, ''))}")
-        elif argument.startswith(("--llm-", "--llmci")):
+        elif argument.startswith(("--llm-", "--llmci")) and argument.partition("=")[0] not in writing:
             given.append(shlex.quote(argument))
     return given

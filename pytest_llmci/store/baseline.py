@@ -124,17 +124,6 @@ class BaselineSession:
         found = [cell for cell in self.cells if cell.id == cell_id]
         return next((cell for cell in found if cell.test == test), found[0] if found else None)
 
-    @property
-    def contention(self) -> float | None:
-        """Wall time per CPU time over all rounds: how much the machine had to share. None where there is no CPU time."""
-        wall, cpu = 0.0, 0.0
-        for cell in self.cells:
-            pairs = zip(cell.samples.get("latency", ()), cell.samples.get("cpu_time", ()), strict=False)
-            known = [(latency, cpu_time) for latency, cpu_time in pairs if latency is not None and cpu_time is not None]
-            wall += sum(latency for latency, _ in known)
-            cpu += sum(cpu_time for _, cpu_time in known)
-        return wall / cpu if cpu else None
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineRecord:
@@ -180,6 +169,18 @@ class BaselineRecord:
         cells = (session.cell(cell_id, test) for session in self.sessions)
         samples = [self.values(cell, metric) for cell in cells if cell is not None]
         return [sample for sample in samples if sample]
+
+    def witnesses(self) -> tuple[list[float], list[float]]:
+        """Latency and CPU time in SI of every round of every session that has both: they tell how busy the machine was."""
+        wall: list[float | None] = []
+        cpu: list[float | None] = []
+        for cell in (cell for session in self.sessions for cell in session.cells):
+            pairs = zip(cell.samples.get("latency", ()), cell.samples.get("cpu_time", ()), strict=False)
+            for latency, cpu_time in pairs:
+                if latency is not None and cpu_time is not None:
+                    wall.append(latency)
+                    cpu.append(cpu_time)
+        return self._si("latency", wall), self._si("cpu_time", cpu)
 
     def worker_values(self, alias: str, metric: str) -> list[float]:
         """A metric of scope ``worker`` at each start of the model's process in the newest session, in SI."""
@@ -283,15 +284,13 @@ def _sparse(value: Any) -> Any:
     return {
         entry.name: _sparse(held)
         for entry in dataclasses.fields(value)
-        if (held := getattr(value, entry.name)) or _is_required(entry)
+        if (held := getattr(value, entry.name)) or held != _default(entry)
     }
 
 
-def _is_required(entry: dataclasses.Field[Any]) -> bool:
-    """Whether it must stand in the file: it has no default, or one that is not empty and might be another one day."""
-    if entry.default_factory is not dataclasses.MISSING:
-        return bool(entry.default_factory())
-    return entry.default is dataclasses.MISSING or bool(entry.default)
+def _default(entry: dataclasses.Field[Any]) -> Any:
+    """What a reader takes where the field is not given; only one that is empty will be the same in every version."""
+    return entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
 
 
 def _laid_out(value: Any, lines: Mapping[str, Any] | None, indent: str) -> str:

@@ -39,6 +39,24 @@ def test_every_option_becomes_a_plain_value() -> None:
     assert settings.origins["rounds"] == "--rounds"
 
 
+def test_baselines() -> None:
+    settings = resolve(save_baseline="new", baseline=("main,release", "x.json"), baselines="kept")
+    assert (settings.save_baseline, settings.update_baseline, settings.baselines) == ("new", "", Path("kept"))
+    assert [each.text for each in settings.baseline] == ["main", "release", "x.json"]
+
+
+@pytest.mark.parametrize("name", ["save_baseline", "update_baseline"])
+def test_a_settings_file_writes_no_baseline(name: str) -> None:
+    given = {name: Given("main", f"pytest.ini: llmci_{name}")}
+    with pytest.raises(ConfigError, match=f"^pytest.ini: llmci_{name}: every session would write .* give --llmci-"):
+        resolve_settings(given, SINKS)
+
+
+def test_a_baseline_is_added_to_or_replaced() -> None:
+    with pytest.raises(ConfigError, match="--update_baseline and --save_baseline: .* take one away"):
+        resolve(save_baseline="a", update_baseline="a")
+
+
 def test_commas_split_names_and_leave_budgets_whole() -> None:
     settings = resolve(models=" a , ,b ", budget="latency <= 1s")
     assert [model.text for model in settings.models] == ["a", "b"]
@@ -83,6 +101,8 @@ def test_auto_threads_leave_the_choice_to_the_framework() -> None:
         ("inconclusive", "maybe", "--inconclusive: 'maybe' is none of warn, fail, pass"),
         ("isolation", "fork", "--isolation: 'fork' is none of worker, inline"),
         ("timing", "", "--timing: '' is none of exclusive, parallel"),
+        ("save_baseline", "", "--save_baseline: the name is empty; write one, such as main, or leave '=' out"),
+        ("baselines", "", "--baselines: the value is empty; name a folder"),
         ("plan", "perhaps", "--plan: 'perhaps' is none of no, yes"),
         ("output", "~nobody-of-this-name/out", "--output: '~nobody-of-this-name/out': .*; name another folder"),
         ("models", (" ",), "--models: the value is empty; write one or leave the option out"),

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmci.errors import ConfigError, UnknownNameError
-from pytest_llmci.plugin.options import OPTIONS, Option, gather, is_armed
-from pytest_llmci.settings import Given, Settings, resolve_settings
+from pytest_llmci.plugin.options import OPTIONS, UNNAMED, Option, gather, is_armed
+from pytest_llmci.settings import BASELINE_NAME, Given, Settings, resolve_settings
 
 Configure = Callable[..., pytest.Config]
 
@@ -150,10 +150,76 @@ def test_settings_of_models_alone_do_not_arm(configure: Configure) -> None:
     assert not is_armed(configure(pyproject_toml='[tool.llmci]\nmodels = "echo"\n'))
 
 
+def test_the_name_of_the_unnamed_is_that_of_the_settings() -> None:
+    assert UNNAMED == BASELINE_NAME
+
+
+BARE = "--llmci-save-baseline"
+MANY = "--llmci-baseline"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ((BARE,), "main"),
+        ((f"{BARE}=old",), "old"),
+        ((BARE, "-q"), "main"),
+        ((BARE, "tests"), "main"),
+        ((BARE, "tests/"), "main"),
+        (("tests", BARE), "main"),
+        ((f"{BARE}=old", "tests"), "old"),
+        ((f"{BARE}=", "tests"), ""),
+    ],
+    ids=" ".join,
+)
+def test_only_an_equals_sign_names_the_baseline(configure: Configure, words: tuple[str, ...], name: str) -> None:
+    config = configure(*words)
+    assert gather(config) == {"save_baseline": Given(name, BARE)}
+    assert config.option.file_or_dir == [word for word in words if word.startswith("tests")]
+
+
+def test_a_path_behind_an_option_of_the_settings_stays_one(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure("tests", pytest_ini=f"[pytest]\naddopts = {BARE}\n")
+    assert (gather(config)["save_baseline"].value, config.option.file_or_dir) == ("main", ["tests"])
+    monkeypatch.setenv("PYTEST_ADDOPTS", BARE)
+    config = configure("tests", pytest_ini="[pytest]\n")
+    assert (gather(config)["save_baseline"].value, config.option.file_or_dir) == ("main", ["tests"])
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((MANY,), ("main",)),
+        ((MANY, "tests"), ("main",)),
+        ((f"{MANY}=a", f"{MANY}=b", "tests"), ("a", "b")),
+        ((f"{MANY}=a", MANY, "-q"), ("a", "main")),
+        ((f"{MANY}=old.json",), ("old.json",)),
+    ],
+    ids=" ".join,
+)
+def test_several_baselines_may_be_compared_with(
+    configure: Configure, words: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    assert gather(configure(*words)) == {"baseline": Given(names, MANY)}
+
+
+def test_baselines_of_the_settings(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure(pytest_ini="[pytest]\nllmci_baseline =\n    main\n    release\nllmci_baselines = kept\n")
+    assert gather(config) == {
+        "baseline": Given(("main", "release"), "pytest.ini: llmci_baseline"),
+        "baselines": Given("kept", "pytest.ini: llmci_baselines"),
+    }
+    monkeypatch.setenv("LLMCI_BASELINE", "old")
+    assert gather(config)["baseline"] == Given(("old",), "LLMCI_BASELINE")
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
     samples: dict[str, str | tuple[str, ...]] = {
         "number": "7", "flag": "yes", "list": ("inference" if option.name == "suite" else "csv",), "one": "7s",
+        "name": "old", "names": ("old",),
     }  # fmt: skip
     choices: dict[str, str | tuple[str, ...]] = {
         "inconclusive": "fail",

@@ -18,9 +18,20 @@ from pytest_llmci.records import (
     ErrorInfo,
     GateRecord,
     GenerationSettings,
+    Message,
     ModelSpec,
+    Prompt,
 )
 from pytest_llmci.store import load_schema
+from pytest_llmci.store.baseline import (
+    BaselineCell,
+    BaselineModel,
+    BaselineRecord,
+    BaselineSession,
+    Origin,
+    baseline_text,
+)
+from pytest_llmci.store.baseline_log import baseline_of_log
 
 NESTED: tuple[type, ...] = (
     ErrorInfo,
@@ -52,6 +63,42 @@ def test_the_schema_of_a_line_names_every_field_of_its_record(kind: Any) -> None
     }
 
 
+OF_BASELINES: tuple[type, ...] = (
+    BaselineRecord,
+    BaselineSession,
+    BaselineModel,
+    BaselineCell,
+    Origin,
+    Prompt,
+    Message,
+    GenerationSettings,
+    ModelSpec,
+    MetricDef,
+)
+
+
+@pytest.mark.parametrize("kind", OF_BASELINES, ids=lambda kind: kind.__name__)
+def test_the_schema_of_a_baseline_names_every_field(kind: Any) -> None:
+    schema = definitions("baseline")[kind.__name__]
+    fields = dataclasses.fields(kind)
+    assert set(schema["properties"]) == {entry.name for entry in fields}
+    assert set(schema["required"]) == {
+        entry.name
+        for entry in fields
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    }
+
+
+def test_a_baseline_keeps_to_the_schema(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    write_log(tmp_path, usual_records())
+    data = json.loads(baseline_text(baseline_of_log(tmp_path, "main", project=tmp_path)))
+    validator = jsonschema.Draft202012Validator(load_schema("baseline"))
+    validator.validate(data)
+    assert not validator.is_valid({**data, "schema": "llmci-baseline/2"})
+    assert not validator.is_valid({**data, "sessions": []})
+
+
 @pytest.mark.parametrize("kind", NESTED, ids=lambda kind: kind.__name__)
 def test_choices_are_those_of_the_type(kind: Any) -> None:
     for name, hint in typing.get_type_hints(kind).items():
@@ -63,9 +110,11 @@ def test_both_schemas_agree_on_what_they_share() -> None:
     log, results = definitions("log"), definitions("results")
     for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef):
         assert results[kind.__name__] == log[kind.__name__]
+    for name in ("GenerationSettings", "ModelSpec", "MetricDef"):
+        assert definitions("baseline")[name] == log[name]
 
 
-@pytest.mark.parametrize("name", ["log", "results"])
+@pytest.mark.parametrize("name", ["log", "results", "baseline"])
 def test_schemas_are_schemas(name: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator.check_schema(load_schema(name))
