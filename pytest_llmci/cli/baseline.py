@@ -166,7 +166,7 @@ def _shown(path: Path, record: BaselineRecord) -> Iterator[str]:
         yield f"  lock      {name} {digest[:12]}"
     rows: list[tuple[str, ...]] = [("cell", "rounds", "processes", *_SHOWN)]
     rows += [
-        (cell.id, str(cell.rounds), str(cell.pairs), *(_median(record, cell, metric) for metric in _SHOWN))
+        (cell.id, str(cell.rounds), str(len(cell.processes)), *(_median(record, cell, metric) for metric in _SHOWN))
         for cell in record.newest.cells
     ]
     yield from (f"  {line}" for line in _table(rows))

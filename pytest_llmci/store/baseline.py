@@ -66,26 +66,27 @@ class BaselineCell:
     protocol: dict[str, Json]
     """What was asked and how it was measured: see :func:`~pytest_llmci.store.comparability.protocol_part`."""
     rounds: int
+    """Samples: measured rounds, or means of ``repeats`` rounds in a row where answers are too short to be timed alone."""
     samples: dict[str, list[float | None]]
-    """Metric of scope ``round`` -> its number in each round, as stored; only what can be compared."""
+    """Metric of scope ``round`` -> its number in each sample, as stored; only what can be compared."""
     processes: list[int]
-    """Rounds that each start of the model's process measured, in order; they sum to ``rounds``."""
+    """Samples of each start of the model's process, in order; they sum to ``rounds``."""
     repeats: int = 1
-    """Rounds in a row that make one sample of a comparison."""
     noisy_rounds: int = 0
+    """Samples with a noisy round."""
     outputs: list[str] = field(default_factory=list)
     """sha256 of each distinct output."""
     output_of_round: list[int] = field(default_factory=list)
-    """Index into ``outputs`` and ``finish_reasons``."""
+    """Index into ``outputs`` and ``finish_reasons`` of each sample's first round."""
     finish_reasons: list[str] = field(default_factory=list)
     """Of the first round that gave the output."""
     checks: dict[str, bool] = field(default_factory=dict)
     """Check -> whether the output passed it."""
 
     @property
-    def pairs(self) -> int:
-        """Starts of the model's process that the rounds came from."""
-        return len(self.processes)
+    def pairs(self) -> tuple[int, ...]:
+        """Which start of the model's process each sample came from, from 0."""
+        return tuple(number for number, count in enumerate(self.processes) for _ in range(count))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Final, NoReturn
 
 from ..clock import SystemClock, utc_text
@@ -131,8 +132,8 @@ class _Gathered:
         )  # fmt: skip
 
     def _known(self, blocks: Iterable[RoundsRecord]) -> list[RoundsRecord]:
-        """Blocks of a process that is in the log."""
-        return [block for block in blocks if block.worker in self.workers]
+        """Blocks with a whole sample, of a process that is in the log."""
+        return [block for block in blocks if block.worker in self.workers and _samples_of(block)]
 
     def _claim(self) -> None:
         """Give blocks that one test asked for on behalf of others to the tests that judge them."""
@@ -176,20 +177,20 @@ class _Gathered:
 
     def _cell(self, test: str, blocks: list[RoundsRecord], defs: Mapping[str, MetricDef], rows: _Rows) -> BaselineCell:
         first, last = blocks[0], blocks[-1]
-        outputs: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         places: list[int] = []
         for block in blocks:
             for index, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
-                digest = block.output_sha256[index]
-                outputs.setdefault(digest, reason)
-                places.append(list(outputs).index(digest))
+                reasons.setdefault(block.output_sha256[index], reason)
+            outputs = [block.output_sha256[block.output_of_round[each.start]] for each in _samples_of(block)]
+            places += [list(reasons).index(output) for output in outputs]
         verdict = self.verdicts.get((test, first.cell))
         return BaselineCell(
             id=first.cell, model=first.model, prompt=rows.key(first), test=test, generation=first.generation,
             protocol=dict(protocol_part(last, self.workers[last.worker]).facts),
-            rounds=sum(block.n for block in blocks), samples=_samples(blocks, defs), processes=_processes(blocks),
-            repeats=last.repeats, noisy_rounds=sum(bool(why) for block in blocks for why in block.noisy),
-            outputs=list(outputs), output_of_round=places, finish_reasons=list(outputs.values()),
+            rounds=len(places), samples=_columns(blocks, defs), processes=_processes(blocks), repeats=last.repeats,
+            noisy_rounds=sum(any(block.noisy[each]) for block in blocks for each in _samples_of(block)),
+            outputs=list(reasons), output_of_round=places, finish_reasons=list(reasons.values()),
             checks={check.name: check.passed for check in verdict.checks} if verdict else {},
         )  # fmt: skip
 
@@ -203,15 +204,32 @@ def _is_kept(metric: MetricDef) -> bool:
     return metric.scope == "round" and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
 
 
-def _samples(blocks: list[RoundsRecord], defs: Mapping[str, MetricDef]) -> dict[str, list[float | None]]:
-    """The columns of all blocks one behind the other, of each metric that any round has."""
+def _samples_of(block: RoundsRecord) -> list[slice]:
+    """The rounds of each whole sample."""
+    return [slice(start, start + block.repeats) for start in range(0, block.n - block.repeats + 1, block.repeats)]
+
+
+def _columns(blocks: list[RoundsRecord], defs: Mapping[str, MetricDef]) -> dict[str, list[float | None]]:
+    """The samples of all blocks one behind the other, of each metric that any of them has."""
     columns: dict[str, list[float | None]] = {}
     for metric in defs.values():
-        if _is_kept(metric):
-            column = [value for block in blocks for value in block.values.get(metric.name, [None] * block.n)]
-            if any(value is not None for value in column):
-                columns[metric.name] = [None if value is None else _rounded(value, metric) for value in column]
+        if not _is_kept(metric):
+            continue
+        column: list[float | None] = []
+        for block in blocks:
+            values = block.values.get(metric.name, [None] * block.n)
+            column += [_sample(values[each], metric) for each in _samples_of(block)]
+        if any(value is not None for value in column):
+            columns[metric.name] = column
     return columns
+
+
+def _sample(values: list[float | None], metric: MetricDef) -> float | None:
+    """Of rounds taken together those that could be measured count."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return _rounded(known[0] if len(set(known)) == 1 else fmean(known), metric)
 
 
 def _rounded(value: float, metric: MetricDef) -> float:
@@ -229,8 +247,8 @@ def _rounded(value: float, metric: MetricDef) -> float:
 def _processes(blocks: list[RoundsRecord]) -> list[int]:
     counts: dict[str, int] = {}
     for block in blocks:
-        counts[block.worker] = counts.get(block.worker, 0) + block.n
-    return list(counts.values())
+        counts[block.worker] = counts.get(block.worker, 0) + len(_samples_of(block))
+    return [count for count in counts.values() if count]
 
 
 class _Rows:

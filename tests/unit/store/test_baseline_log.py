@@ -37,7 +37,7 @@ def test_what_a_run_measured_and_how(tmp_path: Path) -> None:
     assert [model.alias for model in session.models] == ["a"]  # b crashed
     cell = record.cell("a-tcp")
     assert cell is not None
-    assert (cell.rounds, cell.processes, cell.pairs, cell.repeats) == (3, [3], 1, 1)
+    assert (cell.rounds, cell.processes, cell.pairs, cell.repeats) == (3, [3], (0, 0, 0), 1)
     assert (cell.test, cell.checks) == ("inference::a-tcp", {"valid": True})
     assert latencies(record) == [0.1, 0.12, 0.11]
     assert cell.samples["peak_rss"] == [250_000_000, 250_000_001, 250_000_002]
@@ -103,14 +103,35 @@ def test_blocks_of_several_processes_stand_in_order() -> None:
     blocks = [
         rounds("r1", latencies_ms=(1, 2), pair=0, outputs=["one"]),
         rounds("r2", latencies_ms=(3,), worker="w2", pair=1, outputs=["two"]),
-        rounds("r3", latencies_ms=(4,), worker="w2", pair=1, outputs=["one"], repeats=4),
+        rounds("r3", latencies_ms=(4,), worker="w2", pair=1, outputs=["one"]),
     ]
     record = made(*starts, *blocks)
     cell = record.cell("a-tcp")
     assert cell is not None
-    assert (cell.rounds, cell.processes, cell.pairs, cell.repeats) == (4, [2, 2], 2, 4)
+    assert (cell.rounds, cell.processes, cell.pairs) == (4, [2, 2], (0, 0, 1, 1))
     assert (cell.output_of_round, len(cell.outputs)) == ([0, 0, 1, 0], 2)
     assert record.worker_values("a", "load_time") == [1.5, 2.0]
+
+
+def test_rounds_that_make_one_sample_are_kept_as_their_mean() -> None:
+    block = rounds(
+        latencies_ms=(1, 3, 5, 6, 9),
+        repeats=2,
+        outputs=["one", "two"],
+        output_of_round=[0, 1, 1, 1, 0],
+        noisy=["", "", "", "x", "x"],
+    )
+    block = replace(
+        block, values={**block.values, "ttft": [None, 4_000_000, None, None, 1], "peak_rss": [7, 7, 7, 8, 9]}
+    )
+    record = made(worker(), block, rounds("r2", latencies_ms=(9,), repeats=2, worker="w2"), worker("w2"))
+    cell = record.cell("a-tcp")
+    assert cell is not None
+    assert (cell.rounds, cell.repeats, cell.processes, cell.noisy_rounds) == (2, 2, [2], 1)
+    assert cell.samples["latency"] == [2_000_000, 5_500_000]
+    assert cell.samples["ttft"] == [4_000_000, None]
+    assert cell.samples["peak_rss"] == [7, 7.5]
+    assert (cell.output_of_round, len(cell.outputs)) == ([0, 1], 2)
 
 
 def test_what_a_block_made_known_belongs_to_its_process() -> None:
