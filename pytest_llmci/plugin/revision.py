@@ -17,7 +17,7 @@ from ..engine.revision import SUBJECT_SETTINGS, SettingsThen
 from ..errors import ConfigError
 from ..settings import Given
 from ..store.checkout import Checkout
-from .options import OPTIONS, Option, gather_from, read_table
+from .options import OPTIONS, UNNAMED, Option, gather_from, read_table
 
 _NAMES: Final = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Where pytest looks for its settings, in its order."""
@@ -100,7 +100,7 @@ def _converted(value: object, option: Option) -> object:
     """A value as pytest's ini type of the option has it."""
     if not isinstance(value, str):
         return value
-    if option.kind == "list":
+    if option.kind in ("list", "names"):
         return [line.strip() for line in value.splitlines() if line.strip()]
     return value.strip().lower() in _TRUE if option.kind == "flag" else value
 
@@ -112,8 +112,11 @@ def _typed(config: pytest.Config, ini: Mapping[str, object]) -> argparse.Namespa
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("-o", "--override-ini", action="append")
     for option in OPTIONS:
-        action = {"list": "append", "flag": "store_true"}.get(option.kind, "store")
-        parser.add_argument(*option.flags, dest="llmci_" + option.name, action=action, default=None)
+        given: dict[str, Any] = {"dest": "llmci_" + option.name, "default": None}
+        given["action"] = {"list": "append", "names": "append", "flag": "store_true"}.get(option.kind, "store")
+        if option.kind in ("name", "names"):
+            given |= {"nargs": "?", "const": UNNAMED}
+        parser.add_argument(*option.flags, **given)
     return parser.parse_known_args([*map(str, lines), *_arguments(config)])[0]
 
 

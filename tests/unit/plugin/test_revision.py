@@ -144,3 +144,9 @@ def test_a_file_of_the_commit_that_cannot_be_read(
     with pytest.raises(ConfigError, match=said) as error:
         at()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("flag", ["--llmci-save-baseline", "--llmci-save-baseline=old", "--llmci-baseline"])
+def test_an_option_that_may_stand_alone_does_so_there_too(repository: Repository, at: At, flag: str) -> None:
+    repository.commit("first", {"tox.ini": f"[pytest]\naddopts = {flag} --llmci-seed=3\n"})
+    assert at(flag) == {"seed": "3", "in": "project"}
