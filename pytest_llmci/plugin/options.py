@@ -57,7 +57,7 @@ OPTIONS = (
            "compare with another spec ([alias=]SPEC, or +key=value for every model) or another commit, measured alternately in one session"),
     Option("versus_python", ("--llmci-versus-python",), "one", "PATH|auto",
            "with git:REV, the environment of the reference; auto builds it from REV's lock file or requirements"),
-    Option("detect", ("--llmci-detect",), "list", "METRIC=5%", "smallest change that must be found (default 5% of every gated time)"),
+    Option("detect", ("--llmci-detect",), "list", "METRIC=5%", "smallest change that must be found (default 5%% of every gated time)"),
     Option("inconclusive", ("--llmci-inconclusive",), "one", "fail|warn|pass", "what an undecided cell does to the build (default warn: exit 0)"),
     Option("isolation", ("--llmci-isolation",), "one", "worker|inline", "a process a model (default), or pytest's own process"),
     Option("timeout", ("--llmci-timeout",), "one", "300s", "limit of one inference; the model's process is killed after it"),
