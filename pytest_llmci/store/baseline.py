@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -166,10 +167,11 @@ class BaselineRecord:
         return self._si(metric, cell.samples.get(metric, ()))
 
     def history(self, cell_id: str, metric: str, test: str = "") -> list[list[float]]:
-        """The sample of each session that has one, oldest first, in SI."""
-        cells = (session.cell(cell_id, test) for session in self.sessions)
-        samples = [self.values(cell, metric) for cell in cells if cell is not None]
-        return [sample for sample in samples if sample]
+        """The sample in SI of each session that has one and asked and measured as the newest did, oldest first."""
+        newest = self.cell(cell_id, test)
+        cells = [session.cell(cell_id, test) for session in self.sessions]
+        same = [cell for cell in cells if cell is not None and newest is not None and cell.protocol == newest.protocol]
+        return [sample for cell in same if (sample := self.values(cell, metric))]
 
     def witnesses(self) -> tuple[list[float], list[float]]:
         """Latency and CPU time in SI of every round of every session that has both: they tell how busy the machine was."""
@@ -363,7 +365,14 @@ def _fault(record: BaselineRecord) -> str:
                 return f"cell {cell.id}: {name} does not have its {cell.rounds} rounds"
             if any(not 0 <= place < len(cell.outputs) for place in cell.output_of_round):
                 return f"cell {cell.id}: a round has an output that is not listed"
+            infinite = [name for name, column in cell.samples.items() if not all(map(_is_finite, column))]
+            if infinite:
+                return f"cell {cell.id}: {infinite[0]} holds a number that is not finite"
     return ""
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
 
 
 def _time_of(session: BaselineSession) -> datetime | None:

@@ -85,6 +85,21 @@ def test_updating_keeps_the_newest_ten_sessions(tmp_path: Path) -> None:
     assert (wall, cpu) == ([], [])  # no CPU time was measured
 
 
+def test_a_number_beyond_all_numbers_is_none(tmp_path: Path) -> None:
+    path = save(baseline(), tmp_path).path
+    path.write_text(path.read_text("utf-8").replace("[100000000,", "[1e999,"), "utf-8")
+    with pytest.raises(StoreError, match="cell a-tcp: latency holds a number that is not finite"):
+        load(path)
+
+
+def test_history_is_of_sessions_that_asked_the_same(tmp_path: Path) -> None:
+    save(baseline(latency_ms=1), tmp_path)
+    save(baseline(latency_ms=2, threads=2), tmp_path, append=True)
+    record = save(baseline(latency_ms=3), tmp_path, append=True).record
+    assert record.history("a-tcp", "latency") == [[0.001] * 2, [0.003] * 2]
+    assert record.history("a-new", "latency") == []
+
+
 def test_rows_and_metrics_of_older_sessions_stay_as_long_as_they_do(tmp_path: Path) -> None:
     old = baseline("tcp")
     new = baseline("dns")
@@ -156,6 +171,7 @@ def edited(tmp_path: Path, change: Any) -> Path:
         (lambda data: data["sessions"][0]["cells"][0].update(processes=[1]), "processes does not have its 2 rounds"),
         (lambda data: data["sessions"][0]["cells"][0]["samples"]["latency"].pop(), "latency does not have its 2 rounds"),
         (lambda data: data["sessions"][0]["cells"][0]["samples"]["latency"].__setitem__(0, float("nan")), "NaN is no measured number"),
+        (lambda data: data["sessions"][0]["cells"][0]["samples"]["latency"].__setitem__(0, float("1e999")), "Infinity is no measured number"),
         (lambda data: data["sessions"][0]["cells"][0].update(output_of_round=[0, 5]), "an output that is not listed"),
     ],
 )  # fmt: skip
