@@ -302,16 +302,8 @@ class _Reader:
     def detect(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for item in self.commas("detect") if "detect" in self._raw else ():
-            metric, _, size = item.text.rpartition("=")
-            try:
-                share = float(size.strip().removesuffix("%")) / 100
-            except ValueError:
-                share = 0.0
-            if not (0 < share < 1 and size.strip().endswith("%")):
-                raise ConfigError(
-                    f"{item.origin}: '{item.text}' is no smallest change; write metric=5%, or 5% for all times (0 to 100 %)."
-                )
-            found[metric.strip()] = share
+            metric, share = parse_smallest_change(item.text, item.origin)
+            found[metric] = share
         return found
 
     def memory_pass(self, isolation: Isolation) -> MemoryPass:
@@ -331,3 +323,23 @@ class _Reader:
         if value <= 0:
             raise ConfigError(f"{self.origin('memory_limit')}: '{text}' must be more than zero; write it like 4GiB.")
         return value
+
+
+def parse_smallest_change(text: str, where: str) -> tuple[str, float]:
+    """Metric and share of a text such as ``latency=5%``; the metric is empty where all times are meant.
+
+    :raises ConfigError: if it is none.
+
+    >>> parse_smallest_change("latency=5%", "--llmci-detect")
+    ('latency', 0.05)
+    """
+    metric, _, size = text.rpartition("=")
+    try:
+        share = float(size.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not (0 < share < 1 and size.strip().endswith("%")):
+        raise ConfigError(
+            f"{where}: '{text}' is no smallest change; write metric=5%, or 5% for all times (0 to 100 %)."
+        )
+    return metric.strip(), share

@@ -20,6 +20,7 @@ from ..units import format_quantity
 if TYPE_CHECKING:
     from ..stats.compare import Effect
     from ..stats.compare import Mode as TimeMode
+    from ..stats.samples import Rows
     from ..stats.stored import TimeMetric
 
 DETECT: Final = 0.05
@@ -58,6 +59,13 @@ class Sides:
 
     base: CellSamples
     candidate: CellSamples
+    older: tuple[CellSamples, ...] = ()
+    """For ``history``: what sessions before that of the base measured."""
+
+    @property
+    def sessions(self) -> tuple[CellSamples, ...]:
+        """All stored sessions."""
+        return (*self.older, self.base)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +85,12 @@ class Rules:
     why_contended: str = "other timed work ran at the same time"
     environment_shift: float = 0.0
     """For stored numbers: what the load of the machine alone could explain, as logarithm."""
+    shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
+    """The same by kind of time, where it is known for each."""
+    only: tuple[str, ...] = ()
+    """Times to gate instead of those that suit the model."""
+    why_no_times: str = ""
+    """Why no time of the two sides can be compared, as on different machines; empty where they can."""
 
 
 @dataclass(slots=True)
@@ -126,6 +140,8 @@ def _samples(block: RoundsRecord, metric: str) -> list[float] | None:
     column = block.values.get(metric)
     if column is None:
         return None
+    if block.repeats == 1:
+        return None if None in column else cast("list[float]", column)
     found: list[float] = []
     for start in range(0, block.n, block.repeats):
         known = [value for value in column[start : start + block.repeats] if value is not None]
@@ -182,6 +198,8 @@ def gated_times(cells: Iterable[Sides], rules: Rules) -> tuple[str, ...]:
 
     CPU time is blind to sleeps, locks and devices, net time to the work of other threads, so both are gated where there are both.
     """
+    if rules.only:
+        return rules.only
     sides = [one for cell in cells for one in (cell.base, cell.candidate)]
     asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH)]
     own = [name for name in _TIMES if all(name in one.values for one in sides)] if rules.on_cpu and sides else []
@@ -212,13 +230,14 @@ def _judge_time(
             )
     if not can:
         return
+    kind = _TIMES.get(metric.name, "wall")
     settings = GateSettings(
         mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics, look=look, looks=rules.looks, last=last,
-        higher_is_better=metric.direction == "higher", metric=_TIMES.get(metric.name, "wall"),
-        environment_shift=rules.environment_shift,
+        higher_is_better=metric.direction == "higher", metric=kind,
+        environment_shift=rules.shifts.get(kind, rules.environment_shift),
     )  # fmt: skip
     verdicts = decide(
-        [sides.base.values[metric.name] for sides in can.values()],
+        _base_rows(list(can.values()), metric.name, rules),
         [sides.candidate.values[metric.name] for sides in can.values()],
         settings,
         pairs=[sides.candidate.pairs for sides in can.values()],
@@ -232,10 +251,21 @@ def _judge_time(
         found.model.append(_result(verdicts.models[0], None, metric.name, rules, detect))
 
 
+def _base_rows(cells: Sequence[Sides], metric: str, rules: Rules) -> Rows | list[Rows]:
+    """``[cells, rounds]``, or one of that form a stored session."""
+    if rules.mode != "history":
+        return [sides.base.values[metric] for sides in cells]
+    return [
+        [session.values[metric] for session in each] for each in zip(*(sides.sessions for sides in cells), strict=True)
+    ]
+
+
 def _why_not(
     sides: Sides, metric: MetricDef, length: ComparisonResult | None, rules: Rules
 ) -> tuple[Literal["inconclusive", "not comparable"], str] | None:
     """Why a time of a cell cannot be judged; None if it can."""
+    if rules.why_no_times:
+        return "not comparable", rules.why_no_times
     for side, name in ((sides.base, "the reference"), (sides.candidate, "the candidate")):
         if not side.n:
             return "inconclusive", f"{name} finished no round"
@@ -253,7 +283,7 @@ def _why_not(
 def _result(effect: Effect, sides: Sides | None, metric: str, rules: Rules, detect: float) -> ComparisonResult:
     return ComparisonResult(
         metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against,
-        base=median(sides.base.values[metric]) if sides else None,
+        base=median(median(session.values[metric]) for session in sides.sessions) if sides else None,
         candidate=median(sides.candidate.values[metric]) if sides else None,
         change=effect.effect, low=effect.low, high=effect.high, visible=effect.visible, detect=detect, rounds=effect.rounds,
         pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note,

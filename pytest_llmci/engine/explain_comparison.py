@@ -187,10 +187,14 @@ def compared_lines(
     )
     told = {cell for _, cell, _ in ranked}
     rows = [_wide_row(cell, result, metrics) for _, cell, result in ranked[:most]]
-    rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in whole if _is_shown(result)]
+    of_models = sorted(
+        ((alias, result) for alias, result in whole if _is_shown(result)), key=lambda each: _rank(each[1])
+    )
+    rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in of_models[:most]]
     lines = _columns([("cell", "metric", "before", "now", "change", "interval", "verdict"), *rows]) if rows else []
-    if len(ranked) > most:
-        lines.append(f"... and {len(ranked) - most} more")
+    left_out = max(0, len(ranked) - most) + max(0, len(of_models) - most)
+    if left_out:
+        lines.append(f"... and {left_out} more")
     silent = [results for cell, results in cells if cell not in told]
     if silent:
         bound = max((result.detect or 0 for results in silent for result in results), default=0)
@@ -199,6 +203,20 @@ def compared_lines(
             + (f" (no change for the worse above {percent(bound, sign=False)})" if bound else "")
         )
     return lines
+
+
+def wide_rows(
+    cells: Sequence[tuple[str, Sequence[ComparisonResult]]], whole: Sequence[tuple[str, ComparisonResult]],
+    metrics: Mapping[str, MetricDef],
+) -> list[tuple[str, ...]]:  # fmt: skip
+    """What changed or could not be told, of cells and whole models, the worst first.
+
+    :returns: cell, metric, before, now, change, interval and verdict of each.
+    """
+    named = [(cell, result) for cell, results in cells for result in results]
+    named += [(f"{alias} as a whole", result) for alias, result in whole]
+    shown = sorted(((name, result) for name, result in named if _is_shown(result)), key=lambda each: _rank(each[1]))
+    return [_wide_row(name, result, metrics) for name, result in shown]
 
 
 def _is_shown(result: ComparisonResult) -> bool:

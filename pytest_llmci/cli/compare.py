@@ -1,0 +1,97 @@
+"""``llmci compare RUN_A RUN_B``: what became of the cells that both runs measured."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from ..engine.compare_runs import RunsComparison, compare_runs
+from ..engine.explain_runs import json_data, markdown, text_lines
+from ..errors import ConfigError
+from ..settings import parse_smallest_change
+from ..store.runfolder import resolve_run
+from . import Command
+from .main import EXIT_FAILED, printable
+
+EXIT_INCONCLUSIVE = 2
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="older runs, then the one to judge: folders, latest, latest~1, or beginnings of ids."
+        " A single one is compared with the run before it",
+    )
+    add_judging(parser)
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        dest="metrics",
+        action="append",
+        default=[],
+        help="judge this metric alone; may be given several times"
+        " (default: the times that suit each model, memory, lengths, checks)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="all results as JSON")
+    form.add_argument("--markdown", action="store_true", help="a section for a step summary or a comment")
+    parser.add_argument(
+        "--rows", metavar="N", type=int, default=20, help="changed cells to show (default: %(default)s)"
+    )
+
+
+def add_judging(parser: ArgumentParser) -> None:
+    """The arguments that say what is judged, and what fails."""
+    parser.add_argument(
+        "--fail-on",
+        choices=("regression", "inconclusive", "never"),
+        default="regression",
+        help="regression: exit status 1 where something became worse or is not measured any more;"
+        " inconclusive: so, and 2 where something could not be told; never: 0 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--detect",
+        metavar="METRIC=5%",
+        action="append",
+        default=[],
+        help="smallest change that must be found, which gates the metric; 5%% alone is for all times (default: 5%%)",
+    )
+
+
+def smallest_changes(texts: Sequence[str]) -> dict[str, float]:
+    """Metric -> share, of ``--detect``.
+
+    :raises ConfigError: if one cannot be read.
+    """
+    return dict(parse_smallest_change(text, "--detect") for item in texts for text in item.split(",") if text.strip())
+
+
+def exit_status(found: RunsComparison, fail_on: str) -> int:
+    """0, 1 or 2, as ``--fail-on`` wants it."""
+    if fail_on == "never":
+        return 0
+    if found.failed:
+        return EXIT_FAILED
+    return EXIT_INCONCLUSIVE if found.undecided and fail_on == "inconclusive" else 0
+
+
+def _run(options: Namespace) -> int:
+    texts = options.runs if len(options.runs) > 1 else ["latest~1", *options.runs]
+    if len(options.runs) == 1 and options.runs[0] != "latest":
+        raise ConfigError(f"compare: '{options.runs[0]}' alone is one run: name the older one before it.")
+    *older, candidate = [resolve_run(text, options.output) for text in texts]
+    found = compare_runs(older, candidate, detect=smallest_changes(options.detect), only=options.metrics)
+    if options.json:
+        print(json.dumps(json_data(found), indent=1))
+    elif options.markdown:
+        print(markdown(found))
+    else:
+        for line in text_lines(found, most=max(1, options.rows)):
+            print(printable(line))
+    return exit_status(found, options.fail_on)
+
+
+COMMAND = Command(configure=_configure, run=_run)

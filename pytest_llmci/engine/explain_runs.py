@@ -1,0 +1,216 @@
+"""A comparison of stored runs as text, as Markdown and as JSON data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Final
+
+from ..metrics import MetricDef
+from ..records import ComparisonResult, Json, to_json
+from ..text import one_line, wrapped
+from .compare_runs import CHECKS, WHOLE_CELL, RunsComparison
+from .comparison import LENGTH
+from .explain_comparison import compared_lines, percent, wide_rows
+from .stored_run import StoredRun
+
+WIDTH: Final = 80
+_LABEL: Final = 12
+_SHOWN: Final = 5
+_ROWS_IN_MARKDOWN: Final = 50
+_TALLY: Final = ("regressed", "lost coverage", "inconclusive", "not comparable", "new", "pass")
+PSEUDO_METRICS: Final = {
+    CHECKS: MetricDef(name=CHECKS, unit="1", direction="higher", definition="Share of cells that passed their checks."),
+    WHOLE_CELL: MetricDef(name=WHOLE_CELL, unit="1", direction="none", definition="All of a cell."),
+}
+"""What stands in the column of metrics and is none."""
+
+
+def known_metrics(found: RunsComparison) -> dict[str, MetricDef]:
+    """The metrics of the candidate, and what stands beside them."""
+    return {**found.metrics, **PSEUDO_METRICS}
+
+
+def text_lines(found: RunsComparison, *, most: int = 20) -> Iterator[str]:
+    """What changed first, then what did not, then how much could have been seen.
+
+    :param most: rows of single cells.
+    """
+    for run, label in _sides(found):
+        yield from _labelled(label, f"{run.name}  {_when(run)}")
+    yield ""
+    yield from compared_lines(
+        [(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found), most=most
+    )
+    yield ""
+    for label, text in facts(found):
+        yield from _labelled(label, text)
+    yield ""
+    yield headline(found)
+
+
+def headline(found: RunsComparison) -> str:
+    """``1 regressed, 2 inconclusive, 17 pass``; what was decided of a model as a whole beside it."""
+    counts = found.counts
+    parts = [f"{counts[verdict]} {verdict}" for verdict in _TALLY if counts.get(verdict)]
+    whole = [f"{alias} as a whole regressed in {result.metric}" for alias, result in found.models if _failed(result)]
+    return f"{_count(len(found.cells), 'cell')}: {', '.join([*parts, *whole])}"
+
+
+def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    """Label and text of what surrounds the numbers."""
+    yield "how", _how(found)
+    if found.changed:
+        yield "changed", "; ".join(found.changed)
+    else:
+        yield "changed", "nothing that is known of"
+    if found.hardware:
+        yield "hardware", f"{'; '.join(found.hardware)}: times are not compared"
+    yield from _outputs(found)
+    yield from _lengths(found)
+    yield from _could_see(found)
+    for note in found.notes:
+        yield "note", note
+    if found.undecided and not found.hardware:
+        yield "decide", "pytest --llmci --llmci-versus=... measures both sides in turn, and sees far smaller changes"
+
+
+def _sides(found: RunsComparison) -> list[tuple[StoredRun, str]]:
+    return [*((run, "before") for run in found.base), (found.candidate, "now")]
+
+
+def _when(run: StoredRun) -> str:
+    parts = [run.started[:16].replace("T", " ") + " UTC"]
+    parts += [f"commit {run.commit[:10]}"] if run.commit else []
+    return ", ".join([*parts, _count(len(run), "cell")])
+
+
+def _how(found: RunsComparison) -> str:
+    rounds = sorted({result.rounds for result in _times(found) if result.rounds})
+    many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}" if rounds else "no"
+    text = f"{many} round{'' if many == '1' else 's'} a cell, stored numbers of"
+    if found.mode == "history":
+        return f"{text} several sessions, whose spread tells how much they differ"
+    return f"{text} two sessions: what differs between sessions of one machine counts as noise"
+
+
+def _outputs(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    known = [cell for cell in found.cells if cell.outputs_changed is not None]
+    changed = found.changed_outputs
+    if changed:
+        yield "outputs", f"{len(changed)} of {_count(len(known), 'cell')} answer otherwise: {_listed(changed)}"
+    elif known:
+        yield "outputs", f"the same in {_count(len(known), 'cell')}"
+    for alias, result in found.models:
+        if result.metric == CHECKS and result.verdict == "pass":
+            right = round((result.candidate or 0) * result.rounds)
+            yield "checks", f"{alias}: {right} of {_count(result.rounds, 'cell')} passed, no fewer than before"
+
+
+def _lengths(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    longer = [cell.id for cell in found.cells for result in cell.results if result.metric == LENGTH and result.change]
+    if longer:
+        yield "lengths", f"{_count(len(longer), 'cell')} answered at another length: times are not compared there"
+
+
+def _could_see(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    """Per metric the change that a usual cell, and a model as a whole, could have shown."""
+    for metric in dict.fromkeys(result.metric for result in _times(found)):
+        cells = [result.visible for result in _times(found) if result.metric == metric and result.visible is not None]
+        whole = [result.visible for _, result in found.models if result.metric == metric and result.visible is not None]
+        asked = next(result.detect for result in _times(found) if result.metric == metric)
+        if cells:
+            model = f", of a whole model {percent(median(whole), sign=False)}" if whole else ""
+            wanted = f"; you asked for {percent(asked, sign=False)}" if asked else ""
+            yield (
+                "sees",
+                f"a change of {metric} of {percent(median(cells), sign=False)} or more in a usual cell{model}{wanted}",
+            )
+
+
+def _times(found: RunsComparison) -> Iterator[ComparisonResult]:
+    return (result for cell in found.cells for result in cell.results if result.mode != "exact")
+
+
+def _failed(result: ComparisonResult) -> bool:
+    return result.verdict == "regressed" and not result.accepted
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return wrapped(one_line(text), WIDTH, first=f"{label:<{_LABEL}}", rest=" " * _LABEL)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+# ---------------------------------------------------------------------------------------------------------- Markdown
+
+
+def markdown(found: RunsComparison) -> str:
+    """A section for a step summary or a comment on a pull request: the verdict, changed rows, the rest folded away."""
+    state = "failed" if found.failed else "undecided" if found.undecided else "passed"
+    lines = [f"### LLM comparison {state}: {_escaped(headline(found))}", ""]
+    rows = wide_rows([(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found))
+    if rows:
+        lines += ["| cell | metric | before | now | change | interval | verdict |", "|---|---|--:|--:|--:|---|---|"]
+        lines += [_table_row(row) for row in rows[:_ROWS_IN_MARKDOWN]]
+        if len(rows) > _ROWS_IN_MARKDOWN:
+            lines.append(f"\n{len(rows) - _ROWS_IN_MARKDOWN} more rows are left out.")
+        lines.append("")
+    lines += ["<details><summary>What was compared</summary>", ""]
+    lines += [f"- {label}: {_escaped(run.name)}, {_escaped(_when(run))}" for run, label in _sides(found)]
+    lines += [f"- {label}: {_escaped(one_line(text))}" for label, text in facts(found)]
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _table_row(row: Sequence[str]) -> str:
+    *texts, verdict = map(_escaped, row)
+    strong = f"**{verdict}**" if verdict.isupper() else verdict
+    return f"| {' | '.join([*texts, strong])} |"
+
+
+def _escaped(text: str) -> str:
+    """Text from a run that Markdown takes for text."""
+    for char in "\\`*_[]<>|#":
+        text = text.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
+    return text
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+
+
+def json_data(found: RunsComparison) -> dict[str, Json]:
+    """All results; shares are relative, 0.05 is 5 %."""
+    counts: dict[str, Json] = dict(found.counts)
+    return {
+        "verdict": found.verdict,
+        "counts": counts,
+        "mode": found.mode,
+        "base": [_run(run) for run in found.base],
+        "candidate": _run(found.candidate),
+        "cells": [
+            {
+                "cell": cell.id,
+                "model": cell.model,
+                "prompt_id": cell.prompt_id,
+                "verdict": cell.verdict,
+                "outputs_changed": cell.outputs_changed,
+                "comparisons": [to_json(result) for result in cell.results],
+            }
+            for cell in found.cells
+        ],
+        "models": [{"model": alias, **to_json(result)} for alias, result in found.models],
+        "changed": list(found.changed),
+        "hardware": list(found.hardware),
+        "notes": list(found.notes),
+    }
+
+
+def _run(run: StoredRun) -> dict[str, Json]:
+    return {"run_id": run.run_id, "started": run.started, "commit": run.commit or None, "folder": str(run.folder)}

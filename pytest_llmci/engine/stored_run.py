@@ -1,0 +1,260 @@
+"""A finished run as a side of a comparison: read from its log in one pass, packed, nothing kept that is not compared."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from ..errors import StoreError
+from ..metrics import MetricDef
+from ..records import HeaderRecord, Json, LogRecord, ModelSpec, RoundsRecord, VerdictRecord, WorkerRecord
+from ..store.comparability import Part, environment_part, protocol_part, subject_part
+from ..store.log import LOG_NAME, LogReader
+from .comparison import CellSamples, samples_of
+
+COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens")
+"""Metrics that are read whatever is asked for."""
+_KINDS: Final = ("header", "worker", "rounds", "verdict")
+_NOT_FINITE: Final = "a measured number was not finite"
+Key: TypeAlias = tuple[str, str]
+"""Alias and prompt id: what pairs a cell with that of another run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredCell:
+    """One cell as one test of a run measured it."""
+
+    id: str
+    model: str
+    prompt_id: str
+    test: str
+    rounds: int
+    """Samples of time; 0 where the test only called the model in its body, or nothing was finished."""
+    numbers: Mapping[str, array[float]]
+    """Metric -> SI, one number a sample."""
+    reasons: Mapping[str, str]
+    outputs: tuple[str, ...]
+    """sha256 of the distinct outputs."""
+    answers: int
+    """How many answers those were."""
+    checks: Mapping[str, bool]
+    protocol: Part | None
+    """None where no round was finished."""
+    memory_methods: frozenset[str]
+    contended: bool
+    error: str
+    """Why measuring failed; empty if it did not."""
+
+    @property
+    def key(self) -> Key:
+        """What it is paired by."""
+        return self.model, self.prompt_id
+
+    @property
+    def samples(self) -> CellSamples:
+        """The same as the comparing engine takes it."""
+        return CellSamples(
+            values={name: column.tolist() for name, column in self.numbers.items()},
+            reasons=self.reasons,
+            pairs=(0,) * self.rounds,
+            outputs=self.outputs,
+            memory_methods=self.memory_methods,
+            contended=self.contended,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredModel:
+    """What a run knows of one model."""
+
+    spec: ModelSpec
+    subject: Part
+    environment: Part
+    """The machine, with the accelerator that the model ran on."""
+    on_cpu: bool
+    """Whether it computed on the machine's CPU."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRun:
+    """One side."""
+
+    folder: Path
+    run_id: str
+    started: str
+    """UTC, ISO 8601."""
+    metrics: Mapping[str, MetricDef]
+    environment: Mapping[str, Json]
+    models: Mapping[str, StoredModel]
+    cells: Mapping[Key, tuple[StoredCell, ...]] = field(repr=False)
+    """Most keys have one cell; several tests may have measured one each."""
+
+    @property
+    def name(self) -> str:
+        """The run as people know it."""
+        return self.run_id
+
+    @property
+    def commit(self) -> str:
+        """Of the checkout that was measured; empty outside one."""
+        git = self.environment.get("git")
+        return str(git.get("commit") or "") if isinstance(git, dict) else ""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.cells.values()))
+
+
+def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
+    """Read a run folder's log. Memory: eight bytes a compared number, and about a kilobyte a cell.
+
+    What counts is what counts in a report: rounds measured under the schedule in blocks that were finished, of the last
+    attempt of each test.
+
+    :param metrics: wanted beside :data:`COMPARED`.
+    :raises LogTamperedError: if a line is not what was written.
+    :raises StoreError: if the log cannot be read or has no header.
+    """
+    path = folder / LOG_NAME
+    gathering = _Gathering(frozenset((*COMPARED, *metrics)))
+    for record in LogReader(path, _KINDS):
+        gathering.take(record)
+    if gathering.header is None:
+        raise StoreError(f"{path} has no header.")
+    return gathering.run(folder, gathering.header)
+
+
+class _Gathering:
+    """What the lines of a log have told so far."""
+
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self._wanted = wanted
+        self._metrics: dict[str, MetricDef] = {}
+        self._seen: set[str] = set()
+        self._workers: dict[str, WorkerRecord] = {}
+        self._cells: dict[tuple[str, str, str], _Cell] = {}
+        self._verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self.header: HeaderRecord | None = None
+
+    def take(self, record: LogRecord) -> None:
+        if isinstance(record, HeaderRecord):
+            self.header = record
+            self._metrics = {metric.name: metric for metric in record.metrics if metric.name in self._wanted}
+        elif isinstance(record, (WorkerRecord, RoundsRecord, VerdictRecord)) and record.uid not in self._seen:
+            self._seen.add(record.uid)
+            self._take_new(record)
+
+    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
+        if isinstance(record, WorkerRecord):
+            if record.role == "timing":
+                self._workers[record.uid] = record
+        elif isinstance(record, VerdictRecord):
+            there = self._verdicts.get((record.cell, record.test))
+            if there is None or record.attempt >= there.attempt:
+                self._verdicts[record.cell, record.test] = replace(record, comparisons=[], budgets=[])
+        elif record.origin in ("measured", "call"):
+            key = (record.model, record.prompt_id, record.test)
+            cell = self._cells.get(key)
+            if cell is None or record.attempt > cell.attempt:
+                cell = self._cells[key] = _Cell(record)
+            if record.attempt == cell.attempt:
+                cell.take(record, self._metrics, self._workers.get(record.worker))
+
+    def run(self, folder: Path, header: HeaderRecord) -> StoredRun:
+        cells: dict[Key, list[StoredCell]] = {}
+        verdicts = {cell: verdict for (cell, _), verdict in self._verdicts.items()}
+        for cell in self._cells.values():
+            verdict = self._verdicts.get((cell.id, cell.test)) or verdicts.get(cell.id)
+            cells.setdefault(cell.key, []).append(cell.stored(verdict))
+        for verdict in self._verdicts.values():  # of cells whose model never answered
+            key = verdict.model, verdict.prompt_id
+            if verdict.prompt_id and key not in cells and (verdict.error is not None or verdict.checks):
+                cells[key] = [_unanswered(verdict)]
+        return StoredRun(
+            folder=folder,
+            run_id=header.run_id,
+            started=header.started,
+            metrics={metric.name: metric for metric in header.metrics},
+            environment=header.environment,
+            models=dict(self._models(header.environment)),
+            cells={key: tuple(found) for key, found in cells.items()},
+        )
+
+    def _models(self, environment: Mapping[str, Json]) -> Iterator[tuple[str, StoredModel]]:
+        for worker in self._workers.values():  # the last start that got as far as to know its model
+            if worker.error is None or not worker.info:
+                device = str(worker.info.get("device") or worker.spec.options.get("device") or "cpu")
+                yield (
+                    worker.model,
+                    StoredModel(
+                        spec=worker.spec,
+                        subject=subject_part(worker, environment),
+                        environment=environment_part(environment, worker.info),
+                        on_cpu=not device.startswith(("cuda", "mps")),
+                    ),
+                )
+
+
+class _Cell:
+    """The blocks of one cell in one test, of its last attempt so far."""
+
+    __slots__ = ("_answers", "_checks", "_error", "_outputs", "_parts", "_protocol", "attempt", "id", "key", "test")
+
+    def __init__(self, block: RoundsRecord) -> None:
+        self.id, self.key, self.test, self.attempt = (
+            block.cell,
+            (block.model, block.prompt_id),
+            block.test,
+            block.attempt,
+        )
+        self._parts: list[CellSamples] = []
+        self._outputs: dict[str, None] = {}
+        self._answers = 0
+        self._protocol: Part | None = None
+        self._error = ""
+
+    def take(self, block: RoundsRecord, metrics: Mapping[str, MetricDef], worker: WorkerRecord | None) -> None:
+        if block.error is not None:
+            self._error = block.error.message
+            return
+        if not block.n:
+            return
+        if self._protocol is None and worker is not None:
+            self._protocol = protocol_part(block, worker)
+        self._outputs.update(dict.fromkeys(block.output_sha256))
+        self._answers += block.n
+        if block.origin == "measured":
+            self._parts.append(samples_of([block], metrics))
+
+    def stored(self, verdict: VerdictRecord | None) -> StoredCell:
+        rounds = sum(part.n for part in self._parts)
+        numbers: dict[str, array[float]] = {}
+        reasons = {name: reason for part in self._parts for name, reason in part.reasons.items()}
+        for name in dict.fromkeys(name for part in self._parts for name in part.values):
+            column = array("d", [value for part in self._parts for value in part.values.get(name, ())])
+            if not all(map(math.isfinite, column)):
+                reasons.setdefault(name, _NOT_FINITE)
+            elif len(column) == rounds:
+                numbers[name] = column
+        error = verdict.error.message if verdict is not None and verdict.error is not None else self._error
+        return StoredCell(
+            id=self.id, model=self.key[0], prompt_id=self.key[1], test=self.test, rounds=rounds, numbers=numbers, reasons=reasons,
+            outputs=tuple(self._outputs), answers=self._answers, checks=_checks(verdict), protocol=self._protocol,
+            memory_methods=frozenset(name for part in self._parts for name in part.memory_methods),
+            contended=any(part.contended for part in self._parts), error=error,
+        )  # fmt: skip
+
+
+def _checks(verdict: VerdictRecord | None) -> dict[str, bool]:
+    return {} if verdict is None else {check.name: check.passed for check in verdict.checks}
+
+
+def _unanswered(verdict: VerdictRecord) -> StoredCell:
+    return StoredCell(
+        id=verdict.cell, model=verdict.model, prompt_id=verdict.prompt_id, test=verdict.test, rounds=0, numbers={}, reasons={},
+        outputs=(), answers=0, checks=_checks(verdict), protocol=None, memory_methods=frozenset(), contended=False,
+        error=verdict.error.message if verdict.error is not None else "it gave no answer",
+    )  # fmt: skip
