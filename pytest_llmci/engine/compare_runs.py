@@ -183,7 +183,7 @@ class _Pair:
 
 def differing(base: StoredCell, candidate: StoredCell) -> list[Difference]:
     """Where what was asked of a cell, or how it was measured, is not the same."""
-    if base.protocol is None or candidate.protocol is None:
+    if base.protocol is None or candidate.protocol is None or base.protocol == candidate.protocol:
         return []
     found = base.protocol.differences(candidate.protocol)
     return [each for each in found if each.name not in _JUDGED_ELSEWHERE]
@@ -456,21 +456,17 @@ def what_changed(base: StoredRun, candidate: StoredRun) -> tuple[str, ...]:
 def _shifts(pairs: Sequence[_Pair]) -> dict[TimeMetric, float]:
     """What a change of the machine's load could explain, by kind of time. Empty where nothing computed on the CPU."""
     sides = [_witnesses([pair.base for pair in pairs]), _witnesses([pair.candidate for pair in pairs])]
-    if not all(side.wall_s and sum(side.cpu_s) / sum(side.wall_s) >= LEAST_CPU_SHARE for side in sides):
+    if any(wall <= 0 or cpu < LEAST_CPU_SHARE * wall for wall, cpu in sides):
         return {}
+    base, candidate = (Witnesses(wall_s=[wall], cpu_s=[cpu]) for wall, cpu in sides)
     kinds: tuple[TimeMetric, ...] = ("cpu", "net", "wall")
-    return {kind: environment_shift(*sides, metric=kind) for kind in kinds}
+    return {kind: environment_shift(base, candidate, metric=kind) for kind in kinds}
 
 
-def _witnesses(cells: Sequence[StoredCell]) -> Witnesses:
-    wall: list[float] = []
-    cpu: list[float] = []
-    for cell in cells:
-        for one, other in zip(cell.numbers.get("latency", ()), cell.numbers.get("cpu_time", ()), strict=False):
-            if one > 0 and other > 0:
-                wall.append(one)
-                cpu.append(other)
-    return Witnesses(wall_s=wall, cpu_s=cpu)
+def _witnesses(cells: Sequence[StoredCell]) -> tuple[float, float]:
+    """Wall and CPU time of all rounds that have both; their sums are all that counts."""
+    both = [cell.numbers for cell in cells if {"latency", "cpu_time"} <= cell.numbers.keys()]
+    return sum(sum(numbers["latency"]) for numbers in both), sum(sum(numbers["cpu_time"]) for numbers in both)
 
 
 def _told(found: Sequence[Difference]) -> str:

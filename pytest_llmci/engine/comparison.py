@@ -124,7 +124,8 @@ def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef])
                 (block.reasons[name] for block in blocks if name in block.reasons), f"{name} was not measured"
             )
         else:
-            values[name] = [metric.to_si(value) for column in columns for value in column or ()]
+            found = [value for column in columns for value in column or ()]
+            values[name] = [value / 1e9 for value in found] if metric.stored == "ns" else found
     return CellSamples(
         values=values,
         reasons=reasons,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final
@@ -19,6 +20,8 @@ _LABEL: Final = 12
 _SHOWN: Final = 5
 _ROWS_IN_MARKDOWN: Final = 50
 _TALLY: Final = ("regressed", "lost coverage", "inconclusive", "not comparable", "new", "pass")
+_ENTITY: Final = {"<": "&lt;", ">": "&gt;", "|": "&#124;", "&": "&amp;"}
+_MARKUP: Final = re.compile(r"[\\`*_\[\]<>|#&]")
 PSEUDO_METRICS: Final = {
     CHECKS: MetricDef(name=CHECKS, unit="1", direction="higher", definition="Share of cells that passed their checks."),
     WHOLE_CELL: MetricDef(name=WHOLE_CELL, unit="1", direction="none", definition="All of a cell."),
@@ -37,7 +40,7 @@ def text_lines(found: RunsComparison, *, most: int = 20) -> Iterator[str]:
     :param most: rows of single cells.
     """
     for run, label in _sides(found):
-        yield from _labelled(label, f"{run.name}  {_when(run)}")
+        yield f"{label:<{_LABEL}}{one_line(run.name)}  {_when(run)}"
     yield ""
     yield from compared_lines(
         [(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found), most=most
@@ -53,8 +56,9 @@ def headline(found: RunsComparison) -> str:
     """``1 regressed, 2 inconclusive, 17 pass``; what was decided of a model as a whole beside it."""
     counts = found.counts
     parts = [f"{counts[verdict]} {verdict}" for verdict in _TALLY if counts.get(verdict)]
-    whole = [f"{alias} as a whole regressed in {result.metric}" for alias, result in found.models if _failed(result)]
-    return f"{_count(len(found.cells), 'cell')}: {', '.join([*parts, *whole])}"
+    whole = dict.fromkeys(alias for alias, result in found.models if _failed(result))
+    more = f"; regressed as a whole: {_listed(list(whole))}" if whole else ""
+    return f"{_count(len(found.cells), 'cell')}: {', '.join(parts)}{more}"
 
 
 def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
@@ -101,10 +105,13 @@ def _outputs(found: RunsComparison) -> Iterator[tuple[str, str]]:
         yield "outputs", f"{len(changed)} of {_count(len(known), 'cell')} answer otherwise: {_listed(changed)}"
     elif known:
         yield "outputs", f"the same in {_count(len(known), 'cell')}"
-    for alias, result in found.models:
-        if result.metric == CHECKS and result.verdict == "pass":
-            right = round((result.candidate or 0) * result.rounds)
-            yield "checks", f"{alias}: {right} of {_count(result.rounds, 'cell')} passed, no fewer than before"
+    checked = [result for _, result in found.models if result.metric == CHECKS]
+    if checked:
+        before, now = (
+            sum(round((share or 0) * result.rounds) for share, result in side)
+            for side in ([(each.base, each) for each in checked], [(each.candidate, each) for each in checked])
+        )
+        yield "checks", f"{now} of {_count(sum(each.rounds for each in checked), 'cell')} passed, before {before}"
 
 
 def _lengths(found: RunsComparison) -> Iterator[tuple[str, str]]:
@@ -177,9 +184,7 @@ def _table_row(row: Sequence[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Text from a run that Markdown takes for text."""
-    for char in "\\`*_[]<>|#":
-        text = text.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
-    return text
+    return _MARKUP.sub(lambda found: _ENTITY.get(found[0]) or f"\\{found[0]}", text)
 
 
 # -------------------------------------------------------------------------------------------------------------- JSON

@@ -118,9 +118,9 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
     :raises LogTamperedError: if a line is not what was written.
     :raises StoreError: if the log cannot be read or has no header.
     """
-    path = folder / LOG_NAME
-    gathering = _Gathering(frozenset((*COMPARED, *metrics)))
-    for record in LogReader(path, _KINDS):
+    path, wanted = folder / LOG_NAME, frozenset((*COMPARED, *metrics))
+    gathering = _Gathering(wanted)
+    for record in LogReader(path, _KINDS, metrics=wanted):
         gathering.take(record)
     if gathering.header is None:
         raise StoreError(f"{path} has no header.")

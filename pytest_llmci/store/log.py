@@ -341,11 +341,14 @@ class LogReader:
     """Streams the records of a log and checks the chain on the way. Memory: one line.
 
     :param kinds: line types to build records of; empty for all. The others are still checked.
+    :param metrics: of blocks of rounds give only these, and no token times: all else is most of a log and of the time to
+        read it. None stands for everything. What is left out is still under the chain's digest.
     """
 
-    def __init__(self, path: Path, kinds: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, kinds: Collection[str] = (), *, metrics: Collection[str] | None = None) -> None:
         self.path = path
         self.kinds = frozenset(kinds)
+        self.metrics = None if metrics is None else frozenset(metrics)
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.digest = GENESIS
@@ -366,12 +369,20 @@ class LogReader:
             for kind, rest in walk:
                 if kind in wanted:
                     self.lines = walk.lines
-                    yield self._build(kind, walk.decode(rest))
+                    yield self._build(kind, self._decode(walk, kind, rest))
             self.lines, self.digest, self.finished = walk.lines, walk.digest, walk.finished
             if walk.damage is not None and not walk.partial:
                 raise LogTamperedError(f"{self.path}: {walk.damage.message}.")
             if walk.lines == 0:
                 raise StoreError(f"{self.path} holds no whole line: it is no result log, or its session never began.")
+
+    def _decode(self, walk: ChainWalk, kind: str, rest: bytes) -> dict[str, Any]:
+        if self.metrics is None or kind != RoundsRecord.TYPE:
+            return walk.decode(rest)
+        data = walk.decode(_without_token_times(rest))
+        if isinstance(values := data.get("values"), dict):
+            data["values"] = {name: values[name] for name in self.metrics & values.keys()}
+        return data
 
     def _build(self, kind: str, data: dict[str, Any]) -> LogRecord:
         try:
@@ -381,6 +392,16 @@ class LogReader:
         if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
             raise StoreError(f"{self.path}: line {self.lines}: {fault}.")
         return record
+
+
+_TOKEN_TIMES: Final = b',"token_ns":[['
+"""Found as a field only: in a text the quotes have backslashes."""
+
+
+def _without_token_times(rest: bytes) -> bytes:
+    begin = rest.find(_TOKEN_TIMES)
+    end = rest.find(b"]]", begin)
+    return rest if begin < 0 or end < 0 else rest[: begin + len(_TOKEN_TIMES) - 1] + rest[end + 1 :]
 
 
 def read_log(path: Path, kinds: Collection[str] = ()) -> Iterator[LogRecord]:
