@@ -7,7 +7,7 @@ not compared and all else is; what is on trial (the subject) may differ and is t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..stats.quality import compare_answers
 from ..stats.stored import TimeMetric, Witnesses, environment_shift
 from ..store.comparability import Difference
-from .comparison import LEAST_CPU_SHARE, LENGTH, Rules, Sides, compare_model, gated_times
+from .comparison import LEAST_CPU_SHARE, LENGTH, Accept, Rules, Sides, accepted_or_not, compare_model, gated_times
 from .stored_run import StoredCell, StoredModel, StoredRun, read_run
 
 WHOLE_CELL: Final = "cell"
@@ -32,9 +32,6 @@ _NOT_GATED: Final = ("peak_rss", LENGTH)
 _JUDGED_ELSEWHERE: Final = frozenset({"memory_method"})
 """Of the protocol: another method makes memory incomparable, and nothing else."""
 _SHOWN: Final = 5
-
-Accept = Callable[[str, ComparisonResult], str]
-"""Cell id (alias for a whole model) and regression -> why it was accepted beforehand; empty if it was not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,14 +135,21 @@ def compare_runs(
 
 def compare_stored(
     base: Sequence[StoredRun], candidate: StoredRun, *, detect: Mapping[str, float] | None = None, only: Sequence[str] = (),
-    accepted: Accept = lambda *_: "",
+    accepted: Accept = lambda *_: "", alpha: float = SESSION_ALPHA, family: int | None = None, name: str = "",
 ) -> RunsComparison:  # fmt: skip
-    """:func:`compare_runs` of runs that were read already; their order is that of their start."""
+    """:func:`compare_runs` of runs that were read already; their order is that of their start.
+
+    :param alpha: false alarms that ``family`` cells may have together.
+    :param family: cells that share them; None: the common ones of these runs.
+    :param name: how the older side is called; None of its own if empty.
+    """
     older = sorted(base, key=lambda run: run.started)
     if not older:
         raise ConfigError("compare: no older run was given: name one before the candidate.")
     check_metrics((*only, *(name for name in detect or () if name)), candidate.metrics)
-    return _Comparing(older, candidate, detect or {}, tuple(only), accepted).result()
+    return _Comparing(
+        older, candidate, detect or {}, tuple(only), accepted, alpha=alpha, family=family, name=name
+    ).result()  # fmt: skip
 
 
 def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef]) -> None:
@@ -192,11 +196,12 @@ def differing(base: StoredCell, candidate: StoredCell) -> list[Difference]:
 class _Comparing:
     def __init__(
         self, older: Sequence[StoredRun], candidate: StoredRun, detect: Mapping[str, float], only: tuple[str, ...],
-        accepted: Accept,
+        accepted: Accept, *, alpha: float, family: int | None, name: str,
     ) -> None:  # fmt: skip
         self._older, self._base, self._candidate = older, older[-1], candidate
         self._detect, self._only, self._accepted = detect, only, accepted
-        self._against = self._base.name if len(older) == 1 else f"{len(older)} runs"
+        self._alpha, self._family = alpha, family
+        self._against = name or (self._base.name if len(older) == 1 else f"{len(older)} runs")
         self._notes: list[str] = []
         self._hardware: dict[str, None] = {}
         self._mode: Mode = "saved"
@@ -213,7 +218,7 @@ class _Comparing:
             by_model.setdefault(pair.candidate.model, []).append(pair)
         shifts = _shifts([pair for pair in pairs if pair.base.rounds and pair.candidate.rounds])
         for alias, own in by_model.items():
-            self._compare_model(alias, own, len(pairs), shifts)
+            self._compare_model(alias, own, self._family or len(pairs), shifts)
         for cell in new:
             self._note(cell, self._alone(cell, "new", _why_new(cell, self._base)))
         for cell in lost:
@@ -259,8 +264,9 @@ class _Comparing:
             return
         machines = machine_differences(self._base.models.get(alias), self._candidate.models.get(alias))
         self._hardware.update(dict.fromkeys(machines))
+        alpha = self._alpha * len(timed) / max(family, len(timed))
         rules = Rules(
-            against=self._against, mode="saved", alpha=SESSION_ALPHA * len(timed) / family, detect=self._detect, only=self._times(),
+            against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times(),
             on_cpu=self._on_cpu(alias), shifts=shifts, why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
         )  # fmt: skip
         sides = {cell: Sides(base=pair.base.samples, candidate=pair.candidate.samples) for cell, pair in timed.items()}
@@ -326,9 +332,7 @@ class _Comparing:
         return self._maybe_accepted(cell, result)
 
     def _maybe_accepted(self, name: str, result: ComparisonResult) -> ComparisonResult:
-        if result.verdict != "regressed":
-            return result
-        return replace(result, accepted=self._accepted(name, result))
+        return accepted_or_not(name, result, self._accepted)
 
     # ------------------------------------------------------------------------------------------- several older runs
 

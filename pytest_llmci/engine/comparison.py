@@ -6,8 +6,8 @@ known here: the interleaved schedule, a baseline and ``llmci compare`` hand in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -30,6 +30,17 @@ LEAST_CPU_SHARE: Final = 0.2
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
 LENGTH: Final = "output_tokens"
+
+
+Accept = Callable[[str, ComparisonResult], str]
+"""Cell id (alias for a whole model) and regression -> why it was accepted beforehand; empty if it was not."""
+
+
+def accepted_or_not(name: str, result: ComparisonResult, accepted: Accept) -> ComparisonResult:
+    """The result, with the reason where it is a regression that is meant."""
+    if result.verdict != "regressed":
+        return result
+    return replace(result, accepted=accepted(name, result))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,7 +65,7 @@ def explain(
     failed = [budget for budget in verdict.budgets if budget.verdict == "failed"]
     undecided = [budget for budget in verdict.budgets if budget.verdict == "inconclusive"] if fail_undecided else []
     metrics = metrics or {}
-    worse = [result for result in verdict.comparisons if result.verdict == "regressed"]
+    worse = [result for result in verdict.comparisons if result.verdict == "regressed" and not result.accepted]
     unsure = [result for result in verdict.comparisons if fail_undecided and result.verdict in UNDECIDED]
     if not (failed_checks or failed or undecided or worse) and not (
         fail_undecided and verdict.verdict == "inconclusive"

@@ -39,7 +39,7 @@ from ..runner.worker import WorkerSetup
 from ..settings import Settings
 from ..store.comparability import protocol_part, subject_part
 from .blocks import Origin, block_record, learnt
-from .comparison import ModelComparison, Rules, Sides, compare_model, met, samples_of
+from .comparison import Accept, ModelComparison, Rules, Sides, accepted_or_not, compare_model, met, samples_of
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan
@@ -92,6 +92,8 @@ class Against:
     changed_files: tuple[str, ...] = ()
     on_purpose: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Alias -> parts of the protocol that differ because that is what is compared."""
+    accepted: Accept = lambda *_: ""
+    """Says which regressions are meant."""
     prove: Callable[[dict[str, Json]], None] = lambda info: None
     """Raises ConfigError if what a process of the reference says of itself shows that it runs something else."""
     cells: int = 0
@@ -207,14 +209,16 @@ class Interleaved:
     def __init__(
         self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
         rng: random.Random | None = None, on_purpose: Iterable[str] = (), changed_files: Sequence[str] = (),
-        prove: Callable[[dict[str, Json]], None] = lambda info: None,
+        prove: Callable[[dict[str, Json]], None] = lambda info: None, accepted: Accept = lambda *_: "",
     ) -> None:  # fmt: skip
         """:param entries: of one model, at least one.
         :param on_purpose: parts of the protocol that may differ, as they are what is compared.
         :param changed_files: of the repository, where two commits are compared.
+        :param accepted: says which regressions are meant.
         """
         self._ports = ports
         self._prove = prove
+        self._accepted = accepted
         self._on_purpose = frozenset(on_purpose)
         self._files = _some(changed_files)
         self._rules = rules
@@ -307,6 +311,7 @@ class Interleaved:
         for course in pair.courses:
             record = pair.live["candidate"].record
             course.measurement.worker_values, course.measurement.worker_reasons = record.values, record.reasons
+            course.measurement.worker = record
 
     def _check_origin(self, pair: _Pair) -> None:
         try:
@@ -495,7 +500,10 @@ class Interleaved:
             if course.given_up:
                 measurement.comparisons = [self._not_compared(course)]
             else:
-                measurement.comparisons = list(course.decided or found.cells.get(course.entry.test, []))
+                found_here = course.decided or found.cells.get(course.entry.test, [])
+                cell = course.entry.cell.id
+                measurement.comparisons = [accepted_or_not(cell, result, self._accepted) for result in found_here]
+        found.model = [accepted_or_not(self.model.alias, result, self._accepted) for result in found.model]
         if found.model:
             cells = {course.entry.cell.id: course.measurement.comparisons for course in self._courses}
             self._ports.emit(
@@ -521,7 +529,7 @@ def model_gate(
 
     :param cells: cell id -> what was found of it alone, for the message.
     """
-    worst = [result for result in results if result.verdict == "regressed"]
+    worst = [result for result in results if result.verdict == "regressed" and not result.accepted]
     told = [_told(alias, result) for result in worst] or [f"{alias} as a whole against {against}: no regression"]
     for result in worst:
         alone = [

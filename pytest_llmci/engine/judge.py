@@ -124,10 +124,12 @@ def _overall(
         error is not None
         or any(not check.passed for check in checks)
         or any(budget.verdict == "failed" for budget in budgets)
-        or any(comparison.verdict == "regressed" for comparison in comparisons)
+        or any(comparison.verdict == "regressed" and not comparison.accepted for comparison in comparisons)
     ):
         return "failed"
-    undecided = any(comparison.verdict in ("inconclusive", "not comparable") for comparison in comparisons)
+    undecided = any(
+        comparison.verdict in ("inconclusive", "not comparable", "lost coverage") for comparison in comparisons
+    )
     if unmeasured or undecided or any(budget.verdict == "inconclusive" for budget in budgets):
         return "inconclusive"
     return "pass"

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
-from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, RoundsRecord
+from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, RoundsRecord, WorkerRecord
 from ..stats.budget_expression import Budget
 
 
@@ -61,6 +61,8 @@ class CellMeasurement:
     worker_values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` of the process that measured it, as stored."""
     worker_reasons: dict[str, str] = field(default_factory=dict)
+    worker: WorkerRecord | None = None
+    """The latest start of the process that measured it."""
     error: ErrorInfo | None = None
     memory_error: ErrorInfo | None = None
     """Why the memory pass failed; the rounds before it are judged all the same."""

@@ -36,10 +36,11 @@ from ..slugs import slug
 from ..stats.budget import SESSION_ALPHA
 from ..stats.budget_expression import Budget
 from ..text import one_line
+from .against_baseline import BaselineRules, against_baselines
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
 from .comparison import Rules
 from .exclusive import MachineLock, lock_path
-from .interleaved import Against, Interleaved, Ports
+from .interleaved import Against, Interleaved, Ports, model_gate
 from .judge import CONTENDED, Judge
 from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .observer import Observer
@@ -95,9 +96,11 @@ class BenchSession:
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
-        against: Against | None = None,
+        against: Against | None = None, baselines: BaselineRules | None = None,
     ) -> None:  # fmt: skip
-        """:param against: what every model is compared with, measured alternately with it."""
+        """:param against: what every model is compared with, measured alternately with it.
+        :param baselines: those whose stored numbers every model is compared with.
+        """
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
@@ -122,6 +125,7 @@ class BenchSession:
             sys_path=sys_path, say=observer.say, tick=self._tick,
         )  # fmt: skip
         self._against = against
+        self._baselines = baselines
         self._compared: dict[str, CellMeasurement] = {}
         self.pool = Pool(
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
@@ -151,27 +155,53 @@ class BenchSession:
 
     def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         """Measure a cell as its plan says; failures of the model are held in the result and not raised."""
-        if self._against is None:
+        test, alias = self.test.id, cell.model.alias
+        compares = self._against is not None or self._baselines is not None
+        if not compares or test not in self.schedule.group(alias):
             return self.schedule.measure(cell, plan)
-        return self.schedule.complete(self._with_comparison(self._against, cell, plan))
-
-    def _with_comparison(self, against: Against, cell: Cell, plan: CellPlan) -> CellMeasurement:
-        """What the schedule of the cell's model found, which runs when the first of its tests asks."""
-        test = self.test.id
-        if test not in self._compared and test in self.schedule.group(cell.model.alias):
+        if test not in self._compared:
             with self._observer.uncharged():
-                self._compare(against, cell.model.alias, plan.family)
-        measurement = self._compared.get(test)
-        if measurement is None:
-            return CellMeasurement(cell=cell, plan=plan)
-        done = measurement.rounds
-        measurement.plan = replace(plan, rounds=max(done, plan.rounds), max_rounds=max(done, plan.max_rounds))
-        return measurement
+                self._measure_model(alias, plan.family)
+        return self._compared[test]
 
-    def _compare(self, against: Against, alias: str, family: int) -> None:
+    def _measure_model(self, alias: str, family: int) -> None:
+        """Measure and compare all selected cells of a model, when the first of its tests asks: they are judged together."""
+        asking = self.test
         group = {
             test: (cell, replace(plan, family=family)) for test, (cell, plan) in self.schedule.group(alias).items()
         }
+        if self._against is not None:
+            self._compare(self._against, alias, group)
+        try:
+            for test, (cell, plan) in group.items():
+                self.test = asking if test == asking.id else CurrentTest(test)
+                measurement = self._compared.setdefault(test, CellMeasurement(cell=cell, plan=plan))
+                done = measurement.rounds
+                measurement.plan = replace(plan, rounds=max(done, plan.rounds), max_rounds=max(done, plan.max_rounds))
+                self.schedule.complete(measurement)
+        finally:
+            self.test = asking
+        if self._baselines is not None:
+            self._compare_stored(self._baselines, alias, group)
+
+    def _compare_stored(self, rules: BaselineRules, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
+        measured = [self._compared[test] for test in group]
+        workers = {each.worker.uid: each.worker for each in measured if each.worker is not None}
+        blocks = [block for each in measured for block in each.blocks]
+        verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
+                    for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
+        found, whole = against_baselines(
+            [*workers.values(), *blocks, *verdicts], rules, self.metrics, started=utc_text(self._clock.utc())
+        )
+        for each in measured:
+            results = [] if each.error else found.get(each.cell.id, [])
+            each.comparisons = [*each.comparisons, *results]
+            each.against = each.against or ", ".join(baseline.name for baseline in rules.baselines)
+        if whole:
+            cells = {each.cell.id: each.comparisons for each in measured}
+            self._emit(model_gate(alias, whole, whole[0].against, self.new_uid(), cells))
+
+    def _compare(self, against: Against, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         entries = against.entries(group)
         if not entries:
             return
@@ -192,6 +222,7 @@ class BenchSession:
             ports,
             block=self.settings.block,
             on_purpose=against.on_purpose.get(alias, ()),
+            accepted=against.accepted,
             changed_files=against.changed_files,
             prove=against.prove,
         )
@@ -257,6 +288,7 @@ class BenchSession:
             return
         if origin != "memory":
             measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
+            measurement.worker = live.record
         contended = False
         started = utc_text(self._clock.utc())
         try:

@@ -119,7 +119,7 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
     :raises StoreError: if the log cannot be read or has no header.
     """
     path, wanted = folder / LOG_NAME, frozenset((*COMPARED, *metrics))
-    gathering = _Gathering(wanted)
+    gathering = Gathering(wanted)
     for record in LogReader(path, _KINDS, metrics=wanted):
         gathering.take(record)
     if gathering.header is None:
@@ -127,11 +127,12 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
     return gathering.run(folder, gathering.header)
 
 
-class _Gathering:
+class Gathering:
     """What the lines of a log have told so far."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
-        self._wanted = wanted
+        """:param wanted: metrics that are kept; :data:`COMPARED` ones always are."""
+        self._wanted = wanted.union(COMPARED)
         self._metrics: dict[str, MetricDef] = {}
         self._seen: set[str] = set()
         self._workers: dict[str, WorkerRecord] = {}
@@ -140,6 +141,7 @@ class _Gathering:
         self.header: HeaderRecord | None = None
 
     def take(self, record: LogRecord) -> None:
+        """Take the record of the next line."""
         if isinstance(record, HeaderRecord):
             self.header = record
             self._metrics = {metric.name: metric for metric in record.metrics if metric.name in self._wanted}
@@ -164,6 +166,7 @@ class _Gathering:
                 cell.take(record, self._metrics, self._workers.get(record.worker))
 
     def run(self, folder: Path, header: HeaderRecord) -> StoredRun:
+        """The side that was read."""
         cells: dict[Key, list[StoredCell]] = {}
         verdicts = {cell: verdict for (cell, _), verdict in self._verdicts.items()}
         for cell in self._cells.values():

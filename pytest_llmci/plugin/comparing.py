@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..clock import SystemClock
+from ..engine.against_baseline import BaselineRules, StoredBaseline
 from ..engine.code_origin import prove_origin
 from ..engine.interleaved import GATE_TAG, Against
 from ..engine.old_environment import old_environment
@@ -14,16 +16,25 @@ from ..engine.reference import Candidate, Reference, reference_of_spec
 from ..engine.revision import SettingsThen, reference_of_revision, split_revision
 from ..engine.session import user_cache_dir
 from ..errors import ConfigError
+from ..runner.worker import threads_of
+from ..store.accepted import AcceptedChanges, read_accepted
+from ..store.baseline import Chosen, choose, protocol_differences
 from ..store.checkout import Checkout
+from ..store.comparability import Part, machine_part, planned_protocol
+from ..store.environment import environment
+from ..text import one_line
 from .revision import gather_at
 
 if TYPE_CHECKING:
-    from ..records import Cell, Json
+    from ..records import Cell, ComparisonResult, GenerationSettings, Json
     from .armed import ArmedPlugin
 
 REVISION = "git:"
 """Before a commit: ``--llmci-versus=git:origin/main``."""
 AUTO = "auto"
+MOST_NAMED = 5
+MEASURED_BY = frozenset({"torch", "transformers", "tokenizers", "accelerate", "numpy", "pytest-llmci", "pytest_llmci"})
+"""Packages that may change a number; a baseline that was measured with others is not what today's environment would measure."""
 
 
 class Comparing:
@@ -32,14 +43,19 @@ class Comparing:
     def __init__(self, plugin: ArmedPlugin) -> None:
         self._plugin = plugin
         self._checkout: Checkout | None = None
+        self._changes: AcceptedChanges | None = None
         self.reference: Reference | None = None
         self.against: Against | None = None
-        """What the engine compares with; None where nothing is compared."""
+        """What the engine measures beside the candidate; None where nothing is."""
+        self.baselines: BaselineRules | None = None
+        """Baselines whose stored numbers it compares with; None where there are none."""
+        self._notes: list[str] = []
 
     @property
     def asked_for(self) -> str:
         """What the user named; empty if nothing is to be compared."""
-        return ", ".join(one.text for one in self._plugin.settings.versus)
+        named = [one.text for one in self._plugin.settings.versus]
+        return ", ".join([*named, *(f"baseline {name}" for name, _ in self._plugin.planner.baselines)])
 
     def resolve(self, import_path: tuple[str, ...]) -> None:
         """Work out what the selected cells are compared with.
@@ -48,11 +64,27 @@ class Comparing:
         """
         cells = [cell for cell, _ in self._plugin.collected.selected.values()]
         self.close()
-        if not self._plugin.settings.versus or not cells:
+        if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
             return
         candidate = self._candidate(cells, import_path)
-        self.reference = reference = self._read(candidate)
-        if reference.nothing_to_compare:
+        stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
+        if self._plugin.settings.versus:
+            self.reference = self._read(candidate)
+        elif stored:
+            stored = self._measured_again(stored, candidate)
+        if stored:
+            self.baselines = BaselineRules(
+                baselines=stored,
+                cells=len(cells),
+                detect=self._plugin.settings.detect,
+                accepted=self._accepted,
+                environment=environment,
+            )
+        self._settle(cells)
+
+    def _settle(self, cells: list[Cell]) -> None:
+        reference = self.reference
+        if reference is None or reference.nothing_to_compare:
             return
         against = Against(
             name=reference.name, specs=reference.specs,
@@ -60,6 +92,7 @@ class Comparing:
             settings=reference.settings, sys_path=reference.sys_path,
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
             changed_files=reference.changed,
+            accepted=self._accepted,
             only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove,
         )  # fmt: skip
         self.against = replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
@@ -78,9 +111,31 @@ class Comparing:
         if not text.startswith(REVISION):
             if self._plugin.settings.versus_python:
                 raise ConfigError(f"{origin}: '{text}' has its environment in its own spec: write {text}+python=PATH.")
-            return reference_of_spec(",".join(one.text for one in versus), origin, candidate)
+            return self._again(text, origin, candidate) or reference_of_spec(
+                ",".join(one.text for one in versus), origin, candidate
+            )
         if len(versus) > 1:
             raise ConfigError(f"{origin}: a commit is the reference of every model; give '{text}' alone.")
+        return self._revision(text, origin, candidate)
+
+    def _again(self, name: str, origin: str, candidate: Candidate) -> Reference | None:
+        """The baseline of that name as a reference; None if there is none of that name.
+
+        :raises ConfigError: if it cannot be measured again.
+        """
+        try:
+            chosen = choose(self._plugin.planner.baselines_folder, name, machine_part(environment()))
+        except ConfigError:
+            return None
+        baseline = StoredBaseline(name=name, chosen=chosen)
+        why = self._why_stored(baseline, candidate)
+        if why:
+            raise ConfigError(
+                f"{origin}: baseline {name} cannot be measured again, as {why}; compare with its numbers: --llmci-baseline={name}."
+            )
+        return self.reference
+
+    def _revision(self, text: str, origin: str, candidate: Candidate) -> Reference:
         self._checkout = checkout = Checkout(
             candidate.places.settings, split_revision(text, origin)[0], f"{origin}={text}"
         )
@@ -88,6 +143,91 @@ class Comparing:
         return reference_of_revision(
             text, origin, candidate, checkout, self._settings_at, environment=self._environment(checkout, candidate)
         )
+
+    def _baseline(self, name: str, chosen: Chosen, cells: list[Cell]) -> StoredBaseline:
+        """A baseline, once it is known that something can be compared with it.
+
+        :raises ConfigError: if it has none of the cells, or all of them ask something else.
+        """
+        origin = self._plugin.settings.origins.get("baseline", "--llmci-baseline")
+        where = f"{origin}: baseline {name}"
+        plans = {cell.id: (cell, plan) for cell, plan in self._plugin.collected.selected.values()}
+        found = {
+            cell_id: protocol_differences(chosen.record, cell_id, self._asked(cell, plan.generation))
+            for cell_id, (cell, plan) in plans.items()
+        }
+        common = {cell_id: differences for cell_id, differences in found.items() if differences is not None}
+        if not common:
+            known = ", ".join(sorted({cell.id for cell in chosen.record.newest.cells})[:MOST_NAMED])
+            raise ConfigError(
+                f"{where} has none of the {len(cells)} cells of this session; it has {known}. Give the models the same alias= and take"
+                f" the same prompts, or save it anew: pytest --llmci --llmci-save-baseline={chosen.record.name}"
+            )
+        if all(common.values()):
+            told = dict.fromkeys(str(each) for differences in common.values() for each in differences or ())
+            raise ConfigError(
+                f"{where} asked something else: {'; '.join(list(told)[:MOST_NAMED])}. Use the same settings and prompts, or save it anew:"
+                f" pytest --llmci --llmci-save-baseline={chosen.record.name}"
+            )
+        if chosen.differences:
+            told = dict.fromkeys(map(str, chosen.differences))
+            self._notes.append(
+                f"baseline {name} was saved on other hardware ({'; '.join(told)}): times are not compared, all else is"
+            )
+        return StoredBaseline(name=name, chosen=chosen)
+
+    def _asked(self, cell: Cell, generation: GenerationSettings) -> Part:
+        settings = self._plugin.settings
+        threads = threads_of(cell.model, settings.threads)
+        return planned_protocol(cell.prompt, generation, isolation=settings.isolation, threads=threads)
+
+    def _measured_again(self, stored: list[StoredBaseline], candidate: Candidate) -> list[StoredBaseline]:
+        """Measure the first baseline that can be again beside the candidate; the others are compared by their numbers."""
+        kept = []
+        for baseline in stored:
+            why = (
+                "another baseline is measured again already"
+                if self.reference
+                else self._why_stored(baseline, candidate)
+            )
+            if not why:
+                self._notes.append(f"baseline {baseline.name} is measured again, alternately with the candidate")
+                continue
+            self._notes.append(f"baseline {baseline.name}: stored numbers, as {why}")
+            kept.append(replace(baseline, why_stored=why))
+        return kept
+
+    def _why_stored(self, baseline: StoredBaseline, candidate: Candidate) -> str:
+        """Why a baseline is not measured again; empty where its reference is ready."""
+        origin = baseline.chosen.record.newest.origin
+        if candidate.settings.isolation == "inline":
+            return "both sides need processes of their own (--llmci-isolation=worker)"
+        if origin.commit is None:
+            return "it was saved outside of a git repository"
+        if origin.dirty:
+            return "it was saved with uncommitted changes"
+        packages = environment().get("packages")
+        today = Part(packages if isinstance(packages, dict) else {})
+        if changed := [each for each in Part(origin.packages).differences(today) if each.name in MEASURED_BY]:
+            return f"{', '.join(map(str, changed))} since then"
+        text = f"{REVISION}{origin.commit}"
+        try:
+            reference = self._revision(text, f"--llmci-baseline={baseline.name}", candidate)
+        except ConfigError as error:
+            self.close()
+            return f"its commit cannot be measured again: {one_line(str(error))}"
+        if reference.nothing_to_compare:
+            self.close()
+            return f"nothing in the repository that is measured has changed since ({reference.nothing_to_compare})"
+        self.reference = replace(reference, name=baseline.name)
+        return ""
+
+    def _accepted(self, cell: str, result: ComparisonResult) -> str:
+        """Why a regression is meant; empty if it is not."""
+        if self._changes is None:
+            self._changes = read_accepted(self._plugin.planner.baselines_folder)
+        entry = self._changes.accepted_for(cell, result.metric, result.change or 0.0, SystemClock().utc().date())
+        return entry.reason if entry else ""
 
     def _settings_at(self, checkout: Checkout) -> SettingsThen:
         return gather_at(self._plugin.config, checkout)
@@ -110,6 +250,7 @@ class Comparing:
 
     def notes(self) -> Iterator[str]:
         """What to tell before anything is measured."""
+        yield from self._notes
         reference = self.reference
         if reference is None:
             return

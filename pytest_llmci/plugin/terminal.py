@@ -71,12 +71,12 @@ class Terminal(Silent):
 
     def _describe_comparison(self) -> list[str]:
         asked = self._plugin.comparing.asked_for
-        return [f"llmci: compared with {one_line(asked)}, interleaved"] if asked else []
+        return [f"llmci: compared with {one_line(asked)}"] if asked else []
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is compared, what that costs, and what it will be able to see."""
         comparing, s = self._plugin.comparing, self._plugin.settings
-        if self._verbosity < -1 or comparing.reference is None:
+        if self._verbosity < -1:
             return []
         texts = list(comparing.notes())
         if comparing.against is not None:
@@ -84,7 +84,7 @@ class Terminal(Silent):
             models = len(comparing.against.specs)
             cost = f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads"
             texts += [
-                f"{_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
+                f"interleaved: {_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
                 visible_line(s, max(comparing.against.cells, models), models),
             ]
         return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
@@ -349,7 +349,7 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
-        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.against) or any(
+        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
             plan.budgets for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(

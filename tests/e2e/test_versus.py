@@ -178,8 +178,8 @@ def test_the_header_says_what_it_costs_and_what_it_will_see(bench: Bench) -> Non
     result = bench.suite(SLOW, f"--llmci-versus={SLOW}", "--llmci-max-rounds=5", *SHORT)
     result.stdout.re_match_lines(
         [
-            r"llmci: compared with .*, interleaved",
-            r"llmci: 2 cells, up to 1 fresh pair of processes a model, 2 loads.*",
+            r"llmci: compared with .*",
+            r"llmci: interleaved: 2 cells, up to 1 fresh pair of processes a model, 2 loads.*",
             r"llmci: it will see changes of .* % or more.*",
         ]
     )

@@ -115,3 +115,9 @@ def test_means_are_near_normal_from_five_rounds(rounds: int, full: bool) -> None
     mean = 1.5e-4 / (0.5e-4 / 20 + 1e-4 / 10)
     assert (models.freedom[0] > mean + 1) == full
     assert (total.freedom[0] > 13) == full
+
+
+def test_the_noise_of_several_cells_is_known_from_all_their_rounds() -> None:
+    cells, models, _ = levels(estimates([0.0] * 10, shared=1e-12), np.zeros(10, np.intp))
+    assert cells.freedom == pytest.approx(np.full(10, 20.0))
+    assert models.freedom == pytest.approx([90.0])

@@ -71,3 +71,16 @@ def test_cells_with_too_few_rounds_are_marked_and_do_not_disturb() -> None:
     assert found.enough.tolist() == [True, False]
     assert found.own[0] == pytest.approx(alone.own[0])
     assert found.rounds.tolist() == [10, 2]
+
+
+def test_nor_does_a_stall_where_each_pair_has_two_rounds() -> None:
+    stalled = noise(4, 10)
+    stalled[:, 3] += 3.0
+    assert estimate(stalled, np.arange(10) // 2).shared[0] < 0.001
+
+
+def test_rounds_that_tie_do_not_hide_the_noise_of_the_others() -> None:
+    """Most differences are equal, as a coarse clock makes them: their MAD is zero, their noise is not."""
+    tied = np.array([0.0] * 6 + [0.03, -0.03, 0.02, -0.02])
+    found = estimate(np.stack([noise(1, 10)[0], tied]))
+    assert found.own[1] > 0.1 * found.own[0]

@@ -1,0 +1,137 @@
+"""A session's model against the numbers of a saved baseline, by the engine that compares stored runs."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import ConfigError
+from ..metrics import MetricDef
+from ..records import ComparisonResult, HeaderRecord, Json, LogRecord
+from ..stats.looks import SESSION_ALPHA
+from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
+from ..store.comparability import Part
+from .compare_runs import WHOLE_CELL, compare_stored
+from .comparison import Accept
+from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
+
+THIS_RUN: Final = "this run"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredBaseline:
+    """A baseline that the session's models are compared with by its stored numbers."""
+
+    name: str
+    chosen: Chosen
+    why_stored: str = ""
+    """Why it is not measured again beside the candidate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineRules:
+    """What all models and baselines of a session share."""
+
+    baselines: Sequence[StoredBaseline]
+    cells: int
+    """Of the session, in any of the baselines: they share its false alarms."""
+    detect: Mapping[str, float]
+    accepted: Accept
+    environment: Callable[[], dict[str, Json]]
+
+
+def against_baselines(
+    records: Iterable[LogRecord], rules: BaselineRules, metrics: Mapping[str, MetricDef], *, started: str
+) -> tuple[dict[str, list[ComparisonResult]], list[ComparisonResult]]:
+    """Compare what was measured of a model with each baseline.
+
+    :param records: starts of processes and blocks of this model.
+    :param started: UTC, ISO 8601: when the session began.
+    :returns: cell id -> results, and those of the model as a whole.
+    """
+    candidate = _this_run(records, metrics, rules, started)
+    cells: dict[str, list[ComparisonResult]] = {}
+    whole: list[ComparisonResult] = []
+    for baseline in rules.baselines:
+        older = [
+            run_of_session(baseline.chosen.record, session, baseline.name, only=candidate)
+            for session in baseline.chosen.record.sessions
+        ]
+        share = SESSION_ALPHA / len(rules.baselines)
+        try:
+            found = compare_stored(
+                [run for run in older if run.cells] or older, candidate, detect=rules.detect, accepted=rules.accepted, alpha=share,
+                family=rules.cells, name=baseline.name,
+            )  # fmt: skip
+        except ConfigError as error:
+            for cell in (cell for same in candidate.cells.values() for cell in same):
+                cells.setdefault(cell.id, []).append(_not_comparable(str(error), baseline.name))
+            continue
+        for compared in found.cells:
+            cells.setdefault(compared.id, []).extend(compared.results)
+        whole += [result for _, result in found.models]
+    return cells, whole
+
+
+def _this_run(
+    records: Iterable[LogRecord], metrics: Mapping[str, MetricDef], rules: BaselineRules, started: str
+) -> StoredRun:
+    gathering = Gathering(frozenset(rules.detect))
+    header = HeaderRecord(
+        schema_version=0, run_id=THIS_RUN, started=started, version="", command=[], settings={}, environment=rules.environment(),
+        metrics=list(metrics.values()),
+    )  # fmt: skip
+    gathering.take(header)
+    for record in records:
+        gathering.take(record)
+    return gathering.run(Path(), header)
+
+
+def _not_comparable(reason: str, name: str) -> ComparisonResult:
+    return ComparisonResult(
+        metric=WHOLE_CELL,
+        mode="saved",
+        verdict="not comparable",
+        against=name,
+        base=None,
+        candidate=None,
+        change=None,
+        reason=reason,
+    )
+
+
+def run_of_session(record: BaselineRecord, session: BaselineSession, name: str, *, only: StoredRun) -> StoredRun:
+    """One session of a baseline as a finished run, with those cells that the other side has."""
+    cells: dict[tuple[str, str], tuple[StoredCell, ...]] = {}
+    for cell in session.cells:
+        key = cell.model, record.prompts[cell.prompt].id
+        if key in only.cells:
+            cells[key] = (*cells.get(key, ()), _stored_cell(record, cell, key[1]))
+    return StoredRun(
+        folder=Path(), run_id=name, started=session.saved, metrics={metric.name: metric for metric in record.metrics},
+        environment={},
+        models={
+            model.alias: StoredModel(
+                spec=model.spec, subject=Part(model.subject), environment=Part(record.environment),
+                on_cpu=not str(model.spec.options.get("device", "cpu")).startswith(("cuda", "mps")),
+            )
+            for model in session.models if model.alias in only.models
+        },
+        cells=cells,
+    )  # fmt: skip
+
+
+def _stored_cell(record: BaselineRecord, cell: BaselineCell, prompt_id: str) -> StoredCell:
+    numbers = {name: array("d", record.values(cell, name)) for name in cell.samples}
+    rounds = max(map(len, numbers.values()), default=0)
+    method = cell.protocol.get("memory_method")
+    return StoredCell(
+        id=cell.id, model=cell.model, prompt_id=prompt_id, test=cell.test, rounds=rounds,
+        numbers={name: column for name, column in numbers.items() if len(column) == rounds},
+        reasons={name: "a round of the baseline lacks it" for name, column in numbers.items() if len(column) != rounds},
+        outputs=tuple(cell.outputs), answers=cell.rounds, checks=cell.checks, protocol=Part(cell.protocol),
+        memory_methods=frozenset(str(method).split("+")) - {""} if method else frozenset(), contended=False, error="",
+    )  # fmt: skip

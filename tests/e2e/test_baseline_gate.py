@@ -1,0 +1,143 @@
+"""``--llmci-baseline``: measured again where that is possible, else compared by its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bench import Bench
+from repositories import Repository
+
+FIXED = ("--llmci-rounds=5", "--llmci-max-rounds=5")
+SLEEP = "echo=echo+ttft=40ms"
+
+
+def comparisons(bench: Bench) -> dict[str, dict[str, dict[str, Any]]]:
+    """Cell -> metric -> result."""
+    return {
+        record["cell"]: {result["metric"]: result for result in record["comparisons"]}
+        for record in bench.records("verdict")
+    }
+
+
+def test_stored_numbers_are_judged_by_what_two_sessions_can_tell(bench: Bench) -> None:
+    assert bench.suite(SLEEP, "--llmci-save-baseline", *FIXED).ret == 0
+    result = bench.suite(SLEEP, "--llmci-baseline", *FIXED)
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [r"llmci: compared with baseline main", r"llmci: baseline main: stored numbers, as it was saved.*"]
+    )
+    for cell in comparisons(bench).values():
+        time = cell["net_time"]
+        assert (time["mode"], time["against"], time["verdict"]) == ("saved", "main", "inconclusive")
+        assert time["visible"] > 0.1, "a session of another day says little"
+        assert cell["peak_rss"]["verdict"] == "pass"
+
+
+def test_a_gross_change_against_stored_numbers_fails(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    result = bench.suite("echo=echo+ttft=120ms", "--llmci-baseline", *FIXED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [r"RegressionDetected: net time 1\d\d.* % slower than main.*", r".*stored numbers of another session.*"]
+    )
+
+
+def test_more_memory_than_stored_fails(bench: Bench) -> None:
+    bench.suite("echo=echo+ttft=5ms", "--llmci-save-baseline", *FIXED)
+    result = bench.suite("echo=echo+ttft=5ms+alloc=64MiB", "--llmci-baseline", *FIXED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines([r"RegressionDetected: peak RAM .* more than main.*"])
+
+
+def test_an_accepted_regression_passes_and_says_so(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    table = (
+        '[[accepted]]\ncell = "echo*"\nmetric = "*"\nup_to = "900%"\nreason = "twice as long"\nexpires = 2099-01-01\n'
+    )
+    bench.write("llmci-baselines/accepted.toml", table)
+    result = bench.suite("echo=echo+ttft=120ms", "--llmci-baseline", *FIXED)
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"echo-first +net time .* accepted"])
+    assert comparisons(bench)["echo-first"]["net_time"]["accepted"] == "twice as long"
+
+
+def test_a_moving_and_a_fixed_baseline_are_gated_together(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline=release", *FIXED)
+    bench.suite("echo=echo+ttft=120ms", "--llmci-save-baseline=main", *FIXED)
+    result = bench.suite("echo=echo+ttft=120ms", "--llmci-baseline=main", "--llmci-baseline=release", *FIXED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (record, _) = bench.records("verdict")
+    found = {(each["against"], each["metric"]): each["verdict"] for each in record["comparisons"]}
+    assert found["main", "net_time"] in ("inconclusive", "pass")
+    assert found["release", "net_time"] == "regressed"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--llmci-max-new-tokens=7"], "*baseline main asked something else: max_new_tokens: 50 -> 7*"),
+        (["-k", "nosuch"], ""),
+        (["--llmci-baseline=nosuch"], "*there is no baseline 'nosuch'*holds main*"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(bench: Bench, change: list[str], said: str) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    result = bench.suite(SLEEP, "--llmci-baseline", *change, *FIXED)
+    if said:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+def test_other_cells_are_a_usage_error(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    result = bench.suite("other=echo+ttft=40ms", "--llmci-baseline", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *baseline main has none of the 2 cells of this session; it has echo-first, echo-second*"]
+    )
+
+
+def test_a_baseline_of_other_hardware_compares_no_times(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    (path,) = (bench.path / "llmci-baselines" / "main").glob("*.json")
+    text = path.read_text("utf-8")
+    import json
+
+    data = json.loads(text)
+    data["environment"]["cpu_model"] = "Another CPU"
+    from pytest_llmci.store.comparability import Part
+
+    data["environment_digest"] = Part(data["environment"]).digest
+    path.unlink()
+    path.with_name(f"{data['environment_digest']}.json").write_text(json.dumps(data), "utf-8")
+    result = bench.suite("echo=echo+ttft=120ms", "--llmci-baseline", *FIXED)
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"llmci: baseline main was saved on other hardware \(cpu_model: Another CPU.*"])
+    cell = comparisons(bench)["echo-first"]
+    assert (cell["net_time"]["verdict"], cell["peak_rss"]["verdict"]) == ("not comparable", "pass")
+
+
+PIPELINE = "import time\n\n\ndef answer(prompt):\n    time.sleep({seconds})\n    return 'an answer to ' + prompt\n"
+
+
+def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> None:
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    bench.write("app/__init__.py", "")
+    bench.write("app/bot.py", PIPELINE.format(seconds=0.06))
+    bench.write(
+        "pyproject.toml",
+        '[tool.llmci]\nmodels = ["bot=py:app.bot:answer"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n',
+    )
+    Repository(bench.path).commit("first")
+    assert bench.run("--llmci", "--llmci-save-baseline", *FIXED, fresh=True).ret == 0
+    bench.write("app/bot.py", PIPELINE.format(seconds=0.1))
+    result = bench.run("--llmci", "--llmci-baseline", "--llmci-detect=20%", *FIXED, fresh=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [
+            r"llmci: baseline main is measured again, alternately.*",
+            r"RegressionDetected: net time 6\d.* % slower than main.*",
+        ]
+    )
+    assert comparisons(bench)["bot-first"]["net_time"]["mode"] == "interleaved"
