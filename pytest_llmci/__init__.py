@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .engine.handles import LLM, Score
     from .engine.results import CellResult, Generation
-    from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue
+    from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue, RegressionDetected
     from .measure.profile import Measured, llm_profile, profile
     from .metrics import MetricDef
     from .records import CheckResult, Completion, GenerationSettings, Missing, ModelSpec, Prompt
     from .registry import Registry
+    from .stats.compare import GateSettings, Verdicts, decide
 
 _HOMES = {
     "BudgetExceeded": "errors",
     "CellResult": "engine.results",
     "CheckResult": "records",
     "Completion": "records",
+    "GateSettings": "stats.compare",
     "Generation": "engine.results",
     "GenerationSettings": "records",
     "InvalidOutput": "errors",
@@ -33,8 +35,11 @@ _HOMES = {
     "MissingValue": "errors",
     "ModelSpec": "records",
     "Prompt": "records",
+    "RegressionDetected": "errors",
     "Registry": "registry",
     "Score": "engine.handles",
+    "Verdicts": "stats.compare",
+    "decide": "stats.compare",
     "llm_profile": "measure.profile",
     "profile": "measure.profile",
 }
@@ -45,6 +50,7 @@ __all__ = [
     "CellResult",
     "CheckResult",
     "Completion",
+    "GateSettings",
     "Generation",
     "GenerationSettings",
     "InvalidOutput",
@@ -56,8 +62,11 @@ __all__ = [
     "ModelSpec",
     "Prompt",
     "Registry",
+    "RegressionDetected",
     "Score",
+    "Verdicts",
     "__version__",
+    "decide",
     "llm_profile",
     "profile",
 ]

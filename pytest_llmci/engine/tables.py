@@ -11,6 +11,7 @@ from ..units import format_bytes, format_duration, format_rate
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
 from .report import ModelSummary, SessionReport
+from .streak import TOO_MANY
 
 MOST_MODELS = 50
 """Rows of the table; the rest is in summary.csv."""
@@ -23,11 +24,12 @@ NARROWEST_NAME = 12
 
 
 def summary_lines(
-    report: SessionReport, saved: Path, *, width: int, gated: bool, hints: bool, further: Sequence[Path] = ()
-) -> list[str]:
+    report: SessionReport, saved: Path, *, width: int, gated: bool, hints: bool, further: Sequence[Path] = (), streak: int = 0,
+) -> list[str]:  # fmt: skip
     """The table, its footnote, hints and the place of the files.
 
     :param further: what was written beyond the files of every run.
+    :param streak: how many runs in a row could not decide, this one included.
     """
     lines = [*_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
@@ -46,7 +48,7 @@ def summary_lines(
             "  add  --llmci-max-latency=2s         fail above a limit",
             "  add  --llmci-budget='EXPR'          any metric, such as 'ttft.median <= 300ms'",
         ]
-    lines += ["", *_undecided(report, width), *_place(saved, report.folder, further)]
+    lines += ["", *_undecided(report, width, streak), *_place(saved, report.folder, further)]
     return lines
 
 
@@ -189,7 +191,7 @@ def _compared(report: SessionReport) -> list[str]:
     return ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics)]
 
 
-def _undecided(report: SessionReport, width: int) -> list[str]:
+def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     """What each undecided cell lacks; not a pass."""
     cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
     if not cells:
@@ -202,8 +204,18 @@ def _undecided(report: SessionReport, width: int) -> list[str]:
         lines += wrapped(text, width, first="  ", rest="    ")
     if len(cells) > 5:
         lines.append(f"  ... and {len(cells) - 5} more, in results.json")
-    if any(result.verdict == "inconclusive" for cell in cells for result in cell.comparisons):
+    open_ones = [result for cell in cells for result in cell.comparisons if result.verdict == "inconclusive"]
+    if any(result.mode == "interleaved" for result in open_ones):
         lines.append("  more rounds may decide: --llmci-max-rounds=40")
+    for against in dict.fromkeys(result.against for result in open_ones if result.mode in ("saved", "history")):
+        text = f"numbers of another session say little; both sides measured in turn decide: --llmci-versus={one_line(against)}"
+        lines += wrapped(text, width, first="  ", rest="    ")
+    if streak >= TOO_MANY:
+        text = (
+            f"The last {streak} runs could not decide. This set-up cannot see what is asked for: allow more rounds, tag fewer prompts"
+            " 'gate', look for a larger change (--llmci-detect), or take a quieter machine ('llmci calibrate' measures it)."
+        )
+        lines += wrapped(text, width, first="  ", rest="  ")
     return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
 
 

@@ -72,6 +72,7 @@ class Comparing:
             self.reference = self._read(candidate)
         elif stored:
             stored = self._measured_again(stored, candidate)
+        self._note_lost_cells()
         if stored:
             self.baselines = BaselineRules(
                 baselines=stored,
@@ -175,6 +176,25 @@ class Comparing:
                 f"baseline {name} was saved on other hardware ({'; '.join(told)}): times are not compared, all else is"
             )
         return StoredBaseline(name=name, chosen=chosen)
+
+    def _note_lost_cells(self) -> None:
+        """What a baseline has of this session's models and no test measures any more; where paths were given, nobody can tell."""
+        collected, config = self._plugin.collected, self._plugin.config
+        collected.lost_cells = []
+        if collected.left_out_by or config.args_source is config.ArgsSource.ARGS:
+            return
+        there = {cell.id for cell, _ in collected.cells.values()}
+        for name, chosen in self._plugin.planner.baselines:
+            cells = chosen.record.newest.cells
+            lost = list(
+                dict.fromkeys(cell.id for cell in cells if cell.model in collected.models and cell.id not in there)
+            )
+            if lost:
+                more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+                collected.lost_cells.append(
+                    f"lost coverage: baseline {name} has {', '.join(lost[:MOST_NAMED])}{more}, which no test measures any more"
+                    f" (if meant, save it anew: --llmci-save-baseline={chosen.record.name})"
+                )
 
     def _asked(self, cell: Cell, generation: GenerationSettings) -> Part:
         settings = self._plugin.settings

@@ -44,6 +44,8 @@ class Collected:
     """What kept pytest from collecting tests at all, so that nobody knows which models and budgets they are for."""
     unused_models: list[str] = field(default_factory=list)
     unmatched_budgets: list[str] = field(default_factory=list)
+    lost_cells: list[str] = field(default_factory=list)
+    """What a baseline has and no test measures any more, a sentence a baseline."""
     tells_prompts: bool = False
     """Whether the controller needs the rows of the prompts, as for a baseline."""
 
@@ -103,6 +105,6 @@ class Collected:
             "prompts": [to_json(row) for row in rows],
             "cells": len(self.cells), "selected": len(self.selected), "tests": self.tests, "removed": self.removed,
             "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "left_out_by": self.left_out_by,
-            "unused_models": self.unused_models,
+            "unused_models": self.unused_models, "lost_cells": self.lost_cells,
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted({c.model.alias for c, _ in self.selected.values()}),
         }  # fmt: skip

@@ -89,6 +89,7 @@ def judge_coverage(
         for alias in collected.get("selected_models", ())
         if alias not in seen.tried and seen.tried and not never_run
     ]
+    faults += collected.get("lost_cells", ())
     if not left_out_by:
         faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
     if not faults:

@@ -14,6 +14,7 @@ from ..engine.comparison import DETECT
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
 from ..engine.observer import Silent
+from ..engine.streak import runs_undecided
 from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
 from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
@@ -359,6 +360,7 @@ class Terminal(Silent):
             gated=gated,
             hints=self._verbosity >= 0,
             further=controller.finished.further,
+            streak=runs_undecided(report, self._plugin.planner.output_folder),
         ):
             reporter.write_line(self._sayable(line))
         for warning in controller.finished.warnings:

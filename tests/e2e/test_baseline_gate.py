@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from bench import Bench
 from repositories import Repository
+
+from pytest_llmci.store.comparability import Part
 
 FIXED = ("--llmci-rounds=5", "--llmci-max-rounds=5")
 SLEEP = "echo=echo+ttft=40ms"
@@ -101,13 +104,8 @@ def test_other_cells_are_a_usage_error(bench: Bench) -> None:
 def test_a_baseline_of_other_hardware_compares_no_times(bench: Bench) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
     (path,) = (bench.path / "llmci-baselines" / "main").glob("*.json")
-    text = path.read_text("utf-8")
-    import json
-
-    data = json.loads(text)
+    data = json.loads(path.read_text("utf-8"))
     data["environment"]["cpu_model"] = "Another CPU"
-    from pytest_llmci.store.comparability import Part
-
     data["environment_digest"] = Part(data["environment"]).digest
     path.unlink()
     path.with_name(f"{data['environment_digest']}.json").write_text(json.dumps(data), "utf-8")
@@ -141,3 +139,18 @@ def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> Non
         ]
     )
     assert comparisons(bench)["bot-first"]["net_time"]["mode"] == "interleaved"
+
+
+def test_a_cell_that_no_test_measures_any_more_is_lost_coverage(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    bench.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n")
+    result = bench.suite(SLEEP, "--llmci-baseline", *FIXED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines([r"  lost coverage: baseline main has echo-second, which no test measures.*"])
+
+
+def test_three_undecided_runs_in_a_row_are_told(bench: Bench) -> None:
+    asked = ("--llmci-baseline", *FIXED)
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    said = [bench.suite(SLEEP, *asked).stdout.str() for _ in range(3)]
+    assert ["The last 3 runs could not decide." in text for text in said] == [False, False, True]
