@@ -10,9 +10,11 @@ from ..checks.base import Check, CheckInput
 from ..errors import MissingValue
 from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, Missing, Verdict, VerdictRecord
 from ..registry import Registry
-from ..stats.budget import SESSION_ALPHA, Decision, judge_budget, look_alpha
+from ..stats.budget import Decision, judge_budget
 from ..stats.budget_expression import Budget
-from .schedule import CellMeasurement
+from ..stats.location import LEAST_VALUES
+from ..stats.looks import SESSION_ALPHA, look_alpha
+from .schedule import CONTAMINATED_SHARE, CellMeasurement, of_the_wall_clock
 
 OUT_OF_TIME = "out of time (--llmci-time-limit)"
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
@@ -52,7 +54,7 @@ class Judge:
         return any(self._decide(measurement, budget, final=False).needs_more for budget in measurement.plan.budgets)
 
     def _decide(self, measurement: CellMeasurement, budget: Budget, *, final: bool) -> Decision:
-        values = measurement.values(budget.metric)
+        values = sample_of(measurement, budget)
         if isinstance(values, Missing):
             if measurement.out_of_time:
                 return Decision(verdict="inconclusive", observed=None, reason=OUT_OF_TIME, rounds=0)
@@ -66,11 +68,11 @@ class Judge:
             return replace(decision, verdict="inconclusive", reason=self._why_contended(), needs_more=False)
         if measurement.out_of_time and decision.verdict == "inconclusive":
             return replace(decision, reason=f"{OUT_OF_TIME}; {decision.reason}")
-        return decision
+        return _with_waiting(decision, measurement, budget, len(values))
 
     def _result(self, measurement: CellMeasurement, budget: Budget) -> BudgetResult:
         decision = self._decide(measurement, budget, final=True)
-        values = measurement.values(budget.metric)
+        values = sample_of(measurement, budget)
         sample = [] if isinstance(values, Missing) else values
         return BudgetResult(
             budget=budget.text, origin=budget.origin, metric=budget.metric.name, statistic=budget.statistic, operator=budget.operator,
@@ -97,6 +99,31 @@ class Judge:
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=measurement.rounds, attempt=attempt,
         )  # fmt: skip
+
+
+def sample_of(measurement: CellMeasurement, budget: Budget) -> list[float] | Missing:
+    """What a budget is judged on: without rounds that waited for a CPU too long, where enough are left to decide."""
+    if not budget.statistical:
+        return measurement.values(budget.metric)
+    clean = measurement.undisturbed(budget.metric)
+    if not isinstance(clean, Missing) and len(clean) < LEAST_VALUES:
+        return measurement.values(budget.metric)
+    return clean
+
+
+def _with_waiting(decision: Decision, measurement: CellMeasurement, budget: Budget, judged: int) -> Decision:
+    """Say which rounds were left out; where all that is left waited for a CPU, a missed limit is not the model's fault."""
+    waited = sum(measurement.contaminated) if budget.statistical and of_the_wall_clock(budget.metric) else 0
+    if not waited:
+        return decision
+    rounds = measurement.rounds
+    if judged < rounds:
+        left_out = f"{waited} of {rounds} rounds waited for a CPU too long and were left out"
+        return replace(decision, reason=f"{decision.reason}; {left_out}")
+    if decision.verdict != "failed":
+        return decision
+    busy = f"the machine was too busy: {waited} of {rounds} rounds waited for a CPU for over {CONTAMINATED_SHARE:.0%} of their time"
+    return replace(decision, verdict="inconclusive", reason=f"{busy.replace('%', ' %')}; {decision.reason}")
 
 
 def _run(name: str, check: Check, output: CheckInput) -> CheckResult:

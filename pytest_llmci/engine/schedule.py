@@ -127,6 +127,21 @@ class CellMeasurement:
             return found
         return Missing(f"no round was measured: {self.error.message}" if self.error else "no round was measured")
 
+    @property
+    def contaminated(self) -> list[bool]:
+        """Of each round whether it waited for a CPU for so long that its times are rather the machine's than the model's."""
+        return [starved for block in self.whole_blocks for starved in _starved(block)]
+
+    def undisturbed(self, metric: MetricDef) -> list[float] | Missing:
+        """:meth:`values` without the rounds that waited for a CPU too long, for a metric of the wall clock."""
+        found = self.values(metric)
+        if isinstance(found, Missing) or not of_the_wall_clock(metric):
+            return found
+        starved = self.contaminated
+        if len(starved) != len(found):
+            return found
+        return [value for value, was_starved in zip(found, starved, strict=True) if not was_starved]
+
     def outputs(self) -> Iterable[CheckInput]:
         """Each distinct output once, for the checks."""
         seen: set[str] = set()
@@ -141,6 +156,24 @@ class CellMeasurement:
                         special_only=block.special_only,
                         prompt=self.cell.prompt,
                     )
+
+
+CONTAMINATED_SHARE: Final = 0.2
+"""Of the wall time, waiting for a CPU: above it a round is measured again where a budget on time is judged."""
+
+
+def of_the_wall_clock(metric: MetricDef) -> bool:
+    """Whether waiting for a CPU makes the metric worse."""
+    clocked = metric.group == "time" or (metric.group == "tokens" and metric.unit == "1/s")
+    return metric.scope == "round" and clocked
+
+
+def _starved(block: RoundsRecord) -> list[bool]:
+    delays, latencies = (block.values.get(name, [None] * block.n) for name in ("run_delay", "latency"))
+    return [
+        delay is not None and latency is not None and delay > CONTAMINATED_SHARE * latency
+        for delay, latency in zip(delays, latencies, strict=True)
+    ]
 
 
 _BY_A_METHOD: Final = frozenset({"peak_rss", "peak_rss_delta"})
@@ -200,6 +233,7 @@ class Schedule:
                 measurement.out_of_time = True
                 return measurement
             self._measure(measurement, plan.rounds - measurement.rounds)
+            self._measure_again(measurement)
         while measurement.error is None and measurement.rounds < plan.max_rounds and self._undecided(measurement):
             if self._out_of_time():
                 measurement.out_of_time = True
@@ -213,3 +247,11 @@ class Schedule:
                 self._measure_memory(measurement)
         self._done.setdefault(cell.model.alias, set()).add(cell.id)
         return measurement
+
+    def _measure_again(self, measurement: CellMeasurement) -> None:
+        """As many rounds more as waited for a CPU too long, where a budget on time is judged; those stay in the log."""
+        plan = measurement.plan
+        timed = any(budget.statistical and of_the_wall_clock(budget.metric) for budget in plan.budgets)
+        again = min(sum(measurement.contaminated), plan.max_rounds - measurement.rounds) if timed else 0
+        if again > 0 and measurement.error is None and not self._out_of_time():
+            self._measure(measurement, again)

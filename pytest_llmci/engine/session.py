@@ -33,8 +33,8 @@ from ..registry import Registry
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..settings import Settings
 from ..slugs import slug
-from ..stats.budget import SESSION_ALPHA
 from ..stats.budget_expression import Budget
+from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against_baseline import BaselineRules, against_baselines
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone

@@ -19,7 +19,7 @@ from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
 from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
-from ..stats.budget import SESSION_ALPHA
+from ..stats.looks import SESSION_ALPHA
 from ..text import clipped, one_line, wrapped
 from ..units import format_duration
 from .failures import rewrite_failure

@@ -24,13 +24,11 @@ from ..records import Verdict
 from ..units import format_quantity
 from .budget_expression import QUANTILES, Budget
 from .location import LEAST_VALUES, locate, p_above_zero
-from .looks import PASS_ERROR_EARLY, PASS_ERROR_LAST, SESSION_ALPHA, look_alpha
+from .looks import PASS_ERROR_EARLY, PASS_ERROR_LAST, SESSION_ALPHA
 from .summary import QUANTILE_ROUNDS
 
 if TYPE_CHECKING:
     from .location import Floats
-
-__all__ = ["SESSION_ALPHA", "Decision", "exceedances_to_fail", "judge_budget", "look_alpha", "rounds_to_certify"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

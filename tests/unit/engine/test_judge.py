@@ -237,3 +237,36 @@ def test_what_can_never_be_measured_is_found_with_its_reason() -> None:
 def test_the_error_is_kept_as_it_was(judge: Judge) -> None:
     error = ErrorInfo(kind="timeout", message="late", facts={"limit": "1 s"})
     assert verdict(judge, measured(error=error)).error is error
+
+
+# ------------------------------------------------------------------------------------ rounds that waited for a CPU
+
+
+def waiting(latencies_ms: tuple[float, ...], waits_ms: tuple[float, ...]) -> RoundsRecord:
+    values = {"latency": [each * 1e6 for each in latencies_ms], "run_delay": [each * 1e6 for each in waits_ms]}
+    return rounds(latencies_ms=latencies_ms, values=values)
+
+
+def test_rounds_that_waited_too_long_are_left_out_of_a_budget_on_time(judge: Judge) -> None:
+    block = waiting((90, 400, 92, 500, 91), (0, 300, 18, 300, 0))
+    (result,) = verdict(judge, measured(block, budgets=("latency <= 100ms",))).budgets
+    assert result.values == [0.09, 0.092, 0.091]
+    assert result.reason.endswith("2 of 5 rounds waited for a CPU too long and were left out")
+    assert result.verdict == "pass"
+
+
+def test_where_all_rounds_waited_a_missed_limit_is_not_the_models_fault(judge: Judge) -> None:
+    block = waiting((400, 401, 402, 403, 404), (300, 300, 300, 300, 300))
+    (result,) = verdict(judge, measured(block, budgets=("latency <= 100ms",))).budgets
+    assert (result.verdict, len(result.values)) == ("inconclusive", 5)
+    assert result.reason.startswith(
+        "the machine was too busy: 5 of 5 rounds waited for a CPU for over 20 % of their time;"
+    )
+    met = verdict(judge, measured(block, budgets=("latency <= 10s",))).budgets
+    assert met[0].verdict == "pass", "a limit that even these meet is met"
+
+
+def test_maxima_and_memory_are_judged_on_every_round(judge: Judge) -> None:
+    block = waiting((90, 400, 92, 91), (0, 300, 0, 0))
+    (result,) = verdict(judge, measured(block, budgets=("latency.max <= 100ms",))).budgets
+    assert (result.verdict, len(result.values)) == ("failed", 4)

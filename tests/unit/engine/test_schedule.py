@@ -6,8 +6,10 @@ import pytest
 from sample_run import CRASH, rounds
 
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan, Schedule
+from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Cell, ErrorInfo, GenerationSettings, Missing, ModelSpec, Prompt, RoundsRecord
+from pytest_llmci.stats.budget_expression import parse_budget
 
 LATENCY = MetricDef(name="latency", unit="s", direction="lower", definition="", stored="ns")
 LOAD = MetricDef(name="load_time", unit="s", direction="lower", definition="", stored="ns", scope="worker")
@@ -217,3 +219,39 @@ def test_growth_is_of_the_memory_pass_alone() -> None:
     planned = CellMeasurement(cell=cell(), plan=plan(memory_rounds=3), blocks=[timed])
     assert planned.values(GROWTH) == Missing("the memory pass was not reached")
     assert measured(timed, memory_blocks=[passed]).rounds == 3
+
+
+# ------------------------------------------------------------------------------------ rounds that waited for a CPU
+
+
+class BusyMeter(Meter):
+    """Of the first block the given rounds wait for a CPU."""
+
+    def __init__(self, waited: int) -> None:
+        super().__init__()
+        self._waited = waited
+
+    def measure(self, measurement: CellMeasurement, count: int) -> None:
+        first = not measurement.blocks
+        super().measure(measurement, count)
+        waits = [1e9 if first and number < self._waited else 0.0 for number in range(count)]
+        values = {"latency": [2e9] * count, "run_delay": waits}
+        measurement.blocks[-1] = rounds(latencies_ms=(1,) * count, values=values)
+
+
+@pytest.mark.parametrize(
+    ("waited", "most", "text", "asked"),
+    [
+        (2, 20, "latency <= 5s", [5, 2]),
+        (5, 8, "latency <= 5s", [5, 3]),
+        (0, 20, "latency <= 5s", [5]),
+        (2, 20, "cpu_time <= 5s", [5]),
+        (2, 20, "latency.max <= 5s", [5]),
+    ],
+)
+def test_rounds_that_waited_too_long_are_measured_again(waited: int, most: int, text: str, asked: list[int]) -> None:
+    meter = BusyMeter(waited)
+    known = {metric.name: metric for metric in builtin_metrics()}
+    measurement = meter.schedule.measure(cell(), plan(max_rounds=most, budgets=(parse_budget(text, "x", known),)))
+    assert meter.asked == asked
+    assert measurement.rounds == sum(asked), "those that waited stay"
