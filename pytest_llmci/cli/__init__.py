@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.doctor:COMMAND",
         "check the instruments on this machine, and tell what it can measure",
     ),
+    "history": ("pytest_llmci.cli.history:COMMAND", "many runs over time, and the newest against the last release"),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
 }

@@ -7,8 +7,9 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final, Protocol
 
-from ..engine.compare_runs import RunsComparison, compare_runs
+from ..engine.compare_runs import compare_runs
 from ..engine.explain_runs import json_data, markdown, text_lines
 from ..errors import ConfigError
 from ..settings import parse_smallest_change
@@ -16,7 +17,17 @@ from ..store.runfolder import resolve_run
 from . import Command
 from .main import EXIT_FAILED, printable
 
-EXIT_INCONCLUSIVE = 2
+EXIT_INCONCLUSIVE: Final = 2
+
+
+class Judged(Protocol):
+    """What an exit status can be taken from."""
+
+    @property
+    def failed(self) -> bool: ...
+
+    @property
+    def undecided(self) -> bool: ...
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -71,7 +82,7 @@ def smallest_changes(texts: Sequence[str]) -> dict[str, float]:
     return dict(parse_smallest_change(text, "--detect") for item in texts for text in item.split(",") if text.strip())
 
 
-def exit_status(found: RunsComparison, fail_on: str) -> int:
+def exit_status(found: Judged, fail_on: str) -> int:
     """0, 1 or 2, as ``--fail-on`` wants it."""
     if fail_on == "never":
         return 0
@@ -81,7 +92,7 @@ def exit_status(found: RunsComparison, fail_on: str) -> int:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Reading makes many objects and no cycles; looking for them takes a fifth of the time."""
     was_on = gc.isenabled()
     gc.disable()
@@ -97,7 +108,7 @@ def _run(options: Namespace) -> int:
     if len(options.runs) == 1 and options.runs[0] != "latest":
         raise ConfigError(f"compare: '{options.runs[0]}' alone is one run: name the older one before it.")
     *older, candidate = [resolve_run(text, options.output) for text in texts]
-    with _no_collector():
+    with no_collector():
         found = compare_runs(older, candidate, detect=smallest_changes(options.detect), only=options.metrics)
     if options.json:
         print(json.dumps(json_data(found), indent=1))

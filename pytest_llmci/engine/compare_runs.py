@@ -152,7 +152,7 @@ def compare_stored(
     ).result()  # fmt: skip
 
 
-def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef]) -> None:
+def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef], where: str = "compare") -> None:
     """Refuse what no comparison of stored runs can judge.
 
     :raises ConfigError: that says why.
@@ -160,14 +160,14 @@ def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef]) -> Non
     for name in names:
         metric = metrics.get(name)
         if metric is None:
-            raise UnknownNameError.build("compare", "metric", name, metrics)
+            raise UnknownNameError.build(where, "metric", name, metrics)
         if name not in _NOT_GATED and (metric.direction == "none" or metric.scope != "round"):
             why = (
                 "it is not measured round by round"
                 if metric.scope != "round"
                 else "neither more nor less of it is better"
             )
-            raise ConfigError(f"compare: {name} cannot be judged: {why}. Try latency, ttft or tokens_per_s.")
+            raise ConfigError(f"{where}: {name} cannot be judged: {why}. Try latency, ttft or tokens_per_s.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -191,7 +191,7 @@ def compared_lines(
         ((alias, result) for alias, result in whole if _is_shown(result)), key=lambda each: _rank(each[1])
     )
     rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in of_models[:most]]
-    lines = _columns([("cell", "metric", "before", "now", "change", "interval", "verdict"), *rows]) if rows else []
+    lines = aligned([("cell", "metric", "before", "now", "change", "interval", "verdict"), *rows]) if rows else []
     left_out = max(0, len(ranked) - most) + max(0, len(of_models) - most)
     if left_out:
         lines.append(f"... and {left_out} more")
@@ -238,7 +238,8 @@ def _wide_row(name: str, result: ComparisonResult, metrics: Mapping[str, MetricD
     return one_line(name), heading, *shown, change, limits, verdict
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts in columns, the first two and the last one to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     left = {0, 1, len(widths) - 1}
     return [
