@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,27 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     footer = found[-1]
     assert isinstance(footer, FooterRecord)
     assert (footer.lines, footer.exit_status, footer.recovered) == (9, 0, False)
+
+
+def test_blocks_with_some_metrics_alone_and_no_token_times(tmp_path: Path) -> None:
+    hostile = 'a ,"token_ns":[[1,2]] prompt'
+    written = [
+        rounds("r1", prompt=hostile, outputs=['"token_ns":[[7]]']),
+        rounds("r2", latencies_ms=(), values={}),
+    ]
+    path = write_log(tmp_path, written)
+    short = list(LogReader(path, ("rounds",), metrics=("latency", "nothing")))
+    assert short == [
+        replace(
+            record,
+            token_ns=[],
+            values={name: record.values[name] for name in ("latency",) if name in record.values},
+        )
+        for record in written
+    ]
+    path.write_bytes(path.read_bytes().replace(b"10000000", b"10000001"))  # a token time
+    with pytest.raises(LogTamperedError):
+        list(LogReader(path, ("rounds",), metrics=("latency",)))
 
 
 def test_the_chain_can_be_checked_without_this_package(tmp_path: Path) -> None:
