@@ -12,7 +12,8 @@ from typing import Final
 from ..errors import ConfigError
 from ..records import ComparisonResult
 from ..store.runfolder import resolve_run
-from .compare_runs import Accept, RunsComparison, compare_stored, worst
+from .compare_runs import RunsComparison, compare_stored, worst
+from .comparison import Accept
 from .stored_run import StoredModel, StoredRun, read_run
 
 OUTPUTS: Final = "outputs"
