@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pytest_llmci.checks.base import CheckInput
 from pytest_llmci.engine.judge import CONTENDED, OUT_OF_TIME, Judge, unmeasurable
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
 from pytest_llmci.errors import UnknownNameError
+from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import (
     Cell,
     CheckResult,
@@ -247,9 +249,16 @@ def waiting(latencies_ms: tuple[float, ...], waits_ms: tuple[float, ...]) -> Rou
     return rounds(latencies_ms=latencies_ms, values=values)
 
 
+def of_time(block: RoundsRecord, text: str) -> CellMeasurement:
+    known = {metric.name: metric for metric in builtin_metrics()}
+    measurement = measured(block)
+    measurement.plan = replace(measurement.plan, budgets=(parse_budget(text, "x", known),))
+    return measurement
+
+
 def test_rounds_that_waited_too_long_are_left_out_of_a_budget_on_time(judge: Judge) -> None:
     block = waiting((90, 400, 92, 500, 91), (0, 300, 18, 300, 0))
-    (result,) = verdict(judge, measured(block, budgets=("latency <= 100ms",))).budgets
+    (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
     assert result.values == [0.09, 0.092, 0.091]
     assert result.reason.endswith("2 of 5 rounds waited for a CPU too long and were left out")
     assert result.verdict == "pass"
@@ -257,16 +266,16 @@ def test_rounds_that_waited_too_long_are_left_out_of_a_budget_on_time(judge: Jud
 
 def test_where_all_rounds_waited_a_missed_limit_is_not_the_models_fault(judge: Judge) -> None:
     block = waiting((400, 401, 402, 403, 404), (300, 300, 300, 300, 300))
-    (result,) = verdict(judge, measured(block, budgets=("latency <= 100ms",))).budgets
+    (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
     assert (result.verdict, len(result.values)) == ("inconclusive", 5)
     assert result.reason.startswith(
         "the machine was too busy: 5 of 5 rounds waited for a CPU for over 20 % of their time;"
     )
-    met = verdict(judge, measured(block, budgets=("latency <= 10s",))).budgets
+    met = verdict(judge, of_time(block, "latency <= 10s")).budgets
     assert met[0].verdict == "pass", "a limit that even these meet is met"
 
 
 def test_maxima_and_memory_are_judged_on_every_round(judge: Judge) -> None:
     block = waiting((90, 400, 92, 91), (0, 300, 0, 0))
-    (result,) = verdict(judge, measured(block, budgets=("latency.max <= 100ms",))).budgets
+    (result,) = verdict(judge, of_time(block, "latency.max <= 100ms")).budgets
     assert (result.verdict, len(result.values)) == ("failed", 4)
