@@ -44,9 +44,10 @@ def summary_lines(
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
-            "Nothing was gated: no budget. To make a build fail:",
-            "  add  --llmci-max-latency=2s         fail above a limit",
-            "  add  --llmci-budget='EXPR'          any metric, such as 'ttft.median <= 300ms'",
+            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
+            "  add  --llmci-max-latency=2s              fail above a limit",
+            "  add  --llmci-versus=git:origin/main      what did this branch do?",
+            "  add  --llmci-save-baseline               keep this run, then --llmci-baseline",
         ]
     lines += ["", *_undecided(report, width, streak), *_place(saved, report.folder, further)]
     return lines

@@ -83,12 +83,30 @@ class Terminal(Silent):
         if comparing.against is not None:
             pairs = -(-s.max_rounds // s.block)
             models = len(comparing.against.specs)
-            cost = f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads"
+            cost = (
+                f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads{self._predicted_pair()}"
+            )
             texts += [
                 f"interleaved: {_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
                 visible_line(s, max(comparing.against.cells, models), models),
             ]
         return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+
+    def _predicted_pair(self) -> str:
+        """How long a pair of processes of every model takes, where all of them have run here before."""
+        s, against = self._plugin.settings, self._plugin.comparing.against
+        history = read_history(self._plugin.planner.output_folder)
+        total = 0.0
+        for alias in against.specs if against else ():
+            members = [(c, plan) for c, plan in self._plugin.collected.selected.values() if c.model.alias == alias]
+            generation = members[0][1].generation if members else None
+            tokens = generation.max_new_tokens if generation and generation.fixed_length else None
+            answers = sum(min(s.block, plan.max_rounds) + max(1, plan.warmup) for _, plan in members)
+            seconds = estimate_seconds(history, alias, answers=answers, tokens=tokens)
+            if seconds is None:
+                return ""
+            total += 2 * seconds
+        return f", about {format_duration(total)} a pair" if total >= SHORT_S else ""
 
     def _width(self) -> int:
         reporter = self._reporter

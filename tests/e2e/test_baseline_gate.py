@@ -154,3 +154,14 @@ def test_three_undecided_runs_in_a_row_are_told(bench: Bench) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
     said = [bench.suite(SLEEP, *asked).stdout.str() for _ in range(3)]
     assert ["The last 3 runs could not decide." in text for text in said] == [False, False, True]
+
+
+def test_a_baseline_can_be_demanded_to_be_measured_again(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline=release", *FIXED)
+    result = bench.suite(SLEEP, "--llmci-versus=release", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: --llmci-versus: baseline release cannot be measured again, as it was saved outside of a git repository; *"
+        ]
+    )

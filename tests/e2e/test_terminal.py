@@ -22,7 +22,7 @@ def test_header_progress_table_hints_and_place(bench: Bench) -> None:
             "fast *[*]* ms *2/2",
             "slow * ms *2/2",
             "latency: median of 4 rounds a model.*[*] best",
-            "Nothing was gated: no budget. To make a build fail:",
+            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
             "  add  --llmci-max-latency=2s *",
             "Saved in llmci-results/latest (*",
         ]

@@ -106,7 +106,7 @@ def test_more_models_than_fit_are_counted(tmp_path: Path) -> None:
 
 def test_hints_are_for_a_first_run_without_any_gate(tmp_path: Path) -> None:
     text = "\n".join(lines_of(tmp_path, two_models(), gated=False, hints=True))
-    assert "Nothing was gated: no budget." in text and "--llmci-max-latency=2s" in text
+    assert "Nothing was gated: no budget and nothing to compare with." in text and "--llmci-max-latency=2s" in text
 
 
 @pytest.mark.parametrize(("gated", "hints"), [(True, True), (False, False)])
