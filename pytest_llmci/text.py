@@ -61,6 +61,18 @@ def clipped(text: str, room: int) -> str:
     return text
 
 
+def shortened(name: str, room: int) -> str:
+    """A name of at most that many characters, cut in the middle: those of one family differ at their ends.
+
+    >>> shortened("a-rather-long-name", 11)
+    'a-rat..name'
+    """
+    if len(name) <= room:
+        return name
+    kept = room - 2
+    return f"{name[: kept - kept // 2]}..{name[-(kept // 2) :]}"
+
+
 def wrapped(text: str, room: int, *, first: str = "", rest: str = "") -> list[str]:
     """The text in lines of at most that many columns, broken at white space only: a path or a command stays whole.
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..metrics import MetricDef
 from ..records import ComparisonResult, RoundsRecord
-from ..text import clipped, one_line, wrapped
+from ..text import clipped, one_line, shortened, wrapped
 from ..units import format_quantity
 from .comparison import met, samples_of
 from .schedule import CellMeasurement
@@ -174,7 +174,7 @@ def _count(number: int, noun: str) -> str:
 
 def compared_lines(
     cells: Sequence[tuple[str, Sequence[ComparisonResult]]], whole: Sequence[tuple[str, ComparisonResult]],
-    metrics: Mapping[str, MetricDef], *, most: int = 20,
+    metrics: Mapping[str, MetricDef], *, most: int = 20, width: int = WIDTH,
 ) -> list[str]:  # fmt: skip
     """The cells that changed first, those that did not as one number.
 
@@ -191,7 +191,7 @@ def compared_lines(
         ((alias, result) for alias, result in whole if _is_shown(result)), key=lambda each: _rank(each[1])
     )
     rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in of_models[:most]]
-    lines = aligned([("cell", "metric", "before", "now", "change", "interval", "verdict"), *rows]) if rows else []
+    lines = aligned(_fitted([_WIDE_HEADINGS, *rows], width)) if rows else []
     left_out = max(0, len(ranked) - most) + max(0, len(of_models) - most)
     if left_out:
         lines.append(f"... and {left_out} more")
@@ -217,6 +217,17 @@ def wide_rows(
     named += [(f"{alias} as a whole", result) for alias, result in whole]
     shown = sorted(((name, result) for name, result in named if _is_shown(result)), key=lambda each: _rank(each[1]))
     return [_wide_row(name, result, metrics) for name, result in shown]
+
+
+_WIDE_HEADINGS: Final = ("cell", "metric", "before", "now", "change", "interval", "verdict")
+_NARROWEST_CELL: Final = 16
+
+
+def _fitted(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """The rows with names so short that a line fits the screen, if it can."""
+    others = sum(max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0])))
+    room = max(_NARROWEST_CELL, width - others)
+    return [(shortened(row[0], room), *row[1:]) for row in rows]
 
 
 def _is_shown(result: ComparisonResult) -> bool:

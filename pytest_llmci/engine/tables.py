@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..records import Missing, Number
-from ..text import one_line, shown_path, wrapped
+from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
@@ -40,7 +40,7 @@ def summary_lines(
         *_own_cost(report.models, width),
         *_calls(report, width),
     ]
-    lines += _compared(report)
+    lines += _compared(report, width)
     if hints and not gated and not report.count("failed"):
         lines += [
             "",
@@ -91,14 +91,6 @@ def _best(models: Sequence[ModelSummary]) -> int | None:
 
 def _shown(value: Number, write: Callable[[float], str]) -> str:
     return "n/a" if isinstance(value, Missing) else write(value)
-
-
-def shortened(name: str, room: int) -> str:
-    """A name of at most that many characters, cut in the middle: models of one family differ at their ends."""
-    if len(name) <= room:
-        return name
-    kept = room - 2
-    return f"{name[: kept - kept // 2]}..{name[-(kept // 2) :]}"
 
 
 def _footnote(report: SessionReport) -> str:
@@ -181,7 +173,7 @@ def _calls(report: SessionReport, width: int) -> list[str]:
     return wrapped(text, width)
 
 
-def _compared(report: SessionReport) -> list[str]:
+def _compared(report: SessionReport, width: int) -> list[str]:
     """What the comparison found."""
     cells = [(cell.id, cell.comparisons) for cell in report.cells if cell.comparisons]
     if not cells:
@@ -189,7 +181,7 @@ def _compared(report: SessionReport) -> list[str]:
     whole = [(gate.model, result) for gate in report.gates for result in gate.comparisons]
     metrics = {metric.name: metric for metric in report.metrics}
     against = one_line(cells[0][1][0].against)
-    return ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics)]
+    return ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics, width=width)]
 
 
 def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:

@@ -15,12 +15,12 @@ from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
 from ..engine.observer import Silent
 from ..engine.streak import runs_undecided
-from ..engine.tables import NARROWEST_NAME, shortened, summary_lines
+from ..engine.tables import NARROWEST_NAME, summary_lines
 from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
 from ..stats.looks import SESSION_ALPHA
-from ..text import clipped, one_line, wrapped
+from ..text import clipped, one_line, shortened, wrapped
 from ..units import format_duration
 from .failures import rewrite_failure
 from .gates import GATE_FILE

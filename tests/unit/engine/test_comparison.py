@@ -206,3 +206,9 @@ def test_changed_cells_come_first_and_the_others_are_a_number() -> None:
         "1 more cell: pass (no change for the worse above 5 %)",
     ]
     assert lines[1].split("  ")[0] == "worse" and lines[1].endswith("+6.4 % .. +9.9 %  REGRESSED")
+
+
+def test_long_names_are_cut_so_that_a_row_fits_the_screen() -> None:
+    lines = compared_lines([("falcon-rw-1b-french-greeting-in-the-morning", [result()])], [], METRICS)
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("falcon-") and ".." in lines[1].split()[0]
