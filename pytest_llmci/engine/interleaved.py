@@ -37,6 +37,7 @@ from ..records import (
 )
 from ..runner.worker import WorkerSetup
 from ..settings import Settings
+from ..stats.memory import compare_memory
 from ..store.comparability import protocol_part, subject_part
 from .blocks import Origin, block_record, learnt
 from .comparison import Accept, ModelComparison, Rules, Sides, accepted_or_not, compare_model, met, samples_of
@@ -50,6 +51,7 @@ LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
 MOST_FILES: Final = 3
+NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 SPARE_PAIRS: Final = 2
 """Pairs that may be lost to a process that died before the comparison is given up."""
@@ -266,7 +268,7 @@ class Interleaved:
             found = self._judge(look, last=look == looks - 1)
             look += 1
             if any(result.verdict == "regressed" for result in found.model):
-                self._stop(found, "not decided alone: the model as a whole regressed")
+                self._stop(found, NOT_ALONE)
                 break
         self._ports.pool.release(self.model, "reference")
         self._conclude(found)
@@ -503,12 +505,29 @@ class Interleaved:
                 found_here = course.decided or found.cells.get(course.entry.test, [])
                 cell = course.entry.cell.id
                 measurement.comparisons = [accepted_or_not(cell, result, self._accepted) for result in found_here]
+        found.model = [*found.model, *self._footprint()]
         found.model = [accepted_or_not(self.model.alias, result, self._accepted) for result in found.model]
         if found.model:
             cells = {course.entry.cell.id: course.measurement.comparisons for course in self._courses}
             self._ports.emit(
                 model_gate(self.model.alias, found.model, self._rules.against, self._ports.new_uid(), cells)
             )
+
+    def _footprint(self) -> list[ComparisonResult]:
+        """Bytes of the weights: they are counted and never vary, so that any growth is one."""
+        base, now = (
+            self._workers[arm].values.get("model_footprint") if arm in self._workers else None
+            for arm in ("reference", "candidate")
+        )
+        if base is None or now is None or all(course.given_up for course in self._courses):
+            return []
+        change = compare_memory([base], [now], exact=True)
+        return [
+            ComparisonResult(
+                metric="model_footprint", mode="exact", verdict=change.verdict, against=self._rules.against, base=base, candidate=now,
+                change=change.effect, detect=0.0, rounds=1, pairs=self.pairs, improved=change.improved,
+            )
+        ]  # fmt: skip
 
     def _not_compared(self, course: _Course) -> ComparisonResult:
         return ComparisonResult(

@@ -10,7 +10,8 @@ from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
-from .report import ModelSummary, SessionReport
+from .interleaved import NOT_ALONE
+from .report import CellSummary, ModelSummary, SessionReport
 from .streak import TOO_MANY
 
 MOST_MODELS = 50
@@ -189,6 +190,12 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
     if not cells:
         return []
+    of_a_worse_model = [cell for cell in cells if _is_open_for(cell, NOT_ALONE)]
+    if of_a_worse_model:
+        alone = f"{len(of_a_worse_model)} of {len(report.cells)} cells were not decided alone: their model as a whole regressed."
+        cells = [cell for cell in cells if cell not in of_a_worse_model]
+        if not cells:
+            return [*wrapped(alone, width), ""]
     lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
@@ -210,6 +217,14 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         )
         lines += wrapped(text, width, first="  ", rest="  ")
     return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
+
+
+def _is_open_for(cell: CellSummary, reason: str) -> bool:
+    """Whether that is all that keeps a cell from a verdict."""
+    open_ones = [result.reason for result in cell.comparisons if result.verdict in UNDECIDED]
+    return (
+        bool(open_ones) and set(open_ones) == {reason} and all(each.verdict != "inconclusive" for each in cell.budgets)
+    )
 
 
 def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:

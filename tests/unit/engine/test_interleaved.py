@@ -82,6 +82,7 @@ class Hall:
         self.blocks: list[RoundsRecord] = []
         self.seconds = {"new": 1.0, "old": 1.0}
         self.noise = random.Random(7)
+        self.weights: dict[str, dict[str, float]] = {}
         self.strike: Callable[[str, str, int], None] = lambda target, prompt, pair: None
         self.loads: Callable[[str, int], None] = lambda target, pair: None
         self.time_is_up: Callable[[], bool] = lambda: False
@@ -95,15 +96,9 @@ class Hall:
         self.loads(spec.target, pair)
         self.starts.append((spec.target, pair))
         record = WorkerRecord(
-            uid=f"{spec.target}{pair}",
-            model=spec.alias,
-            spec=spec,
-            started="",
-            pid=1,
-            isolation="worker",
-            role=role,
-            pair=pair,
-        )
+            uid=f"{spec.target}{pair}", model=spec.alias, spec=spec, started="", pid=1, isolation="worker", role=role, pair=pair,
+            values=dict(self.weights.get(spec.target, {})),
+        )  # fmt: skip
         return LiveModel(Worker(self, spec, pair), record)  # type: ignore[arg-type]  # as much of a worker as is asked
 
     def release(self, spec: ModelSpec, role: Any = None) -> None:
@@ -259,6 +254,14 @@ def test_when_the_time_is_up_what_is_known_is_said(hall: Hall) -> None:
     result = next(result for result in found.comparisons if result.metric == "net_time")
     assert (result.verdict, result.reason, found.samples) == ("inconclusive", "out of time (--llmci-time-limit)", 5)
     assert result.change is not None
+
+
+@pytest.mark.parametrize(("now", "outcome"), [(100.0, "passed"), (101.0, "failed"), (50.0, "passed")])
+def test_weights_are_counted_and_any_growth_is_one(hall: Hall, now: float, outcome: str) -> None:
+    hall.weights = {"old": {"model_footprint": 100.0}, "new": {"model_footprint": now}}
+    hall.run(2, max_rounds=5)
+    (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
+    assert (gate.outcome, gate.comparisons[-1].improved) == (outcome, now < 100)
 
 
 def test_ctrl_c_loses_nothing(hall: Hall) -> None:
