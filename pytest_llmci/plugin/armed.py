@@ -240,6 +240,7 @@ class ArmedPlugin:
         if self.controller is None:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
             output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.collected.to_json(), self.take_uses()
+            self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed
         try:
             return (yield)
         finally:

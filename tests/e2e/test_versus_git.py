@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_slower_code_in_the_working_tree_is_found(project: Bench) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines(
         [
-            r"llmci: HEAD is .* 'first'; \d changed files in.*",
+            r"llmci: HEAD is .* 'first'; 1 changed file in.*",
             r"RegressionDetected: net time 6\d.* % slower than HEAD.*",
         ]
     )
@@ -82,13 +83,18 @@ def test_another_text_of_a_prompt_is_not_comparable(project: Bench) -> None:
     assert verdicts(project)["bot-first"] == [("latency", "not comparable")]
 
 
-def test_each_parallel_worker_has_its_own_files_of_the_commit(project: Bench) -> None:
+def test_each_parallel_worker_has_its_own_files_of_the_commit(
+    project: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     project.write("app/bot.py", PIPELINE.format(seconds=0.1))
     result = run(project, "-n2", fresh=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert {found for cell in verdicts(project).values() for found in cell if found[0] == "net_time"} == {
         ("net_time", "regressed")
     }  # fmt: skip
+    assert not list((tmp_path / "temporary").glob("llmci-git-*"))
 
 
 def test_a_revision_that_is_not_there_is_one_line(project: Bench) -> None:
