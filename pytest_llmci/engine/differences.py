@@ -84,7 +84,7 @@ def nothing_to_compare(candidate: Candidate, checkout: Checkout, reference: Refe
     if any(_asked(prompt) not in prompts for prompt in candidate.prompts):
         return ""
     facts = checkout.facts
-    said = f"nothing to compare: {reference.name} ({facts.short}) and the working tree have the same models, prompts and settings, and"
+    said = f"{reference.name} ({facts.short}) and the working tree have the same models, prompts and settings, and"
     if not _runs_own_code(candidate, checkout):
         return f"{said} no code of the repository is measured"
     if all(map(is_documentation, facts.changed)):

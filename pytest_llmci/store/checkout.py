@@ -256,7 +256,10 @@ class Checkout:
     def _changed(self, commit: str) -> tuple[str, ...]:
         diff = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "--no-relative", "-z", commit, "--")
         untracked = self._names("ls-files", "--others", "--exclude-standard", "-z")
-        return tuple(sorted({*self._names(*diff), *untracked}))
+        compiled = {
+            name for name in untracked if name.endswith(".pyc")
+        }  # what Python left where no .gitignore hides it
+        return tuple(sorted({*self._names(*diff), *untracked} - compiled))
 
     def _submodules(self, commit: str) -> Iterator[str]:
         for row in self._names("ls-tree", "-r", "-z", "--full-tree", commit):

@@ -147,7 +147,7 @@ def test_files_of_models_are_those_of_the_commit(project: Project, compare: Comp
     assert found.folder is not None and found.specs["m"].target == str(found.folder / "models/m")
     assert found.specs["m"].options == {"adapter": str(found.folder / "models/m/config.json")}
     assert found.specs["m"].text == f"m=plain:{found.folder}/models/m+adapter={found.folder}/models/m/config.json"
-    assert found.nothing_to_compare.startswith("nothing to compare: HEAD (")
+    assert found.nothing_to_compare.startswith("HEAD (")
     project.repository.put({"models/m/config.json": "{ }"})
     assert compare().nothing_to_compare == "", "the weights are others today"
 

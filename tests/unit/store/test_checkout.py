@@ -47,7 +47,15 @@ def test_the_files_of_the_commit_are_there_and_go_away(repository: Repository) -
 
 
 def test_uncommitted_and_untracked_files_are_changes_and_stay(repository: Repository) -> None:
-    repository.put({"sub/deep.py": "dirty\n", "new file.py": "", ".gitignore": "ignored\n", "ignored": ""})
+    repository.put(
+        {
+            "sub/deep.py": "dirty\n",
+            "new file.py": "",
+            ".gitignore": "ignored\n",
+            "ignored": "",
+            "sub/__pycache__/deep.pyc": "",
+        }
+    )
     repository.git("add", "new file.py")
     with Checkout(repository.folder / "sub", "main", WHERE) as checkout:
         assert checkout.facts.changed == (".gitignore", "new file.py", "sub/deep.py")
