@@ -15,10 +15,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ..clock import Clock, utc_text
-from ..errors import ConfigError, LLMCIError, WorkerError
+from ..errors import LLMCIError, WorkerError
 from ..metrics import MetricDef
 from ..records import (
     Cell,
@@ -51,6 +51,7 @@ LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
 MOST_FILES: Final = 3
+_MODULES_NOW: Final = "pytest_llmci.runner.origin:modules_now"
 NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 SPARE_PAIRS: Final = 2
@@ -96,7 +97,7 @@ class Against:
     """Alias -> parts of the protocol that differ because that is what is compared."""
     accepted: Accept = lambda *_: ""
     """Says which regressions are meant."""
-    prove: Callable[[dict[str, Json]], None] = lambda info: None
+    prove: Callable[[dict[str, Json]], None] | None = None
     """Raises ConfigError if what a process of the reference says of itself shows that it runs something else."""
     cells: int = 0
     """How many cells of the session are compared: they share its false alarms."""
@@ -211,7 +212,7 @@ class Interleaved:
     def __init__(
         self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
         rng: random.Random | None = None, on_purpose: Iterable[str] = (), changed_files: Sequence[str] = (),
-        prove: Callable[[dict[str, Json]], None] = lambda info: None, accepted: Accept = lambda *_: "",
+        prove: Callable[[dict[str, Json]], None] | None = None, accepted: Accept = lambda *_: "",
     ) -> None:  # fmt: skip
         """:param entries: of one model, at least one.
         :param on_purpose: parts of the protocol that may differ, as they are what is compared.
@@ -290,6 +291,7 @@ class Interleaved:
                 with self._ports.undisturbed() as pair.contended:
                     pair.started = utc_text(self._ports.clock.utc())
                     self._rounds(pair)
+                self._check_origin(pair, afterwards=True)
             whole = True
         except _PairLost:
             pass
@@ -315,10 +317,18 @@ class Interleaved:
             course.measurement.worker_values, course.measurement.worker_reasons = record.values, record.reasons
             course.measurement.worker = record
 
-    def _check_origin(self, pair: _Pair) -> None:
+    def _check_origin(self, pair: _Pair, *, afterwards: bool = False) -> None:
+        """Where the reference's code came from: when it has loaded, and again for what only an answer imports."""
+        if self._prove is None:
+            return
+        live = pair.live["reference"]
         try:
-            self._prove(pair.live["reference"].record.info)
-        except ConfigError as error:
+            info: dict[str, Json] = live.record.info
+            if afterwards:
+                files: Any = live.worker.call(_MODULES_NOW, [])
+                info = {"module_files": files}
+            self._prove(info)
+        except LLMCIError as error:
             for course in pair.courses:
                 course.given_up = str(error)
             raise _PairLost from None

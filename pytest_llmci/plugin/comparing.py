@@ -94,7 +94,7 @@ class Comparing:
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
             changed_files=reference.changed,
             accepted=self._accepted,
-            only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove,
+            only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove if self._checkout is not None else None,
         )  # fmt: skip
         self.against = replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
 

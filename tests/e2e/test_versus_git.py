@@ -107,3 +107,15 @@ def test_nothing_is_checked_out_where_nothing_runs(project: Bench) -> None:
     result = project.run("--llmci", "--llmci-versus=git:HEAD", "--collect-only")
     assert result.ret == 0
     assert "nothing to compare" not in result.stdout.str()
+
+
+def test_a_module_that_only_an_answer_imports_must_be_of_the_commit_too(project: Bench) -> None:
+    project.write("app/late.py", "WORD = 'old'\n")
+    lazy = "import sys\n\n\ndef answer(prompt):\n    sys.path.insert(0, {root!r})\n    sys.modules.pop('stray', None)\n    import stray\n\n    return stray.WORD\n"
+    project.write("stray/stray.py", "WORD = 'today'\n")
+    project.write("app/bot.py", lazy.format(root=str(project.path / "stray")))
+    Repository(project.path).commit("second")
+    project.write("app/bot.py", lazy.format(root=str(project.path / "stray")) + "# a word\n")
+    result = run(project, fresh=True)
+    result.stdout.re_match_lines([r".*its module 'stray' was loaded from.*"])
+    assert {found for cell in verdicts(project).values() for found in cell} == {("latency", "not comparable")}
