@@ -43,6 +43,7 @@ def expected_visible(
     sessions: int = 1,
     round_sd: float = ROUND_SD,
     process_sd: float = PROCESS_SD,
+    between_sd: float | None = None,
 ) -> Expected:
     """The smallest visible changes of a set-up, from assumed or calibrated noise.
 
@@ -53,6 +54,7 @@ def expected_visible(
     :param sessions: stored sessions; history.
     :param round_sd: of log(candidate / base) from round to round.
     :param process_sd: of what one process keeps for its life, as logarithm.
+    :param between_sd: of what one session keeps, as logarithm; history. None: the prior of that metric.
     :raises ValueError: if there are fewer cells than models or fewer rounds than pairs, or one of them is under 1.
 
     >>> from pytest_llmci.stats.compare import GateSettings
@@ -72,7 +74,7 @@ def expected_visible(
         return Expected(cell=None, model=None, total=None)
     own = location_variance(round_sd**2, rounds)
     lent = min(_LENT_FREEDOM, float(cells)) if cells >= LEAST_VALUES else 0.0
-    shared, freedom, across = _shared(settings, pairs, sessions, process_sd)
+    shared, freedom, across = _shared(settings, pairs, sessions, process_sd, between_sd)
     estimates = Estimates(
         effect=np.zeros(cells),
         own=np.full(cells, own),
@@ -97,11 +99,14 @@ def expected_visible(
     return Expected(cell=cell, model=model, total=total)
 
 
-def _shared(settings: GateSettings, pairs: int, sessions: int, process_sd: float) -> tuple[float, float, float]:
+def _shared(
+    settings: GateSettings, pairs: int, sessions: int, process_sd: float, between_sd: float | None
+) -> tuple[float, float, float]:
     """Variance, freedom and correlation between models of what cells have in common."""
     if settings.mode == "interleaved":
         return 2 * process_sd**2 / pairs, PROCESS_PRIOR_FREEDOM + pairs - 1, ACROSS_MODELS
     session, shift = session_sd(settings.metric, anchored=settings.mode == "anchored"), settings.environment_shift
     if settings.mode == "history" and sessions > 1:
-        return *history_variance(session, session**2, sessions, shift), 1.0
+        between = session if between_sd is None else between_sd
+        return *history_variance(session, between**2, sessions, shift), 1.0
     return *saved_variance(session, shift), 1.0

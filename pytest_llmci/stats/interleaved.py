@@ -121,7 +121,7 @@ def _process_variance(parts: Sequence[_Differences], variance: Floats, typical: 
     """
     import numpy as np
 
-    prior, total, weight, most = 2 * PROCESS_SD**2, 0.0, 0.0, 1
+    total, weight, most = 0.0, 0.0, 1
     for part in parts:
         pairs, count = part.group.pairs, part.group.pair_count
         if count == 1:
@@ -133,7 +133,16 @@ def _process_variance(parts: Sequence[_Differences], variance: Floats, typical: 
         total += (count - 1) * float((middles.var(axis=1, ddof=1) - noise).sum())
         weight += (count - 1) * middles.shape[0]
         most = max(most, count)
-    freedom = PROCESS_PRIOR_FREEDOM + most - 1
     between = max(total / weight, 0.0) if weight else 0.0
-    process = (PROCESS_PRIOR_FREEDOM * prior + (most - 1) * between) / freedom
+    return moderated_process(between, most)
+
+
+def moderated_process(between: float, pairs: int) -> tuple[float, float]:
+    """Variance between pairs of processes as the gate takes it, and its freedom.
+
+    :param between: what was measured of it, 0 where there was a single pair.
+    :param pairs: of processes that it was measured with.
+    """
+    prior, freedom = 2 * PROCESS_SD**2, PROCESS_PRIOR_FREEDOM + pairs - 1
+    process = (PROCESS_PRIOR_FREEDOM * prior + (pairs - 1) * between) / freedom
     return max(process, _LEAST_PROCESS_SHARE * prior), freedom

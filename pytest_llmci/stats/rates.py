@@ -92,6 +92,21 @@ def wilson_limits(share: float, calls: float, error: float = PASS_ERROR_LAST) ->
     return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
+def exact_upper_limit(events: int, trials: int, error: float = PASS_ERROR_LAST) -> float:
+    """The rate that is exceeded, whatever it is, in at most ``error`` of all cases: Clopper and Pearson, one-sided.
+
+    :raises ValueError: if there are no trials, or more events than trials.
+
+    >>> round(exact_upper_limit(0, 10), 3), round(exact_upper_limit(0, 299), 4), exact_upper_limit(2, 2)
+    (0.259, 0.01, 1.0)
+    """
+    from scipy.special import betaincinv
+
+    if not 0 <= events <= trials or trials < 1:
+        raise ValueError(f"{events} of {trials}: give at least one trial and no more events than trials")
+    return 1.0 if events == trials else float(betaincinv(events + 1, trials - events, 1 - error))
+
+
 def effective_count(calls: int, per_cluster: float, correlation: float) -> float:
     """How many independent calls correlated ones are worth: ``calls / (1 + (per_cluster - 1) * correlation)``.
 

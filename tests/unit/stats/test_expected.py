@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,13 @@ def test_two_rounds_show_nothing() -> None:
 def test_impossible_plans(given: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         expected_visible(SETTINGS, **{"cells": 4, "rounds": 20, **given})
+
+
+def test_sessions_that_were_measured_to_differ_more_show_less_in_a_history() -> None:
+    def cell(mode: Any, between_sd: float | None) -> float:
+        found = expected_visible(GateSettings(mode=mode), cells=4, rounds=20, sessions=5, between_sd=between_sd).cell
+        assert found is not None
+        return found
+
+    assert cell("history", 0.01) < cell("history", None) == cell("history", 0.03) < cell("history", 0.1)
+    assert cell("saved", 0.1) == cell("saved", None)

@@ -6,6 +6,7 @@ from pytest_llmci.stats.rates import (
     SequentialRate,
     correlation_within,
     effective_count,
+    exact_upper_limit,
     judge_rate,
     wilson_limits,
 )
@@ -92,3 +93,16 @@ def test_impossible_rates() -> None:
         effective_count(10, 2, 2.0)
     with pytest.raises(ValueError, match="no more successes than calls"):
         correlation_within([2], [1])
+
+
+@pytest.mark.parametrize(
+    ("events", "trials", "limit"), [(0, 1, 0.95), (0, 299, 0.00997), (1, 10, 0.3942), (10, 10, 1.0)]
+)
+def test_the_exact_limit_of_a_rate(events: int, trials: int, limit: float) -> None:
+    assert exact_upper_limit(events, trials) == pytest.approx(limit, abs=1e-4)
+
+
+@pytest.mark.parametrize(("events", "trials"), [(0, 0), (2, 1), (-1, 1)])
+def test_no_rate_without_trials(events: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        exact_upper_limit(events, trials)
