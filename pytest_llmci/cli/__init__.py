@@ -12,9 +12,11 @@ class Command:
     """What a subcommand's file offers."""
 
     configure: Callable[[ArgumentParser], None]
-    """Adds its arguments; ``--output`` is there already."""
+    """Adds its arguments; ``--output`` is there already, unless it has its own."""
     run: Callable[[Namespace], int]
     """Does it and returns the exit status: 0, or 1 where a check failed. Errors are raised."""
+    own_output: bool = False
+    """Whether it has no ``--output`` for the folder of the runs: none, or one of its own."""
 
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -23,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "list, show and prune baselines, or accept a change for the worse",
     ),
     "compare": ("pytest_llmci.cli.compare:COMMAND", "judge a run against one or several older ones"),
+    "calibrate": (
+        "pytest_llmci.cli.calibrate:COMMAND",
+        "compare an unchanged model with itself: false alarms, noise, what can be seen, settings",
+    ),
     "doctor": (
         "pytest_llmci.cli.doctor:COMMAND",
         "check the instruments on this machine, and tell what it can measure",

@@ -43,11 +43,12 @@ def build_parser(named: Sequence[str]) -> ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (target, summary) in COMMANDS.items():
+        command = _load(name, target) if name in named else None
+        parents = [] if command is not None and command.own_output else [shared]
         own = commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", parents=[shared]
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", parents=parents
         )
-        if name in named:
-            command = _load(name, target)
+        if command is not None:
             command.configure(own)
             own.set_defaults(run=command.run)
     return parser

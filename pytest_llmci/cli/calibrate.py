@@ -1,0 +1,242 @@
+"""``llmci calibrate``: how noisy this machine is, what that lets a comparison see, and which settings make sense here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from ..clock import SystemClock
+from ..engine.advice import HISTORY_SESSIONS, INTERLEAVED_ROUNDS, STORED_ROUNDS, Visible, time_metric
+from ..engine.calibrate import Calibration, MetricNoise, Trial, calibrate, write
+from ..engine.explain_comparison import percent
+from ..engine.session import user_cache_dir
+from ..errors import ConfigError
+from ..prompts import load_prompts
+from ..records import to_json
+from ..stats.noise import Part
+from ..stats.stored import session_sd
+from ..text import shown_path, wrapped
+from ..units import format_duration, parse_duration_s
+from . import Command
+from .main import printable
+
+WIDTH: Final = 80
+SESSIONS_FOR_ONE_PERCENT: Final = 299
+"""Without a false alarm among them, the rate is under 1 % with 95 % confidence."""
+_LABELS: Final = {"net_time": "net time", "cpu_time": "CPU time", "peak_rss": "peak RSS", "ttft": "1st token"}
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="SPEC", help="the model that is compared with itself")
+    parser.add_argument("--prompts", default="paper", metavar="NAME|FILE", help="prompt set (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=_count(1), default=2, metavar="N", help="prompts from it (default: %(default)s)"
+    )
+    parser.add_argument("--sessions", type=_count(1), default=3, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=_count(3), default=5, metavar="N", help="rounds a session on each side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=_count(1), default=16, metavar="N", help="tokens an answer (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--time-limit", metavar="10m", help="wall limit; what was left out then is told (default: none)"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, default=None,
+        help="where the measured noise is kept as JSON (default: in the user's cache, by machine and model)",
+    )  # fmt: skip
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"'{text}' must be a whole number of at least {least}.")
+        return int(text)
+
+    return read
+
+
+def _run(options: Namespace) -> int:
+    trial = Trial(
+        model=options.model, prompts=load_prompts(options.prompts, "--prompts")[: options.limit], sessions=options.sessions,
+        rounds=options.rounds, max_new_tokens=options.max_new_tokens,
+        time_limit_s=parse_duration_s(options.time_limit, "--time-limit") if options.time_limit else None,
+    )  # fmt: skip
+    found = calibrate(trial, SystemClock(), _say)
+    if not found.sessions:
+        raise ConfigError("no session ran: give more time with --time-limit.")
+    path = options.output.expanduser() if options.output else _place(found)
+    write(found, path)
+    lines = (
+        json.dumps(to_json(found), indent=1).splitlines()
+        if options.json
+        else [*render(found), f"kept in {shown_path(path)}"]
+    )
+    for line in lines:
+        print(printable(line))
+    return 0
+
+
+def _say(text: str) -> None:
+    print(printable(f"llmci: {text}"), file=sys.stderr, flush=True)
+
+
+def _place(found: Calibration) -> Path:
+    from ..slugs import slug
+
+    return user_cache_dir() / "calibration" / f"{found.environment_digest}-{slug(found.model)}.json"
+
+
+# ----------------------------------------------------------------------------------------------------------- rendering
+
+
+def render(found: Calibration) -> Iterator[str]:
+    """The report in lines of at most 80 columns."""
+    cells = f"{len(found.prompts)} prompt{'' if len(found.prompts) == 1 else 's'}"
+    asked = (
+        f"{found.model} against itself: {len(found.sessions)} sessions, {cells} ({', '.join(found.prompts)}),"
+        f" {found.rounds} rounds a side in pairs of processes of {found.block}, {found.max_new_tokens} tokens"
+    )
+    yield from wrapped(asked, WIDTH)
+    yield ""
+    yield from _false_alarms(found)
+    yield from _noise(found)
+    yield from _visible(found)
+    yield from _advice(found)
+    if found.left_out:
+        yield _heading("left out")
+        for line in found.left_out:
+            yield from wrapped(line, WIDTH, rest="  ")
+        yield ""
+
+
+def _false_alarms(found: Calibration) -> Iterator[str]:
+    yield _heading("false alarms of the gate")
+    if found.false_alarm_limit is None:
+        yield from wrapped("No session was judged to its end, so nothing is known of them.", WIDTH)
+    else:
+        yield (
+            f"{found.false_alarms} of {found.judged}: under {percent(found.false_alarm_limit, sign=False)} with 95 %"
+            " confidence"
+        )
+        for session in found.sessions:
+            yield from (f"  {alarm}" for alarm in session.false_alarms)
+        if found.false_alarm_limit > 0.01:
+            yield from wrapped(
+                f"It takes {SESSIONS_FOR_ONE_PERCENT} sessions without one to show that it is under 1 %:"
+                f" --sessions={SESSIONS_FOR_ONE_PERCENT}.", WIDTH, first="  ", rest="  ",
+            )  # fmt: skip
+        undecided = sum(bool(session.inconclusive) for session in found.sessions)
+        if undecided:
+            yield from wrapped(
+                f"{undecided} of {len(found.sessions)} sessions decided not every cell: {found.rounds} rounds are few.",
+                WIDTH, first="  ", rest="  ",
+            )  # fmt: skip
+    yield ""
+
+
+def _noise(found: Calibration) -> Iterator[str]:
+    yield _heading("noise by its cause")
+    yield f"  {'':<10}{'round':>8}{'both sides':>12}{'process':>22}{'session':>22}"
+    for each in found.noise:
+        yield from _noise_row(each)
+    yield from wrapped(
+        "Standard deviations; in brackets the upper limits at 95 %. Round: from round to round in one process. Both"
+        " sides: of candidate over base in the same round, which an interleaved comparison sees. Process: what a process"
+        " keeps for its life. Session: what a session keeps.", WIDTH, first="  ", rest="  ",
+    )  # fmt: skip
+    for line in _not_separated(found):
+        yield from wrapped(line, WIDTH, first="  ", rest="  ")
+    yield ""
+
+
+def _noise_row(each: MetricNoise) -> Iterator[str]:
+    label = f"  {_LABELS.get(each.metric, each.metric):<10}"
+    if each.noise is None:
+        yield from wrapped(f"n/a: {each.reason}", WIDTH, first=label, rest=" " * len(label))
+        return
+    parts = each.noise
+    shown = f"{_sd(parts.round):>8}{_sd(parts.ratio):>12}{_limited(parts.process):>22}{_limited(parts.session):>22}"
+    yield label + shown
+
+
+def _sd(part: Part) -> str:
+    return "n/a" if part.sd is None else f"{100 * part.sd:.2f} %"
+
+
+def _limited(part: Part) -> str:
+    return _sd(part) if part.most is None else f"{_sd(part)} (< {100 * part.most:.2f} %)"
+
+
+def _not_separated(found: Calibration) -> Iterator[str]:
+    """What the numbers cannot tell apart."""
+    known = [each.noise for each in found.noise if each.noise is not None]
+    reasons = {part.reason for parts in known for part in (parts.round, parts.process, parts.session) if part.reason}
+    yield from (f"Not separated: {reason}." for reason in sorted(reasons))
+    yield (
+        "Not separated: what drifts from one pair of processes to the next counts as the session's; the sessions followed each"
+        " other at once, so that other days, reboots and other machines of the same kind are in none of it."
+    )
+    wilder = [_LABELS.get(each.metric, each.metric) for each in found.noise if _wilder_than_assumed(found, each)]
+    if wilder:
+        yield (
+            f"Sessions here differ by more in {' and '.join(wilder)} than a comparison with one stored session assumes: compare"
+            " alternately, with --llmci-versus."
+        )
+
+
+def _wilder_than_assumed(found: Calibration, each: MetricNoise) -> bool:
+    if each.metric not in found.gated or each.noise is None or each.noise.session.sd is None:
+        return False
+    return each.noise.session.sd > session_sd(time_metric(each.metric), anchored=False)
+
+
+def _visible(found: Calibration) -> Iterator[str]:
+    if not found.visible:
+        return
+    yield _heading("smallest slowdown that is found in 95 of 100 cases")
+    columns = [*map(str, INTERLEAVED_ROUNDS), "saved", "history"]
+    yield f"  {'rounds':<22}{''.join(f'{column:>9}' for column in columns)}"
+    for metric in found.gated:
+        rows = [row for row in found.visible if row.metric == metric]
+        for label, take in (("one cell", lambda row: row.cell), ("whole model", lambda row: row.model)):
+            name = f"{_LABELS.get(metric, metric)}, {label}"
+            yield f"  {name:<22}{''.join(f'{_size(row, take):>9}' for row in rows)}"
+    yield from wrapped(
+        f"Rounds: interleaved, in pairs of processes of 5. Saved: against one stored session of {STORED_ROUNDS} rounds,"
+        f" history: against {HISTORY_SESSIONS} of them, on a machine that is no busier than then.", WIDTH, first="  ", rest="  ",
+    )  # fmt: skip
+    yield ""
+
+
+def _size(row: Visible, take: Callable[[Visible], float | None]) -> str:
+    size = take(row)
+    return "n/a" if size is None else percent(size, sign=False)
+
+
+def _advice(found: Calibration) -> Iterator[str]:
+    yield _heading("settings for this machine")
+    advice = found.advice
+    if advice is None:
+        yield from wrapped("None: no time that is gated could be measured.", WIDTH)
+    else:
+        yield from advice.lines
+        yield ""
+        yield from wrapped(
+            f"It is {advice.reason}; a session that needs all rounds takes {format_duration(advice.seconds)} with these"
+            f" prompts, and stops earlier where all is decided.", WIDTH,
+        )  # fmt: skip
+    yield ""
+
+
+def _heading(text: str) -> str:
+    return f"{' ' + text + ' ':=^{WIDTH}}"
+
+
+COMMAND = Command(configure=_configure, run=_run, own_output=True)
