@@ -24,11 +24,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.baseline:COMMAND",
         "list, show and prune baselines, or accept a change for the worse",
     ),
-    "compare": ("pytest_llmci.cli.compare:COMMAND", "judge a run against one or several older ones"),
     "calibrate": (
         "pytest_llmci.cli.calibrate:COMMAND",
         "compare an unchanged model with itself: false alarms, noise, what can be seen, settings",
     ),
+    "compare": ("pytest_llmci.cli.compare:COMMAND", "judge a run against one or several older ones"),
     "doctor": (
         "pytest_llmci.cli.doctor:COMMAND",
         "check the instruments on this machine, and tell what it can measure",
