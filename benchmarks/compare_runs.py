@@ -1,8 +1,8 @@
 """What `llmci compare` costs on two runs of 14,720 cells with 20 rounds each.
 
-    python -m benchmarks.compare_runs [--rounds 3] [--models 1472] [--samples 20] [--tokens 50] [--check]
+    python -m benchmarks.compare_runs [--rounds 3] [--models 1472] [--prompts 10] [--samples 20] [--tokens 50] [--check]
 
-Two runs are generated: 1,472 models x the ten packaged prompts, each cell one block of 20 rounds with the numbers, reasons
+Two runs are generated: 1,472 models x ten prompts, each cell one block of 20 rounds with the numbers, reasons
 and token times that a block of the suite holds, times drawn at random around one second, the second run of one model 30 %
 slower. Then `llmci compare` is run on them in a process of its own, its result is checked, and CPU time, wall time and peak
 memory of that process are taken. Run it from the root of the repository, with the dependencies installed, on a Linux or
@@ -40,8 +40,7 @@ from pytest_llmci.store.environment import environment
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPTS = 10
-SLOWER = "m0007"
+SLOWER = "m0003"
 WALL_LIMIT_S = 10.0
 PEAK_LIMIT_MB = 1024.0
 
@@ -56,7 +55,7 @@ ABSENT = {
 }
 
 
-def records(models: int, samples: int, tokens: int, seed: int, slower: str) -> Iterator[LogRecord]:
+def records(models: int, prompts: int, samples: int, tokens: int, *, seed: int, slower: str) -> Iterator[LogRecord]:
     """The lines of one run."""
     rng = random.Random(seed)
     template = block(samples, tokens, rng)
@@ -68,7 +67,7 @@ def records(models: int, samples: int, tokens: int, seed: int, slower: str) -> I
             python="3.11.7", values={"load_time": 92_684_104, "model_footprint": 790_336},
             info={"threads": 1, "cpus": None, "device": "cpu", "dtype": "float32"},
         )  # fmt: skip
-        for place in range(PROMPTS):
+        for place in range(prompts):
             yield cell_block(
                 template, alias=alias, place=place, number=number, factor=1.3 if alias == slower else 1.0, rng=rng
             )
@@ -143,20 +142,25 @@ def check_result(output: Path, cells: int) -> None:
         )
 
 
+def lines(arguments: argparse.Namespace, seed: int, slower: str) -> Iterator[LogRecord]:
+    """The lines of one run as the command line wants it."""
+    of = arguments
+    return records(of.models, of.prompts, of.samples, of.tokens, seed=seed, slower=slower)
+
+
 def measure(folder: Path, arguments: argparse.Namespace) -> bool:
     """Generate both runs and compare them; whether the targets are met.
 
     :raises RunFailedError: if the comparison did not find what was planted.
     """
-    cells = arguments.models * PROMPTS
+    cells = arguments.models * arguments.prompts
     sizes = [
-        write_run(
-            folder / run_id, records(arguments.models, arguments.samples, arguments.tokens, number, slower), run_id
-        )
+        write_run(folder / run_id, lines(arguments, number, slower), run_id)
         for number, (run_id, slower) in enumerate((("2026-before", ""), ("2027-now", SLOWER)))
     ]
     print(
-        f"{cells:,} cells x {arguments.samples} rounds x {arguments.tokens} tokens: logs of {sizes[0] / 1e6:.0f} MB a side"
+        f"{arguments.models:,} models x {arguments.prompts:,} prompts x {arguments.samples} rounds x {arguments.tokens} tokens:"
+        f" logs of {sizes[0] / 1e6:.0f} MB a side"
     )
     base = [
         sys.executable,
@@ -191,7 +195,8 @@ def main() -> int:
     """The command line; exit status 2 if something could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds (default: 3)")
-    parser.add_argument("--models", type=int, default=1472, help="models, with ten cells each (default: 1472)")
+    parser.add_argument("--models", type=int, default=1472, help="models (default: 1472)")
+    parser.add_argument("--prompts", type=int, default=10, help="cells of each model (default: 10)")
     parser.add_argument("--samples", type=int, default=20, help="rounds of each cell (default: 20)")
     parser.add_argument("--tokens", type=int, default=50, help="tokens of each answer (default: 50)")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")

@@ -111,7 +111,7 @@ def _run(options: Namespace) -> int:
     with no_collector():
         found = compare_runs(older, candidate, detect=smallest_changes(options.detect), only=options.metrics)
     if options.json:
-        print(json.dumps(json_data(found), indent=1))
+        print(json.dumps(json_data(found)))  # indented, a large one takes seconds
     elif options.markdown:
         print(markdown(found))
     else:
