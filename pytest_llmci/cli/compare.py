@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ..engine.compare_runs import compare_runs
 from ..engine.explain_runs import json_data, markdown, text_lines
 from ..errors import ConfigError
 from ..settings import parse_smallest_change
+from ..sinks.finish import collector_paused
 from ..store.runfolder import resolve_run
 from . import Command
 from .main import EXIT_FAILED, printable
@@ -91,24 +90,12 @@ def exit_status(found: Judged, fail_on: str) -> int:
     return EXIT_INCONCLUSIVE if found.undecided and fail_on == "inconclusive" else 0
 
 
-@contextmanager
-def no_collector() -> Iterator[None]:
-    """Reading makes many objects and no cycles; looking for them takes a fifth of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def _run(options: Namespace) -> int:
     texts = options.runs if len(options.runs) > 1 else ["latest~1", *options.runs]
     if len(options.runs) == 1 and options.runs[0] != "latest":
         raise ConfigError(f"compare: '{options.runs[0]}' alone is one run: name the older one before it.")
     *older, candidate = [resolve_run(text, options.output) for text in texts]
-    with no_collector():
+    with collector_paused():
         found = compare_runs(older, candidate, detect=smallest_changes(options.detect), only=options.metrics)
     if options.json:
         print(json.dumps(json_data(found)))  # indented, a large one takes seconds

@@ -17,8 +17,9 @@ from ..engine.explain_history import (
 from ..engine.history import DEFAULT_METRICS, choose_runs, read_history
 from ..engine.release_gate import judge_newest
 from ..errors import ConfigError
+from ..sinks.finish import collector_paused
 from . import Command
-from .compare import add_judging, exit_status, no_collector, smallest_changes
+from .compare import add_judging, exit_status, smallest_changes
 from .main import printable
 
 
@@ -65,7 +66,7 @@ def _run(options: Namespace) -> int:
 
 
 def _show(options: Namespace, folders: list[Path]) -> int:
-    with no_collector():
+    with collector_paused():
         history = read_history(folders, options.metrics or DEFAULT_METRICS, options.models)
     if options.json:
         print(json.dumps(history_json(history), indent=1))
@@ -77,7 +78,7 @@ def _show(options: Namespace, folders: list[Path]) -> int:
 def _gate(options: Namespace, folders: list[Path]) -> int:
     detect = smallest_changes(options.detect)
     wanted = (*options.metrics, *(name for name in detect if name))
-    with no_collector():
+    with collector_paused():
         history = read_history(folders, wanted or DEFAULT_METRICS, options.models)
         judged = judge_newest(
             history.runs, release=options.release, output=options.output, detect=detect, only=options.metrics

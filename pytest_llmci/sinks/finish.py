@@ -42,7 +42,7 @@ def finish_run(
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
-    with _collector_paused():
+    with collector_paused():
         report = report or build_report(folder)
         for text in DEFAULT_SINKS:
             open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
@@ -67,8 +67,8 @@ def finish_run(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A report is many small objects without a cycle: the collector would walk all of them again and again."""
+def collector_paused() -> Iterator[None]:
+    """Reports and logs are many small objects without a cycle: the collector would walk all of them again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
