@@ -17,6 +17,7 @@ from ..engine.session import user_cache_dir
 from ..errors import ConfigError
 from ..prompts import load_prompts
 from ..records import to_json
+from ..stats.interleaved import PROCESS_SD
 from ..stats.noise import Part
 from ..stats.stored import session_sd
 from ..text import shown_path, wrapped
@@ -27,6 +28,8 @@ from .main import printable
 WIDTH: Final = 80
 SESSIONS_FOR_ONE_PERCENT: Final = 299
 """Without a false alarm among them, the rate is under 1 % with 95 % confidence."""
+MANY_PROCESS_SDS: Final = 1.5
+"""Of what the gate assumes of processes, beyond which it is said."""
 _LABELS: Final = {"net_time": "net time", "cpu_time": "CPU time", "peak_rss": "peak RSS", "ttft": "1st token"}
 
 
@@ -157,7 +160,7 @@ def _noise(found: Calibration) -> Iterator[str]:
 
 
 def _noise_row(each: MetricNoise) -> Iterator[str]:
-    label = f"  {_LABELS.get(each.metric, each.metric):<10}"
+    label = f"  {_label(each):<10}"
     if each.noise is None:
         yield from wrapped(f"n/a: {each.reason}", WIDTH, first=label, rest=" " * len(label))
         return
@@ -183,18 +186,30 @@ def _not_separated(found: Calibration) -> Iterator[str]:
         "Not separated: what drifts from one pair of processes to the next counts as the session's; the sessions followed each"
         " other at once, so that other days, reboots and other machines of the same kind are in none of it."
     )
-    wilder = [_LABELS.get(each.metric, each.metric) for each in found.noise if _wilder_than_assumed(found, each)]
+    gated = [each for each in found.noise if each.metric in found.gated and each.noise is not None]
+    wilder = [_label(each) for each in gated if _sessions_differ(each)]
     if wilder:
         yield (
             f"Sessions here differ by more in {' and '.join(wilder)} than a comparison with one stored session assumes: compare"
             " alternately, with --llmci-versus."
         )
+    wilder = [
+        _label(each) for each in gated if each.noise and (each.noise.process.sd or 0.0) > MANY_PROCESS_SDS * PROCESS_SD
+    ]
+    if wilder:
+        yield (
+            f"Processes here differ by more in {' and '.join(wilder)} than a comparison in a single pair of them assumes"
+            f" ({percent(PROCESS_SD, sign=False)}): let it measure in several, with fewer rounds a block."
+        )
 
 
-def _wilder_than_assumed(found: Calibration, each: MetricNoise) -> bool:
-    if each.metric not in found.gated or each.noise is None or each.noise.session.sd is None:
-        return False
-    return each.noise.session.sd > session_sd(time_metric(each.metric), anchored=False)
+def _label(each: MetricNoise) -> str:
+    return _LABELS.get(each.metric, each.metric)
+
+
+def _sessions_differ(each: MetricNoise) -> bool:
+    sd = each.noise.session.sd if each.noise else None
+    return sd is not None and sd > session_sd(time_metric(each.metric), anchored=False)
 
 
 def _visible(found: Calibration) -> Iterator[str]:

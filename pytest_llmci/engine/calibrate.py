@@ -277,6 +277,7 @@ def read_session(
     found = _Found() if found is None else found
     blocks: dict[str, tuple[list[RoundsRecord], list[RoundsRecord]]] = {}
     results: list[tuple[str, ComparisonResult]] = []
+    itself = {trial.model, trial.model.partition("=")[2]}  # a baseline of the project may be compared with, too
     errors: list[str] = []
     for record in records:
         if isinstance(record, HeaderRecord):
@@ -288,7 +289,7 @@ def read_session(
             blocks.setdefault(record.cell, ([], []))[record.origin == "measured"].append(record)
         elif isinstance(record, VerdictRecord | GateRecord):
             name = record.cell if isinstance(record, VerdictRecord) else record.model
-            results += [(name, result) for result in record.comparisons]
+            results += [(name, result) for result in record.comparisons if result.against in itself]
             if isinstance(record, VerdictRecord) and record.error is not None:
                 errors.append(record.error.message)
     enough, measured_s, pairs = [], 0.0, set()

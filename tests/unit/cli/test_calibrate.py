@@ -63,6 +63,13 @@ def test_noise_stands_by_cause_with_limits() -> None:
     assert "Sessions here differ by more in net time and CPU time than" in told.replace("\n  ", " ")
 
 
+def test_processes_that_differ_more_than_the_gate_assumes() -> None:
+    wild = dataclasses.replace(NOISE, process=Part(sd=0.02, most=0.05, freedom=6))
+    told = shown(noise=(MetricNoise(metric="net_time", noise=wild), MetricNoise(metric="latency", noise=wild)))
+    assert "Processes here differ by more in net time than" in told.replace("\n  ", " ")
+    assert "Processes here differ" not in shown()
+
+
 def test_what_could_not_be_separated_is_said() -> None:
     one = dataclasses.replace(NOISE, session=Part(sd=None, reason="it takes at least two sessions"))
     told = shown(noise=(MetricNoise(metric="net_time", noise=one),))

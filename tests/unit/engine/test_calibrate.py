@@ -25,9 +25,9 @@ def trial(**changes: Any) -> Trial:
     return Trial(**{"model": "a", "prompts": PROMPTS, "sessions": 3, "rounds": 3, "max_new_tokens": 8, **changes})
 
 
-def compared(verdict: Any = "pass", metric: str = "latency") -> ComparisonResult:
+def compared(verdict: Any = "pass", metric: str = "latency", against: str = "a") -> ComparisonResult:
     return ComparisonResult(
-        metric=metric, mode="interleaved", verdict=verdict, against="a", base=0.1, candidate=0.1, change=0.0
+        metric=metric, mode="interleaved", verdict=verdict, against=against, base=0.1, candidate=0.1, change=0.0
     )
 
 
@@ -159,6 +159,14 @@ def test_a_regression_that_is_none_is_a_false_alarm(sessions: Sessions, clock: F
     assert found.sessions[1].false_alarms == ("latency of a-tcp", "latency of a-chat")
     assert found.sessions[1].inconclusive == 2
     assert "a false alarm (latency of a-tcp, latency of a-chat)" in said[3]
+
+
+def test_a_regression_against_a_baseline_is_no_false_alarm(sessions: Sessions, clock: FakeClock) -> None:
+    sessions.next = [(10, log(comparisons=[compared(), compared("regressed", against="main")]), 1, "")]
+    found, _ = run(clock)
+    assert (found.judged, found.false_alarms) == (3, 0)
+    named, _ = run(clock, model="b=a")
+    assert named.gated == ("latency",), "the alias is no part of what it is compared with"
 
 
 def test_a_session_that_does_not_fit_is_left_out(sessions: Sessions, clock: FakeClock) -> None:
