@@ -311,5 +311,6 @@ def test_no_older_run_is_an_error(tmp_path: Path) -> None:
 def test_blocks_of_one_cell_are_joined(tmp_path: Path) -> None:
     one = block(uid="r1")
     assert isinstance(one, RoundsRecord)
-    found = compared(tmp_path, simple(), [*simple(seed=1), replace(one, uid="r9", block=1)])
+    more = replace(one, uid="r9", block=1)
+    found = compared(tmp_path, [*simple(), more], [*simple(seed=1), more])
     assert result(found, "net_time").rounds == 20
