@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -101,9 +101,9 @@ def _place(found: Calibration) -> Path:
 
 def render(found: Calibration) -> Iterator[str]:
     """The report in lines of at most 80 columns."""
-    cells = f"{len(found.prompts)} prompt{'' if len(found.prompts) == 1 else 's'}"
     asked = (
-        f"{found.model} against itself: {len(found.sessions)} sessions, {cells} ({', '.join(found.prompts)}),"
+        f"{found.model} against itself: {_count_of(found.sessions, 'session')},"
+        f" {_count_of(found.prompts, 'prompt')} ({', '.join(found.prompts)}),"
         f" {found.rounds} rounds a side in pairs of processes of {found.block}, {found.max_new_tokens} tokens"
     )
     yield from wrapped(asked, WIDTH)
@@ -117,6 +117,10 @@ def render(found: Calibration) -> Iterator[str]:
         for line in found.left_out:
             yield from wrapped(line, WIDTH, rest="  ")
         yield ""
+
+
+def _count_of(things: Sequence[object], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 
 def _false_alarms(found: Calibration) -> Iterator[str]:

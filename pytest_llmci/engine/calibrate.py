@@ -195,6 +195,8 @@ def _run_sessions(trial: Trial, folder: Path, clock: Clock, found: _Found, say: 
             found.left_out.append(f"session {number + 1}: {_last_words(told, status)}")
             continue
         result = read_session(read_log(runs[-1] / LOG_NAME), number, seconds, trial, found)
+        if not result.pairs and not found.sessions:
+            raise ConfigError(f"the first session did not measure: {result.error or _last_words(told, status)}")
         found.sessions.append(result)
         say(f"session {number + 1} of {trial.sessions}: {_outcome(result)}")
 

@@ -191,6 +191,21 @@ def test_no_time_for_the_first_one(sessions: Sessions, clock: FakeClock) -> None
         run(clock, time_limit_s=60.0)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "records", "message"),
+    [
+        (1000, [worker()], "the time limit came first"),
+        (1, [worker(), verdict(error=CRASH)], "killed by SIGKILL, cause unknown"),
+    ],
+)
+def test_a_first_one_without_any_round(
+    sessions: Sessions, clock: FakeClock, seconds: float, records: list[LogRecord], message: str
+) -> None:
+    sessions.next = [(seconds, records, 1, "")]
+    with pytest.raises(ConfigError, match=f"the first session did not measure: {message}"):
+        run(clock, time_limit_s=60.0)
+
+
 def test_what_pytest_refuses_is_told_in_its_words(sessions: Sessions, clock: FakeClock) -> None:
     sessions.next = [(1, None, 4, "\nERROR: --llm-models: unknown backend 'x'.\n\n")]
     with pytest.raises(ConfigError, match="the first session did not measure: --llm-models: unknown backend 'x'."):

@@ -11,11 +11,17 @@ OWN, COMMON, PROCESS, SESSION = 0.02, 0.03, 0.01, 0.04
 
 
 def simulated(
-    rng: np.random.Generator, *, sessions: int, pairs: int, rounds: int, stalls: float = 0.0
+    rng: np.random.Generator,
+    *,
+    sessions: int,
+    pairs: int,
+    rounds: int,
+    stalls: float = 0.0,
+    session_sd: float = SESSION,
 ) -> Iterator[PairOfProcesses]:
     """Two cells, whose rounds are disturbed alike on both sides and each on its own."""
     for session in range(sessions):
-        kept = rng.normal(0, SESSION)
+        kept = rng.normal(0, session_sd)
         for pair in range(pairs):
             for cell in range(2):
                 common = kept + cell + rng.normal(0, COMMON, rounds)
@@ -50,6 +56,14 @@ def test_few_sessions_are_right_on_average_and_their_limits_hold() -> None:
     limits = [[one.process.most, one.session.most] for one in found]
     assert (np.array(limits, dtype=float) > [PROCESS, SESSION]).mean(axis=0) == pytest.approx([1, 1], abs=0.06)
     assert (found[0].process.freedom, found[0].session.freedom) == (6, 2)
+
+
+def test_rounds_and_processes_are_not_taken_for_sessions() -> None:
+    rng = np.random.default_rng(5)
+    found = [
+        split_noise(simulated(rng, sessions=30, pairs=1, rounds=3, session_sd=0.0)).session.sd or 0.0 for _ in range(5)
+    ]
+    assert float(np.mean(found)) < 0.007, "the means of sessions differ by 0.022"
 
 
 def test_stalls_do_not_swell_the_rounds_part() -> None:
