@@ -155,6 +155,10 @@ class Planner:
                 )
             if name and self.metrics[name].direction == "none":
                 raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
+            if name and self.metrics[name].scope != "round":
+                raise ConfigError(
+                    f"{origin}: {name} is not measured round by round, so no comparison judges it; limit it with --llmci-budget instead."
+                )
 
     def models(self, marker: MarkerValues, where: str) -> tuple[ModelSpec, ...]:
         """The models of one test.

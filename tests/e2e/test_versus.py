@@ -193,6 +193,8 @@ def test_the_header_says_what_it_costs_and_what_it_will_see(bench: Bench) -> Non
         ("echo", "latincy=5%", "--llmci-detect: unknown metric 'latincy'*"),
         ("echo", "load_time=5%", "--llmci-detect: load_time has one value a process start, *"),
         ("echo", "output_tokens=5%", "--llmci-detect: output_tokens has no better direction*"),
+        ("echo", "load_time=5%", "--llmci-detect: load_time is not measured round by round*"),
+        ("echo", "peak_rss_delta=5%", "--llmci-detect: peak_rss_delta is not measured round by round*"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(bench: Bench, versus: str, detect: str, said: str) -> None:
