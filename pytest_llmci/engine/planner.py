@@ -149,10 +149,6 @@ class Planner:
         for name in self._settings.detect:
             if name and name not in self.metrics:
                 raise UnknownNameError.build(origin, "metric", name, self.metrics)
-            if name and self.metrics[name].scope != "round":
-                raise ConfigError(
-                    f"{origin}: {name} has one value a process start, too few to tell a change of some per cent; give it a budget."
-                )
             if name and self.metrics[name].direction == "none":
                 raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
             if name and self.metrics[name].scope != "round":

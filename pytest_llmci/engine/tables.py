@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..records import Missing, Number
+from ..records import ComparisonResult, Missing, Number
 from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
 from .interleaved import NOT_ALONE
+from .judge import OUT_OF_TIME
 from .report import CellSummary, ModelSummary, SessionReport
 from .streak import TOO_MANY
 
@@ -20,6 +21,8 @@ MAIN_FILES = ("results.csv", "summary.csv", "log.jsonl")
 """What people open first."""
 MOST_FILES = 8
 """Names that the last line lists."""
+USUAL_ROUNDS = 20
+"""That an undecided cell gets unless told otherwise."""
 NARROWEST_NAME = 12
 """Columns below which no name is cut."""
 
@@ -205,12 +208,11 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     if len(cells) > 5:
         lines.append(f"  ... and {len(cells) - 5} more, in results.json")
     open_ones = [result for cell in cells for result in cell.comparisons if result.verdict == "inconclusive"]
-    if any(result.mode == "interleaved" for result in open_ones):
-        lines.append("  more rounds may decide: --llmci-max-rounds=40")
+    lines += _what_may_decide([each for each in open_ones if each.mode == "interleaved" and each.change is not None])
     for against in dict.fromkeys(result.against for result in open_ones if result.mode in ("saved", "history")):
         text = f"numbers of another session say little; both sides measured in turn decide: --llmci-versus={one_line(against)}"
         lines += wrapped(text, width, first="  ", rest="    ")
-    if streak >= TOO_MANY:
+    if streak >= TOO_MANY and open_ones:
         text = (
             f"The last {streak} runs could not decide. This set-up cannot see what is asked for: allow more rounds, tag fewer prompts"
             " 'gate', look for a larger change (--llmci-detect), or take a quieter machine ('llmci calibrate' measures it)."
@@ -225,6 +227,16 @@ def _is_open_for(cell: CellSummary, reason: str) -> bool:
     return (
         bool(open_ones) and set(open_ones) == {reason} and all(each.verdict != "inconclusive" for each in cell.budgets)
     )
+
+
+def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
+    """:param results: undecided ones that have numbers; without any, more of them help nobody."""
+    if any(result.reason.startswith(OUT_OF_TIME) for result in results):
+        return ["  more time may decide: a longer --llmci-time-limit"]
+    if not results:
+        return []
+    most = max(each.rounds for each in results)
+    return [f"  more rounds may decide: --llmci-max-rounds={2 * max(USUAL_ROUNDS, most)}"]
 
 
 def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:

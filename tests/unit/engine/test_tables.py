@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_run import header, rounds, usual_records, verdict, worker
 
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.judge import OUT_OF_TIME
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import BudgetResult, ErrorInfo, LogRecord
+from pytest_llmci.records import BudgetResult, ComparisonResult, ErrorInfo, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 
@@ -145,6 +148,31 @@ def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> 
     ]
     text = "\n".join(lines_of(tmp_path, records))
     assert "INCONCLUSIVE is not a pass: 1 of 1 cells could not be decided.\n  a-tcp: latency <= 1s: too close" in text
+
+
+def compared(**changes: Any) -> list[LogRecord]:
+    result = ComparisonResult(
+        metric="latency", mode="interleaved", verdict="inconclusive", against="main", base=1.0, candidate=1.1, change=0.1, rounds=20
+    )  # fmt: skip
+    found = replace(result, **changes)
+    return [worker("w1", "a"), rounds("r1", "a"), verdict("v1", "a", verdict="inconclusive", comparisons=[found])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "not_said"),
+    [
+        ({"rounds": 5}, "more rounds may decide: --llmci-max-rounds=40", "longer"),
+        ({"rounds": 40}, "more rounds may decide: --llmci-max-rounds=80", "longer"),
+        ({"reason": OUT_OF_TIME}, "more time may decide: a longer --llmci-time-limit", "more rounds may"),
+        ({"change": None, "reason": "missing"}, "The last 3 runs", "may decide"),
+        ({"verdict": "not comparable", "reason": "the reference died"}, "INCONCLUSIVE", "The last 3 runs"),
+    ],
+)  # fmt: skip
+def test_what_may_decide_is_what_could(tmp_path: Path, changes: dict[str, Any], said: str, not_said: str) -> None:
+    write_whole_log(tmp_path, compared(**changes))
+    report = build_report(tmp_path)
+    text = "\n".join(summary_lines(report, report.folder, width=80, gated=True, hints=False, streak=3))
+    assert said in text and not_said not in text
 
 
 def test_the_place_of_the_files_is_as_the_user_would_type_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
