@@ -338,7 +338,15 @@ def _length(sides: Sides, rules: Rules) -> ComparisonResult | None:
 def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:
     base, candidate = (side.values.get("peak_rss") for side in (sides.base, sides.candidate))
     if not base or not candidate:
-        return []
+        if "peak_rss" not in rules.detect:
+            return []
+        side, name = (sides.candidate, "the candidate") if base else (sides.base, "the reference")
+        reason = f"missing on the side of {name}: {side.reasons.get('peak_rss', 'not measured')}"
+        return [
+            _without_numbers(
+                sides, "peak_rss", rules, verdict="inconclusive", reason=reason, detect=rules.detect["peak_rss"]
+            )
+        ]
     methods = sides.base.memory_methods | sides.candidate.memory_methods
     if len(methods) > 1:
         reason = f"measured by different methods ({', '.join(sorted(methods))})"

@@ -117,6 +117,15 @@ def test_memory_is_compared_by_minima_and_only_by_one_method() -> None:
     assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, lifetime)")
 
 
+def test_memory_that_was_asked_for_and_is_missing_is_no_pass() -> None:
+    without = side(2, values={"peak_rss": []}, reasons={"peak_rss": "no /proc"})
+    assert "peak_rss" not in found(without)
+    asked = replace(RULES, detect={"peak_rss": 0.1})
+    lacking = found(without, rules=asked)["peak_rss"]
+    assert (lacking.verdict, lacking.reason) == ("inconclusive", "missing on the side of the candidate: no /proc")
+    assert "side of the reference" in found(side(1), base=without, rules=asked)["peak_rss"].reason
+
+
 # --------------------------------------------------------------------------------------------------------- one family
 
 
