@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
+from ..clock import SystemClock
 from ..engine.compare_runs import compare_runs
+from ..engine.comparison import Accept
 from ..engine.explain_runs import json_data, markdown, text_lines
 from ..errors import ConfigError
-from ..settings import parse_smallest_change
+from ..settings import BASELINES_FOLDER, parse_smallest_change
 from ..sinks.finish import collector_paused
+from ..store.accepted import accepting
 from ..store.runfolder import resolve_run
 from . import Command
 from .main import EXIT_FAILED, printable
@@ -71,6 +75,18 @@ def add_judging(parser: ArgumentParser) -> None:
         default=[],
         help="smallest change that must be found, which gates the metric; 5%% alone is for all times (default: 5%%)",
     )
+    parser.add_argument(
+        "--baselines",
+        metavar="DIR",
+        type=Path,
+        default=Path(BASELINES_FOLDER),
+        help="folder whose accepted.toml says which regressions are meant (default: %(default)s)",
+    )
+
+
+def meant(options: Namespace) -> Accept:
+    """Says which regressions are accepted."""
+    return accepting(options.baselines, SystemClock().utc().date())
 
 
 def smallest_changes(texts: Sequence[str]) -> dict[str, float]:
@@ -96,7 +112,9 @@ def _run(options: Namespace) -> int:
         raise ConfigError(f"compare: '{options.runs[0]}' alone is one run: name the older one before it.")
     *older, candidate = [resolve_run(text, options.output) for text in texts]
     with collector_paused():
-        found = compare_runs(older, candidate, detect=smallest_changes(options.detect), only=options.metrics)
+        found = compare_runs(
+            older, candidate, detect=smallest_changes(options.detect), only=options.metrics, accepted=meant(options)
+        )
     if options.json:
         print(json.dumps(json_data(found)))  # indented, a large one takes seconds
     elif options.markdown:

@@ -19,7 +19,7 @@ from ..engine.release_gate import judge_newest
 from ..errors import ConfigError
 from ..sinks.finish import collector_paused
 from . import Command
-from .compare import add_judging, exit_status, smallest_changes
+from .compare import add_judging, exit_status, meant, smallest_changes
 from .main import printable
 
 
@@ -81,7 +81,12 @@ def _gate(options: Namespace, folders: list[Path]) -> int:
     with collector_paused():
         history = read_history(folders, wanted or DEFAULT_METRICS, options.models)
         judged = judge_newest(
-            history.runs, release=options.release, output=options.output, detect=detect, only=options.metrics
+            history.runs,
+            release=options.release,
+            output=options.output,
+            detect=detect,
+            only=options.metrics,
+            accepted=meant(options),
         )
     if options.json:
         print(json.dumps(judgement_json(judged), indent=1))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..clock import SystemClock
 from ..engine.against_baseline import BaselineRules, StoredBaseline
 from ..engine.code_origin import prove_origin
+from ..engine.comparison import Accept
 from ..engine.interleaved import GATE_TAG, Against
 from ..engine.old_environment import old_environment
 from ..engine.reference import Candidate, Reference, reference_of_spec
@@ -17,7 +18,7 @@ from ..engine.revision import SettingsThen, reference_of_revision, split_revisio
 from ..engine.session import user_cache_dir
 from ..errors import ConfigError
 from ..runner.worker import threads_of
-from ..store.accepted import AcceptedChanges, read_accepted
+from ..store.accepted import accepting
 from ..store.baseline import Chosen, choose, protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Part, machine_part, planned_protocol
@@ -26,7 +27,7 @@ from ..text import one_line
 from .revision import gather_at
 
 if TYPE_CHECKING:
-    from ..records import Cell, ComparisonResult, GenerationSettings, Json
+    from ..records import Cell, GenerationSettings, Json
     from .armed import ArmedPlugin
 
 REVISION = "git:"
@@ -43,7 +44,6 @@ class Comparing:
     def __init__(self, plugin: ArmedPlugin) -> None:
         self._plugin = plugin
         self._checkout: Checkout | None = None
-        self._changes: AcceptedChanges | None = None
         self.reference: Reference | None = None
         self.against: Against | None = None
         """What the engine measures beside the candidate; None where nothing is."""
@@ -66,6 +66,7 @@ class Comparing:
         self.close()
         if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
             return
+        accepted = accepting(self._plugin.planner.baselines_folder, SystemClock().utc().date())
         candidate = self._candidate(cells, import_path)
         stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
         if self._plugin.settings.versus:
@@ -78,12 +79,12 @@ class Comparing:
                 baselines=stored,
                 cells=len(cells),
                 detect=self._plugin.settings.detect,
-                accepted=self._accepted,
+                accepted=accepted,
                 environment=environment,
             )
-        self._settle(cells)
+        self._settle(cells, accepted)
 
-    def _settle(self, cells: list[Cell]) -> None:
+    def _settle(self, cells: list[Cell], accepted: Accept) -> None:
         reference = self.reference
         if reference is None or reference.nothing_to_compare:
             return
@@ -93,7 +94,7 @@ class Comparing:
             settings=reference.settings, sys_path=reference.sys_path,
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
             changed_files=reference.changed,
-            accepted=self._accepted,
+            accepted=accepted,
             only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove if self._checkout is not None else None,
         )  # fmt: skip
         self.against = replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
@@ -241,13 +242,6 @@ class Comparing:
             return f"nothing in the repository that is measured has changed since ({reference.nothing_to_compare})"
         self.reference = replace(reference, name=baseline.name)
         return ""
-
-    def _accepted(self, cell: str, result: ComparisonResult) -> str:
-        """Why a regression is meant; empty if it is not."""
-        if self._changes is None:
-            self._changes = read_accepted(self._plugin.planner.baselines_folder)
-        entry = self._changes.accepted_for(cell, result.metric, result.change or 0.0, SystemClock().utc().date())
-        return entry.reason if entry else ""
 
     def _settings_at(self, checkout: Checkout) -> SettingsThen:
         return gather_at(self._plugin.config, checkout)

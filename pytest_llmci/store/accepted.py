@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -156,6 +156,21 @@ def read_accepted(root: Path) -> AcceptedChanges:
         else [shown_path(path)] * len(tables)
     )
     return AcceptedChanges(tuple(map(_entry, tables, wheres)))
+
+
+def accepting(root: Path, today: date) -> Callable[[str, ComparisonResult], str]:
+    """What tells a comparison which regressions are meant: cell id and regression -> the reason, empty if it is not.
+
+    :param root: the folder of baselines.
+    :raises ConfigError: as :func:`read_accepted`.
+    """
+    changes = read_accepted(root)
+
+    def reason(cell: str, regression: ComparisonResult) -> str:
+        entry = changes.accepted_for(cell, regression.metric, regression.change or 0.0, today)
+        return entry.reason if entry else ""
+
+    return reason
 
 
 def _entry(table: Mapping[str, Any], where: str) -> Accepted:

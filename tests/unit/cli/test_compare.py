@@ -153,3 +153,14 @@ def test_no_common_cells_is_status_4(output: Path, capsys: pytest.CaptureFixture
     assert main(["compare", "latest"]) == 4
     assert "no cell is in both runs" in capsys.readouterr().err
     assert gc.isenabled()
+
+
+def test_a_regression_that_is_meant_fails_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = runs(output, simple(), simple(factor=3.0))
+    table = '[[accepted]]\ncell = "*"\nmetric = "*"\nup_to = "900%"\nreason = "a larger model"\nexpires = 2099-01-01\n'
+    folder = output / "baselines"
+    folder.mkdir()
+    (folder / "accepted.toml").write_text(table, "utf-8")
+    assert main(["compare", *names]) == 1
+    assert main(["compare", "--baselines", str(folder), *names]) == 0
+    assert "accepted" in capsys.readouterr().out
