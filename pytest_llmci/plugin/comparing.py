@@ -97,7 +97,15 @@ class Comparing:
             accepted=accepted,
             only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove if self._checkout is not None else None,
         )  # fmt: skip
-        self.against = replace(against, cells=sum(against.reference(cell) is not None for cell in cells))
+        compared = sum(against.reference(cell) is not None for cell in cells)
+        if not compared:
+            origin = self._plugin.settings.origins.get("versus" if self._plugin.settings.versus else "baseline", "")
+            which = f"prompts tagged '{GATE_TAG}'" if against.only_tagged else "cells"
+            raise ConfigError(
+                f"{origin}: nothing would be compared: {reference.name} has none of the {which} of this session; take some that both"
+                " sides have."
+            )
+        self.against = replace(against, cells=compared)
 
     def _candidate(self, cells: list[Cell], import_path: tuple[str, ...]) -> Candidate:
         planner = self._plugin.planner

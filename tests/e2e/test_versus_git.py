@@ -76,6 +76,16 @@ def test_a_new_prompt_is_measured_and_not_compared(project: Bench) -> None:
     assert [bool(found) for _, found in sorted(verdicts(project).items())] == [True, False]
 
 
+def test_a_session_whose_tagged_prompts_are_all_new_compares_nothing_and_says_so(project: Bench) -> None:
+    project.write("app/bot.py", PIPELINE.format(seconds=0.1))
+    project.write(
+        "prompts.yaml", "- {id: first, prompt: Name a colour.}\n- {id: third, prompt: Name a lake., tags: [gate]}\n"
+    )
+    result = run(project, fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.re_match_lines([r"ERROR: --llmci-versus: nothing would be compared: HEAD has none of the prompts.*"])
+
+
 def test_another_text_of_a_prompt_is_not_comparable(project: Bench) -> None:
     project.write("prompts.yaml", "- {id: first, prompt: Name a colour or two.}\n")
     result = run(project, fresh=True)
