@@ -135,6 +135,7 @@ class Planning:
         try:
             self._plugin.comparing.resolve(tuple(self._plugin.import_path))
         except ConfigError as error:
+            self._plugin.comparing.close()  # a parallel worker ends without being told that its session does
             self.faults.append(("", str(error)))
 
     def _heed_suite_ids(self, items: list[pytest.Item]) -> None:

@@ -84,6 +84,8 @@ def test_a_session_whose_tagged_prompts_are_all_new_compares_nothing_and_says_so
     result = run(project, fresh=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.re_match_lines([r"ERROR: --llmci-versus: nothing would be compared: HEAD has none of the prompts.*"])
+    assert run(project, "-n2", fresh=True).ret == pytest.ExitCode.USAGE_ERROR
+    assert len(project.pytester.run("git", "worktree", "list").outlines) == 1, "parallel workers clean up as well"
 
 
 def test_another_text_of_a_prompt_is_not_comparable(project: Bench) -> None:
