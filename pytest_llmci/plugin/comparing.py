@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from ..engine.revision import SettingsThen, reference_of_revision, split_revisio
 from ..engine.session import user_cache_dir
 from ..errors import ConfigError
 from ..runner.worker import threads_of
-from ..store.accepted import accepting
+from ..store.accepted import accepting, read_accepted
 from ..store.baseline import Chosen, choose, protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Part, machine_part, planned_protocol
@@ -66,7 +67,9 @@ class Comparing:
         self.close()
         if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
             return
-        accepted = accepting(self._plugin.planner.baselines_folder, SystemClock().utc().date())
+        today = SystemClock().utc().date()
+        accepted = accepting(self._plugin.planner.baselines_folder, today)
+        self._note_expired(cells, today)
         candidate = self._candidate(cells, import_path)
         stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
         if self._plugin.settings.versus:
@@ -204,6 +207,15 @@ class Comparing:
                     f"lost coverage: baseline {name} has {', '.join(lost[:MOST_NAMED])}{more}, which no test measures any more"
                     f" (if meant, save it anew: --llmci-save-baseline={chosen.record.name})"
                 )
+
+    def _note_expired(self, cells: list[Cell], today: date) -> None:
+        """Which changes of this session's cells were meant once."""
+        names = {*(cell.id for cell in cells), *(cell.model.alias for cell in cells)}
+        self._notes += [
+            f"no longer accepted, as the time is over: {entry}"
+            for entry in read_accepted(self._plugin.planner.baselines_folder).expired(today)
+            if any(entry.covers(name, entry.metric) for name in names)
+        ]
 
     def _asked(self, cell: Cell, generation: GenerationSettings) -> Part:
         settings = self._plugin.settings

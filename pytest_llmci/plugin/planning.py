@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ..engine.planner import MarkerValues
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
 from ..stats.budget_expression import Budget
 from .collecting import (
@@ -134,7 +134,7 @@ class Planning:
             return
         try:
             self._plugin.comparing.resolve(tuple(self._plugin.import_path))
-        except ConfigError as error:
+        except (ConfigError, StoreError) as error:
             self._plugin.comparing.close()  # a parallel worker ends without being told that its session does
             self.faults.append(("", str(error)))
 

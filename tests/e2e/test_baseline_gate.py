@@ -65,6 +65,31 @@ def test_an_accepted_regression_passes_and_says_so(bench: Bench) -> None:
     assert comparisons(bench)["echo-first"]["net_time"]["accepted"] == "twice as long"
 
 
+def test_what_was_accepted_and_has_expired_fails_and_is_told(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    table = (
+        '[[accepted]]\ncell = "echo*"\nmetric = "*"\nup_to = "900%"\nreason = "twice as long"\nexpires = 2020-01-01\n'
+        '[[accepted]]\ncell = "another*"\nmetric = "*"\nup_to = "1%"\nreason = "not of this session"\nexpires = 2020-01-01\n'
+    )
+    bench.write("llmci-baselines/accepted.toml", table)
+    result = bench.suite("echo=echo+ttft=120ms", "--llmci-baseline", *FIXED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines([r"llmci: no longer accepted, as the time is over: .* until 2020-01-01: twice as.*"])
+    assert "not of this session" not in result.stdout.str()
+
+
+def test_accepted_changes_that_cannot_be_read_stop_the_session_before_it_measures(bench: Bench) -> None:
+    bench.write("llmci-baselines/accepted.toml", "nonsense [[")
+    result = bench.suite("echo=echo", "--llmci-versus=echo=echo+itl=1ms", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.re_match_lines([r"ERROR: llmci-baselines/accepted.toml: is not TOML.*"])
+    (bench.path / "llmci-baselines/accepted.toml").unlink()
+    (bench.path / "llmci-baselines/accepted.toml").mkdir()
+    result = bench.suite("echo=echo", "--llmci-versus=echo=echo+itl=1ms", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.re_match_lines([r"ERROR: llmci-baselines/accepted.toml: cannot be read.*"])
+
+
 def test_a_moving_and_a_fixed_baseline_are_gated_together(bench: Bench) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline=release", *FIXED)
     bench.suite("echo=echo+ttft=120ms", "--llmci-save-baseline=main", *FIXED)
