@@ -61,6 +61,16 @@ def _belongs_to_an_environment(entry: Path, root: Path) -> bool:
     )
 
 
+def own_modules(reference: Reference) -> tuple[str, ...]:
+    """The packages and modules of the worktree that a process may import, without those that Python has itself."""
+    found = {
+        file.parent.name if file.name == "__init__.py" else file.stem
+        for place in _places(reference)
+        for file in chain(place.glob("*.py"), place.glob("*/__init__.py"))
+    }
+    return tuple(sorted(found - sys.stdlib_module_names - {"__init__"}))
+
+
 def prove_origin(info: Mapping[str, Json], reference: Reference, root: Path) -> None:
     """Refuse a process of the reference that imported a module of the repository from elsewhere than the worktree.
 
@@ -73,17 +83,25 @@ def prove_origin(info: Mapping[str, Json], reference: Reference, root: Path) -> 
     if reference.folder is None or not isinstance(files, dict):
         return
     worktree, root = reference.folder.resolve(), root.resolve()
-    places = [worktree, worktree / "src", *(Path(entry) for entry in reference.sys_path or ())]
     for module, file in files.items():
         path = Path(str(file))
         if path.is_relative_to(worktree):
             continue
-        if _is_own(path, root) or _has(module, [place for place in places if place.is_relative_to(worktree)]):
+        if _is_own(path, root) or _has(module, _places(reference)):
             raise ConfigError(
                 f"{reference.name}: its module '{module}' was loaded from {path}, not from the files of that commit, so that nothing would"
                 " have been compared; have both sides find it in the repository (pythonpath in the settings of pytest) or uninstall the"
                 " copy that comes first."
             )
+
+
+def _places(reference: Reference) -> list[Path]:
+    """Folders of the worktree in which modules may lie."""
+    if reference.folder is None:
+        return []
+    worktree = reference.folder.resolve()
+    places = [worktree, worktree / "src", *(Path(entry) for entry in reference.sys_path or ())]
+    return [place for place in places if place.is_relative_to(worktree)]
 
 
 def _is_own(path: Path, root: Path) -> bool:

@@ -35,6 +35,7 @@ from ..records import (
     RunRequest,
     WorkerRecord,
 )
+from ..runner.wire import pack_arguments
 from ..runner.worker import WorkerSetup
 from ..settings import Settings
 from ..stats.memory import compare_memory
@@ -99,6 +100,8 @@ class Against:
     """Says which regressions are meant."""
     prove: Callable[[dict[str, Json]], None] | None = None
     """Raises ConfigError if what a process of the reference says of itself shows that it runs something else."""
+    own_modules: tuple[str, ...] = ()
+    """Packages and modules of the reference's repository: a copy of them among the libraries is something else as well."""
     cells: int = 0
     """How many cells of the session are compared: they share its false alarms."""
     only_tagged: bool = False
@@ -212,7 +215,7 @@ class Interleaved:
     def __init__(
         self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
         rng: random.Random | None = None, on_purpose: Iterable[str] = (), changed_files: Sequence[str] = (),
-        prove: Callable[[dict[str, Json]], None] | None = None, accepted: Accept = lambda *_: "",
+        prove: Callable[[dict[str, Json]], None] | None = None, own_modules: Sequence[str] = (), accepted: Accept = lambda *_: "",
     ) -> None:  # fmt: skip
         """:param entries: of one model, at least one.
         :param on_purpose: parts of the protocol that may differ, as they are what is compared.
@@ -221,6 +224,7 @@ class Interleaved:
         """
         self._ports = ports
         self._prove = prove
+        self._own_modules = tuple(own_modules)
         self._accepted = accepted
         self._on_purpose = frozenset(on_purpose)
         self._files = _some(changed_files)
@@ -325,7 +329,7 @@ class Interleaved:
         try:
             info: dict[str, Json] = live.record.info
             if afterwards:
-                files: Any = live.worker.call(_MODULES_NOW, [])
+                files: Any = live.worker.call(_MODULES_NOW, pack_arguments(self._own_modules))
                 info = {"module_files": files}
             self._prove(info)
         except LLMCIError as error:

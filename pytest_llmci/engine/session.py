@@ -225,6 +225,7 @@ class BenchSession:
             accepted=against.accepted,
             changed_files=against.changed_files,
             prove=against.prove,
+            own_modules=against.own_modules,
         )
         self._compared.update(schedule.run())
 

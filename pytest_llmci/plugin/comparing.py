@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import SystemClock
 from ..engine.against_baseline import BaselineRules, StoredBaseline
-from ..engine.code_origin import prove_origin
+from ..engine.code_origin import own_modules, prove_origin
 from ..engine.comparison import Accept
 from ..engine.interleaved import GATE_TAG, Against
 from ..engine.old_environment import old_environment
@@ -98,7 +98,8 @@ class Comparing:
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
             changed_files=reference.changed,
             accepted=accepted,
-            only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells), prove=self._prove if self._checkout is not None else None,
+            only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells),
+            prove=self._prove if self._checkout is not None else None, own_modules=own_modules(reference),
         )  # fmt: skip
         compared = sum(against.reference(cell) is not None for cell in cells)
         if not compared:

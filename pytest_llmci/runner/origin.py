@@ -13,21 +13,24 @@ MOST_MODULES = 1000
 _PACKAGE = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
 
 
-def module_files(named: Iterable[str] = ()) -> dict[str, str]:
+def module_files(named: Iterable[str] = (), owned: Iterable[str] = ()) -> dict[str, str]:
     """The files of the modules that have been imported and are the user's: neither a library's nor ours.
 
     :param named: modules, together with the packages around them, that are listed wherever they are.
+    :param owned: packages and modules without a dot: all that is in them is listed wherever it is.
     :returns: name -> absolute path with links resolved, in the order of the names.
     """
     libraries = tuple(os.path.realpath(folder) + os.sep for folder in library_folders())
     wanted = {name.rsplit(".", depth)[0] for name in named for depth in range(name.count(".") + 1)}
+    tops = frozenset(owned)
     found: dict[str, str] = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or name == "__main__":
             continue
         path = os.path.realpath(file)
-        if path.startswith(_PACKAGE + os.sep) or (path.startswith(libraries) and name not in wanted):
+        is_asked_for = name in wanted or name.partition(".")[0] in tops
+        if path.startswith(_PACKAGE + os.sep) or (path.startswith(libraries) and not is_asked_for):
             continue
         found[name] = path
         if len(found) == MOST_MODULES:
@@ -35,6 +38,6 @@ def module_files(named: Iterable[str] = ()) -> dict[str, str]:
     return found
 
 
-def modules_now(_backend: object) -> dict[str, str]:
+def modules_now(_backend: object, *owned: str) -> dict[str, str]:
     """:func:`module_files` for ``llm.call``: what was imported only by an answer is among them."""
-    return module_files()
+    return module_files(owned=owned)

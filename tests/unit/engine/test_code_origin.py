@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from repositories import Repository
 
-from pytest_llmci.engine.code_origin import moved_path, prove_origin
+from pytest_llmci.engine.code_origin import moved_path, own_modules, prove_origin
 from pytest_llmci.engine.reference import Reference
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import Json
@@ -112,3 +112,12 @@ def test_a_module_of_the_repository_from_elsewhere_is_refused(repository: Reposi
             ConfigError, match=f"main: its module '{module}' was loaded from {path}, not from the files of that commit"
         ):
             prove_origin({"module_files": {module: path}}, reference, repository.folder)
+
+
+def test_the_modules_of_a_commit_are_its_own_but_for_names_that_python_has(repository: Repository) -> None:
+    repository.commit("second", {"src/json.py": "", "lib/deep/__init__.py": "", "lib/one.py": "", "notes/a.txt": ""})
+    with Checkout(repository.folder, "main", "x") as checkout:
+        path = (str(checkout.folder / "lib"), LIBRARIES)
+        reference = Reference(name="main", specs={}, folder=checkout.folder, sys_path=path)
+        assert own_modules(reference) == ("app", "deep", "one", "pkg")
+    assert own_modules(Reference(name="a", specs={})) == ()

@@ -16,7 +16,7 @@ from pytest_llmci.engine.interleaved import Against, Entry, Interleaved, Ports, 
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
-from pytest_llmci.errors import GenerationError, LLMCIError, ModelLoadError, WorkerCrashed
+from pytest_llmci.errors import ConfigError, GenerationError, LLMCIError, ModelLoadError, WorkerCrashed
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import (
     Cell,
@@ -70,6 +70,10 @@ class Worker:
                 )
             )
 
+    def call(self, target: str, packed: list[object]) -> object:
+        assert (target, self._spec.target) == ("pytest_llmci.runner.origin:modules_now", "old")
+        return self._hall.modules(packed)
+
 
 class Hall:
     """Pool and session in one."""
@@ -86,6 +90,8 @@ class Hall:
         self.strike: Callable[[str, str, int], None] = lambda target, prompt, pair: None
         self.loads: Callable[[str, int], None] = lambda target, pair: None
         self.time_is_up: Callable[[], bool] = lambda: False
+        self.modules: Callable[[list[object]], object] = lambda owned: {}
+        self.more: dict[str, Any] = {}
 
     def latency(self, target: str, prompt: str) -> float:
         return self.seconds.get(f"{target}/{prompt}", self.seconds[target]) * self.noise.gauss(1, 0.004)
@@ -134,7 +140,9 @@ class Hall:
             for prompt in PROMPTS[:prompts]
         ]  # fmt: skip
         rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block))
-        self.schedule = Interleaved(entries, rules, METRICS, self.ports(), block=plan.block, rng=random.Random(1))
+        self.schedule = Interleaved(
+            entries, rules, METRICS, self.ports(), block=plan.block, rng=random.Random(1), **self.more
+        )
         return self.schedule.run()
 
 
@@ -245,6 +253,20 @@ def test_a_side_that_does_not_load(hall: Hall, side: str) -> None:
     for each in found.values():
         assert (each.error is not None) == (side == "new")
         assert [result.verdict for result in each.comparisons] == ([] if side == "new" else ["not comparable"])
+
+
+def test_after_its_answers_the_reference_is_asked_where_its_own_modules_came_from(hall: Hall) -> None:
+    def prove(info: dict[str, Any]) -> None:
+        if "late" in info.get("module_files", {}):
+            raise ConfigError("not from the files of that commit")
+
+    hall.modules = lambda owned: {str(name): "/library/late.py" for name in owned}
+    hall.more = {"prove": prove, "own_modules": ("late",)}
+    (found,) = hall.run().values()
+    assert found.error is None
+    assert [(each.verdict, each.reason) for each in found.comparisons] == [
+        ("not comparable", "not from the files of that commit")
+    ]
 
 
 def test_when_the_time_is_up_what_is_known_is_said(hall: Hall) -> None:

@@ -13,11 +13,11 @@ from pytest_llmci.runner.loop import NoProgress
 from pytest_llmci.runner.origin import MOST_MODULES
 
 
-def listed(folder: Path, *statements: str, named: tuple[str, ...] = ()) -> dict[str, str]:
+def listed(folder: Path, *statements: str, named: tuple[str, ...] = (), owned: tuple[str, ...] = ()) -> dict[str, str]:
     """What a fresh process lists after these statements, with ``folder`` on its path."""
     code = "\n".join(
         ["import json, sys", f"sys.path.insert(0, {str(folder)!r})", *statements, "from pytest_llmci.runner.origin import module_files",
-         f"print(json.dumps(module_files({named!r})))"]
+         f"print(json.dumps(module_files({named!r}, {owned!r})))"]
     )  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
@@ -35,6 +35,12 @@ def test_libraries_and_our_own_modules_are_not_unless_they_are_named(tmp_path: P
     assert listed(tmp_path, "import json.decoder, packaging.version, pytest_llmci.records") == {}
     found = listed(tmp_path, "import packaging.version, packaging.tags", named=("packaging.version",))
     assert found.keys() == {"packaging", "packaging.version"}
+
+
+def test_all_of_an_owned_package_is_listed_wherever_it_is(tmp_path: Path) -> None:
+    found = listed(tmp_path, "import packaging.version, packaging.tags, json", owned=("packaging",))
+    assert {"packaging", "packaging.tags", "packaging.version"} <= found.keys()
+    assert {name.partition(".")[0] for name in found} == {"packaging"}
 
 
 def test_there_is_an_end_to_it(tmp_path: Path) -> None:
