@@ -30,6 +30,8 @@ LEAST_CPU_SHARE: Final = 0.2
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
 LENGTH: Final = "output_tokens"
+CHARACTERS_APART: Final = 0.10
+"""Of the reference's length: words may change in a pipeline that is only reworded; a tenth of the answer may not."""
 
 
 Accept = Callable[[str, ComparisonResult], str]
@@ -53,6 +55,8 @@ class CellSamples:
     """Metric -> why it was left out."""
     pairs: tuple[int, ...] = ()
     """The fresh pair of processes of each sample."""
+    characters: float | None = None
+    """Median length of the outputs, for models whose tokens nobody counts."""
     outputs: tuple[str, ...] = ()
     """sha256 of the distinct outputs, in the order of their first appearance."""
     memory_methods: frozenset[str] = frozenset()
@@ -137,10 +141,12 @@ def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef])
         else:
             found = [value for column in columns for value in column or ()]
             values[name] = [value / 1e9 for value in found] if metric.stored == "ns" else found
+    lengths = [len(block.outputs[place]) for block in blocks for place in block.output_of_round]
     return CellSamples(
         values=values,
         reasons=reasons,
         pairs=tuple(block.pair or 0 for block in blocks for _ in range(block.n // block.repeats)),
+        characters=median(lengths) if lengths else None,
         outputs=tuple(dict.fromkeys(sha256 for block in blocks for sha256 in block.output_sha256)),
         memory_methods=frozenset(name for block in blocks for name in block.memory_method.split("+") if name),
         contended=any(block.contended for block in blocks),
@@ -285,7 +291,9 @@ def _why_not(
             return "inconclusive", f"missing on the side of {name}: {side.reasons.get(metric.name, 'not measured')}"
         if min(side.values[metric.name]) <= 0:
             return "inconclusive", f"a round of {name} was too short to be measured"
-    if length is not None and length.change:
+    if length is not None and length.verdict == "not comparable":
+        if length.base is None or length.candidate is None:
+            return "not comparable", length.reason
         return "not comparable", f"the answers differ in length: {length.base:g} -> {length.candidate:g} tokens"
     if sides.base.contended or sides.candidate.contended:
         return "inconclusive", rules.why_contended
@@ -325,13 +333,25 @@ def _length(sides: Sides, rules: Rules) -> ComparisonResult | None:
     """Whether both sides answer at one length: a model that answers shorter is not faster. None where nobody counted."""
     base, candidate = (side.values.get(LENGTH) for side in (sides.base, sides.candidate))
     if not base or not candidate:
-        return None
+        return _characters(sides, rules)
     before, after = median(base), median(candidate)
     equal = before == after
     return ComparisonResult(
         metric=LENGTH, mode="exact", verdict="pass" if equal else "not comparable", against=rules.against, base=before, candidate=after,
         change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
         reason="" if equal else f"the answers became {'longer' if after > before else 'shorter'}",
+    )  # fmt: skip
+
+
+def _characters(sides: Sides, rules: Rules) -> ComparisonResult | None:
+    """Where nobody counts tokens: outputs whose numbers of characters lie far apart are of another length, too."""
+    before, after = sides.base.characters, sides.candidate.characters
+    if before is None or after is None or abs(after - before) <= CHARACTERS_APART * before:
+        return None
+    return ComparisonResult(
+        metric=LENGTH, mode="exact", verdict="not comparable", against=rules.against, base=None, candidate=None,
+        change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
+        reason=f"the answers became {'longer' if after > before else 'shorter'}: {before:g} -> {after:g} characters",
     )  # fmt: skip
 
 

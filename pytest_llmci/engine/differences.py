@@ -19,7 +19,7 @@ _DOCUMENTS: Final = frozenset({
     "readme", "changelog", "changes", "history", "news", "license", "licence", "contributing", "authors", "security", "citation",
     "code_of_conduct", ".gitignore", ".gitattributes", ".editorconfig",
 })  # fmt: skip
-_DOCUMENT_FOLDERS: Final = frozenset({"docs", "doc", ".github", ".gitlab"})
+_DOCUMENT_FOLDERS: Final = frozenset({".github", ".gitlab"})
 _MOST_NAMED: Final = 3
 
 

@@ -185,7 +185,13 @@ def _compared(report: SessionReport, width: int) -> list[str]:
     whole = [(gate.model, result) for gate in report.gates for result in gate.comparisons]
     metrics = {metric.name: metric for metric in report.metrics}
     against = one_line(cells[0][1][0].against)
-    return ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics, width=width)]
+    better = {cell for cell, results in cells for result in results if result.improved}
+    offer = (
+        f"Better in {len(better)} of {len(cells)} cells. Where a baseline is compared with, renew it, or it hides the next regression up"
+        " to the size of this gain: --llmci-save-baseline"
+    )
+    lines = ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics, width=width)]
+    return [*lines, *(wrapped(offer, width) if better else [])]
 
 
 def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
@@ -209,8 +215,8 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         lines.append(f"  ... and {len(cells) - 5} more, in results.json")
     open_ones = [result for cell in cells for result in cell.comparisons if result.verdict == "inconclusive"]
     lines += _what_may_decide([each for each in open_ones if each.mode == "interleaved" and each.change is not None])
-    for against in dict.fromkeys(result.against for result in open_ones if result.mode in ("saved", "history")):
-        text = f"numbers of another session say little; both sides measured in turn decide: --llmci-versus={one_line(against)}"
+    if any(result.mode in ("saved", "history") for result in open_ones):
+        text = "numbers of another session say little; both sides measured in one session decide: --llmci-versus=git:REV, or a spec"
         lines += wrapped(text, width, first="  ", rest="    ")
     if streak >= TOO_MANY and open_ones:
         text = (

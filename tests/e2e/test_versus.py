@@ -65,7 +65,9 @@ def test_the_same_model_on_both_sides_passes(bench: Bench) -> None:
 def test_a_faster_model_never_fails_and_is_called_improved(bench: Bench) -> None:
     result = bench.suite("echo=echo+itl=1ms", "--llmci-versus=echo+itl=2ms", "-k", "first", *SHORT)
     result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.re_match_lines([r"echo-first +net time .* -\d\d\.\d % .* improved"])
+    result.stdout.re_match_lines(
+        [r"echo-first +net time .* -\d\d\.\d % .* improved", r"Better in 1 of 1 cells\. .*renew it.*"]
+    )
 
 
 def test_each_block_runs_in_a_fresh_pair_and_its_rounds_alternate(bench: Bench) -> None:

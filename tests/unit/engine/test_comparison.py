@@ -221,3 +221,10 @@ def test_long_names_are_cut_so_that_a_row_fits_the_screen() -> None:
     lines = compared_lines([("falcon-rw-1b-french-greeting-in-the-morning", [result()])], [], METRICS)
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith("falcon-") and ".." in lines[1].split()[0]
+
+
+@pytest.mark.parametrize(("before", "after", "verdict"), [(400.0, 430.0, "pass"), (400.0, 40.0, "not comparable")])
+def test_where_nobody_counts_tokens_the_characters_tell(before: float, after: float, verdict: str) -> None:
+    uncounted = {name: column for name, column in side(1).values.items() if name != "output_tokens"}
+    base, candidate = (replace(side(1), values=uncounted, characters=length) for length in (before, after))
+    assert found(candidate, base)["net_time"].verdict == verdict

@@ -285,7 +285,7 @@ def test_a_callable_is_compared_where_anything_but_documentation_differs(project
     project.repository.commit("first", {"pipeline_r.py": "def answer(prompt): return ''\n", "README.md": ""})
     project.given(models="py:pipeline_r:answer")
     assert compare().nothing_to_compare.endswith("and no file differs")
-    project.repository.put({"README.md": "text", "docs/a.md": "text"})
+    project.repository.put({"README.md": "text", ".github/a.yml": "text"})
     assert compare().nothing_to_compare.endswith("and only documentation differs")
     project.repository.put({"prompts/system.md": "text"})
     assert compare().nothing_to_compare == ""
