@@ -23,6 +23,7 @@
     AssertionError                  the model failed the test; the tool did its work
     +-- BudgetExceeded
     +-- InvalidOutput
+    +-- RegressionDetected
     +-- MissingValue                a number was compared that could not be measured
 
 "The model is too slow" and "the tool broke" never share a class.

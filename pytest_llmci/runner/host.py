@@ -17,6 +17,7 @@ from ..measure.profile import Measured, Probe, profile
 from ..measure.region import PROCESS_METER, Region
 from ..records import Completion, GenerationSettings, Json, Missing, ModelSpec, Prompt, Role, RoundRecord, RunRequest
 from ..registry import Registry, import_target
+from .import_path import library_folders
 from .loop import MeasuringLoop, Progress
 from .memory_pass import MemoryPass
 from .origin import module_files
@@ -66,6 +67,8 @@ class ModelHost:
         :raises ModelLoadError: or another BackendError or ConfigError, each with one line.
         """
         self._spec = spec
+        if self._isolated:
+            library_folders()  # remembered: a backend may give up the rights that it takes to find out
         self._progress.enter("importing")
         begin = time.perf_counter_ns()
         factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ZIPPED_LIBRARY = re.compile(r"python3\d+\.zip\Z")
 
@@ -55,6 +56,7 @@ def merged(path: ImportPath, own: Sequence[str]) -> list[str]:
     return [*found, ours]
 
 
+@lru_cache(maxsize=1)
 def library_folders() -> tuple[str, ...]:
     """Folders that hold the libraries of this interpreter and of its environment.
 

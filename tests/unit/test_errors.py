@@ -18,6 +18,7 @@ from pytest_llmci.errors import (
     MissingValue,
     ModelGivenUp,
     ModelLoadError,
+    RegressionDetected,
     SchemaVersionError,
     SinkError,
     StoreError,
@@ -48,6 +49,7 @@ PARENTS: dict[type[Exception], type[Exception]] = {
     SinkError: LLMCIError,
     BudgetExceeded: AssertionError,
     InvalidOutput: AssertionError,
+    RegressionDetected: AssertionError,
     MissingValue: AssertionError,
 }
 

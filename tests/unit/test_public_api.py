@@ -16,7 +16,8 @@ DOCUMENTED = {
     *("profile", "llm_profile", "Measured"),
     *("LLM", "Generation", "Score", "CellResult"),
     *("ModelSpec", "Prompt", "GenerationSettings", "Completion", "CheckResult", "MetricDef", "Registry"),
-    *("Missing", "MissingValue", "BudgetExceeded", "InvalidOutput", "LLMCIError"),
+    *("Missing", "MissingValue", "BudgetExceeded", "InvalidOutput", "RegressionDetected", "LLMCIError"),
+    *("decide", "GateSettings", "Verdicts"),
     "__version__",
 }
 """Stable names; to take one away or to add one is a decision, made here and in the changelog."""
