@@ -112,7 +112,7 @@ def _may_be_own(module: str, candidate: Candidate, checkout: Checkout) -> bool:
 def is_documentation(name: str) -> bool:
     """Whether a file is neither code nor a prompt. A Markdown file elsewhere may be a prompt.
 
-    >>> is_documentation("README.md"), is_documentation("docs/a.png"), is_documentation("prompts/system.md")
+    >>> is_documentation("README.md"), is_documentation(".github/a.yml"), is_documentation("docs/a.md")
     (True, True, False)
     """
     path = PurePosixPath(name)

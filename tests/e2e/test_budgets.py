@@ -27,7 +27,7 @@ def test_a_far_off_latency_fails_with_the_whole_story(bench: Bench) -> None:
 
 def test_a_latency_well_within_passes_and_stops_early(bench: Bench) -> None:
     bench.suite("echo+ttft=5ms", "--llmci-max-latency=10s", "--llmci-rounds=5").assert_outcomes(passed=2)
-    assert [block["n"] for block in bench.records("rounds")] == [5, 5]
+    assert bench.planned_rounds() == [5, 5]
 
 
 @pytest.mark.parametrize(("limit", "passed"), [(2, False), (3, True), (4, True)])
@@ -58,7 +58,7 @@ def test_budgets_come_from_everywhere_and_name_their_origin(
 def test_flag_beats_ini(bench: Bench) -> None:
     bench.write("pytest.ini", "[pytest]\nllmci_rounds = 1\nllmci_max_new_tokens = 9\n")
     bench.suite("echo", "--llmci-rounds=3")
-    assert {block["n"] for block in bench.records("rounds")} == {3}
+    assert set(bench.planned_rounds()) == {3}
     assert {block["generation"]["max_new_tokens"] for block in bench.records("rounds")} == {9}
 
 
@@ -79,7 +79,7 @@ def test_an_undecided_budget_gets_more_rounds_and_is_no_failure(bench: Bench) ->
     result = bench.suite("py:jitter:answer", *args, "-k", "first")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*INCONCLUSIVE is not a pass: 1 of 1 cells*", "*1 inconclusive*"])
-    assert [block["n"] for block in bench.records("rounds")] == [3, 2, 2]
+    assert bench.planned_rounds() == [3, 2, 2]
     result = bench.suite("py:jitter:answer", *args, "-k", "first", "--llmci-inconclusive=fail")
     result.assert_outcomes(failed=1)
     bench.suite("py:jitter:answer", *args, "-k", "first", "--llmci-inconclusive=pass").assert_outcomes(passed=1)

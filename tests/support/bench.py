@@ -47,6 +47,20 @@ class Bench:
         """The newest results.json."""
         return json.loads((self.latest / "results.json").read_text("utf-8"))
 
+    def planned_rounds(self) -> list[int]:
+        """Rounds of each block, without blocks that a busy machine had measured again; see docs/reading-results.md."""
+        found: list[int] = []
+        waited: dict[str, int] = {}
+        for block in self.records("rounds"):
+            again = waited.get(block["cell"], 0)
+            if again and block["n"] == again:
+                waited[block["cell"]] = 0
+                continue
+            delays, latencies = (block["values"].get(name, ()) for name in ("run_delay", "latency"))
+            waited.setdefault(block["cell"], sum(d > 0.2 * t for d, t in zip(delays, latencies, strict=False)))
+            found.append(block["n"])
+        return found
+
     def records(self, kind: str = "") -> list[dict[str, Any]]:
         """The lines of the newest log."""
         lines = [json.loads(line) for line in (self.latest / "log.jsonl").read_text("utf-8").splitlines()]
