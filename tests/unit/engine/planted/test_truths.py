@@ -94,6 +94,15 @@ def one_more(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
+def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
+    """What is found where no neighbour disturbed the planting: on a busy machine the first time need not be it."""
+    for _ in range(most):
+        state = found(metric).state
+        if state != "disturbed":
+            break
+    return state
+
+
 @linux
 @pytest.mark.parametrize(
     ("metric", "owner", "name", "broken"),
@@ -119,7 +128,7 @@ def test_an_instrument_that_is_wrong_is_found_out(
     region.PROCESS_METER.close()
     region.PROCESS_METER.chosen()  # while all is well: a mark that cannot be reset from the start is not taken
     monkeypatch.setattr(owner, name, broken(getattr(owner, name)))
-    assert found(metric).state == "off"
+    assert found_in_a_calm_moment(metric) == "off"
 
 
 # ------------------------------------------------------------------------------------------------ other ways to a peak
