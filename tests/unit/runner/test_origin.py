@@ -49,19 +49,21 @@ def test_there_is_an_end_to_it(tmp_path: Path) -> None:
 
 
 def test_a_model_says_where_its_callable_came_from(tmp_path: Path) -> None:
-    (tmp_path / "pipeline.py").write_text("import helping\ndef answer(prompt): return 'x'\n")
-    (tmp_path / "helping.py").write_text("")
+    (tmp_path / "origin_pipeline.py").write_text("import origin_helping\ndef answer(prompt): return 'x'\n")
+    (tmp_path / "origin_helping.py").write_text("")
     sys.path.insert(0, str(tmp_path))
     try:
-        info = loaded(ModelSpec(alias="a", backend="py", target="pipeline:answer", text="x"), isolated=True)
-        inline = loaded(ModelSpec(alias="a", backend="py", target="pipeline:answer", text="x"), isolated=False)
+        info = loaded(ModelSpec(alias="a", backend="py", target="origin_pipeline:answer", text="x"), isolated=True)
+        inline = loaded(ModelSpec(alias="a", backend="py", target="origin_pipeline:answer", text="x"), isolated=False)
     finally:
         sys.path.remove(str(tmp_path))
-        for name in ("pipeline", "helping"):
+        for name in ("origin_pipeline", "origin_helping"):
             sys.modules.pop(name, None)
     files = info["module_files"]
     assert isinstance(files, dict)
-    assert files["pipeline"] == str(tmp_path / "pipeline.py") and files["helping"] == str(tmp_path / "helping.py")
+    assert files["origin_pipeline"] == str(tmp_path / "origin_pipeline.py") and files["origin_helping"] == str(
+        tmp_path / "origin_helping.py"
+    )
     assert "module_files" not in inline, "pytest's own process has every test imported"
 
 
