@@ -333,12 +333,12 @@ def parse_smallest_change(text: str, where: str) -> tuple[str, float]:
     >>> parse_smallest_change("latency=5%", "--llmci-detect")
     ('latency', 0.05)
     """
-    metric, _, size = text.rpartition("=")
+    metric, named, size = text.rpartition("=")
     try:
         share = float(size.strip().removesuffix("%")) / 100
     except ValueError:
         share = 0.0
-    if not (0 < share < 1 and size.strip().endswith("%")):
+    if not (0 < share < 1 and size.strip().endswith("%")) or bool(named) != bool(metric.strip()):
         raise ConfigError(
             f"{where}: '{text}' is no smallest change; write metric=5%, or 5% for all times (0 to 100 %)."
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError
+from ..prompts import load_prompts
 from ..store.runfolder import replacing
 
 SETTINGS: Final = "pyproject.toml"
@@ -100,6 +101,10 @@ def _plan(wanted: Wanted) -> Written:
         )
     else:
         prompts = wanted.prompts or PROMPTS
+        if wanted.prompts:
+            load_prompts(
+                wanted.prompts, "--prompts", wanted.folder
+            )  # what cannot be read is said now, and nothing is written
         found[SETTINGS] = _settings(wanted.folder / SETTINGS, wanted.model, prompts)
         if not wanted.prompts:
             found[PROMPTS] = _template("prompts.yaml")

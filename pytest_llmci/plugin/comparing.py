@@ -17,10 +17,10 @@ from ..engine.old_environment import old_environment
 from ..engine.reference import Candidate, Reference, reference_of_spec
 from ..engine.revision import SettingsThen, reference_of_revision, split_revision
 from ..engine.session import user_cache_dir
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..runner.worker import threads_of
 from ..store.accepted import accepting, read_accepted
-from ..store.baseline import Chosen, choose, protocol_differences
+from ..store.baseline import Chosen, choose, list_baselines, protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Part, machine_part, planned_protocol
 from ..store.environment import environment
@@ -133,14 +133,17 @@ class Comparing:
         return self._revision(text, origin, candidate)
 
     def _again(self, name: str, origin: str, candidate: Candidate) -> Reference | None:
-        """The baseline of that name as a reference; None if there is none of that name.
+        """The baseline of that name as a reference; None if there is none of that name, as where it is the path of a model.
 
         :raises ConfigError: if it cannot be measured again.
         """
-        try:
-            chosen = choose(self._plugin.planner.baselines_folder, name, machine_part(environment()))
-        except ConfigError:
+        folder = self._plugin.planner.baselines_folder
+        if name not in {file.name for file in list_baselines(folder)}:
             return None
+        try:
+            chosen = choose(folder, name, machine_part(environment()))
+        except StoreError as error:
+            raise ConfigError(f"{origin}: {error}") from error
         baseline = StoredBaseline(name=name, chosen=chosen)
         why = self._why_stored(baseline, candidate)
         if why:

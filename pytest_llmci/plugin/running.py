@@ -206,6 +206,10 @@ class Running:
             return None
         failures: list[Explained] = []
         measurement = item.stash.get(MEASUREMENT, None)
+        if measurement is not None:
+            del item.stash[
+                MEASUREMENT
+            ]  # at once: a verdict that the full disk did not take is not tried again in each later phase
         calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
             verdict = self._plugin.session.conclude(each)
@@ -219,8 +223,6 @@ class Running:
             )  # fmt: skip
             if failure is not None:
                 failures.append(failure)
-        if measurement is not None:
-            del item.stash[MEASUREMENT]
         if not failures:
             return None
         if len(failures) > 1:

@@ -217,15 +217,17 @@ def test_the_output_folder_must_be_writable(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_a_failed_test_and_one_line(bench: Bench) -> None:
+@pytest.mark.parametrize("line", ["rounds", "verdict"])
+def test_a_full_disk_is_a_failed_test_and_one_line(bench: Bench, line: str) -> None:
     bench.write(
         "conftest.py",
-        """
+        f"LINE = {line!r}"
+        + """
 import errno
 from pytest_llmci.store import log
 original = log.LogWriter.append
 def append(self, record):
-    if record.TYPE == "rounds":
+    if record.TYPE == LINE:
         from pytest_llmci.errors import StoreError
         raise StoreError("log.jsonl: No space left on device")
     return original(self, record)
@@ -237,6 +239,8 @@ log.LogWriter.append = append
     text = result.stdout.str()
     assert "No space left on device" in text
     assert "INTERNALERROR" not in text
+    assert "Traceback" not in text + result.stderr.str()
+    assert "ERROR at teardown" not in text, "it is told once"
     result.stdout.fnmatch_lines(["*gate[[]coverage[]]*results were lost*"])
 
 

@@ -191,6 +191,7 @@ def test_the_header_says_what_it_costs_and_what_it_will_see(bench: Bench) -> Non
     ("versus", "detect", "said"),
     [
         ("nosuch:thing", "5%", "--llmci-versus: *unknown backend 'nosuch'*"),
+        ("echo", "=5%", "--llmci-detect: '=5%' is no smallest change; write metric=5%*"),
         ("echo", "5", "--llmci-detect: '5' is no smallest change; write metric=5%*"),
         ("echo", "latincy=5%", "--llmci-detect: unknown metric 'latincy'*"),
         ("echo", "output_tokens=5%", "--llmci-detect: output_tokens has no better direction*"),
@@ -202,3 +203,11 @@ def test_bad_input_is_one_line(bench: Bench, versus: str, detect: str, said: str
     result = bench.suite("echo", f"--llmci-versus={versus}", f"--llmci-detect={detect}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+def test_the_path_of_a_model_is_not_taken_for_a_baseline(bench: Bench) -> None:
+    bench.write("weights/config.json", "{}")
+    result = bench.suite("echo", "--llmci-versus=./weights")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "baseline" not in result.stderr.str(), "it is a local folder of weights, and one that lacks them"
+    result.stderr.fnmatch_lines(["ERROR: *weights*"])

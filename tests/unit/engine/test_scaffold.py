@@ -93,12 +93,12 @@ def test_with_a_workflow_settings_that_are_there_are_kept(tmp_path: Path) -> Non
 
 
 def test_a_prompts_file_in_the_way_stops_all(tmp_path: Path) -> None:
-    (tmp_path / PROMPTS).write_text("mine")
+    (tmp_path / PROMPTS).write_text("- {id: mine, prompt: Say hello.}\n")
     with pytest.raises(ConfigError, match=r"llm-prompts.yaml: there already"):
         scaffold(Wanted(folder=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [PROMPTS]
     scaffold(Wanted(folder=tmp_path, prompts=PROMPTS))
-    assert (tmp_path / PROMPTS).read_text() == "mine"
+    assert (tmp_path / PROMPTS).read_text() == "- {id: mine, prompt: Say hello.}\n"
 
 
 @pytest.mark.parametrize("text", ["[tool", b"\xff\xfe"])
@@ -175,3 +175,9 @@ def test_a_workflow_belongs_to_the_top_of_the_repository(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="the top of the repository only: cd"):
         scaffold(Wanted(folder=tmp_path / "sub", github=True))
     assert list((tmp_path / "sub").iterdir()) == []
+
+
+def test_prompts_that_are_not_there_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--prompts: there is no prompt file 'nosuch\.yaml'"):
+        scaffold(Wanted(folder=tmp_path, prompts="nosuch.yaml"))
+    assert not list(tmp_path.iterdir())
