@@ -24,27 +24,25 @@ from ..records import (
     Cell,
     ComparisonResult,
     ErrorInfo,
-    GateRecord,
     GenerationSettings,
     Json,
     LogRecord,
     ModelSpec,
-    Prompt,
     RoundRecord,
     RoundsRecord,
     RunRequest,
     WorkerRecord,
 )
 from ..runner.wire import pack_arguments
-from ..runner.worker import WorkerSetup
-from ..settings import Settings
 from ..stats.memory import compare_memory
 from ..store.comparability import protocol_part, subject_part
+from .against import Entry
 from .blocks import Origin, block_record, learnt
 from .comparison import Accept, ModelComparison, Rules, Sides, accepted_or_not, compare_model, met, samples_of
+from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
-from .schedule import CellMeasurement, CellPlan
+from .schedule import CellMeasurement
 
 Arm = Literal["candidate", "reference"]
 ARMS: Final[tuple[Arm, Arm]] = ("candidate", "reference")
@@ -59,86 +57,6 @@ SPARE_PAIRS: Final = 2
 """Pairs that may be lost to a process that died before the comparison is given up."""
 _HANDLED_APART: Final = frozenset({"prompt_sha256", "memory_method", "isolation"})
 """Parts of the protocol that are compared before measuring, metric by metric, or that are equal in one session."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One cell that a test asked for, with what it is compared with."""
-
-    test: str
-    """Node id."""
-    cell: Cell
-    reference: Cell
-    plan: CellPlan
-    reference_generation: GenerationSettings
-
-
-GATE_TAG: Final = "gate"
-"""Of a prompt row: where any row of the session has it, only those that do are compared."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Against:
-    """What every model of the session is compared with, measured alternately with it."""
-
-    name: str
-    """As people know it: ``origin/main``, ``smollm2+dtype=bfloat16``."""
-    specs: Mapping[str, ModelSpec]
-    """Alias -> the reference of that model, which has the same alias; a model without one is not compared."""
-    prompts: Mapping[str, Prompt] | None = None
-    """Prompt id -> the reference's prompt; None: the same prompts."""
-    settings: Settings | None = None
-    """Those of the reference; None: the same."""
-    sys_path: Sequence[str] | None = None
-    """Import path of the reference's process; None: the same."""
-    start_in: str | None = None
-    """Its working directory; None: the same."""
-    changed_files: tuple[str, ...] = ()
-    on_purpose: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Alias -> parts of the protocol that differ because that is what is compared."""
-    accepted: Accept = lambda *_: ""
-    """Says which regressions are meant."""
-    prove: Callable[[dict[str, Json]], None] | None = None
-    """Raises ConfigError if what a process of the reference says of itself shows that it runs something else."""
-    own_modules: tuple[str, ...] = ()
-    """Packages and modules of the reference's repository: a copy of them among the libraries is something else as well."""
-    cells: int = 0
-    """How many cells of the session are compared: they share its false alarms."""
-    only_tagged: bool = False
-    """Whether only prompts with the tag ``gate`` are compared."""
-
-    def reference(self, cell: Cell) -> Cell | None:
-        """What a cell is compared with; None if with nothing."""
-        spec = self.specs.get(cell.model.alias)
-        if spec is None or (self.only_tagged and GATE_TAG not in cell.prompt.tags):
-            return None
-        prompt = cell.prompt if self.prompts is None else self.prompts.get(cell.prompt.id)
-        return None if prompt is None else replace(cell, model=spec, prompt=prompt)
-
-    def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:
-        """The cells of a model that are compared."""
-        return [
-            Entry(test=test, cell=cell, reference=reference, plan=plan, reference_generation=self._generation(plan))
-            for test, (cell, plan) in group.items()
-            if (reference := self.reference(cell)) is not None
-        ]
-
-    def _generation(self, plan: CellPlan) -> GenerationSettings:
-        """How the reference decodes: as the plan says, but for what its own settings say."""
-        own = self.settings
-        if own is None:
-            return plan.generation
-        tokens = own.max_new_tokens or plan.generation.max_new_tokens
-        return replace(plan.generation, max_new_tokens=tokens, temperature=own.temperature, seed=own.seed)
-
-    def setup(self, setup: WorkerSetup) -> WorkerSetup:
-        """What the reference's processes are started with."""
-        return replace(
-            setup,
-            sys_path=setup.sys_path if self.sys_path is None else self.sys_path,
-            start_in=self.start_in or setup.start_in,
-            threads=setup.threads if self.settings is None else self.settings.threads,
-        )
 
 
 @dataclass(slots=True)
@@ -548,53 +466,6 @@ class Interleaved:
             metric="latency", mode=self._rules.mode, verdict="not comparable", against=self._rules.against, base=None,
             candidate=None, change=None, reason=course.given_up,
         )  # fmt: skip
-
-
-MOST_CELLS: Final = 10
-"""Cells that the verdict over a model lists."""
-
-
-def model_gate(
-    alias: str, results: Sequence[ComparisonResult], against: str, uid: str,
-    cells: Mapping[str, Sequence[ComparisonResult]] | None = None,
-) -> GateRecord:  # fmt: skip
-    """The verdict over a model as a whole.
-
-    :param cells: cell id -> what was found of it alone, for the message.
-    """
-    worst = [result for result in results if result.verdict == "regressed" and not result.accepted]
-    told = [_told(alias, result) for result in worst] or [f"{alias} as a whole against {against}: no regression"]
-    for result in worst:
-        alone = [
-            (each.change or 0.0, f"{cell} {signed_percent(each.change)}")
-            for cell, found in (cells or {}).items()
-            for each in found
-            if each.metric == result.metric and each.change is not None
-        ]
-        alone.sort(key=lambda each: -abs(each[0]))
-        more = f" and {len(alone) - MOST_CELLS} more" if len(alone) > MOST_CELLS else ""
-        told.append(f"{result.metric} of its cells: {', '.join(text for _, text in alone[:MOST_CELLS])}{more}")
-    return GateRecord(
-        uid=uid, name=f"regression-{alias}", outcome="failed" if worst else "passed", message="; ".join(told), model=alias,
-        comparisons=list(results),
-    )  # fmt: skip
-
-
-def _told(alias: str, result: ComparisonResult) -> str:
-    limits = "" if result.low is None else f" ({signed_percent(result.low)} to {signed_percent(result.high)})"
-    pairs = f" in {result.pairs} fresh pair{'' if result.pairs == 1 else 's'} of processes" if result.pairs else ""
-    return (
-        f"{alias} as a whole against {result.against}: {result.metric} {signed_percent(result.change)}{limits},"
-        f" {result.rounds} rounds a side{pairs}"
-    )
-
-
-def signed_percent(change: float | None) -> str:
-    """
-    >>> signed_percent(0.081), signed_percent(-0.5), signed_percent(None)
-    ('+8.1 %', '-50.0 %', 'n/a')
-    """
-    return "n/a" if change is None else f"{100 * change:+.1f} %"
 
 
 def _some(files: Sequence[str]) -> tuple[str, ...]:

@@ -36,13 +36,15 @@ from ..slugs import slug
 from ..stats.budget_expression import Budget
 from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
+from .against import Against
 from .against_baseline import BaselineRules, against_baselines
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
 from .comparison import Rules
 from .exclusive import MachineLock, lock_path
-from .interleaved import Against, Interleaved, Ports, model_gate
+from .interleaved import Interleaved, Ports
 from .judge import CONTENDED, Judge
 from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
+from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..clock import SystemClock
+from ..engine.against import GATE_TAG, Against
 from ..engine.against_baseline import BaselineRules, StoredBaseline
 from ..engine.code_origin import own_modules, prove_origin
 from ..engine.comparison import Accept
-from ..engine.interleaved import GATE_TAG, Against
 from ..engine.old_environment import old_environment
 from ..engine.reference import Candidate, Reference, reference_of_spec
 from ..engine.revision import SettingsThen, reference_of_revision, split_revision

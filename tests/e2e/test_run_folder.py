@@ -222,7 +222,7 @@ def test_a_full_disk_is_a_failed_test_and_one_line(bench: Bench, line: str) -> N
     bench.write(
         "conftest.py",
         f"LINE = {line!r}"
-        + """
+        """
 import errno
 from pytest_llmci.store import log
 original = log.LogWriter.append

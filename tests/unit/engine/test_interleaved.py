@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.against import Against, Entry
 from pytest_llmci.engine.comparison import Rules
-from pytest_llmci.engine.interleaved import Against, Entry, Interleaved, Ports, model_gate
+from pytest_llmci.engine.interleaved import Interleaved, Ports
+from pytest_llmci.engine.model_gate import model_gate
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
