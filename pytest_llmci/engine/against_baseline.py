@@ -27,8 +27,6 @@ class StoredBaseline:
 
     name: str
     chosen: Chosen
-    why_stored: str = ""
-    """Why it is not measured again beside the candidate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

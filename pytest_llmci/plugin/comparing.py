@@ -239,7 +239,7 @@ class Comparing:
                 self._notes.append(f"baseline {baseline.name} is measured again, alternately with the candidate")
                 continue
             self._notes.append(f"baseline {baseline.name}: stored numbers, as {why}")
-            kept.append(replace(baseline, why_stored=why))
+            kept.append(baseline)
         return kept
 
     def _why_stored(self, baseline: StoredBaseline, candidate: Candidate) -> str:

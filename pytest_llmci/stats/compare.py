@@ -13,7 +13,7 @@ How it is decided, why so, and what it cannot promise is told in docs/statistics
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
@@ -192,12 +192,6 @@ def decide(
     return Verdicts(
         verdict=_session_verdict(*judged), cells=judged[0], models=judged[1], total=judged[2][0], settings=settings
     )
-
-
-def combine(verdicts: Iterable[Verdicts]) -> GateVerdict:
-    """The verdict over several metrics, each judged at its share of alpha: the worst wins."""
-    found = {one.verdict for one in verdicts}
-    return "regressed" if "regressed" in found else "inconclusive" if "inconclusive" in found else "pass"
 
 
 def _estimates(

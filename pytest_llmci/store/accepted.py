@@ -87,20 +87,9 @@ class AcceptedChanges:
                 return entry
         return None
 
-    def expired_for(self, cell: str, metric: str, change: float, today: date) -> Accepted | None:
-        """The entry that would accept it if it had not expired; None if there is none."""
-        for entry in self.expired(today):
-            if entry.covers(cell, metric) and abs(change) <= entry.up_to:
-                return entry
-        return None
-
     def expired(self, today: date) -> tuple[Accepted, ...]:
         """Entries that count no longer."""
         return tuple(entry for entry in self.entries if entry.expired(today))
-
-    def unused(self, cells: Collection[str]) -> tuple[Accepted, ...]:
-        """Entries that are about none of these cells."""
-        return tuple(entry for entry in self.entries if not any(fnmatchcase(cell, entry.cell) for cell in cells))
 
 
 def percent(ratio: float) -> str:

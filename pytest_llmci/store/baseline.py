@@ -173,18 +173,6 @@ class BaselineRecord:
         same = [cell for cell in cells if cell is not None and newest is not None and cell.protocol == newest.protocol]
         return [sample for cell in same if (sample := self.values(cell, metric))]
 
-    def witnesses(self) -> tuple[list[float], list[float]]:
-        """Latency and CPU time in SI of every round of every session that has both: they tell how busy the machine was."""
-        wall: list[float | None] = []
-        cpu: list[float | None] = []
-        for cell in (cell for session in self.sessions for cell in session.cells):
-            pairs = zip(cell.samples.get("latency", ()), cell.samples.get("cpu_time", ()), strict=False)
-            for latency, cpu_time in pairs:
-                if latency is not None and cpu_time is not None:
-                    wall.append(latency)
-                    cpu.append(cpu_time)
-        return self._si("latency", wall), self._si("cpu_time", cpu)
-
     def worker_values(self, alias: str, metric: str) -> list[float]:
         """A metric of scope ``worker`` at each start of the model's process in the newest session, in SI."""
         model = self.model(alias)

@@ -79,16 +79,12 @@ def test_globs_and_the_first_that_is_large_enough() -> None:
     accepted = AcceptedChanges((small, large))
     assert accepted.accepted_for("a-dns", "latency", 0.01, TODAY) is small
     assert accepted.accepted_for("a-tcp", "latency", 0.05, TODAY) is large
-    assert accepted.unused(["a-dns"]) == (large,)
 
 
 def test_an_expired_entry_is_named() -> None:
     tomorrow = date(2026, 7, 2)
     accepted = AcceptedChanges((ENTRY, replace(ENTRY, cell="a-dns", expires=tomorrow)))
     assert accepted.expired(tomorrow) == (ENTRY,)
-    assert accepted.expired_for("a-tcp", "latency", 0.05, tomorrow) is ENTRY
-    assert accepted.expired_for("a-tcp", "latency", 0.5, tomorrow) is None
-    assert accepted.expired_for("a-tcp", "latency", 0.05, TODAY) is None
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,6 @@ def test_updating_keeps_the_newest_ten_sessions(tmp_path: Path) -> None:
     assert record.newest.saved == record.sessions[-1].saved
     cell = record.cell("a-tcp")
     assert cell is not None and record.values(cell, "latency") == [0.012, 0.012]
-    wall, cpu = record.witnesses()
-    assert (wall, cpu) == ([], [])  # no CPU time was measured
 
 
 def test_a_number_beyond_all_numbers_is_none(tmp_path: Path) -> None:
@@ -111,15 +109,6 @@ def test_rows_and_metrics_of_older_sessions_stay_as_long_as_they_do(tmp_path: Pa
     for _ in range(10):
         record = save(new, tmp_path, append=True).record
     assert [row.id for row in record.prompts.values()] == ["dns"]
-
-
-def test_witnesses_are_the_rounds_that_have_both_times() -> None:
-    record = baseline()
-    session = record.newest
-    cell = replace(session.cells[0], samples={"latency": [2e9, None, 4e9], "cpu_time": [1e9, 1e9, 3e9]})
-    extra = [replace(metric, name="cpu_time") for metric in record.metrics if metric.name == "latency"]
-    record = replace(record, metrics=[*record.metrics, *extra], sessions=[replace(session, cells=[cell])] * 2)
-    assert record.witnesses() == ([2.0, 4.0] * 2, [1.0, 3.0] * 2)
 
 
 def test_a_change_of_one_cell_changes_one_line(tmp_path: Path) -> None:
