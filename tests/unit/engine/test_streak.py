@@ -24,7 +24,8 @@ def earlier(output: Path, number: int, *verdicts: str, model: str = "a") -> None
     run.mkdir(parents=True)
     (run / "log.jsonl").write_text("", "utf-8")
     cells = [{"model": model, "comparisons": [{"verdict": verdict} for verdict in verdicts]}]
-    (run / "results.json").write_text(json.dumps({"cells": cells}), "utf-8")
+    data = {"run": {"started": f"2025-01-0{number}T00:00:00.000Z"}, "cells": cells}
+    (run / "results.json").write_text(json.dumps(data), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,16 @@ def test_a_decided_run_has_no_streak(tmp_path: Path) -> None:
     report = undecided(tmp_path)
     decided = replace(report, cells=tuple(replace(cell, comparisons=(result("pass"),)) for cell in report.cells))
     assert runs_undecided(decided, tmp_path) == 0
+
+
+def test_runs_of_one_second_are_told_apart_by_what_they_say(tmp_path: Path) -> None:
+    """The part of a folder's name behind the second is drawn by lot."""
+    report = undecided(tmp_path)
+    for name, moment, verdict in (("zzzzzz", "998", "inconclusive"), ("000000", "999", "pass")):
+        run = tmp_path / f"20251231T235959Z-{name}"
+        run.mkdir()
+        (run / "log.jsonl").write_text("", "utf-8")
+        cells = [{"model": "a", "comparisons": [{"verdict": verdict}]}]
+        data = {"run": {"started": f"2025-12-31T23:59:59.{moment}Z"}, "cells": cells}
+        (run / "results.json").write_text(json.dumps(data), "utf-8")
+    assert runs_undecided(report, tmp_path) == 1, "the last one had decided"
