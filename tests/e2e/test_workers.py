@@ -54,7 +54,7 @@ def test_what_was_not_run_claims_no_round_and_no_death(bench: Bench) -> None:
     text = result.stdout.str()
     assert text.count("  when ") == text.count("WorkerCrashed: a ended by itself with exit status 3") == 2
     assert text.count("ModelGivenUp: not run: a died 2 times in a row, last: a ended by itself with exit status 3") == 8
-    result.stdout.fnmatch_lines(["latency: *2 processes were lost.*"])
+    assert "2 processes were lost." in " ".join(text.split()), "wherever the line is broken"
     kinds = [block["error"]["kind"] for block in bench.records("rounds") if block["model"] == "a"]
     assert kinds == ["crashed"] * 2 + ["given_up"] * 8
 
