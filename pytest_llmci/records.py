@@ -168,7 +168,7 @@ class ErrorInfo:
 
     kind: str
     """Class of the failure: ``crashed``, ``timeout``, ``load``, ``generation``, ``protocol``, ``interrupted``,
-    ``given_up``: not run, as the model's process had died too often before."""
+    ``given_up``: not run, as the model's process had died too often before; ``imported``: the tool that measured it says so."""
     message: str
     facts: dict[str, str] = field(default_factory=dict)
     """Evidence as label and text."""
@@ -249,6 +249,10 @@ class WorkerRecord:
     error: ErrorInfo | None = None
 
 
+Provenance: TypeAlias = Literal["live", "imported"]
+"""Where numbers come from: measured by a session of ours, or read from the results of another tool."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundsRecord:
     """One block of rounds of one cell, columnar (log line type ``rounds``). Lists run over the rounds."""
@@ -281,7 +285,7 @@ class RoundsRecord:
     """Metric -> why it is missing, where it is missing in any round."""
     token_ns: list[list[int]]
     outputs: list[str]
-    """Distinct outputs."""
+    """Distinct outputs; with ``output_of_round``, ``md5`` and ``output_sha256`` empty where the tool that measured kept none."""
     output_of_round: list[int]
     """Index into ``outputs``, ``md5`` and ``output_sha256``."""
     md5: list[str]
@@ -309,6 +313,7 @@ class RoundsRecord:
     """Which fresh pair of processes measured it, from 0; None where nothing is compared."""
     repeats: int = 1
     """Rounds in a row that make one sample of a comparison: answers too short to be timed alone are taken together."""
+    provenance: Provenance = "live"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -368,7 +368,7 @@ class _Pair:
             return
         if block.origin == "measured":
             self.noisy += sum(map(bool, block.noisy))
-        for place, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
+        for place, reason in zip(block.output_of_round, block.finish_reasons, strict=bool(block.outputs)):
             text = block.outputs[place]
             if text not in self.outputs:
                 self.outputs[text] = Output(text, block.md5[place], block.output_sha256[place], reason)

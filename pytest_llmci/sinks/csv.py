@@ -132,9 +132,10 @@ def _block_rows(block: Block, status: BlockStatus, scales: list[_Scale]) -> Iter
     outputs, reason = [guard_text(output) for output in block.outputs], _REASONS[status]
     rows = zip(*[_scaled(block, scale) for scale in scales], strict=True)
     for index, (latency, memory, cpu, *numbers) in enumerate(rows):
-        which = block.output_of_round[index]
+        which = block.output_of_round[index] if outputs else None  # who measured it may have kept no answers
+        output, md5 = (None, None) if which is None else (outputs[which], block.md5[which])
         yield [
-            model, prompt, outputs[which], latency, memory, cpu, block.md5[which], *place, block.first_round + index, status, reason,
+            model, prompt, output, latency, memory, cpu, md5, *place, block.first_round + index, status, reason,
             worker, guard_text(block.noisy[index]), guard_text(block.finish_reasons[index]), *numbers,
         ]  # fmt: skip
 

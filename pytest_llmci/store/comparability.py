@@ -88,6 +88,15 @@ def machine_part(facts: Mapping[str, Json]) -> Part:
 
 def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
     """What was asked of a cell and how its rounds were measured."""
+    if block.provenance == "imported":
+        asked = worker.info.get("asked")
+        return Part(
+            {
+                "provenance": "imported",
+                "prompt_sha256": block.prompt_sha256,
+                **(asked if isinstance(asked, dict) else {}),
+            }
+        )
     generation = block.generation
     return Part(
         {

@@ -248,15 +248,17 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
 
 def _misshapen(record: RoundsRecord) -> str:
     """Which list of a block does not run over its rounds or its outputs; empty if all do."""
-    columns: list[Sized] = [*record.values.values(), record.output_of_round, record.finish_reasons, record.noisy]
+    without = record.provenance == "imported" and not record.outputs  # of answers that nobody kept
+    places = [] if without else [record.output_of_round]
+    columns: list[Sized] = [*record.values.values(), *places, record.finish_reasons, record.noisy]
     if not {record.n}.issuperset(map(len, columns)):
-        names = (*record.values, "output_of_round", "finish_reasons", "noisy")
+        names = (*record.values, *(["output_of_round"] if places else []), "finish_reasons", "noisy")
         name, column = next(pair for pair in zip(names, columns, strict=True) if len(pair[1]) != record.n)
         return f"{name} holds {len(column)} entries for {record.n} rounds"
     outputs = len(record.outputs)
     if not (len(record.md5) == len(record.output_sha256) == outputs):
         return f"{len(record.md5)} md5 and {len(record.output_sha256)} sha256 for {outputs} outputs"
-    if record.n and not 0 <= min(record.output_of_round) <= max(record.output_of_round) < outputs:
+    if record.output_of_round and not 0 <= min(record.output_of_round) <= max(record.output_of_round) < outputs:
         return f"output_of_round points outside the {outputs} outputs"
     return ""
 
