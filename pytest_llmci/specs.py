@@ -82,6 +82,22 @@ def _has_slash(text: str) -> bool:
     return "/" in text or os.sep in text
 
 
+def check_alias(alias: str, where: str) -> None:
+    """Refuse what is no name for a model.
+
+    :param where: the option or file position, for messages.
+    :raises ConfigError: if it has other characters than a cell's id may have, or too many.
+    """
+    if not _ALIAS.match(f"{alias}="):
+        raise ConfigError(
+            f"{where}: '{one_line(alias)}' is no name for a model: ASCII letters, digits, '_', '.' and '-', a letter or digit first."
+        )
+    if len(alias) > LONGEST_ALIAS:
+        raise ConfigError(
+            f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
+        )
+
+
 def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
     """Read one model spec.
 
@@ -99,15 +115,9 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
     match = _ALIAS.match(rest)
     if match:
         alias, rest = match["alias"], match["rest"]
+        check_alias(alias, where)
     elif re.match(r"[^:+/\\@=]*=", rest):
-        raise ConfigError(
-            f"{where}: '{one_line(rest.partition('=')[0])}' is no name for a model: ASCII letters, digits, '_', '.' and '-', a letter"
-            " or digit first."
-        )
-    if len(alias) > LONGEST_ALIAS:
-        raise ConfigError(
-            f"{where}: the name '{alias[:20]}...' has {len(alias)} characters; use at most {LONGEST_ALIAS}."
-        )
+        check_alias(rest.partition("=")[0], where)
     head, *pairs = _split_outside_paths(rest, "+", _names_a_path)
     options = _options(pairs, text, where)
     backend, target = _backend(head.strip(), known, where)

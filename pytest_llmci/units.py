@@ -59,6 +59,18 @@ def parse_quantity(text: str, unit: Unit, where: str) -> float:
     return value * factor if factor >= 1 else value / round(1 / factor)
 
 
+def to_si(value: float, written: str, unit: Unit) -> float | None:
+    """The SI value of a number that another tool wrote in a unit of its own; None if that is no unit of the kind.
+
+    >>> to_si(12.5, "ms", "s"), to_si(3.0, "tok/s", "1/s"), to_si(1.0, "ms", "B")
+    (0.0125, 3.0, None)
+    """
+    factor = _factor(written, unit)
+    if factor is None:
+        return None
+    return value * factor if factor >= 1 else value / round(1 / factor)
+
+
 def _factor(suffix: str, unit: Unit) -> float | None:
     if suffix == "":
         return 1.0

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "check the instruments on this machine, and tell what it can measure",
     ),
     "history": ("pytest_llmci.cli.history:COMMAND", "many runs over time, and the newest against the last release"),
+    "import": (
+        "pytest_llmci.cli.import_:COMMAND",
+        "make a run of results of other tools, for reports, comparisons and gates",
+    ),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
         "write settings and prompts, and a workflow for GitHub Actions",
