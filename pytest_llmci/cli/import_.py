@@ -59,7 +59,8 @@ def _told(files: list[ImportedFile], run: ImportedRun) -> list[str]:
         rounds = sum(cell.rounds for cell in file.cells if not cell.error)
         tool = f"{file.format} ({file.tool})" if file.tool else file.format
         lines.append(f"{file.name}: {tool}, {_count(len(file.cells), 'result')}, {_count(rounds, 'round')}")
-        lines += [f"  note: {note}" for note in file.notes]
+    notes = dict.fromkeys((file.format, note) for file in files for note in file.notes)
+    lines += [f"note, {name}: {note}" for name, note in notes]
     return [*lines, *(f"FAILED {cell}: {reason}" for cell, reason in run.failed.items())]
 
 

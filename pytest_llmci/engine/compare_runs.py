@@ -72,6 +72,8 @@ class RunsComparison:
     """How the machines differ; empty where they do not."""
     notes: tuple[str, ...]
     """What else has to be known, such as older runs that were left out."""
+    by_run: bool = False
+    """Whether both sides are several runs of another tool, each of which is a sample."""
 
     @property
     def verdict(self) -> Comparability:
@@ -193,6 +195,58 @@ def differing(base: StoredCell, candidate: StoredCell) -> list[Difference]:
     return [each for each in found if each.name not in _JUDGED_ELSEWHERE]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """Cells that are judged alike; all of a live run are of one kind."""
+
+    judged_by: tuple[str, ...] = ()
+    """Instead of the times that suit the model."""
+    imported: bool = False
+    by_run: bool = False
+    """Whether both sides are several runs of another tool, whose spread tells all that its runs differ by."""
+
+    def sides(self, pair: _Pair) -> Sides:
+        """The samples of both sides."""
+        if self.by_run:
+            return Sides(base=pair.base.by_run, candidate=pair.candidate.by_run)
+        if self.imported:
+            return Sides(base=pair.base.condensed, candidate=pair.candidate.condensed)
+        return Sides(base=pair.base.samples, candidate=pair.candidate.samples)
+
+
+def _kinds(cells: Mapping[str, _Pair]) -> dict[_Kind, dict[str, _Pair]]:
+    found: dict[_Kind, dict[str, _Pair]] = {}
+    for name, pair in cells.items():
+        found.setdefault(_kind(pair), {})[name] = pair
+    return found
+
+
+def _kind(pair: _Pair) -> _Kind:
+    base, candidate = pair.base, pair.candidate
+    if not base.runs or not candidate.runs:
+        return _Kind()
+    shared = base.numbers.keys() & candidate.numbers.keys()
+    own: Sequence[str] = candidate.judged_by
+    if "latency" in shared:
+        own = ()  # the usual time
+    elif "cpu_time" in shared:
+        own = ("cpu_time",)
+    return _Kind(
+        imported=True, by_run=min(len(base.runs), len(candidate.runs)) >= LEAST_ROUNDS,
+        judged_by=tuple(name for name in own if name in shared),
+    )  # fmt: skip
+
+
+def _of_imports(base: StoredRun, candidate: StoredRun) -> list[str]:
+    """What has to be known where another tool measured."""
+    sides = [run for run in (base, candidate) if run.imported]
+    if sides and not any(
+        fact for run in sides for model in run.models.values() for fact in model.environment.facts.values()
+    ):
+        return ["the files do not say what machine they are of: both sides are taken to be of the same"]
+    return []
+
+
 class _Comparing:
     def __init__(
         self, older: Sequence[StoredRun], candidate: StoredRun, detect: Mapping[str, float], only: tuple[str, ...],
@@ -207,6 +261,7 @@ class _Comparing:
         self._mode: Mode = "saved"
         self._found: dict[str, ComparedCell] = {}
         self._whole: list[tuple[str, ComparisonResult]] = []
+        self._by_run = False
 
     def result(self) -> RunsComparison:
         pairs, new, lost = pair_cells(self._base, self._candidate)
@@ -223,8 +278,9 @@ class _Comparing:
             self._note(cell, self._alone(cell, "new", _why_new(cell, self._base)))
         for cell in lost:
             self._note(cell, self._alone(cell, "lost coverage", f"{self._candidate.name} did not measure it"))
+        self._notes += _of_imports(self._base, self._candidate)
         return RunsComparison(
-            base=tuple(self._older), candidate=self._candidate, mode=self._mode, metrics=self._candidate.metrics,
+            by_run=self._by_run, base=tuple(self._older), candidate=self._candidate, mode=self._mode, metrics=self._candidate.metrics,
             cells=tuple(self._found.values()), models=tuple(self._whole), changed=what_changed(self._base, self._candidate),
             hardware=tuple(self._hardware), notes=tuple(dict.fromkeys(self._notes)),
         )  # fmt: skip
@@ -262,14 +318,22 @@ class _Comparing:
         timed = {cell: pair for cell, pair in judged.items() if pair.base.rounds or pair.candidate.rounds}
         if not timed:
             return
+        for kind, cells in _kinds(timed).items():
+            self._compare_times(alias, cells, kind, family, shifts)
+
+    def _compare_times(
+        self, alias: str, timed: Mapping[str, _Pair], kind: _Kind, family: int, shifts: Mapping[TimeMetric, float]
+    ) -> None:
         machines = machine_differences(self._base.models.get(alias), self._candidate.models.get(alias))
         self._hardware.update(dict.fromkeys(machines))
         alpha = self._alpha * len(timed) / max(family, len(timed))
         rules = Rules(
-            against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times(),
+            against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times() or self._and_asked(kind.judged_by),
             on_cpu=self._on_cpu(alias), shifts=shifts, why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
+            each_a_session=kind.by_run,
         )  # fmt: skip
-        sides = {cell: Sides(base=pair.base.samples, candidate=pair.candidate.samples) for cell, pair in timed.items()}
+        self._by_run = self._by_run or kind.by_run
+        sides = {cell: kind.sides(pair) for cell, pair in timed.items()}
         if len(self._older) > 1 and not machines:
             sides, rules = self._with_history(alias, timed, sides, rules)
         found = compare_model(sides, rules, self._candidate.metrics)
@@ -282,6 +346,14 @@ class _Comparing:
 
     def _times(self) -> tuple[str, ...]:
         return tuple(name for name in self._only if name not in _NOT_GATED) if self._only else ()
+
+    def _and_asked(self, own: tuple[str, ...]) -> tuple[str, ...]:
+        """What an imported cell is judged by, and what else ``--detect`` names."""
+        return (
+            tuple(dict.fromkeys([*own, *(name for name in self._detect if name and name not in _NOT_GATED)]))
+            if own
+            else ()
+        )
 
     def _is_wanted(self, metric: str) -> bool:
         return not self._only or metric in self._only

@@ -30,6 +30,8 @@ LEAST_CPU_SHARE: Final = 0.2
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
 LENGTH: Final = "output_tokens"
+MEAN_LENGTH: Final = "output_tokens_mean"
+"""Of imported runs without single requests."""
 CHARACTERS_APART: Final = 0.10
 """Of the reference's length: words may change in a pipeline that is only reworded; a tenth of the answer may not."""
 
@@ -104,6 +106,8 @@ class Rules:
     """The same by kind of time, where it is known for each."""
     only: tuple[str, ...] = ()
     """Times to gate instead of those that suit the model."""
+    each_a_session: bool = False
+    """Whether each sample is a session of its own, so that their spread tells all that sessions differ by."""
     why_no_times: str = ""
     """Why no time of the two sides can be compared, as on different machines; empty where they can."""
 
@@ -252,7 +256,7 @@ def _judge_time(
     settings = GateSettings(
         mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics, look=look, looks=rules.looks, last=last,
         higher_is_better=metric.direction == "higher", metric=kind,
-        environment_shift=rules.shifts.get(kind, rules.environment_shift),
+        environment_shift=rules.shifts.get(kind, rules.environment_shift), session=0.0 if rules.each_a_session else None,
     )  # fmt: skip
     verdicts = decide(
         _base_rows(list(can.values()), metric.name, rules),
@@ -290,7 +294,8 @@ def _why_not(
         if metric.name not in side.values:
             return "inconclusive", f"missing on the side of {name}: {side.reasons.get(metric.name, 'not measured')}"
         if min(side.values[metric.name]) <= 0:
-            return "inconclusive", f"a round of {name} was too short to be measured"
+            what = "was too short to be measured" if metric.unit == "s" else f"has no {metric.name} above nought"
+            return "inconclusive", f"a round of {name} {what}"
     if length is not None and length.verdict == "not comparable":
         if length.base is None or length.candidate is None:
             return "not comparable", length.reason
@@ -333,13 +338,28 @@ def _length(sides: Sides, rules: Rules) -> ComparisonResult | None:
     """Whether both sides answer at one length: a model that answers shorter is not faster. None where nobody counted."""
     base, candidate = (side.values.get(LENGTH) for side in (sides.base, sides.candidate))
     if not base or not candidate:
-        return _characters(sides, rules)
+        return _mean_length(sides, rules) or _characters(sides, rules)
     before, after = median(base), median(candidate)
     equal = before == after
     return ComparisonResult(
         metric=LENGTH, mode="exact", verdict="pass" if equal else "not comparable", against=rules.against, base=before, candidate=after,
         change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
         reason="" if equal else f"the answers became {'longer' if after > before else 'shorter'}",
+    )  # fmt: skip
+
+
+def _mean_length(sides: Sides, rules: Rules) -> ComparisonResult | None:
+    """Where another tool told the mean of its answers alone: means that lie far apart are of other answers."""
+    base, candidate = (side.values.get(MEAN_LENGTH) for side in (sides.base, sides.candidate))
+    if not base or not candidate:
+        return None
+    before, after = median(base), median(candidate)
+    if abs(after - before) <= CHARACTERS_APART * before:
+        return None
+    return ComparisonResult(
+        metric=LENGTH, mode="exact", verdict="not comparable", against=rules.against, base=before, candidate=after,
+        change=after / before - 1, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
+        reason=f"the answers became {'longer' if after > before else 'shorter'}",
     )  # fmt: skip
 
 

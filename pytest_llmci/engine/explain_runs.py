@@ -10,7 +10,7 @@ from typing import Final
 from ..metrics import MetricDef
 from ..records import ComparisonResult, Json, to_json
 from ..text import one_line, wrapped
-from .compare_runs import CHECKS, WHOLE_CELL, RunsComparison
+from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
 from .stored_run import StoredRun
@@ -75,7 +75,9 @@ def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
     yield from _could_see(found)
     for note in found.notes:
         yield "note", note
-    if found.undecided and not found.hardware:
+    if found.undecided and not found.hardware and found.candidate.imported:
+        yield "decide", f"llmci import with the files of {LEAST_ROUNDS} or more runs of the tool on each side"
+    elif found.undecided and not found.hardware:
         yield "decide", "pytest --llmci --llmci-versus=... measures both sides in turn, and sees far smaller changes"
 
 
@@ -91,6 +93,8 @@ def _when(run: StoredRun) -> str:
 
 def _how(found: RunsComparison) -> str:
     rounds = sorted({result.rounds for result in _times(found) if result.rounds})
+    if found.by_run:
+        return f"{rounds[0]} runs of the tool a side, or more: their spread is the noise; what changed between them is not in it"
     many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}" if rounds else "no"
     text = f"{many} round{'' if many == '1' else 's'} a cell, stored numbers of"
     if found.mode == "history":

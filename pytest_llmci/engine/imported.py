@@ -300,6 +300,7 @@ def _records(each: _Placed, number: int, first_round: int, now: str) -> Iterator
         "asked": {"tool": file.format, **cell.asked},
         "units": dict(cell.units),
         "file": file.name,
+        "judged_by": list(cell.judged_by),
     }
     options = {"build": cell.build} if cell.build else {}
     yield WorkerRecord(

@@ -6,7 +6,9 @@ import math
 from array import array
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
+from statistics import fmean, median
 from typing import Final, TypeAlias
 
 from ..errors import StoreError
@@ -14,10 +16,13 @@ from ..metrics import MetricDef
 from ..records import HeaderRecord, Json, LogRecord, ModelSpec, RoundsRecord, VerdictRecord, WorkerRecord
 from ..store.comparability import Part, environment_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
-from .comparison import CellSamples, samples_of
+from .comparison import MEAN_LENGTH, CellSamples, samples_of
+from .imported import BACKEND
 
 COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens")
 """Metrics that are read whatever is asked for."""
+MOST_SAMPLES: Final = 200
+"""Of an imported cell in a comparison, which takes every pair of samples of both sides."""
 _KINDS: Final = ("header", "worker", "rounds", "verdict")
 _NOT_FINITE: Final = "a measured number was not finite"
 Key: TypeAlias = tuple[str, str]
@@ -48,6 +53,10 @@ class StoredCell:
     contended: bool
     error: str
     """Why measuring failed; empty if it did not."""
+    runs: tuple[int, ...] = ()
+    """Of an imported cell: rounds of each run of the tool, one behind the other."""
+    judged_by: tuple[str, ...] = ()
+    """Of an imported cell: what is gated where it has no time a round."""
 
     @property
     def key(self) -> Key:
@@ -65,6 +74,26 @@ class StoredCell:
             memory_methods=self.memory_methods,
             contended=self.contended,
         )
+
+    @property
+    def condensed(self) -> CellSamples:
+        """:attr:`samples` of an imported cell, of which there may be thousands: means of several in a row."""
+        each = -(-self.rounds // MOST_SAMPLES)
+        if each < 2:
+            return self.samples
+        starts = range(0, self.rounds - each + 1, each)
+        means = {name: [fmean(column[at : at + each]) for at in starts] for name, column in self.numbers.items()}
+        return replace(self.samples, values=means, pairs=(0,) * len(starts))
+
+    @property
+    def by_run(self) -> CellSamples:
+        """:attr:`samples` of an imported cell, one a run of the tool: the median of its rounds."""
+        ends = list(accumulate(self.runs))
+        medians = {
+            name: [median(column[end - n : end]) for end, n in zip(ends, self.runs, strict=True)]
+            for name, column in self.numbers.items()
+        }
+        return replace(self.samples, values=medians, pairs=(0,) * len(self.runs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +133,11 @@ class StoredRun:
         git = self.environment.get("git")
         return str(git.get("commit") or "") if isinstance(git, dict) else ""
 
+    @property
+    def imported(self) -> bool:
+        """Whether another tool measured it."""
+        return any(model.spec.backend == BACKEND for model in self.models.values())
+
     def __len__(self) -> int:
         return sum(map(len, self.cells.values()))
 
@@ -118,13 +152,21 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
     :raises LogTamperedError: if a line is not what was written.
     :raises StoreError: if the log cannot be read or has no header.
     """
-    path, wanted = folder / LOG_NAME, frozenset((*COMPARED, *metrics))
+    path = folder / LOG_NAME
+    wanted = frozenset((*COMPARED, *metrics, *_of_import(path)))
     gathering = Gathering(wanted)
     for record in LogReader(path, _KINDS, metrics=wanted):
         gathering.take(record)
     if gathering.header is None:
         raise StoreError(f"{path} has no header.")
     return gathering.run(folder, gathering.header)
+
+
+def _of_import(path: Path) -> tuple[str, ...]:
+    """What an imported run is judged by; empty for one of ours."""
+    header = next(iter(LogReader(path, ("header",))), None)
+    judged = header.settings.get("judged_by") if isinstance(header, HeaderRecord) else None
+    return (*map(str, judged), MEAN_LENGTH) if isinstance(judged, list) else ()
 
 
 class Gathering:
@@ -204,7 +246,9 @@ class Gathering:
 class _Cell:
     """The blocks of one cell in one test, of its last attempt so far."""
 
-    __slots__ = ("_answers", "_checks", "_error", "_outputs", "_parts", "_protocol", "attempt", "id", "key", "test")
+    __slots__ = (
+        "_answers", "_checks", "_error", "_imported", "_judged_by", "_outputs", "_parts", "_protocol", "attempt", "id", "key", "test",
+    )  # fmt: skip
 
     def __init__(self, block: RoundsRecord) -> None:
         self.id, self.key, self.test, self.attempt = (
@@ -218,6 +262,8 @@ class _Cell:
         self._answers = 0
         self._protocol: Part | None = None
         self._error = ""
+        self._imported = block.provenance == "imported"
+        self._judged_by: tuple[str, ...] = ()
 
     def take(self, block: RoundsRecord, metrics: Mapping[str, MetricDef], worker: WorkerRecord | None) -> None:
         if block.error is not None:
@@ -227,6 +273,8 @@ class _Cell:
             return
         if self._protocol is None and worker is not None:
             self._protocol = protocol_part(block, worker)
+            judged = worker.info.get("judged_by") if self._imported else None
+            self._judged_by = tuple(map(str, judged)) if isinstance(judged, list) else ()
         self._outputs.update(dict.fromkeys(block.output_sha256))
         self._answers += block.n
         if block.origin == "measured":
@@ -248,6 +296,7 @@ class _Cell:
             outputs=tuple(self._outputs), answers=self._answers, checks=_checks(verdict), protocol=self._protocol,
             memory_methods=frozenset(name for part in self._parts for name in part.memory_methods),
             contended=any(part.contended for part in self._parts), error=error,
+            runs=tuple(part.n for part in self._parts) if self._imported else (), judged_by=self._judged_by,
         )  # fmt: skip
 
 

@@ -25,6 +25,41 @@ IMPORTERS: tuple[Entry, ...] = (
         target="pytest_llmci.importers.llama_bench:LlamaBench",
         summary="llama-bench -o json, jsonl or csv",
     ),
+    Entry(
+        name="vllm-serve",
+        target="pytest_llmci.importers.vllm_serve:VllmServe",
+        summary="vllm bench serve --save-result: JSON, JSON lines, or a CSV table of its numbers",
+    ),
+    Entry(
+        name="vllm-offline",
+        target="pytest_llmci.importers.vllm_offline:VllmOffline",
+        summary="vllm bench latency or throughput --output-json",
+    ),
+    Entry(
+        name="lm-eval",
+        target="pytest_llmci.importers.lm_eval:LmEval",
+        summary="lm-evaluation-harness: results_*.json",
+    ),
+    Entry(
+        name="guidellm",
+        target="pytest_llmci.importers.guidellm:GuideLlm",
+        summary="guidellm benchmark: benchmarks.json",
+    ),
+    Entry(
+        name="aiperf",
+        target="pytest_llmci.importers.aiperf:AiPerf",
+        summary="AIPerf: profile_export_aiperf.json, profile_export.jsonl",
+    ),
+    Entry(
+        name="llmperf",
+        target="pytest_llmci.importers.llmperf:LlmPerf",
+        summary="LLMPerf: the summary, or the individual responses",
+    ),
+    Entry(
+        name="mlperf",
+        target="pytest_llmci.importers.mlperf:MlPerf",
+        summary="MLPerf LoadGen: mlperf_log_summary.txt",
+    ),
 )
 """In the order in which files are shown to them."""
 

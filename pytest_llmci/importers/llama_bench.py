@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
@@ -27,7 +26,7 @@ class LlamaBench:
 
     def recognises(self, source: Source) -> bool:
         if source.kind == "text":
-            return set(_header(source)) >= _MARKS
+            return set(source.csv_header) >= _MARKS
         return mapping(source.first).keys() >= _MARKS
 
     def read(self, source: Source) -> Imported:
@@ -106,24 +105,9 @@ def _device(row: Mapping[str, object]) -> str:
 # ---------------------------------------------------------------------------------------------------------------- CSV
 
 
-def _header(source: Source) -> list[str]:
-    with source.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        line = stream.readline(1 << 16)
-    try:
-        return next(csv.reader([line]), [])
-    except csv.Error:
-        return []
-
-
 def _csv_rows(source: Source) -> Iterator[dict[str, object]]:
-    rows = csv.reader(source.text.splitlines(keepends=True))
-    try:
-        header = next(rows)
-        for place, row in enumerate(rows, start=2):
-            if row:
-                yield _aligned(header, row, f"{source.path}: row {place}")
-    except csv.Error as error:
-        raise ConfigError(f"import: {source.path} is no whole CSV: {error}.") from error
+    for place, row in source.csv_rows():
+        yield _aligned(source.csv_header, row, f"{source.path}: row {place}")
 
 
 def _aligned(header: list[str], row: list[str], where: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import stat
@@ -117,6 +118,28 @@ class Source:
             return self._read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(f"import: {self.path} is not UTF-8 text (byte {error.start}).") from error
+
+    @cached_property
+    def csv_header(self) -> list[str]:
+        """The fields of the first line, as of a CSV file; never raises."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            line = stream.readline(_HEAD)
+        try:
+            return next(csv.reader([line]), [])
+        except csv.Error:
+            return []
+
+    def csv_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Number and fields of each row behind the header; empty rows are left out.
+
+        :raises ConfigError: if it is no CSV.
+        """
+        try:
+            for place, row in enumerate(csv.reader(self.text.splitlines(keepends=True)), start=1):
+                if place > 1 and row:
+                    yield place, row
+        except csv.Error as error:
+            raise ConfigError(f"import: {self.path} is no whole CSV: {error}.") from error
 
     @cached_property
     def first(self) -> Any:

@@ -62,6 +62,9 @@ class GateSettings:
     """True for rates: a drop is a change for the worse."""
     metric: TimeMetric = "cpu"
     """Which time it is: stored wall times differ more from session to session than CPU times do."""
+    session: float | None = None
+    """Stored modes: standard deviation between sessions, as logarithm, beyond what the rounds themselves show; None: what is
+    known of :attr:`metric`. Nought where each round is a session of its own."""
     environment_shift: float = 0.0
     """Stored modes: what a change of load alone could explain, of :func:`~pytest_llmci.stats.stored.environment_shift`."""
 
@@ -74,6 +77,8 @@ class GateSettings:
             raise ValueError(f"alpha={self.alpha:g}: give a share between 0 and 0.5, such as 0.01 for 1 %")
         if not 0 <= self.look < self.looks:
             raise ValueError(f"look={self.look} of looks={self.looks}: looks count from 0")
+        if self.session is not None and not 0 <= self.session < math.inf:
+            raise ValueError(f"session={self.session:g}: give a finite logarithm of at least 0, or None")
         if not 0 <= self.environment_shift < math.inf:
             raise ValueError(f"environment_shift={self.environment_shift:g}: give a finite logarithm of at least 0")
 
@@ -208,7 +213,9 @@ def _estimates(
     if not len(stored):
         raise ValueError("history has no stored session: give at least one")
     sessions = [grouped(one, candidate, None, names, interleaved=False) for one in stored]
-    session, shift = session_sd(settings.metric, anchored=settings.mode == "anchored"), settings.environment_shift
+    session, shift = settings.session, settings.environment_shift
+    if session is None:
+        session = session_sd(settings.metric, anchored=settings.mode == "anchored")
     if len(sessions) == 1:
         return saved_estimates(sessions[0], count, session=session, shift=shift)
     return history_estimates(sessions, count, session=session, shift=shift)

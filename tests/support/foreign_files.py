@@ -58,3 +58,25 @@ def llama_bench(n_prompt: int = 512, n_gen: int = 0, scale: float = 1.0, **more:
         "avg_ns": sum(times) // 5, "stddev_ns": 1_500_000, "avg_ts": tokens / 0.201, "stddev_ts": 2.5, "samples_ns": times,
         "samples_ts": [tokens * 1e9 / each for each in times], **more,
     }  # fmt: skip
+
+
+def vllm_serve(scale: float = 1.0, *, completed: int = 4, detailed: bool = False, **more: Any) -> dict[str, Any]:
+    """A serving run of four requests of 16 tokens."""
+    asked = 4
+    found: dict[str, Any] = {
+        "date": "20260203-040506", "endpoint_type": "openai", "model_id": "org/Served-7B", "tokenizer_id": "org/Served-7B",
+        "num_prompts": asked, "request_rate": "inf", "burstiness": 1.0, "max_concurrency": 2, "duration": 2.0 * scale,
+        "completed": completed, "total_input_tokens": 100 * completed, "total_output_tokens": 16 * completed,
+        "request_throughput": completed / (2.0 * scale), "request_goodput": None, "output_throughput": 16 * completed / (2.0 * scale),
+        "total_token_throughput": 116 * completed / (2.0 * scale),
+    }  # fmt: skip
+    for name, middle in (("ttft", 100.0), ("tpot", 20.0), ("itl", 20.0)):
+        found |= {f"{which}_{name}_ms": middle * scale for which in ("mean", "median", "p99")} | {f"std_{name}_ms": 1.0}
+    if detailed:
+        found |= {
+            "input_lens": [100] * asked, "output_lens": [16 if n < completed else 0 for n in range(asked)],
+            "ttfts": [scale * (0.1 + n / 1000) for n in range(asked)],
+            "itls": [[0.02 * scale] * 15 if n < completed else [] for n in range(asked)],
+            "generated_texts": ["text"] * asked, "errors": ["" if n < completed else "Traceback\nboom: no" for n in range(asked)],
+        }  # fmt: skip
+    return {**found, **more}
