@@ -107,6 +107,8 @@ def _importer(name: str, registry: Registry) -> Importer:
 
 
 def _recognised(source: Source, registry: Registry) -> str:
+    if source.kind == "json":
+        source.document  # noqa: B018  # a file that is cut says so, rather than that it is of no known tool
     names = [entry.name for entry in registry.entries("importer")]
     found = [name for name in names if _importer(name, registry).recognises(source)]
     if len(found) == 1:
@@ -114,6 +116,4 @@ def _recognised(source: Source, registry: Registry) -> str:
     known = f"Known: {', '.join(names)}."
     if found:
         raise ConfigError(f"import: {source.path} may be of {' or '.join(found)}: say which with --format.")
-    if source.kind != "text":
-        source.first  # noqa: B018  # a file that is cut says so, rather than that it is of no known tool
     raise ConfigError(f"import: {source.path} is of no tool that is known here. {known} --format NAME names one.")

@@ -165,7 +165,7 @@ def _requests(source: Source) -> Imported:
             numbers.take_column(metric, column, units[metric], _DISTRIBUTIONS[metric])
     cell = ImportedCell(
         model="", prompt_id=f"{source.stem}-requests", about=f"aiperf profile: single requests of {source.stem}", asked={},
-        values=numbers.values, reasons=numbers.reasons, units=numbers.units, error=requests_failed(good + bad, good, bad),
+        values=numbers.values, reasons=numbers.reasons, units=numbers.units, error=requests_failed(asked, good, bad),
         facts={"first error": first} if first else {},
     )  # fmt: skip
     notes = ["requests of the warm-up are left out"]

@@ -155,13 +155,18 @@ def utc_of(when: object) -> str:
 def requests_failed(asked: int | None, completed: int | None, failed: int | None) -> str:
     """Why a run of requests counts as failed; empty if it does not.
 
-    :param failed: those that ended in an error, where the file counts them.
+    Requests that neither completed nor failed were cut short by the tool, as at its time limit; more of them than of completed
+    ones leave a run that tells of its first moments alone.
+
+    :param asked: all of them, where the file counts them.
+    :param failed: those that ended in an error; None where the file does not tell them from the rest.
     """
     if completed == 0:
         return f"none of {asked:,} requests completed" if asked else "no request completed"
-    if completed is not None and asked is not None and failed is None and completed < asked:
-        return f"{completed:,} of {asked:,} requests completed"
     if failed:
         whole = asked if asked is not None else (completed or 0) + failed
         return f"{failed:,} of {whole:,} requests failed"
+    rest = asked - completed if asked is not None and completed is not None else 0
+    if completed is not None and rest > (0 if failed is None else completed):
+        return f"{completed:,} of {asked:,} requests completed"
     return ""

@@ -89,7 +89,7 @@ def _whole(benchmark: Mapping[str, object], args: Mapping[str, object]) -> Impor
     told = ", ".join(
         f"{name.removesuffix('_')} {value}" for name, value in asked.items() if value is not None and name in _STRATEGY
     )
-    total = None if good is None else good + (errored or 0)
+    total = None if good is None else good + (errored or 0) + (cut or 0)
     return ImportedCell(
         model=_model(benchmark, args), prompt_id="-".join(str(asked[name]) for name in _STRATEGY if asked.get(name) is not None),
         about=f"GuideLLM: {told}", asked=asked, values=numbers.values, reasons=numbers.reasons, units=numbers.units,

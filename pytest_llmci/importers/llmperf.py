@@ -60,6 +60,9 @@ def _summary(found: Mapping[str, object]) -> ImportedCell:
         for name in ("num_requests_started", "num_completed_requests", "number_errors")
     )
     numbers.take("requests", started, "", "results_num_requests_started", zero=True)
+    if started is not None and completed is not None and errors is not None:
+        cut = max(0, started - completed - errors)
+        numbers.take("incomplete_requests", cut, "", "started - completed - errors", zero=True)
     numbers.take("failed_requests", errors, "", "results_number_errors", zero=True)
     numbers.take("sample_size", completed, "", "results_num_completed_requests", zero=True)
     numbers.only_aggregates("latency", "ttft", "tokens_per_s", "output_tokens")

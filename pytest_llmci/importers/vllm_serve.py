@@ -79,7 +79,7 @@ def _run(run: Mapping[str, object]) -> ImportedCell:
             if name in run:
                 numbers.take(f"{metric}_{statistic}", run[name], "ms", name, zero=statistic == "std")
     numbers.only_aggregates("latency", "ttft", "tpot", "itl")
-    error = requests_failed(asked, completed, failed)
+    error = requests_failed(asked, completed, failed or None)  # it cuts none short: what is not completed has failed
     if not error and count(run.get("total_output_tokens")) == 0:
         error = "no token was generated"
     settings = {name: plain(run[name]) for name in _ASKED if name in run}
