@@ -106,9 +106,9 @@ def _mean(total: object, completed: int | None) -> float | None:
 
 
 def _id(run: Mapping[str, object], tokens: float | None) -> str:
-    parts = [f"{run[name]}{unit}" for name, unit in (("num_prompts", "req"),) if run.get(name) is not None]
+    parts = [str(run["num_prompts"])] if run.get("num_prompts") is not None else []
     parts += [f"in{tokens:.3g}"] if tokens else []
-    parts += [f"rate-{run['request_rate']}"] if run.get("request_rate") is not None else []
+    parts += [f"r{run['request_rate']}"] if run.get("request_rate") is not None else []
     parts += [f"c{run['max_concurrency']}"] if run.get("max_concurrency") is not None else []
     return "-".join(["serve", *parts])
 

@@ -46,7 +46,7 @@ def test_a_failed_run_fails_and_its_numbers_count_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_import(save(tmp_path / "a.json", vllm_serve(completed=1, detailed=True))) == 1
-    assert "FAILED Served-7B-serve-4req-in100-rate-inf-c2: 1 of 4 requests completed\n" in capsys.readouterr().out
+    assert "FAILED Served-7B-serve-4-in100-rinf-c2: 1 of 4 requests completed\n" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "llmci-results/latest/metrics.json").read_text())
     assert metrics == {"Served-7B": {"cells": 1, "valid_cells": 0, "failed_cells": 1, "inconclusive_cells": 0}}
 

@@ -19,7 +19,7 @@ TABLE = (
 def test_a_serving_run_is_one_round_of_its_own_numbers_in_si(tmp_path: Path) -> None:
     report = imported(tmp_path, save(tmp_path / "a.json", vllm_serve()))
     [cell] = report.cells
-    assert cell.prompt_id == "serve-4req-in100-rate-inf-c2"
+    assert cell.prompt_id == "serve-4-in100-rinf-c2"
     assert (cell.rounds, cell.verdict) == (1, "pass")
     found = {
         name: cell.values(name) for name in ("output_throughput", "ttft_median", "tpot_p99", "duration", "requests")
@@ -39,8 +39,8 @@ def test_a_serving_run_is_one_round_of_its_own_numbers_in_si(tmp_path: Path) -> 
 def test_single_requests_are_rounds_of_a_cell_of_their_own(tmp_path: Path) -> None:
     cells = imported(tmp_path, save(tmp_path / "a.json", vllm_serve(detailed=True))).cells
     assert [cell.prompt_id for cell in cells] == [
-        "serve-4req-in100-rate-inf-c2",
-        "serve-4req-in100-rate-inf-c2-requests",
+        "serve-4-in100-rinf-c2",
+        "serve-4-in100-rinf-c2-requests",
     ]
     requests = cells[1]
     assert requests.values("ttft") == [0.1, 0.101, 0.102, 0.103]
