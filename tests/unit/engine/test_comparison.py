@@ -228,3 +228,20 @@ def test_where_nobody_counts_tokens_the_characters_tell(before: float, after: fl
     uncounted = {name: column for name, column in side(1).values.items() if name != "output_tokens"}
     base, candidate = (replace(side(1), values=uncounted, characters=length) for length in (before, after))
     assert found(candidate, base)["net_time"].verdict == verdict
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(109.0, None), (111.0, "not comparable"), (89.0, "not comparable")])
+def test_where_only_mean_lengths_are_known_they_tell(after: float, verdict: str | None) -> None:
+    def imported(tokens: float) -> CellSamples:
+        return CellSamples(values={"latency": [1.0] * 3, "output_tokens_mean": [tokens] * 3}, pairs=(0, 0, 0))
+
+    results = found(imported(after), imported(100.0), replace(RULES, mode="saved", on_cpu=False))
+    length = results.get("output_tokens")
+    assert (length.verdict if length else None) == verdict
+    assert (results["latency"].verdict == "not comparable") == (verdict is not None)
+
+
+def test_a_rate_of_nought_is_not_called_too_short() -> None:
+    rules = replace(RULES, mode="saved", on_cpu=False, only=("tokens_per_s",))
+    rates = [CellSamples(values={"tokens_per_s": [rate] * 3}, pairs=(0, 0, 0)) for rate in (0.0, 5.0)]
+    assert found(*rates, rules)["tokens_per_s"].reason == "a round of the candidate has no tokens_per_s above nought"

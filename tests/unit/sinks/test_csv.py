@@ -156,3 +156,14 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match=r"results\.csv: cannot be written: "):
         CsvSink(str(tmp_path / "file")).write(build_report(tmp_path), tmp_path)
+
+
+def test_a_round_without_an_answer_that_was_kept_has_neither_output_nor_hash(tmp_path: Path) -> None:
+    nothing: dict[str, list[str]] = {"outputs": [], "md5": [], "output_sha256": []}
+    block = rounds(**nothing, output_of_round=[], provenance="imported")
+    results, _ = tables(tmp_path, [worker(), block])
+    assert [(row["output"], row["hash"], row["latency"]) for row in results] == [
+        ("", "", "0.1"),
+        ("", "", "0.12"),
+        ("", "", "0.11"),
+    ]

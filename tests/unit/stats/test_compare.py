@@ -234,3 +234,16 @@ def test_names_and_models_are_one_a_cell() -> None:
 def test_no_stored_session() -> None:
     with pytest.raises(ValueError, match="history has no stored session"):
         decide([], BASE, GateSettings(mode="history"))
+
+
+def test_rounds_that_are_sessions_of_their_own_carry_all_the_noise_there_is() -> None:
+    base, candidate = times(0.005, cells=1, rounds=5, seed=3), 1.1 * times(0.005, cells=1, rounds=5, seed=4)
+    of_one_session = GateSettings(mode="saved", metric="wall")
+    assert decide(base, candidate, of_one_session).verdict == "inconclusive"
+    assert decide(base, candidate, replace(of_one_session, session=0.0)).verdict == "regressed"
+    assert decide(base, candidate / 1.1, replace(of_one_session, session=0.0)).verdict == "pass"
+
+
+def test_a_session_that_is_no_spread_is_refused() -> None:
+    with pytest.raises(ValueError, match="session=-1: give a finite logarithm"):
+        GateSettings(session=-1.0)
