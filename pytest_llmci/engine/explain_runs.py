@@ -94,7 +94,7 @@ def _when(run: StoredRun) -> str:
 def _how(found: RunsComparison) -> str:
     rounds = sorted({result.rounds for result in _times(found) if result.rounds})
     if found.by_run:
-        return f"{rounds[0]} runs of the tool a side, or more: their spread is the noise; what changed between them is not in it"
+        return f"at least {rounds[0]} runs of the tool on each side: their spread is the noise; what changed between them is not in it"
     many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}" if rounds else "no"
     text = f"{many} round{'' if many == '1' else 's'} a cell, stored numbers of"
     if found.mode == "history":

@@ -71,7 +71,7 @@ def _summary(found: Mapping[str, object]) -> ImportedCell:
     name = f"in{asked['mean_input_tokens']}-out{asked['mean_output_tokens']}-c{asked['num_concurrent_requests']}"
     return ImportedCell(
         model=text(found.get("model")), prompt_id=name, about=f"LLMPerf: {told}",
-        asked={**asked, **{name: plain(found[name]) for name in ("framework", "api") if name in found}}, values=numbers.values,
+        asked={**asked, **{name: plain(found[name]) for name in ("framework",) if name in found}}, values=numbers.values,
         reasons=numbers.reasons, units=numbers.units, judged_by=("output_throughput", "latency_median", "ttft_median"),
         started=utc_of(found.get("timestamp")), error=requests_failed(started, completed, errors),
         facts={"errors": text(found.get("results_error_code_frequency"))} if errors else {},

@@ -31,6 +31,7 @@ _SHARES: Final = frozenset(
 _PERPLEXITIES: Final = frozenset({"ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"})
 _PRETRAINED: Final = re.compile(r"(?:^|,)\s*(?:pretrained|model)=([^,]+)")
 _REVISION: Final = re.compile(r"(?:^|,)\s*revision=([^,]+)")
+_SECRET: Final = re.compile(r"key|token$|secret|password|auth|header|url", re.IGNORECASE)
 _DTYPE: Final = re.compile(r"(?:^|,)\s*dtype=([^,]+)")
 
 
@@ -124,8 +125,9 @@ def _cell(found: Mapping[str, object], what: _Measure) -> ImportedCell:
 
 
 def _arguments(raw: object) -> str:
-    """``key=value,key=value``, whether the file has a text or an object."""
-    return ",".join(f"{key}={value}" for key, value in raw.items()) if isinstance(raw, dict) else text(raw)
+    """``key=value,key=value``, whether the file has a text or an object; without what may be a secret."""
+    pairs = [f"{key}={value}" for key, value in raw.items()] if isinstance(raw, dict) else text(raw).split(",")
+    return ",".join(pair for pair in pairs if not _SECRET.search(pair.partition("=")[0]))
 
 
 def _model(found: Mapping[str, object], config: Mapping[str, object], arguments: str) -> str:

@@ -52,10 +52,11 @@ class VllmServe:
                     f"import: {source.path}: run {place} has no {lacking}: vllm bench serve writes them all."
                 )
             whole = _run(run)
+            notes += ["generated texts are left out"] if run.get("generated_texts") else []
             cells.append(whole)
             if not whole.error and (requests := _requests(run, whole, notes)):
                 cells.append(requests)
-        return Imported(cells=cells, tool="vLLM", notes=["generated texts are left out", *dict.fromkeys(notes)])
+        return Imported(cells=cells, tool="vLLM", notes=list(dict.fromkeys(notes)))
 
 
 def _run(run: Mapping[str, object]) -> ImportedCell:

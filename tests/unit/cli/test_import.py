@@ -7,6 +7,8 @@ import pytest
 from foreign_files import llama_bench, pytest_benchmark, save, vllm_serve
 
 from pytest_llmci.cli.main import main
+from pytest_llmci.engine.imported import OF_A_RUN
+from pytest_llmci.importers import IMPORTERS
 from pytest_llmci.store.runfolder import list_runs
 
 
@@ -73,7 +75,7 @@ def test_ten_per_cent_are_found_between_several_runs_of_the_tool(
     capsys.readouterr()
     assert main(["compare", "latest~2", "latest~1"]) == 0
     assert "inconclusive" not in (same := capsys.readouterr().out)
-    assert "4 runs of the tool a side, or more: their spread is the noise" in " ".join(same.split())
+    assert "at least 4 runs of the tool on each side: their spread is the noise" in " ".join(same.split())
     assert main(["compare", "latest~2", "latest"]) == 1
     shown = capsys.readouterr().out
     assert "REGRESSED" in shown
@@ -188,3 +190,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyt
     path = save(tmp_path / "good.json", [llama_bench()])
     assert main(["import", str(path), "--output", str(path)]) == 4
     assert "cannot write results to" in capsys.readouterr().err
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_example_of_the_docs_prints_what_they_show(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted((ROOT / "examples/importing").glob("*.json"))
+    assert run_import(*(path for path in files if path.name.startswith("before"))) == 0
+    assert run_import(*(path for path in files if path.name.startswith("after"))) == 0
+    capsys.readouterr()
+    assert main(["compare", "latest"]) == 1
+    shown = capsys.readouterr().out
+    blocks = (ROOT / "docs/importing.md").read_text(encoding="utf-8").split("```\n")
+    [block] = [each for each in blocks if each.startswith("cell ")]
+    assert block in shown
+
+
+def test_the_docs_name_every_format_and_every_metric_of_a_run() -> None:
+    text = (ROOT / "docs/importing.md").read_text(encoding="utf-8")
+    for name in (*(entry.name for entry in IMPORTERS), *(metric.name for metric in OF_A_RUN)):
+        assert f"`{name}`" in text

@@ -61,3 +61,14 @@ def test_a_score_that_is_no_number_has_failed(tmp_path: Path) -> None:
 def test_no_mean_over_tasks_is_called_a_benchmark_score(tmp_path: Path) -> None:
     report = imported(tmp_path, save(tmp_path / "a.json", lm_eval_old()))
     assert "score" not in {metric.name for metric in report.metrics}
+
+
+def test_no_key_or_address_in_the_arguments_reaches_the_log(tmp_path: Path) -> None:
+    data = lm_eval_new()
+    secrets = {"api_key": "s3cret", "auth_token": "s3cret", "base_url": "http://me:s3cret@host", "max_length": 2048}
+    data["config"]["model_args"] |= secrets
+    report = imported(tmp_path, save(tmp_path / "a.json", data))
+    assert "s3cret" not in (report.folder / "log.jsonl").read_text()
+    assert "max_length=2048" in str(report.models[0].info["model_args"])
+    data["config"]["model_args"] = ",".join(f"{key}={value}" for key, value in secrets.items())
+    assert "s3cret" not in str(read(save(tmp_path / "b.json", data)))
