@@ -23,7 +23,7 @@ IMPORTERS: tuple[Entry, ...] = (
     Entry(
         name="llama-bench",
         target="pytest_llmci.importers.llama_bench:LlamaBench",
-        summary="llama-bench -o json, jsonl or csv",
+        summary="llama-bench -o json, jsonl, csv or md",
     ),
     Entry(
         name="vllm-serve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
@@ -19,17 +20,24 @@ _NOT_ASKED: Final = _MARKS | {
 }  # fmt: skip
 """All else says how the model was run."""
 _AGREES: Final = 0.01
+_LINES_BEFORE_A_TABLE: Final = 50
+"""What devices and builds say of themselves before it."""
+_LONGEST_LINE: Final = 10_000
+_TEST: Final = re.compile(r"(?=pp|tg)(?P<prompt>pp\d+)?\+?(?P<answer>tg\d+)?(?: @ d\d+)?")
 
 
 class LlamaBench:
-    """Reads ``llama-bench -o json``, ``-o jsonl`` and ``-o csv``."""
+    """Reads ``llama-bench -o json``, ``-o jsonl``, ``-o csv`` and the table of ``-o md``."""
 
     def recognises(self, source: Source) -> bool:
         if source.kind == "text":
-            return set(source.csv_header) >= _MARKS
+            return set(source.csv_header) >= _MARKS or _table_header(source) is not None
         return mapping(source.first).keys() >= _MARKS
 
     def read(self, source: Source) -> Imported:
+        header = _table_header(source) if source.kind == "text" else None
+        if header is not None:
+            return _of_table(source, header)
         rows = _csv_rows(source) if source.kind == "text" else (mapping(each) for each in source.records())
         cells: list[ImportedCell] = []
         machine: dict[str, Json] = {}
@@ -91,6 +99,58 @@ def _aggregates(numbers: Numbers, row: Mapping[str, object], rate: str) -> None:
         numbers.take(f"{rate}_std", row.get("stddev_ts"), "tok/s", "stddev_ts", zero=True)
         numbers.only_aggregates(rate)
     numbers.only_aggregates("latency")
+
+
+def _table_header(source: Source) -> list[str] | None:
+    """The columns of the table that ``-o md`` prints, among the first lines of the file; None if there is none."""
+    with source.path.open(encoding="utf-8-sig", errors="replace") as stream:
+        for line in islice(stream, _LINES_BEFORE_A_TABLE):
+            columns = _columns(line[:_LONGEST_LINE])
+            if {"model", "test", "t/s"} <= set(columns):
+                return columns
+    return None
+
+
+def _columns(line: str) -> list[str]:
+    line = line.strip()
+    return [each.strip() for each in line[1:-1].split("|")] if line.startswith("|") and line.endswith("|") else []
+
+
+def _of_table(source: Source, header: list[str]) -> Imported:
+    """One round a row: the mean speed and its deviation, as they are rounded there."""
+    cells: list[ImportedCell] = []
+    notes = ["speeds are rounded in the table; -o json has samples"]
+    for line in source.text.splitlines():
+        columns = _columns(line)
+        if len(columns) != len(header):
+            continue
+        row = dict(zip(header, columns, strict=True))
+        match = _TEST.fullmatch(row["test"])
+        if match is None:
+            continue  # the header, and the line below it
+        if match["prompt"] and match["answer"]:
+            notes.append(f"{row['test']} is left out: its t/s counts the tokens of prompt and answer together")
+        else:
+            cells.append(_of_table_row(row, "tokens_per_s" if match["answer"] else "prefill_tokens_per_s"))
+    return Imported(cells=cells, tool="llama-bench", notes=notes)
+
+
+def _of_table_row(row: Mapping[str, str], rate: str) -> ImportedCell:
+    name, device = row["test"], _device({"backends": row.get("backend", "")})
+    numbers = Numbers()
+    mean, _, deviation = row["t/s"].partition("±")
+    numbers.take(f"{rate}_mean", mean.strip(), "tok/s", "t/s")
+    numbers.take(f"{rate}_std", deviation.strip() or None, "tok/s", "t/s ±", zero=True)
+    numbers.only_aggregates(rate, "latency")
+    asked: dict[str, Json] = {
+        key: value for key, value in row.items() if key not in ("model", "size", "params", "test", "t/s")
+    }
+    return ImportedCell(
+        model=row["model"], prompt_id=name.replace(" @ ", "-").replace("+", "-"), about=f"llama-bench {name}", asked=asked,
+        values=numbers.values, reasons=numbers.reasons, units=numbers.units,
+        judged_by=(f"{rate}_mean",), info={"device": device, "quantization": row["model"]},
+        error="" if f"{rate}_mean" in numbers.values else "no speed of it can have been measured",
+    )  # fmt: skip
 
 
 def _device(row: Mapping[str, object]) -> str:

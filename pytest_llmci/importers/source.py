@@ -27,6 +27,8 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._only_line: Any = None
+        """What the only line of the file holds, where it was parsed already."""
         self.size, self.md5, self.sha256 = self._identity()
         if not self.size:
             raise ConfigError(f"import: {path} is empty.")
@@ -73,7 +75,10 @@ class Source:
             if not first.removeprefix(b"\xef\xbb\xbf").startswith((b"{", b"[")):
                 return "text"
             whole = _parsed(first) if len(first) <= MOST_BYTES else None
-            return "lines" if isinstance(whole, dict) and next(lines, b"") else "json"
+            if next(lines, b""):
+                return "lines" if isinstance(whole, dict) else "json"
+            self._only_line = whole
+            return "json"
 
     @cached_property
     def document(self) -> Any:
@@ -84,6 +89,8 @@ class Source:
         return self._document() if self.kind == "json" else None
 
     def _document(self) -> Any:
+        if self._only_line is not None:
+            return self._only_line
         raw = self._read()
         try:
             return json.loads(raw)

@@ -244,4 +244,7 @@ def test_where_only_mean_lengths_are_known_they_tell(after: float, verdict: str 
 def test_a_rate_of_nought_is_not_called_too_short() -> None:
     rules = replace(RULES, mode="saved", on_cpu=False, only=("tokens_per_s",))
     rates = [CellSamples(values={"tokens_per_s": [rate] * 3}, pairs=(0, 0, 0)) for rate in (0.0, 5.0)]
-    assert found(*rates, rules)["tokens_per_s"].reason == "a round of the candidate has no tokens_per_s above nought"
+    assert (
+        found(rates[0], rates[1], rules)["tokens_per_s"].reason
+        == "a round of the candidate has no tokens_per_s above nought"
+    )

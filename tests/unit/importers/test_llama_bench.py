@@ -73,3 +73,36 @@ def test_a_result_without_a_time_has_failed(tmp_path: Path) -> None:
 def test_a_result_that_lacks_what_the_tool_always_writes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="result 2 has no avg_ns, build_commit"):
         read(save(tmp_path / "a.json", [llama_bench(), {"model_filename": "x", "n_prompt": 1, "n_gen": 0}]))
+
+
+TABLE = """ggml_cuda_init: found 1 CUDA devices:
+| model                          |       size |     params | backend    | ngl |          test |                  t/s |
+| ------------------------------ | ---------: | ---------: | ---------- | --: | ------------: | -------------------: |
+| small 7B Q4_0                  |   3.56 GiB |     6.74 B | CUDA       |  99 |         pp512 |      2368.80 ± 93.24 |
+| small 7B Q4_0                  |   3.56 GiB |     6.74 B | CUDA       |  99 | tg128 @ d4096 |        131.42 ± 0.00 |
+| small 7B Q4_0                  |   3.56 GiB |     6.74 B | CUDA       |  99 |    pp64+tg16 |         99.10 ± 1.00 |
+
+build: abc1234 (9)
+"""
+
+
+def test_the_table_has_speeds_and_their_deviation(tmp_path: Path) -> None:
+    path = tmp_path / "bench.md"
+    path.write_text(TABLE, encoding="utf-8")
+    report = imported(tmp_path, path)
+    prompt, answer = report.cells
+    assert (prompt.prompt_id, answer.prompt_id) == ("pp512", "tg128-d4096")
+    assert (prompt.values("prefill_tokens_per_s_mean"), prompt.values("prefill_tokens_per_s_std")) == (
+        [2368.8],
+        [93.24],
+    )
+    assert (answer.values("tokens_per_s_mean"), answer.values("tokens_per_s_std")) == ([131.42], [0.0])
+    assert prompt.why_missing("prefill_tokens_per_s") == ONLY_AGGREGATES
+    assert "pp64+tg16 is left out: its t/s counts the tokens of prompt and answer together" in read(path)[0].notes
+    assert report.models[0].info["device"] == "cuda"
+
+
+def test_a_table_whose_speed_is_no_number_has_failed(tmp_path: Path) -> None:
+    path = tmp_path / "bench.md"
+    path.write_text(TABLE.replace("2368.80 ± 93.24", "nan ± nan"), encoding="utf-8")
+    assert imported(tmp_path, path).cells[0].verdict == "failed"

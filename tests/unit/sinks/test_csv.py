@@ -159,8 +159,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_round_without_an_answer_that_was_kept_has_neither_output_nor_hash(tmp_path: Path) -> None:
-    nothing: dict[str, list[str]] = {"outputs": [], "md5": [], "output_sha256": []}
-    block = rounds(**nothing, output_of_round=[], provenance="imported")
+    block = rounds(outputs=[], md5=[], output_sha256=[], output_of_round=[], provenance="imported")
     results, _ = tables(tmp_path, [worker(), block])
     assert [(row["output"], row["hash"], row["latency"]) for row in results] == [
         ("", "", "0.1"),
