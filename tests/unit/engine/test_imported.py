@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foreign_files import llama_bench, pytest_benchmark, save
+from foreign_files import llama_bench, pytest_benchmark, save, vllm_serve
 from importing import imported, read
 from sample_run import rounds, worker, write_log
 
@@ -47,6 +47,15 @@ def test_files_of_one_run_of_the_tool_are_its_repetitions(tmp_path: Path) -> Non
     paths = [save(tmp_path / f"{n}.json", [llama_bench(scale=1 + n / 100)]) for n in range(3)]
     [cell] = imported(tmp_path, *paths).cells
     assert (cell.rounds, cell.blocks) == (15, 3)
+
+
+def test_one_failed_repetition_fails_the_cell_and_none_of_its_numbers_is_in_the_log(tmp_path: Path) -> None:
+    good, bad = (save(tmp_path / f"{n}.json", vllm_serve(completed=n, detailed=True)) for n in (4, 1))
+    report = imported(tmp_path, good, bad)
+    whole = report.cells[0]
+    assert (whole.verdict, whole.rounds, whole.values("ttft_median")) == ("failed", 1, [0.1])
+    blocks = [record for record in LogReader(report.folder / LOG_NAME) if isinstance(record, RoundsRecord)]
+    assert [(block.n, block.values) for block in blocks if block.error] == [(0, {})]
 
 
 def test_files_that_were_asked_otherwise_are_no_repetitions(tmp_path: Path) -> None:
