@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..engine.report import CellSummary, SessionReport
-from ..records import Json, JsonObject
+from ..records import BenchmarkRecord, Json, JsonObject
 from ..stats.quartiles import quartiles
 from ..stats.summary import Summary, summarise
 from .files import target_file, written
@@ -82,7 +82,12 @@ def _commit(git: Json) -> JsonObject:
 
 
 def _benchmarks(report: SessionReport) -> Iterator[JsonObject]:
+    """First those of pytest-benchmark itself, under their names; then the cells."""
     taken: set[str] = set()
+    for record in report.benchmarks:
+        if record.round_s:
+            taken.add(record.test)
+            yield _of_benchmark(record, report)
     for cell in report.cells:
         latencies = cell.values("latency") if cell.error is None else []
         if not latencies:
@@ -99,6 +104,20 @@ def _benchmarks(report: SessionReport) -> Iterator[JsonObject]:
             "options": {"timer": "time.perf_counter_ns"},
             "stats": stats(latencies),
         }
+
+
+def _of_benchmark(record: BenchmarkRecord, report: SessionReport) -> JsonObject:
+    cells: list[Json] = [*record.cells]
+    return {
+        "group": record.group or None,
+        "name": _name(record.test),
+        "fullname": record.test,
+        "params": {"model": ", ".join(record.models), "prompt": ""},
+        "param": ", ".join(record.models),
+        "extra_info": {"measured_by": record.tool, "run": report.header.run_id, "cells": cells},
+        "options": {},
+        "stats": stats(record.round_s, record.iterations),
+    }
 
 
 def _name(node_id: str) -> str:
@@ -123,12 +142,13 @@ def _extra(cell: CellSummary, report: SessionReport) -> JsonObject:
     }
 
 
-def stats(seconds: list[float]) -> JsonObject:
+def stats(seconds: Sequence[float], iterations: int = 1) -> JsonObject:
     """The statistics that pytest-benchmark writes of a sample.
 
     Its form wants a number for the standard deviation of a single round, and has 0.
 
-    :param seconds: at least one.
+    :param seconds: of each round, divided by ``iterations``; at least one.
+    :param iterations: calls in a round.
     """
     summary = summarise(seconds)
     spread, total = quartiles(summary.ordered), math.fsum(seconds)
@@ -153,7 +173,7 @@ def stats(seconds: list[float]) -> JsonObject:
         "ops": summary.n / total if total else 0.0,
         "total": total,
         "data": data,
-        "iterations": 1,
+        "iterations": iterations,
     }
 
 

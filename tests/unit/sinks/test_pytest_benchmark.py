@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import CRASH, rounds, usual_records, verdict, worker, write_log
+from sample_run import CRASH, benchmark, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.errors import SinkError
@@ -71,6 +71,18 @@ def test_cells_of_one_test_have_names_of_their_own(tmp_path: Path) -> None:
     found = document(tmp_path, [worker(), *records])["benchmarks"]
     assert [each["fullname"] for each in found] == ["test_x.py::test[a::b-1]", "test_x.py::test[a::b-1]::a-dns"]
     assert found[0]["name"] == "test[a::b-1]"
+
+
+def test_what_pytest_benchmark_measured_keeps_its_name(tmp_path: Path) -> None:
+    of_cell = rounds(test="test_it.py::test_it[a]")
+    found = document(
+        tmp_path, [worker(), of_cell, benchmark(iterations=2, group="mine"), benchmark("b2", test="t", round_s=[])]
+    )
+    own, cell = found["benchmarks"]
+    assert (own["fullname"], own["name"], own["group"]) == ("test_it.py::test_it[a]", "test_it[a]", "mine")
+    assert (own["stats"]["data"], own["stats"]["iterations"]) == ([0.2, 0.1, 0.3], 2)
+    assert own["extra_info"]["measured_by"] == "pytest-benchmark 5.3.1"
+    assert cell["fullname"] == "test_it.py::test_it[a]::a-tcp"
 
 
 def test_statistics_are_those_of_pytest_benchmark() -> None:
