@@ -435,6 +435,36 @@ class GateRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkRecord:
+    """What another tool measured in a test that asked models something (log line type ``benchmark``).
+
+    Its clock is in pytest's process: a round holds the way to the model's process and back, the instruments and the recording, and
+    is nobody's ``latency``. It is in no statistic of a cell and is not gated.
+    """
+
+    TYPE: ClassVar[str] = "benchmark"
+
+    uid: str
+    test: str
+    """Node id."""
+    tool: str
+    """Name and version, such as ``pytest-benchmark 5.3.1``."""
+    cells: list[str]
+    """Cells that the test asked with ``llm.generate()``, each once, in the order of asking."""
+    models: list[str]
+    """Aliases, likewise."""
+    round_s: list[float] = field(default_factory=list)
+    """Seconds of each round, divided by ``iterations``; empty where the tool gave none."""
+    iterations: int = 1
+    """Calls in a round."""
+    group: str = ""
+    reason: str = ""
+    """Why there is no round; empty if there are."""
+    attempt: int = 0
+    """Of the test: 0 for its first run, 1 for its first rerun; the last attempt counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HeaderRecord:
     """The first line of a log: all that is needed to read the rest (log line type ``header``)."""
 
@@ -467,9 +497,12 @@ class FooterRecord:
     exit_status: int | None = None
 
 
-LogRecord: TypeAlias = HeaderRecord | WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | FooterRecord
+LogRecord: TypeAlias = (
+    HeaderRecord | WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | BenchmarkRecord | FooterRecord
+)
 LOG_RECORDS: dict[str, type[LogRecord]] = {
-    kind.TYPE: kind for kind in (HeaderRecord, WorkerRecord, RoundsRecord, VerdictRecord, GateRecord, FooterRecord)
+    kind.TYPE: kind
+    for kind in (HeaderRecord, WorkerRecord, RoundsRecord, VerdictRecord, GateRecord, BenchmarkRecord, FooterRecord)
 }
 
 

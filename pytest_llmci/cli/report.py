@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from ..engine.report import build_report
 from ..errors import StoreError
 from ..registry import Registry
-from ..sinks import DEFAULT_SINKS, open_sinks, register
+from ..sinks import DEFAULT_SINKS, SINKS, open_sinks, register
 from ..store.log import recover
 from ..store.runfolder import list_runs, publish_latest, resolve_run
+from ..text import wrapped
 from . import Command
 from .main import printable
+
+HELP_WIDTH: Final = 100
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -31,6 +35,16 @@ def _configure(parser: ArgumentParser) -> None:
         action="append",
         help=f"where to write; may be given several times (default: {', '.join(DEFAULT_SINKS)})",
     )
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["sinks, also for pytest --llmci-sink:", *_listed_sinks()])
+
+
+def _listed_sinks() -> list[str]:
+    return [
+        line
+        for entry in SINKS
+        for line in wrapped(entry.summary, HELP_WIDTH, first=f"  {entry.name:<18}", rest=" " * 20)
+    ]
 
 
 def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list[Path]:

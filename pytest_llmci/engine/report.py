@@ -26,6 +26,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from ..errors import StoreError, UnknownNameError
 from ..metrics import MetricDef
 from ..records import (
+    BenchmarkRecord,
     BudgetResult,
     CheckResult,
     ComparisonResult,
@@ -262,6 +263,8 @@ class SessionReport:
     blocks: tuple[Block, ...] = field(repr=False)
     """Every block of the log once, in its order, whatever its :meth:`status`."""
     gates: tuple[GateRecord, ...]
+    benchmarks: tuple[BenchmarkRecord, ...]
+    """What other tools measured around models, one a test: of its last attempt."""
     footer: FooterRecord | None
     """None where the session still runs or was killed."""
     lines: int
@@ -402,6 +405,7 @@ class ReportBuilder:
         self.verdicts: dict[tuple[str, str], VerdictRecord] = {}
         self.workers: dict[str, _Workers] = {}
         self.gates: list[GateRecord] = []
+        self.benchmarks: dict[str, BenchmarkRecord] = {}
         self.footer: FooterRecord | None = None
         self._uids: set[str] = set()
 
@@ -418,7 +422,12 @@ class ReportBuilder:
             self._take_new(record)
         self.lines += 1
 
-    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
+    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord | BenchmarkRecord) -> None:
+        if isinstance(record, BenchmarkRecord):
+            there = self.benchmarks.get(record.test)
+            if there is None or record.attempt >= there.attempt:
+                self.benchmarks[record.test] = record
+            return
         workers = self.workers.get(record.model)
         if workers is None:
             workers = self.workers[self.table.text(record.model)] = _Workers()
@@ -430,8 +439,8 @@ class ReportBuilder:
             self._take_worker(record, workers)
         else:
             key = self._key(record.test, record.cell)
-            there = self.verdicts.get(key)
-            if there is None or record.attempt >= there.attempt:
+            judged = self.verdicts.get(key)
+            if judged is None or record.attempt >= judged.attempt:
                 self.verdicts[key] = record
 
     def _key(self, test: str, cell: str) -> tuple[str, str]:
@@ -489,6 +498,7 @@ class ReportBuilder:
             cells=cells,
             blocks=tuple(self.blocks),
             gates=tuple(self.gates),
+            benchmarks=tuple(self.benchmarks.values()),
             footer=self.footer,
             lines=self.lines,
             digest=digest,

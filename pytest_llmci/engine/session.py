@@ -16,6 +16,7 @@ from ..matrix import cell_id
 from ..measure.profile import Measured
 from ..metrics import MetricDef
 from ..records import (
+    BenchmarkRecord,
     Cell,
     ErrorInfo,
     GenerationSettings,
@@ -66,6 +67,10 @@ class CurrentTest:
     attempt: int = 0
     calls: list[CellMeasurement] = field(default_factory=list)
     """Single inferences that the test's body asked for and that have ended."""
+    asked: dict[str, Cell] = field(default_factory=dict)
+    """The cells of all of them, by id."""
+    answers: int = 0
+    """How many there were."""
 
     def take_calls(self) -> list[CellMeasurement]:
         """What has ended since this was asked last."""
@@ -231,6 +236,23 @@ class BenchSession:
         )
         self._compared.update(schedule.run())
 
+    def note_benchmark(self, tool: str, round_s: Sequence[float], iterations: int, *, group: str, reason: str) -> None:
+        """Record what another tool measured around the calls of the present test; nothing where its rounds asked no model.
+
+        :param round_s: seconds of each round, divided by ``iterations``.
+        :param reason: why there is none.
+        """
+        test = self.test
+        if test.answers < max(1, len(round_s) * iterations):
+            return
+        models = dict.fromkeys(cell.model.alias for cell in test.asked.values())
+        self._emit(
+            BenchmarkRecord(
+                uid=self.new_uid(), test=test.id, attempt=test.attempt, tool=tool, cells=[*test.asked], models=[*models],
+                round_s=[*round_s], iterations=iterations, group=group, reason=reason,
+            )
+        )  # fmt: skip
+
     def conclude(self, measurement: CellMeasurement) -> VerdictRecord:
         """Judge a cell and record the verdict."""
         verdict = self.judge.verdict(measurement, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt)
@@ -394,6 +416,8 @@ class BenchSession:
         with turn or self._turns.request():
             self._run(measurement, request, "call", 1, test)
             test.calls.append(measurement)
+            test.asked[measurement.cell.id] = measurement.cell
+            test.answers += 1
         return measurement
 
     def ask(

@@ -43,6 +43,7 @@ def summary_lines(
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
         *_calls(report, width),
+        *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
     if hints and not gated and not report.count("failed"):
@@ -174,6 +175,19 @@ def _calls(report: SessionReport, width: int) -> list[str]:
     if not calls:
         return []
     text = f"{calls} single call{'' if calls == 1 else 's'} in test bodies: recorded and checked, not gated on time, not in this table."
+    return wrapped(text, width)
+
+
+def _benchmarks(report: SessionReport, width: int) -> list[str]:
+    """What another tool measured is in its own table."""
+    measured = [record for record in report.benchmarks if record.round_s]
+    if not measured:
+        return []
+    many, rounds = len(measured), sum(len(record.round_s) for record in measured)
+    text = (
+        f"{many} test{'' if many == 1 else 's'} of {measured[0].tool} with {rounds} round{'' if rounds == 1 else 's'}:"
+        " in log.jsonl and results.json; the way to the model's process is in their times."
+    )
     return wrapped(text, width)
 
 

@@ -12,6 +12,7 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 from ..engine.explain import WIDTH
 from ..records import GateRecord, LogRecord, RoundsRecord, VerdictRecord, WorkerRecord
 from ..text import wrapped
+from .junit import of_gate
 
 GATE_FILE = "llmci"
 
@@ -201,4 +202,5 @@ def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateR
         longrepr=longrepr,
         when=when,
         duration=0.0,
+        user_properties=of_gate(gate),
     )

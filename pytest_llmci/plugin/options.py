@@ -72,7 +72,7 @@ OPTIONS = (
     Option("update_baseline", ("--llmci-update-baseline",), "name", "NAME", "add this session to the baseline NAME; the newest ten are kept"),
     Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH", "compare with the baseline NAME (default main), or with a file or folder of one"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
-    Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
+    Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results, such as pytest-benchmark:FILE; llmci report --help lists them; csv and json are always written"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"

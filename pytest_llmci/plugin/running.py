@@ -17,6 +17,7 @@ from ..engine.schedule import CellMeasurement, CellPlan
 from ..engine.session import CurrentTest, prompt_of
 from ..errors import ConfigError
 from ..records import Cell, ModelSpec, Prompt
+from . import junit
 from .collecting import model_of
 from .failures import explain_in_report
 from .fixtures import MARKER
@@ -78,6 +79,7 @@ class Running:
     def begin_test(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt left."""
         item.stash[VERDICT] = ""
+        junit.forget(item)
         if MEASUREMENT in item.stash:
             del item.stash[MEASUREMENT]
         if self._plugin.is_running or model_of(item) is not None:
@@ -213,6 +215,8 @@ class Running:
         calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
             verdict = self._plugin.session.conclude(each)
+            if each is measurement and junit.is_wanted(self._plugin.config):
+                junit.add(item, each, verdict, self._plugin.planner.metrics)
             if verdict.verdict == "pass":
                 continue
             if verdict.verdict == "inconclusive":

@@ -22,6 +22,21 @@ SINKS: tuple[Entry, ...] = (
         target="pytest_llmci.sinks.json:JsonSink",
         summary="results.json, everything, and metrics.json, for dvc metrics; TARGET: another folder",
     ),
+    Entry(
+        name="pytest-benchmark",
+        target="pytest_llmci.sinks.pytest_benchmark:PytestBenchmarkSink",
+        summary="each cell's latencies for pytest-benchmark compare and the tools that read its JSON; TARGET: the file",
+    ),
+    Entry(
+        name="github-benchmark",
+        target="pytest_llmci.sinks.github_benchmark:GithubBenchmarkSink",
+        summary="the models' medians for github-action-benchmark; TARGET: the file, beside which a second is for what is better greater",
+    ),
+    Entry(
+        name="otava",
+        target="pytest_llmci.sinks.otava:OtavaSink",
+        summary="a row a run in a CSV file for Apache Otava; TARGET: the file, or a file a model with {model} in it",
+    ),
 )
 DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 """What every run folder gets."""

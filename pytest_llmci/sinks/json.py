@@ -17,7 +17,7 @@ from typing import IO, Final, cast
 
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
-from ..records import Json, JsonObject, json_view, to_json
+from ..records import BenchmarkRecord, Json, JsonObject, json_view, to_json
 from ..stats.summary import Summary, summarise
 from ..store.runfolder import replacing
 
@@ -63,6 +63,7 @@ def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObje
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
     _write_list(stream, "gates", map(_dump, gates))
+    _write_list(stream, "benchmarks", map(_dump, map(_benchmark, report.benchmarks)))
     stream.write("}\n")
 
 
@@ -156,6 +157,20 @@ def _cell_line(cell: CellSummary, keys: Mapping[str, str]) -> str:
         else:
             metrics.append(f"{key}:{_dump(_numbers(cell.summarised(name, values)))}")
     return f'{_dump(_cell(cell))[:-1]},"metrics":{{{",".join(metrics)}}}}}'
+
+
+def _benchmark(record: BenchmarkRecord) -> JsonObject:
+    cells: list[Json] = [*record.cells]
+    models: list[Json] = [*record.models]
+    return {
+        "test": record.test,
+        "tool": record.tool,
+        "cells": cells,
+        "models": models,
+        "iterations": record.iterations,
+        "group": record.group,
+        "seconds": _numbers(summarise(record.round_s, of="this benchmark", reason=record.reason)),
+    }
 
 
 @lru_cache(maxsize=256)  # the same few reasons in cell after cell

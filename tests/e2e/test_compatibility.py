@@ -130,16 +130,6 @@ def test_random_order_keeps_models_together(bench: Bench) -> None:
         assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b", "c"]
 
 
-def test_the_benchmark_fixture_works_around_a_model(bench: Bench) -> None:
-    pytest.importorskip("pytest_benchmark")
-    bench.write(
-        "test_it.py",
-        "def test_it(benchmark, llm):\n    out = benchmark.pedantic(llm.generate, args=('hi',), rounds=3, iterations=1)\n    assert out.text\n",
-    )
-    bench.run("--llm-models=echo", fresh=True).assert_outcomes(passed=1)
-    assert len(bench.records("rounds")) == 3
-
-
 def test_a_conftest_that_listens_to_phases_hears_every_cell(bench: Bench) -> None:
     bench.write(
         "conftest.py",

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
+    BenchmarkRecord,
     CheckResult,
     ErrorInfo,
     GenerationSettings,
@@ -119,6 +120,17 @@ def verdict(uid: str = "v1", model: str = "a", prompt_id: str = "tcp", **changes
         "rounds": 3,
     }
     return VerdictRecord(**{**facts, **changes})
+
+
+def benchmark(uid: str = "b1", **changes: Any) -> BenchmarkRecord:
+    facts: dict[str, Any] = {
+        "test": "test_it.py::test_it[a]",
+        "tool": "pytest-benchmark 5.3.1",
+        "cells": ["a-tcp"],
+        "models": ["a"],
+        "round_s": [0.2, 0.1, 0.3],
+    }
+    return BenchmarkRecord(**{"uid": uid, **facts, **changes})
 
 
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL, cause unknown", facts={"when": "round 2 of 5"})

@@ -12,6 +12,7 @@ from sample_run import header, rounds, usual_records, verdict, write_log
 from pytest_llmci.cli import COMMANDS, Command
 from pytest_llmci.cli.main import main, printable
 from pytest_llmci.registry import import_target
+from pytest_llmci.sinks import SINKS
 from pytest_llmci.store.log import LogWriter, SpoolWriter, verify_log
 
 NAME = "20260101T000000Z-abcdef"
@@ -185,7 +186,11 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("pytest-llmci ")
     assert main(["report", "--help"]) == 0
-    assert "--sink NAME[:TARGET]" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--sink NAME[:TARGET]" in shown
+    for entry in SINKS:
+        assert f"  {entry.name} " in shown
+        assert entry.summary in " ".join(shown.split())
 
 
 def test_nothing_printed_steers_the_terminal() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import CRASH, rounds, usual_records, verdict, write_log
+from sample_run import CRASH, benchmark, rounds, usual_records, verdict, write_log
 
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.errors import SinkError
@@ -34,6 +34,8 @@ EVERYTHING: list[LogRecord] = [
     verdict("v9", prompt_id="own", verdict="failed", budgets=[BUDGET]),
     verdict("v10", "c", verdict="failed", checks=[], error=ErrorInfo(kind="load", message="no such model"), rounds=0),
     GateRecord(name="coverage", outcome="passed", message="every model was used"),
+    benchmark("b1"),
+    benchmark("b2", test="test_it.py::test_off", round_s=[], reason="it was disabled"),
 ]
 
 
@@ -76,6 +78,9 @@ def test_the_run_and_its_models(tmp_path: Path) -> None:
     assert "p95" not in latency
     assert results["models"][0]["metrics"]["gpu_peak_allocated"] == {"n": 0, "reason": "no GPU"}
     assert results["models"][0]["metrics"]["load_time"]["median"] == 1.5
+    own, off = results["benchmarks"]
+    assert (own["tool"], own["cells"], own["seconds"]["median"]) == ("pytest-benchmark 5.3.1", ["a-tcp"], 0.2)
+    assert off["seconds"] == {"n": 0, "reason": "it was disabled"}
     said = {"name": "coverage", "outcome": "passed", "message": "every model was used"}
     assert results["gates"] == [{**said, "model": "", "comparisons": []}]
 
