@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("pytest_llmci.cli.history:COMMAND", "many runs over time, and the newest against the last release"),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
-        "write settings and prompts, and a workflow for GitHub Actions",
+        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
     ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Callable
+from pathlib import Path
 
-from ..proof.verify import REBUILT_UP_TO, verify_run
+from ..errors import ConfigError
+from ..proof.against_dvc import Against, against_dvc
+from ..proof.verify import REBUILT_UP_TO, Proof, verify_run
 from ..store.manifest import SIGNING_KEY, signing_key
 from ..store.runfolder import resolve_run
 from . import Command
@@ -27,6 +31,14 @@ def _configure(parser: ArgumentParser) -> None:
         help="make derived files anew from the log and compare them, and compute the hashes of outputs"
         f" (default: where the log has at most {REBUILT_UP_TO:,} lines)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="dvc[:PATH]",
+        action="append",
+        default=[],
+        help="compare the run with what DVC tracks as well: PATH is a .dvc file or a folder of the sink dvc (default: pointers"
+        " beside the run, else llmci-dvc). May be given several times",
+    )
     parser.epilog = (
         f"Where {SIGNING_KEY} is set, the run must be signed with that key. Exit status: 0 the run is what was written, 1 it is"
         " not, and the first thing that differs is named, 4 it cannot be read."
@@ -34,15 +46,35 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    found = verify_run(
-        resolve_run(options.run_text, options.output), key=signing_key(os.environ), rebuild=options.rebuild
-    )
-    print(printable(f"{'ok' if found.ok else 'FAILED'}: {found.message}"))
+    copies = [_copy(text) for text in options.against]
+    run = resolve_run(options.run_text, options.output)
+    found = verify_run(run, key=signing_key(os.environ), rebuild=options.rebuild)
     if not found.ok:
-        return EXIT_FAILED
-    for line in (*found.shown, *(f"note: {text}" for text in found.notes)):
+        return _failed(found.message)
+    shown, notes = [*found.shown], [*found.notes]
+    for compare in copies:
+        other = compare(run, found)
+        if other.difference:
+            return _failed(other.difference)
+        shown += other.shown
+        notes += other.notes
+    print(printable(f"ok: {found.message}"))
+    for line in (*shown, *(f"note: {text}" for text in notes)):
         print(printable(f"    {line}"))
     return 0
+
+
+def _failed(text: str) -> int:
+    print(printable(f"FAILED: {text}"))
+    return EXIT_FAILED
+
+
+def _copy(text: str) -> Callable[[Path, Proof], Against]:
+    """What compares a run with the copy that ``--against`` names."""
+    kind, _, target = text.partition(":")
+    if kind == "dvc":
+        return lambda run, found: against_dvc(run, target, plots=found.rebuilt)
+    raise ConfigError(f"--against: '{text}' is no copy of a run; write dvc or dvc:PATH.")
 
 
 COMMAND = Command(configure=_configure, run=_run)

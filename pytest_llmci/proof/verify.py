@@ -47,6 +47,8 @@ class Proof:
     signature: Signature
     difference: str
     """The first thing that is not what was written, in one line; empty if there is none."""
+    rebuilt: bool = False
+    """Whether derived files were made anew."""
     shown: tuple[str, ...] = ()
     """What was proven besides the log, a line each."""
     notes: tuple[str, ...] = ()
@@ -97,7 +99,7 @@ def verify_run(folder: Path, *, key: bytes | None = None, rebuild: bool | None =
         difference = _in_derived(folder, derivation, sealed=manifest is not None)
     return Proof(
         run=folder, log=log, manifest=manifest, signature=signature, difference=difference,
-        shown=tuple(_shown(manifest, signature, derivation)),
+        rebuilt=derivation is not None, shown=tuple(_shown(manifest, signature, derivation)),
         notes=tuple(_notes(folder, manifest, signature, derivation)),
     )  # fmt: skip
 

@@ -22,6 +22,11 @@ SINKS: tuple[Entry, ...] = (
         target="pytest_llmci.sinks.json:JsonSink",
         summary="results.json, everything, and metrics.json, for dvc metrics; TARGET: another folder",
     ),
+    Entry(
+        name="dvc",
+        target="pytest_llmci.sinks.dvc:DvcSink",
+        summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",
+    ),
 )
 DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 """What every run folder gets."""
