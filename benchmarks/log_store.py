@@ -56,7 +56,7 @@ class Work:
         return self.write_s + self.read_s
 
 
-Block = tuple[int, dict[str, list[float | int]]]
+Block = tuple[int, dict[str, list[float | None]]]
 
 
 def blocks(lines: int, samples: int) -> Iterator[Block]:
@@ -68,7 +68,7 @@ def blocks(lines: int, samples: int) -> Iterator[Block]:
     metrics = [metric for metric in builtin_metrics() if metric.scope == "round"]
     rng = np.random.default_rng(1)
     for number in range(lines):
-        values: dict[str, list[float | int]] = {}
+        values: dict[str, list[float | None]] = {}
         for metric in metrics:
             if metric.stored == "ns" or metric.unit in ("B", "1"):
                 values[metric.name] = rng.integers(10**7, 10**9, samples).tolist()
@@ -77,9 +77,10 @@ def blocks(lines: int, samples: int) -> Iterator[Block]:
         yield number, values
 
 
-def _ids(number: int) -> dict[str, str]:
+def _ids(number: int) -> tuple[str, str, str, str]:
+    """Cell, model, prompt and test."""
     model, prompt = f"m{number // 10:04}", f"p{number % 10}"
-    return {"cell": f"{model}-{prompt}", "model": model, "prompt_id": prompt, "test": f"inference::{model}-{prompt}"}
+    return f"{model}-{prompt}", model, prompt, f"inference::{model}-{prompt}"
 
 
 def log_work(folder: Path, lines: int, samples: int) -> Work:
@@ -91,16 +92,19 @@ def log_work(folder: Path, lines: int, samples: int) -> Work:
     writer = LogWriter(path)
     writer.append(
         HeaderRecord(
-            schema_version=1, run_id="x", started="2026-01-01T00:00:00.000Z", version="0", command=[], settings={}, environment={}, metrics=[]
+            schema_version=1, run_id="x", started="2026-01-01T00:00:00.000Z", version="0", command=[], settings={},
+            environment={}, metrics=[],
         )
     )  # fmt: skip
     spent = 0.0
     prompt_sha256, output_sha256 = sha256(PROMPT.encode()).hexdigest(), sha256(OUTPUT.encode()).hexdigest()
     for number, values in blocks(lines, samples):
         begin = time.process_time()
+        cell, model, prompt_id, test = _ids(number)
         writer.append(
             RoundsRecord(
-                uid=f"r{number}", **_ids(number), prompt=PROMPT, prompt_sha256=prompt_sha256, origin="measured", worker="w1", block=0,
+                uid=f"r{number}", cell=cell, model=model, prompt_id=prompt_id, test=test, prompt=PROMPT,
+                prompt_sha256=prompt_sha256, origin="measured", worker="w1", block=0,
                 first_round=0, started="2026-01-01T00:00:02.000Z", generation=GenerationSettings(), n=samples,
                 values=values, reasons={}, token_ns=[], outputs=[OUTPUT], output_of_round=[0] * samples, md5=["0" * 32],
                 output_sha256=[output_sha256], finish_reasons=["length"] * samples, noisy=[""] * samples,
@@ -125,13 +129,14 @@ def pandas_work(folder: Path, lines: int, samples: int) -> Work:
     import pandas as pd
 
     path = folder / "rounds.parquet"
-    columns: dict[str, list[float | int | str]] = {}
+    columns: dict[str, list[float | str | None]] = {}
     prompt_sha256, output_sha256 = sha256(PROMPT.encode()).hexdigest(), sha256(OUTPUT.encode()).hexdigest()
     spent = 0.0
     for number, values in blocks(lines, samples):
         begin = time.process_time()
+        ids = dict(zip(("cell", "model", "prompt_id", "test"), _ids(number), strict=True))
         same = {
-            "uid": f"r{number}", **_ids(number), "prompt": PROMPT, "prompt_sha256": prompt_sha256, "worker": "w1", "output": OUTPUT,
+            "uid": f"r{number}", **ids, "prompt": PROMPT, "prompt_sha256": prompt_sha256, "worker": "w1", "output": OUTPUT,
             "md5": "0" * 32, "output_sha256": output_sha256, "finish_reason": "length", "noisy": "",
         }  # fmt: skip
         for name, value in same.items():

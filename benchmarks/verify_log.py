@@ -2,11 +2,12 @@
 
     python -m benchmarks.verify_log [--rounds 3] [--lines 1000000] [--check]
 
-A run folder is generated with a log of so many lines, a block of five rounds and its verdict in turn, chained and closed as a
-session does, and a manifest. `llmci verify` then runs on it in a process of its own, on one of a hundredth of the lines (does
-memory grow with the log?), and on one in which the last block has one byte changed, which it must find. Beside it stands `sha256sum` of the same file, as the
-least that any check of its bytes may cost. CPU time, wall time and peak memory of the process are taken. Run it from the
-root of the repository, with room for 2.5 GB in the folder for temporary files. With --check the exit status is 1 when a target is missed.
+A run folder is generated with a log of so many lines, a block of five rounds and its verdict in turn, chained and closed as
+a session does, and a manifest. `llmci verify` then runs on it in a process of its own, on one of a hundredth of the lines
+(does memory grow with the log?), and on one in which a byte near the end was changed, which it must find. Beside it stands
+`sha256sum` of the same file, as the least that a check of its bytes costs. CPU time, wall time and peak memory of the
+process are taken. Run it from the root of the repository, with room for 2.5 GB in the folder for temporary files. With
+--check the exit status is 1 when a target is missed.
 """
 
 from __future__ import annotations

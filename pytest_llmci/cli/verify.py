@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..proof.against_dvc import Against, against_dvc
+from ..proof.against import Against
+from ..proof.against_dvc import against_dvc
+from ..proof.against_mlflow import against_mlflow
 from ..proof.verify import REBUILT_UP_TO, Proof, verify_run
 from ..store.manifest import SIGNING_KEY, signing_key
 from ..store.runfolder import resolve_run
@@ -33,11 +35,12 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--against",
-        metavar="dvc[:PATH]",
+        metavar="dvc[:PATH]|mlflow[:ID]",
         action="append",
         default=[],
-        help="compare the run with what DVC tracks as well: PATH is a .dvc file or a folder of the sink dvc (default: pointers"
-        " beside the run, else llmci-dvc). May be given several times",
+        help="compare the run with a copy as well. dvc: what DVC tracks; PATH is a .dvc file or a folder of the sink dvc"
+        " (default: pointers beside the run, else llmci-dvc). mlflow: a run in the store that MLFLOW_TRACKING_URI names"
+        " (default: the one that was uploaded from this folder). May be given several times",
     )
     parser.epilog = (
         f"Where {SIGNING_KEY} is set, the run must be signed with that key. Exit status: 0 the run is what was written, 1 it is"
@@ -74,7 +77,9 @@ def _copy(text: str) -> Callable[[Path, Proof], Against]:
     kind, _, target = text.partition(":")
     if kind == "dvc":
         return lambda run, found: against_dvc(run, target, plots=found.rebuilt)
-    raise ConfigError(f"--against: '{text}' is no copy of a run; write dvc or dvc:PATH.")
+    if kind == "mlflow":
+        return lambda run, found: against_mlflow(run, found.log, target)
+    raise ConfigError(f"--against: '{text}' is no copy of a run; write dvc, dvc:PATH, mlflow or mlflow:RUN_ID.")
 
 
 COMMAND = Command(configure=_configure, run=_run)

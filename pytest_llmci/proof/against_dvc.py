@@ -24,18 +24,8 @@ from ..store.dvc import (
 )
 from ..store.manifest import MANIFEST_NAME, FileEntry, describe_file, list_files
 from ..store.runfolder import replacing
+from .against import Against, of_the_run
 from .derived import first_difference
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Against:
-    """What came of a comparison with a copy."""
-
-    difference: str = ""
-    """The first thing that differs, in one line; empty if there is none."""
-    shown: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
 
 _SHORT: Final = 12
 
@@ -145,13 +135,13 @@ class _Comparison:
         metrics = place / METRICS_NAME
         if not self.difference and metrics.is_file() and (self.run / METRICS_NAME).is_file():
             if text := first_difference(metrics, self.run / METRICS_NAME):
-                self._differs(f"{metrics} is not that of this run: {_of_the_run(text)}")
+                self._differs(f"{metrics} is not that of this run: {of_the_run(text)}")
             else:
                 self.shown.append(f"{metrics} is that of this run")
         table = place / PLOTS_NAME
         if not self.difference and plots and table.is_file():
             if text := self._in_plots(table):
-                self._differs(f"{table} is not that of this run: {_of_the_run(text)}")
+                self._differs(f"{table} is not that of this run: {of_the_run(text)}")
             else:
                 self.shown.append(f"{table} is that of this run")
 
@@ -221,7 +211,3 @@ def _differences(there: Mapping[str, str], files: Sequence[FileEntry]) -> Iterat
 
 def _of_another(path: str, there: str, here: str) -> str:
     return f"has another {path} than this run: md5 {there[:_SHORT]} there, {here[:_SHORT]} here"
-
-
-def _of_the_run(text: str) -> str:
-    return text.replace(" where the log gives ", " where the run has ")

@@ -27,6 +27,12 @@ SINKS: tuple[Entry, ...] = (
         target="pytest_llmci.sinks.dvc:DvcSink",
         summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",
     ),
+    Entry(
+        name="mlflow",
+        target="pytest_llmci.sinks.mlflow:MlflowSink",
+        extra="pytest-llmci[mlflow]",
+        summary="a run in MLflow, with one below it for each model; TARGET: the store, such as http://127.0.0.1:5000",
+    ),
 )
 DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 """What every run folder gets."""
@@ -65,3 +71,13 @@ def wants_whole_run(text: str, registry: Registry) -> bool:
     except FOREIGN_ERRORS:  # told when it is opened
         return False
     return bool(getattr(factory, "whole_run", False))
+
+
+def check_builtin(texts: Sequence[str], registry: Registry, where: str) -> None:
+    """Refuse what a sink of this package cannot do, before anything is measured. Those of others are opened when they write.
+
+    :raises ConfigError: as :func:`open_sink`.
+    """
+    for text in texts:
+        if registry.get("sink", text.partition(":")[0], where).target.startswith("pytest_llmci."):
+            open_sink(text, registry, where)

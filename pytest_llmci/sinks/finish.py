@@ -15,6 +15,7 @@ from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
 from ..store.manifest import seal, signing_key
 from ..store.runfolder import publish_latest
+from ..text import without_credentials
 from . import DEFAULT_SINKS, open_sink, wants_whole_run
 
 MANY_CELLS: Final = 2000
@@ -32,6 +33,10 @@ class Finished:
     """One line for each further sink that failed."""
     further: list[Path] = field(default_factory=list)
     """What further sinks wrote."""
+    apart: list[str] = field(default_factory=list)
+    """Sinks that have a process of their own, which is for the caller to start once all else is written."""
+    sent: list[str] = field(default_factory=list)
+    """One line for each of these: where the run is."""
 
 
 def finish_run(
@@ -56,13 +61,17 @@ def finish_run(
     further: list[Path] = []
     asked = [text for text in dict.fromkeys(sinks) if text not in DEFAULT_SINKS]
     last = [text for text in asked if wants_whole_run(text, registry)]
+    apart: list[str] = []
 
     def write_to(text: str) -> None:
         try:
-            written = open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
-            further.extend(map(Path, written))
+            sink = open_sink(text, registry, f"--llmci-sink={text}")
+            if getattr(sink, "apart", False):
+                apart.append(text)
+                return
+            further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(f"sink '{text}': {described(error)}")
+            warnings.append(f"sink '{without_credentials(text)}': {without_credentials(described(error))}")
 
     for text in (text for text in asked if text not in last):
         write_to(text)
@@ -76,7 +85,7 @@ def finish_run(
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
         saved = folder
         warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
-    return Finished(report=report, saved=saved, warnings=warnings, further=further)
+    return Finished(report=report, saved=saved, warnings=warnings, further=further, apart=apart)
 
 
 @contextmanager
