@@ -40,9 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
-        "write settings and prompts, and a workflow for GitHub Actions",
+        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
     ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
-    "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
+    "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),
 }
 """Name -> where its :class:`Command` is, and one line for the help."""

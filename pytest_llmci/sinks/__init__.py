@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from ..errors import FOREIGN_ERRORS, ConfigError
 from ..registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ SINKS: tuple[Entry, ...] = (
         target="pytest_llmci.sinks.otava:OtavaSink",
         summary="a row a run in a CSV file for Apache Otava; TARGET: the file, or a file a model with {model} in it",
     ),
+    Entry(
+        name="dvc",
+        target="pytest_llmci.sinks.dvc:DvcSink",
+        summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",
+    ),
+    Entry(
+        name="mlflow",
+        target="pytest_llmci.sinks.mlflow:MlflowSink",
+        extra="pytest-llmci[mlflow]",
+        summary="a run in MLflow, with one below it for each model; TARGET: the store, such as http://127.0.0.1:5000",
+    ),
 )
 DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 """What every run folder gets."""
@@ -66,3 +77,22 @@ def open_sink(text: str, registry: Registry, where: str) -> Sink:
 def open_sinks(texts: Sequence[str], registry: Registry, where: str) -> list[Sink]:
     """One sink for each text, in order; the same text twice is one."""
     return [open_sink(text, registry, where) for text in dict.fromkeys(texts)]
+
+
+def wants_whole_run(text: str, registry: Registry) -> bool:
+    """Whether the sink takes the run folder as it is at the end, with its manifest: it comes after all others."""
+    try:
+        factory = registry.load("sink", text.partition(":")[0], "--llmci-sink")
+    except FOREIGN_ERRORS:  # told when it is opened
+        return False
+    return bool(getattr(factory, "whole_run", False))
+
+
+def check_builtin(texts: Sequence[str], registry: Registry, where: str) -> None:
+    """Refuse what a sink of this package cannot do, before anything is measured. Those of others are opened when they write.
+
+    :raises ConfigError: as :func:`open_sink`.
+    """
+    for text in texts:
+        if registry.get("sink", text.partition(":")[0], where).target.startswith("pytest_llmci."):
+            open_sink(text, registry, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from typing import Final
 from ..engine.report import SessionReport, build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
+from ..store.manifest import seal, signing_key
 from ..store.runfolder import publish_latest
-from . import DEFAULT_SINKS, open_sink
+from ..text import without_credentials
+from . import DEFAULT_SINKS, open_sink, wants_whole_run
 
 MANY_CELLS: Final = 2000
 """From so many on the report of a session is kept out of the garbage collector's sight."""
@@ -30,12 +33,18 @@ class Finished:
     """One line for each further sink that failed."""
     further: list[Path] = field(default_factory=list)
     """What further sinks wrote."""
+    apart: list[str] = field(default_factory=list)
+    """Sinks that have a process of their own, which is for the caller to start once all else is written."""
+    sent: list[str] = field(default_factory=list)
+    """One line for each of these: where the run is."""
 
 
 def finish_run(
     folder: Path, registry: Registry, sinks: Sequence[str], *, report: SessionReport | None = None
 ) -> Finished:
-    """Give the report of a run to every sink, and publish the folder as ``latest``.
+    """Give the report of a run to every sink, seal the folder with its manifest, and publish it as ``latest``.
+
+    Sinks that take the whole run come last, when the manifest is there.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
     :param report: what the run's log says, where that is known; None to read the log.
@@ -50,20 +59,33 @@ def finish_run(
             gc.freeze()  # the report lives until the process ends, which pytest does not let happen without collecting
     warnings: list[str] = []
     further: list[Path] = []
-    for text in dict.fromkeys(sinks):
-        if text in DEFAULT_SINKS:
-            continue
+    asked = [text for text in dict.fromkeys(sinks) if text not in DEFAULT_SINKS]
+    last = [text for text in asked if wants_whole_run(text, registry)]
+    apart: list[str] = []
+
+    def write_to(text: str) -> None:
         try:
-            written = open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
-            further += [Path(path) for path in written]
+            sink = open_sink(text, registry, f"--llmci-sink={text}")
+            if getattr(sink, "apart", False):
+                apart.append(text)
+                return
+            further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(f"sink '{text}': {described(error)}")
+            warnings.append(f"sink '{without_credentials(text)}': {without_credentials(described(error))}")
+
+    for text in (text for text in asked if text not in last):
+        write_to(text)
+    seal(
+        folder, run=report.header.run_id, log_lines=report.lines, log_digest=report.digest, key=signing_key(os.environ)
+    )
+    for text in last:
+        write_to(text)
     try:
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
         saved = folder
         warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
-    return Finished(report=report, saved=saved, warnings=warnings, further=further)
+    return Finished(report=report, saved=saved, warnings=warnings, further=further, apart=apart)
 
 
 @contextmanager
