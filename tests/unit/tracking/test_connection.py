@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow_stores import fresh_store
+
+from pytest_llmci.errors import ConfigError, MissingExtraError, SinkError
+from pytest_llmci.tracking import connection as module
+from pytest_llmci.tracking.connection import DEFAULTS, check_uri, complaint, connect
+
+pytest.importorskip("mlflow")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*DEFAULTS, "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "http://h:1", "https://u:p@h", "sqlite:///x.db", "postgresql+psycopg2://h/x", "./runs", "C:/runs", "databricks", "databricks://profile", "file:runs"],
+)  # fmt: skip
+def test_the_kinds_of_store_that_mlflow_knows(uri: str) -> None:
+    check_uri(uri, "--llmci-mlflow")
+
+
+@pytest.mark.parametrize("uri", ["ftp://h", "htp://u:secret@h:1", "mlflow-artifacts:/x", "sqlite+x3:y"])
+def test_an_unknown_kind_of_store_is_one_line(uri: str) -> None:
+    if uri.startswith("sqlite"):
+        check_uri(uri, "x")
+        return
+    with pytest.raises(
+        ConfigError, match=r"^--llmci-mlflow: '.*': MLflow has no store of the kind '.*'. Write an"
+    ) as caught:
+        check_uri(uri, "--llmci-mlflow")
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_without_mlflow_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtraError, match=r"^--llmci-mlflow needs the package 'mlflow', .*pip install 'pytest-llmci\[mlflow\]'"
+    ):
+        check_uri("", "--llmci-mlflow")
+
+
+def test_mlflow_that_cannot_be_imported_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llmci\[mlflow\]'"):
+        connect("", "--sink")
+
+
+def test_our_patience_holds_unless_the_user_has_said_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    connect(fresh_store(tmp_path), "x")
+    assert {name: os.environ[name] for name in DEFAULTS} == {**DEFAULTS, "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}
+
+
+def test_the_default_store_is_that_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = fresh_store(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    store = connect("", "x")
+    assert (store.uri, store.is_remote) == (uri, False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "gopher://h")
+    with pytest.raises(ConfigError, match="^MLFLOW_TRACKING_URI: 'gopher://h': MLflow has no store"):
+        connect("", "x")
+
+
+def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="^MLflow at sqlite:///.*: .*unable to open database file") as caught:
+        connect(f"sqlite:///{tmp_path}", "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_each_answer_is_told_and_each_refusal_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    store = connect(fresh_store(tmp_path), "x", told.append)
+
+    def shout(client: object) -> int:
+        sys.stdout.write("View run")
+        return 3
+
+    def fail(client: object) -> None:
+        raise ValueError("two\nlines at http://ann:secret@h/x?token=abc")
+
+    assert store.ask("count", shout) == 3
+    with pytest.raises(
+        SinkError, match=r"^MLflow at sqlite:.*: cannot fail: two lines at http://\*\*\*@h/x\?token=\*\*\*$"
+    ):
+        store.ask("fail", fail)
+    assert told == ["count"]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_password_is_never_shown(tmp_path: Path) -> None:
+    store = connect("http://ann:secret@127.0.0.1:1/x", "x")
+    assert store.is_remote
+    assert store.shown == "http://***@127.0.0.1:1/x"
+    assert "secret" not in repr(store)
+
+
+def test_a_complaint_is_short_and_without_the_statement() -> None:
+    assert complaint(ValueError("a\n b\n[SQL: insert secret]")) == "a b"
+    assert complaint(KeyError()) == "KeyError"
+    assert len(complaint(ValueError("x" * 1000))) == 300
