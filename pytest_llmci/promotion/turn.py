@@ -108,7 +108,7 @@ class Turn:
         mine = self._number, self._key
         return {
             key: value for key, value in found.items()
-            if key != self._key and (value == _CHOOSING or (_number(value), key) < mine)
+            if key != self._key and (_number(value), key) < mine
         }  # fmt: skip
 
     def leave(self) -> None:
@@ -136,7 +136,7 @@ def _contenders(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _number(value: str) -> int:
-    """Of a contender; 0 while it is choosing."""
+    """Of a contender; 0 while it is choosing, so that all others wait for it."""
     first = value.partition(" ")[0]
     return int(first) if first.isdecimal() else 0
 

@@ -1,0 +1,45 @@
+"""Weights that lie on this machine, to be uploaded with ``llmci promote --upload``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..backends.cache import file_sha256, folder_sha256
+from ..backends.hub import is_local
+from ..backends.smollm2 import packaged_file
+from ..engine.session import user_cache_dir
+from ..errors import ConfigError
+from .pointer import ModelPointer
+
+
+def local_weights(pointer: ModelPointer, where: str) -> Path:
+    """The file or folder that a run measured, as it still is.
+
+    :raises ConfigError: if the model has none on this machine, or it is not what was measured.
+    """
+    path = _place(pointer)
+    if path is None:
+        raise ConfigError(
+            f"{where}: '{pointer.spec.text}' has no weights on this machine to upload; without --upload the version points at"
+            f" {'revision ' + pointer.revision if pointer.revision else 'its source'}."
+        )
+    try:
+        cache = user_cache_dir()
+        now = folder_sha256(path, cache) if path.is_dir() else file_sha256(path, cache)
+    except OSError as error:
+        raise ConfigError(f"{where}: {path}: cannot be read: {error.strerror or error}.") from error
+    if now != pointer.sha256:
+        raise ConfigError(
+            f"{where}: {path} is not what {pointer.run_id} measured: sha256 {now[:16]}, measured {pointer.sha256[:16] or 'none'}."
+            " Measure it again."
+        )
+    return path
+
+
+def _place(pointer: ModelPointer) -> Path | None:
+    spec = pointer.spec
+    if spec.backend == "smollm2":
+        return packaged_file()
+    if spec.backend in ("transformers", "hf") and is_local(spec.target):
+        return Path(spec.target).expanduser()
+    return None
