@@ -93,9 +93,20 @@ class Settings:
     """Baselines to compare with: names, files or folders."""
     baselines: Path = Path(BASELINES_FOLDER)
     sinks: tuple[str, ...] = ()
+    mlflow: str = ""
+    """The sink that logs to MLflow: ``mlflow``, ``mlflow:URI``, or empty for none."""
+    mlflow_required: bool = False
+    """Whether the session fails if that fails."""
+    mlflow_experiment: str = ""
+    """Empty: whatever MLflow's environment names, else the package's own."""
     plan: bool = False
     origins: dict[str, str] = field(default_factory=dict)
     """Option name -> where its value was written, for those that were given."""
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Every sink that is asked for, that of MLflow included."""
+        return tuple(dict.fromkeys([*self.sinks, *filter(None, [self.mlflow])]))
 
 
 def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings:
@@ -114,6 +125,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
             " --llmci-rounds."
         )
     isolation: Isolation = read.choice("isolation", ("worker", "inline"))
+    mlflow, mlflow_required = read.mlflow()
     return Settings(
         models=read.files("models"),
         prompts=read.files("prompts"),
@@ -146,6 +158,9 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         baseline=read.files("baseline"),
         baselines=read.folder("baselines", BASELINES_FOLDER),
         sinks=_known_sinks(read.commas("sink"), sinks),
+        mlflow=mlflow,
+        mlflow_required=mlflow_required,
+        mlflow_experiment=read.text("mlflow_experiment", ""),
         plan=read.plan(),
         origins={name: given.origin for name, given in raw.items()},
     )
@@ -245,6 +260,22 @@ class _Reader:
 
     def flag(self, name: str) -> bool:
         return self.choice(name, ("no", "yes")) == "yes"
+
+    def mlflow(self) -> tuple[str, bool]:
+        """The sink, empty for none, and whether it must succeed."""
+        if "mlflow" not in self._raw:
+            return "", False
+        text, origin = self.text("mlflow", ""), self.origin("mlflow")
+        first, _, rest = text.partition(":")
+        required = first == "required"
+        uri = rest.strip() if required else text
+        if not text or (required and text.endswith(":")):
+            raise ConfigError(
+                f"{origin}: the address is empty; write one, such as http://127.0.0.1:5000, or leave it out for MLflow's default store."
+            )
+        if uri.lower() in ("no", "0", "false", "off"):
+            return "", False
+        return ("mlflow" if uri.lower() in ("", "yes", "1", "true", "on") else f"mlflow:{uri}"), required
 
     def plan(self) -> bool:
         origin = self.origin("plan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from ..engine.report import build_report
 from ..errors import StoreError
 from ..registry import Registry
 from ..sinks import DEFAULT_SINKS, open_sinks, register
+from ..sinks.apart import RESULT, STEP
+from ..sinks.base import Listener, Silent, listen
 from ..store.log import recover
 from ..store.runfolder import list_runs, publish_latest, resolve_run
 from . import Command
@@ -31,13 +34,21 @@ def _configure(parser: ArgumentParser) -> None:
         action="append",
         help=f"where to write; may be given several times (default: {', '.join(DEFAULT_SINKS)})",
     )
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="print a line 'step: ...' for each request that a server has answered",
+    )
 
 
-def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list[Path]:
+def rebuild(
+    run: Path, sinks: Sequence[str], say: Callable[[str], None], listener: Listener | None = None
+) -> list[Path]:
     """Close the log if its session was killed, and write it to the sinks.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``.
     :param say: gets one line where the log had to be recovered.
+    :param listener: of sinks that talk to a server.
     :returns: the files written.
     :raises ConfigError: for a sink that is not known.
     :raises StoreError: if the log cannot be read or recovered; LogTamperedError if it is not what was written.
@@ -46,6 +57,8 @@ def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list
     registry = Registry()
     register(registry)
     opened = open_sinks(sinks, registry, "--sink")
+    for sink in opened:
+        listen(sink, listener or Silent())
     recovery = recover(run)
     if recovery.done:
         say(f"{run.name}: {recovery.message}")
@@ -56,14 +69,32 @@ def rebuild(run: Path, sinks: Sequence[str], say: Callable[[str], None]) -> list
 def _run(options: Namespace) -> int:
     run = resolve_run(options.run_text, options.output)
     lines: list[str] = []
+    listener = _Printing(progress=options.progress)
     try:
-        lines += [f"wrote {path}" for path in rebuild(run, options.sinks or DEFAULT_SINKS, lines.append)]
-        if list_runs(run.parent)[-1:] == [run]:
+        written = rebuild(run, options.sinks or DEFAULT_SINKS, lines.append, listener)
+        lines += [f"wrote {path}" for path in written]
+        if lines and list_runs(run.parent)[-1:] == [run]:
             lines.append(_copied(run))
     finally:  # told when all is done: who reads the output may leave at any line
-        for line in lines:
+        for line in [*lines, *listener.results]:
             print(printable(line))
     return 0
+
+
+class _Printing:
+    """Prints steps as they are made, and keeps results for the end; MLflow's own prints never get here."""
+
+    def __init__(self, *, progress: bool) -> None:
+        self.results: list[str] = []
+        self._progress = progress
+        self._out = sys.stdout
+
+    def step(self, text: str) -> None:
+        if self._progress:
+            print(f"{STEP}{printable(text)}", file=self._out, flush=True)
+
+    def result(self, text: str) -> None:
+        self.results.append(RESULT + text if self._progress else text)
 
 
 def _copied(run: Path) -> str:

@@ -45,6 +45,8 @@ def arm(config: pytest.Config) -> None:
     """Set the session up; whatever is wrong with the settings is one line and exit status 4."""
     try:
         plugin = ArmedPlugin(config)
+        if not hasattr(config, "workerinput"):
+            sinks.check_builtin(plugin.settings.destinations, plugin.registry, "--llmci-sink")
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[ARMED] = plugin

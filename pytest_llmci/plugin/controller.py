@@ -15,16 +15,19 @@ from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import SCHEMA_VERSION, GateRecord, HeaderRecord, Json, LogRecord, from_json, log_record_type
+from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
+from ..text import without_credentials
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
 from .gates import Seen, emit_gate, forget_failure, judge_coverage
 from .planning import REFUSAL
+from .tracking import Tracking
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -47,6 +50,7 @@ class Controller:
         """Node ids that the parallel workers collected and have not reported; None before that is known, or without any."""
         self.clock = SystemClock()
         self.seen = Seen()
+        self._tracking = Tracking(plugin.settings.destinations)
         self.run_folder: Path | None = None
         self.token = secrets.token_hex(8)
         self.store_error: str | None = None
@@ -93,9 +97,10 @@ class Controller:
             facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self._complain(f"pytest_llmci_environment: {type(error).__name__}: {error}")
+        words = (without_credentials(str(word)) for word in self._config.invocation_params.args)
         return HeaderRecord(
             schema_version=SCHEMA_VERSION, run_id=folder.name, started=utc_text(self.clock.utc()), version=version(),
-            command=["pytest", *map(str, self._config.invocation_params.args)], settings=self._settings(), environment=facts,
+            command=["pytest", *words], settings=self._settings(), environment=facts,
             metrics=list(self._plugin.planner.metrics.values()),
         )  # fmt: skip
 
@@ -106,8 +111,8 @@ class Controller:
         for entry in dataclasses.fields(self._plugin.settings):
             value: Any = getattr(self._plugin.settings, entry.name)
             if isinstance(value, tuple):
-                value = [getattr(item, "text", item) for item in value]
-            plain[entry.name] = str(value) if isinstance(value, Path) else value
+                value = [without_credentials(str(getattr(item, "text", item))) for item in value]
+            plain[entry.name] = without_credentials(str(value)) if isinstance(value, Path | str) else value
         return plain
 
     def write(self, record: LogRecord) -> None:
@@ -195,6 +200,8 @@ class Controller:
         self.seen.failed_tests += report.failed and MARKER in report.keywords
         for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
             self.take(data)
+        if report.when == "call":
+            self._tracking.note()
 
     def take_collected(self, data: Mapping[str, Any]) -> None:
         """What a parallel worker collected; each collects the same."""
@@ -289,7 +296,7 @@ class Controller:
         try:
             report = self._read_along(self._log)
             self.finished = finish_run(
-                self.run_folder, self._plugin.registry, self._plugin.settings.sinks, report=report
+                self.run_folder, self._plugin.registry, self._plugin.settings.destinations, report=report
             )
         except (LLMCIError, OSError) as error:
             again = f"the log is whole, so that 'llmci report {self.run_folder}' writes the rest once there is room"
@@ -305,6 +312,21 @@ class Controller:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self.finished.warnings.append(f"pytest_llmci_report: {type(error).__name__}: {error}")
+        self._send(session, self.finished, self.run_folder, exit_status)
+
+    def _send(self, session: pytest.Session, finished: Finished, folder: Path, exit_status: int | None) -> None:
+        """Last of all, what may wait for a server: everything else is on disk by then."""
+        for sink in finished.apart:
+            variables = self._tracking.variables(sink)
+            if exit_status in (None, pytest.ExitCode.INTERRUPTED):
+                sent = Sent(warning=later(folder, sink, variables, "the session was stopped early"))
+            else:
+                sent = send_apart(folder, sink, variables=variables)
+            finished.sent += sent.results
+            if sent.warning:
+                finished.warnings.append(sent.warning)
+                if self._plugin.settings.mlflow_required and sink == self._plugin.settings.mlflow:
+                    session.exitstatus = max(int(session.exitstatus), int(pytest.ExitCode.TESTS_FAILED))
 
     def _read_along(self, log: LogWriter) -> SessionReport | None:
         """The report of what was written; None where the log must be read to know what it says, as after Ctrl-C."""

@@ -24,7 +24,7 @@ class Option:
         self,
         name: str,
         flags: tuple[str, ...],
-        kind: Literal["list", "one", "number", "flag", "name", "names"],
+        kind: Literal["list", "one", "number", "flag", "name", "names", "maybe"],
         metavar: str,
         text: str,
         /,
@@ -32,6 +32,7 @@ class Option:
         """
         :param name: of the setting; the ini twin is ``llmci_<name>``, the environment variable ``LLMCI_<NAME>``.
         :param kind: ``name`` and ``names`` may stand without a value, for :data:`UNNAMED`; the latter may be given several times.
+            ``maybe`` may, too: for ``yes``.
         """
         self.name, self.flags, self.kind, self.metavar, self.help = name, flags, kind, metavar, text
 
@@ -73,6 +74,9 @@ OPTIONS = (
     Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH|mlflow:NAME@ALIAS", "compare with the baseline NAME (default main), a file or folder of one, or the promoted run of a registered model"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
+    Option("mlflow", ("--llmci-mlflow",), "maybe", "URI",
+           "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),
+    Option("mlflow_experiment", ("--llmci-mlflow-experiment",), "one", "NAME", "experiment of MLflow (default LLM_CI_CD_Benchmark)"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"
@@ -120,9 +124,10 @@ def _stands_before_a_path(option: Option, words: list[str]) -> bool:
 
 def _add_option(group: pytest.OptionGroup, option: Option, words: list[str]) -> None:
     dest = "llmci_" + option.name
-    if option.kind in ("name", "names"):
-        given: dict[str, Any] = {"const": UNNAMED, "default": None, "dest": dest, "help": option.help}
-        is_one = option.kind == "name"
+    if option.kind in ("name", "names", "maybe"):
+        const = "yes" if option.kind == "maybe" else UNNAMED
+        given: dict[str, Any] = {"const": const, "default": None, "dest": dest, "help": option.help}
+        is_one = option.kind != "names"
         if _stands_before_a_path(option, words):
             group.addoption(*option.flags, action="store_const" if is_one else "append_const", **given)
         else:

@@ -24,4 +24,5 @@ def registered_baselines(config: pytest.Config, settings: Settings) -> dict[str,
         return {text: Path(path) for text, path in told.items()}
     from ..promotion.baseline import fetch_baseline
 
-    return {one.text: fetch_baseline(one.text.removeprefix(PREFIX), "", one.origin).path for one in asked}
+    uri = settings.mlflow.partition(":")[2]
+    return {one.text: fetch_baseline(one.text.removeprefix(PREFIX), uri, one.origin).path for one in asked}

@@ -381,6 +381,8 @@ class Terminal(Silent):
             streak=runs_undecided(report, self._plugin.planner.output_folder),
         ):
             reporter.write_line(self._sayable(line))
+        for line in controller.finished.sent:
+            reporter.write_line(self._sayable(one_line(line)))
         for warning in controller.finished.warnings:
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
 

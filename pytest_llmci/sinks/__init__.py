@@ -22,6 +22,12 @@ SINKS: tuple[Entry, ...] = (
         target="pytest_llmci.sinks.json:JsonSink",
         summary="results.json, everything, and metrics.json, for dvc metrics; TARGET: another folder",
     ),
+    Entry(
+        name="mlflow",
+        target="pytest_llmci.sinks.mlflow:MlflowSink",
+        extra="pytest-llmci[mlflow]",
+        summary="a run in MLflow, with one below it for each model; TARGET: the store, such as http://127.0.0.1:5000",
+    ),
 )
 DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 """What every run folder gets."""
@@ -51,3 +57,13 @@ def open_sink(text: str, registry: Registry, where: str) -> Sink:
 def open_sinks(texts: Sequence[str], registry: Registry, where: str) -> list[Sink]:
     """One sink for each text, in order; the same text twice is one."""
     return [open_sink(text, registry, where) for text in dict.fromkeys(texts)]
+
+
+def check_builtin(texts: Sequence[str], registry: Registry, where: str) -> None:
+    """Refuse what a sink of this package cannot do, before anything is measured. Those of others are opened when they write.
+
+    :raises ConfigError: as :func:`open_sink`.
+    """
+    for text in texts:
+        if registry.get("sink", text.partition(":")[0], where).target.startswith("pytest_llmci."):
+            open_sink(text, registry, where)

@@ -13,6 +13,7 @@ from ..engine.report import SessionReport, build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
 from ..store.runfolder import publish_latest
+from ..text import without_credentials
 from . import DEFAULT_SINKS, open_sink
 
 MANY_CELLS: Final = 2000
@@ -30,6 +31,10 @@ class Finished:
     """One line for each further sink that failed."""
     further: list[Path] = field(default_factory=list)
     """What further sinks wrote."""
+    apart: list[str] = field(default_factory=list)
+    """Sinks that have a process of their own, which is for the caller to start once all else is written."""
+    sent: list[str] = field(default_factory=list)
+    """One line for each of these: where the run is."""
 
 
 def finish_run(
@@ -50,20 +55,24 @@ def finish_run(
             gc.freeze()  # the report lives until the process ends, which pytest does not let happen without collecting
     warnings: list[str] = []
     further: list[Path] = []
+    apart: list[str] = []
     for text in dict.fromkeys(sinks):
         if text in DEFAULT_SINKS:
             continue
         try:
-            written = open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
-            further += [Path(path) for path in written]
+            sink = open_sink(text, registry, f"--llmci-sink={text}")
+            if getattr(sink, "apart", False):
+                apart.append(text)
+                continue
+            further += [Path(path) for path in sink.write(report, folder)]
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(f"sink '{text}': {described(error)}")
+            warnings.append(f"sink '{without_credentials(text)}': {without_credentials(described(error))}")
     try:
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
         saved = folder
         warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
-    return Finished(report=report, saved=saved, warnings=warnings, further=further)
+    return Finished(report=report, saved=saved, warnings=warnings, further=further, apart=apart)
 
 
 @contextmanager

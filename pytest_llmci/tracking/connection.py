@@ -33,6 +33,7 @@ DEFAULTS: Final = {
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for minutes
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it asks for the whole run to do so
     "MLFLOW_LOGGING_LEVEL": "ERROR",  # a fresh store tells of every migration
 }
 """What the environment says of MLflow unless the user's says something else."""

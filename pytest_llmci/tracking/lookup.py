@@ -13,6 +13,7 @@ from .connection import Connection
 from .layout import MODEL_TAG, OF_RUN_TAG, PARENT_TAG, RUN_ID_TAG, UPLOAD_TAG, WHOLE, tag_filter
 
 _PAGE: Final = 1000
+_RUNS_AT_ONCE: Final = 100  # each comes with all its numbers, and an answer is awaited for a few seconds only
 _EXPERIMENTS_AT_ONCE: Final = 100  # in one search
 _NOT_THERE: Final = ("RESOURCE_DOES_NOT_EXIST", "does not exist", "not found", "Not Found")
 
@@ -69,12 +70,14 @@ def find_runs(connection: Connection, run_id: str) -> list[TrackedRun]:
     return sorted(found, key=lambda run: (not run.is_whole, run.started_ms, run.id))
 
 
-def find_children(connection: Connection, parent: TrackedRun) -> list[TrackedRun]:
+def find_children(connection: Connection, parent: TrackedRun, state: str = "") -> list[TrackedRun]:
     """The runs of single models below a run.
 
+    :param state: value of ``llmci.upload``; empty for any.
     :raises SinkError: if the store does not answer.
     """
-    return list(_search(connection, [parent.experiment_id], tag_filter(PARENT_TAG, parent.id)))
+    wanted = tag_filter(PARENT_TAG, parent.id) + (f" and {tag_filter(UPLOAD_TAG, state)}" if state else "")
+    return list(_search(connection, [parent.experiment_id], wanted))
 
 
 def get_run(connection: Connection, mlflow_run_id: str) -> TrackedRun:
@@ -179,7 +182,7 @@ def _search(connection: Connection, experiments: list[str], wanted: str) -> Iter
     while experiments:
         page = connection.ask(
             "search the runs",
-            lambda client, at=token: client.search_runs(experiments, wanted, max_results=_PAGE, page_token=at),  # type: ignore[misc]  # the page of this turn
+            lambda client, at=token: client.search_runs(experiments, wanted, max_results=_RUNS_AT_ONCE, page_token=at),  # type: ignore[misc]  # the page of this turn
         )
         yield from map(tracked, page)
         token = page.token

@@ -154,3 +154,28 @@ def test_a_settings_file_cannot_keep_every_session_from_measuring(origin: str) -
 def test_a_value_is_named_by_where_it_was_written() -> None:
     with pytest.raises(ConfigError, match="^pyproject.toml: llmci_rounds: "):
         resolve_settings({"rounds": Given("x", "pyproject.toml: llmci_rounds")}, SINKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "sink", "required"),
+    [
+        ("yes", "mlflow", False),
+        ("1", "mlflow", False),
+        ("no", "", False),
+        ("off", "", False),
+        ("required", "mlflow", True),
+        ("required:http://h:1/a", "mlflow:http://h:1/a", True),
+        ("http://h:1/a", "mlflow:http://h:1/a", False),
+        ("sqlite:///x.db", "mlflow:sqlite:///x.db", False),
+    ],
+)
+def test_where_mlflow_logs_to(text: str, sink: str, required: bool) -> None:
+    settings = resolve_settings({"mlflow": Given(text, "x"), "sink": Given(("csv",), "x")}, ["csv"])
+    assert (settings.mlflow, settings.mlflow_required) == (sink, required)
+    assert settings.destinations == (("csv", sink) if sink else ("csv",))
+
+
+@pytest.mark.parametrize("text", ["", "required:", " "])
+def test_an_empty_address_of_mlflow_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="^--llmci-mlflow: the address is empty; write one, such as http://127"):
+        resolve_settings({"mlflow": Given(text, "--llmci-mlflow")}, [])

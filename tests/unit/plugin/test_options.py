@@ -154,6 +154,11 @@ def test_the_name_of_the_unnamed_is_that_of_the_settings() -> None:
     assert UNNAMED == BASELINE_NAME
 
 
+def test_the_store_of_mlflow_may_be_left_out(configure: Configure) -> None:
+    assert gather(configure("--llmci-mlflow", "tests"))["mlflow"] == Given("yes", "--llmci-mlflow")
+    assert gather(configure("--llmci-mlflow=http://h:1", "tests"))["mlflow"] == Given("http://h:1", "--llmci-mlflow")
+
+
 BARE = "--llmci-save-baseline"
 MANY = "--llmci-baseline"
 
@@ -219,7 +224,7 @@ def test_baselines_of_the_settings(configure: Configure, monkeypatch: pytest.Mon
 def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
     samples: dict[str, str | tuple[str, ...]] = {
         "number": "7", "flag": "yes", "list": ("inference" if option.name == "suite" else "csv",), "one": "7s",
-        "name": "old", "names": ("old",),
+        "name": "old", "names": ("old",), "maybe": "http://h",
     }  # fmt: skip
     choices: dict[str, str | tuple[str, ...]] = {
         "inconclusive": "fail",

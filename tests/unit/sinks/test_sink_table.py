@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def test_every_entry_can_be_built(registry: Registry) -> None:
     assert registry.names("sink") == sorted(entry.name for entry in SINKS)
     for entry in SINKS:
         assert entry.summary
+        if entry.extra and find_spec(entry.name) is None:
+            continue
         assert callable(open_sink(entry.name, registry, "--sink").write)
 
 
