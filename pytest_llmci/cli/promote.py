@@ -102,9 +102,6 @@ def _outcome(done: Promotion) -> Iterator[str]:
             yield f"REFUSED: {place} {before}. This is recorded as version {done.version} (validation_status: refused)"
         case "would refuse":
             yield f"would be REFUSED: {place} {before}; nothing was written"
-    if done.refused:
-        for reason in done.evidence.reasons:
-            yield from wrapped(str(reason), WIDTH, first="  because ", rest=" " * 10)
 
 
 COMMAND = Command(configure=_configure, run=_run)
