@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("pytest_llmci.cli.history:COMMAND", "many runs over time, and the newest against the last release"),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
-        "write settings and prompts, and a workflow for GitHub Actions",
+        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
     ),
     "promote": (
         "pytest_llmci.cli.promote:COMMAND",
@@ -47,6 +47,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.rollback:COMMAND",
         "give an alias of MLflow's registry back to the version before",
     ),
-    "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
+    "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),
 }
 """Name -> where its :class:`Command` is, and one line for the help."""

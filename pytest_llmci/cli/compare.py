@@ -1,4 +1,7 @@
-"""``llmci compare RUN_A RUN_B``: what became of the cells that both runs measured."""
+"""``llmci compare RUN_A RUN_B``: what became of the cells that both runs measured.
+
+With ``--metrics``: two ``metrics.json`` against tolerances, where there are no runs to compare.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ..clock import SystemClock
+from ..engine import metrics_diff
 from ..engine.compare_runs import compare_runs
 from ..engine.comparison import Accept
 from ..engine.explain_runs import json_data, markdown, text_lines
+from ..engine.metrics_diff import compare_metrics, parse_tolerance, read_side
 from ..errors import ConfigError
 from ..settings import BASELINES_FOLDER, parse_smallest_change
 from ..sinks.finish import collector_paused
@@ -50,6 +55,22 @@ def _configure(parser: ArgumentParser) -> None:
         default=[],
         help="judge this metric alone; may be given several times"
         " (default: the times that suit each model, memory, lengths, checks)",
+    )
+    parser.add_argument(
+        "--metrics",
+        dest="by_metrics",
+        action="store_true",
+        help="compare two metrics.json by --tolerance instead of two runs by statistics: files, folders, runs, or git:REV[:FILE]."
+        " A metric that is worse by more than its tolerance, or lost, fails",
+    )
+    parser.add_argument(
+        "--tolerance",
+        metavar="METRIC=5%",
+        dest="tolerances",
+        action="append",
+        default=[],
+        help="with --metrics: how much worse a metric may be, relative or in its unit (latency=5%%, peak_rss=20MB, model.ttft=1ms);"
+        " globs; 5%% alone is for all; may be given several times, the last that fits holds",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="all results as JSON")
@@ -112,7 +133,26 @@ def exit_status(found: Judged, fail_on: str) -> int:
     return EXIT_INCONCLUSIVE if found.undecided and fail_on == "inconclusive" else 0
 
 
+def _run_metrics(options: Namespace) -> int:
+    if len(options.runs) != 2:
+        raise ConfigError(f"compare --metrics: {len(options.runs)} given; write the old and the new one.")
+    if options.detect or options.markdown:
+        raise ConfigError("compare --metrics: takes neither --detect nor --markdown; write --tolerance, --json.")
+    old, new = [read_side(text, options.output) for text in options.runs]
+    found = compare_metrics(old, new, [parse_tolerance(text) for text in options.tolerances], options.metrics)
+    if options.json:
+        print(json.dumps(metrics_diff.json_data(found)))
+    else:
+        for line in metrics_diff.text_lines(found, most=max(1, options.rows)):
+            print(printable(line))
+    return exit_status(found, options.fail_on)
+
+
 def _run(options: Namespace) -> int:
+    if options.by_metrics:
+        return _run_metrics(options)
+    if options.tolerances:
+        raise ConfigError("compare: --tolerance is of --metrics; the smallest change between two runs is --detect.")
     texts = options.runs if len(options.runs) > 1 else ["latest~1", *options.runs]
     if len(options.runs) == 1 and options.runs[0] != "latest":
         raise ConfigError(f"compare: '{options.runs[0]}' alone is one run: name the older one before it.")

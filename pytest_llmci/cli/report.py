@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from ..engine.report import build_report
 from ..errors import StoreError
 from ..registry import Registry
-from ..sinks import DEFAULT_SINKS, open_sinks, register
+from ..sinks import DEFAULT_SINKS, open_sinks, register, wants_whole_run
 from ..sinks.apart import RESULT, STEP
 from ..sinks.base import Listener, Silent, listen
 from ..store.log import recover
+from ..store.manifest import renew, signing_key
 from ..store.runfolder import list_runs, publish_latest, resolve_run
 from . import Command
 from .main import printable
@@ -44,10 +46,10 @@ def _configure(parser: ArgumentParser) -> None:
 def rebuild(
     run: Path, sinks: Sequence[str], say: Callable[[str], None], listener: Listener | None = None
 ) -> list[Path]:
-    """Close the log if its session was killed, and write it to the sinks.
+    """Close the log if its session was killed, write it to the sinks, and bring the manifest up to date.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``.
-    :param say: gets one line where the log had to be recovered.
+    :param say: gets one line where the log had to be recovered, or the manifest could not be renewed.
     :param listener: of sinks that talk to a server.
     :returns: the files written.
     :raises ConfigError: for a sink that is not known.
@@ -56,14 +58,22 @@ def rebuild(
     """
     registry = Registry()
     register(registry)
-    opened = open_sinks(sinks, registry, "--sink")
-    for sink in opened:
+    opened = dict(zip(dict.fromkeys(sinks), open_sinks(sinks, registry, "--sink"), strict=True))
+    last = [sink for text, sink in opened.items() if wants_whole_run(text, registry)]
+    for sink in opened.values():
         listen(sink, listener or Silent())
     recovery = recover(run)
     if recovery.done:
         say(f"{run.name}: {recovery.message}")
     report = build_report(run)
-    return [path for sink in opened for path in sink.write(report, run)]
+    written = [path for sink in opened.values() if sink not in last for path in sink.write(report, run)]
+    kept = renew(
+        run, written, run=report.header.run_id, log_lines=report.lines, log_digest=report.digest, log_changed=recovery.done,
+        key=signing_key(os.environ),
+    )  # fmt: skip
+    if kept:
+        say(f"note: {kept}")
+    return written + [path for sink in last for path in sink.write(report, run)]
 
 
 def _run(options: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The files with which a project starts: settings, prompts, and a workflow for GitHub Actions.
+"""The files with which a project starts: settings, prompts, a workflow for GitHub Actions, and a stage of DVC.
 
 Nothing is written before it is known that all of it can be.
 """
@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from ..store.runfolder import replacing
 SETTINGS: Final = "pyproject.toml"
 PROMPTS: Final = "llm-prompts.yaml"
 WORKFLOW: Final = ".github/workflows/llmci.yml"
+STAGES: Final = "dvc.yaml"
+STAGE: Final = "llmci"
+"""Name of the stage that measures."""
+TRACKED: Final = "llmci-dvc"
+"""Folder with what the stage makes."""
 MODEL: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Small, open, and answers on any runner."""
 _INI_FILES: Final = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
@@ -49,6 +55,7 @@ class Wanted:
     github: bool = False
     branch: str = ""
     """The main branch; empty: what git says."""
+    dvc: bool = False
     force: bool = False
     """Whether files, and settings of ours, are written over."""
 
@@ -69,7 +76,7 @@ def scaffold(wanted: Wanted) -> Written:
     :raises ConfigError: if one is there already, or cannot be; then none was written.
     """
     planned = _plan(wanted)
-    in_the_way = [name for name in planned.files if name != SETTINGS and (wanted.folder / name).exists()]
+    in_the_way = [name for name in planned.files if name not in (SETTINGS, STAGES) and (wanted.folder / name).exists()]
     if in_the_way and not wanted.force:
         raise ConfigError(
             f"{', '.join(in_the_way)}: there already, so nothing was written. Move it away, or write over it with --force."
@@ -89,7 +96,7 @@ def _plan(wanted: Wanted) -> Written:
     found: dict[str, str] = {}
     kept: list[str] = []
     configured = _configured_in(wanted.folder)
-    if configured and wanted.github and not wanted.force:
+    if configured and (wanted.github or wanted.dvc) and not wanted.force:
         kept.append(f"{configured} has settings of pytest-llmci already; they stay as they are")
     elif configured and configured != SETTINGS:
         raise ConfigError(
@@ -110,6 +117,8 @@ def _plan(wanted: Wanted) -> Written:
             found[PROMPTS] = _template("prompts.yaml")
     if wanted.github:
         found[WORKFLOW] = _workflow(wanted)
+    if wanted.dvc:
+        _add_stage(wanted, configured.partition(":")[0] or SETTINGS, found, kept)
     return Written(files=found, kept=tuple(kept))
 
 
@@ -181,6 +190,71 @@ def _parsed_or_none(text: str) -> dict[str, Any] | None:
 def _without_ours(data: Mapping[str, Any]) -> dict[str, Any]:
     tool = {name: value for name, value in data.get("tool", {}).items() if name != "llmci"}
     return {**{name: value for name, value in data.items() if name != "tool"}, **({"tool": tool} if tool else {})}
+
+
+# ---------------------------------------------------------------------------------------------------------------- stage
+
+
+def _add_stage(wanted: Wanted, settings: str, found: dict[str, str], kept: list[str]) -> None:
+    """Put the stage into ``dvc.yaml``, with all that is there as it is."""
+    path = wanted.folder / STAGES
+    before = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    old = _stages(before, path)
+    if STAGE in (old.get("stages") or {}):
+        kept.append(f"{STAGES} has a stage {STAGE} already; it stays as it is")
+        return
+    pointer = wanted.folder / TRACKED / "run.dvc"
+    if pointer.exists():
+        raise ConfigError(
+            f"{pointer}: tracks what the stage is to make, and DVC takes one of the two: dvc remove {TRACKED}/run.dvc, and"
+            f" delete {TRACKED}/dvc.yaml."
+        )
+    ours = _template("dvc.yaml", {"DEPS": _dependencies(wanted, settings, found)})
+    after = before if before.strip() else '# Written by "llmci init --dvc"; yours to edit. docs/dvc.md\n'
+    for section in ("stages", "plots"):
+        after = _with_section(after, section, ours.split(f"{section}:\n", 1)[1].split("plots:\n", 1)[0])
+    own = _stages(ours, path)
+    wanted_data = {
+        **old, "stages": {**own["stages"], **(old.get("stages") or {})}, "plots": [*own["plots"], *(old.get("plots") or [])]
+    }  # fmt: skip
+    if _stages_or_none(after) != wanted_data:
+        raise ConfigError(
+            f"{path}: a stage cannot be added without touching the rest: add it by hand, as docs/dvc.md shows it."
+        )
+    found[STAGES] = after
+
+
+def _dependencies(wanted: Wanted, settings: str, found: Mapping[str, str]) -> str:
+    prompts = wanted.prompts if (wanted.folder / wanted.prompts).is_file() else PROMPTS if PROMPTS in found else ""
+    return "\n".join(f"    - {json.dumps(name)}" for name in (settings, prompts) if name)
+
+
+def _with_section(text: str, section: str, block: str) -> str:
+    """The text with a block at the begin of a section, indented as what stands there; with the section, where it has none."""
+    match = re.search(rf"^{section}:[ \t]*(?:#[^\n]*)?\n", text, re.MULTILINE)
+    if match is None:
+        return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{section}:\n{block}"
+    indent = re.match(r"(?:[ \t]*(?:#[^\n]*)?\n)*([ ]*)", text[match.end() :])
+    own = textwrap.indent(textwrap.dedent(block), indent[1] if indent else "  ")
+    return text[: match.end()] + own + text[match.end() :]
+
+
+def _stages(text: str, path: Path) -> dict[str, Any]:
+    data = _stages_or_none(text)
+    kinds = (("stages", dict), ("plots", list))
+    if data is None or not all(isinstance(data.get(name) or kind(), kind) for name, kind in kinds):
+        raise ConfigError(f"{path}: cannot be read as stages of DVC. Mend it first.")
+    return data
+
+
+def _stages_or_none(text: str) -> dict[str, Any] | None:
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    return {} if data is None else data if isinstance(data, dict) else None
 
 
 # ------------------------------------------------------------------------------------------------------------ workflow

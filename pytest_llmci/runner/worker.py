@@ -41,6 +41,7 @@ from ..records import (
     to_json,
 )
 from ..registry import Registry
+from ..store.manifest import SIGNING_KEY
 from ..units import format_bytes, format_duration
 from . import evidence, wire
 from .guard import Guard
@@ -528,11 +529,12 @@ def interpreter_of(spec: ModelSpec) -> str:
 
 
 def worker_environment(base: Mapping[str, str], threads: int, role: Role = "timing") -> dict[str, str]:
-    """Environment of a model's process: quiet libraries, and as many threads as were asked for.
+    """Environment of a model's process: quiet libraries, as many threads as were asked for, and not the key that signs runs.
 
     Two spinning OpenMP threads beside a busy neighbour took 39 times as long, hence PASSIVE.
     """
     env = dict(base)
+    env.pop(SIGNING_KEY, None)
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     env.setdefault("TOKENIZERS_PARALLELISM", "false")
     env.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

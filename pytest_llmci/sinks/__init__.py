@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from ..errors import FOREIGN_ERRORS, ConfigError
 from ..registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ SINKS: tuple[Entry, ...] = (
         name="json",
         target="pytest_llmci.sinks.json:JsonSink",
         summary="results.json, everything, and metrics.json, for dvc metrics; TARGET: another folder",
+    ),
+    Entry(
+        name="dvc",
+        target="pytest_llmci.sinks.dvc:DvcSink",
+        summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",
     ),
     Entry(
         name="mlflow",
@@ -57,6 +62,15 @@ def open_sink(text: str, registry: Registry, where: str) -> Sink:
 def open_sinks(texts: Sequence[str], registry: Registry, where: str) -> list[Sink]:
     """One sink for each text, in order; the same text twice is one."""
     return [open_sink(text, registry, where) for text in dict.fromkeys(texts)]
+
+
+def wants_whole_run(text: str, registry: Registry) -> bool:
+    """Whether the sink takes the run folder as it is at the end, with its manifest: it comes after all others."""
+    try:
+        factory = registry.load("sink", text.partition(":")[0], "--llmci-sink")
+    except FOREIGN_ERRORS:  # told when it is opened
+        return False
+    return bool(getattr(factory, "whole_run", False))
 
 
 def check_builtin(texts: Sequence[str], registry: Registry, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from typing import Final
 from ..engine.report import SessionReport, build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
+from ..store.manifest import seal, signing_key
 from ..store.runfolder import publish_latest
 from ..text import without_credentials
-from . import DEFAULT_SINKS, open_sink
+from . import DEFAULT_SINKS, open_sink, wants_whole_run
 
 MANY_CELLS: Final = 2000
 """From so many on the report of a session is kept out of the garbage collector's sight."""
@@ -40,7 +42,9 @@ class Finished:
 def finish_run(
     folder: Path, registry: Registry, sinks: Sequence[str], *, report: SessionReport | None = None
 ) -> Finished:
-    """Give the report of a run to every sink, and publish the folder as ``latest``.
+    """Give the report of a run to every sink, seal the folder with its manifest, and publish it as ``latest``.
+
+    Sinks that take the whole run come last, when the manifest is there.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
     :param report: what the run's log says, where that is known; None to read the log.
@@ -55,18 +59,27 @@ def finish_run(
             gc.freeze()  # the report lives until the process ends, which pytest does not let happen without collecting
     warnings: list[str] = []
     further: list[Path] = []
+    asked = [text for text in dict.fromkeys(sinks) if text not in DEFAULT_SINKS]
+    last = [text for text in asked if wants_whole_run(text, registry)]
     apart: list[str] = []
-    for text in dict.fromkeys(sinks):
-        if text in DEFAULT_SINKS:
-            continue
+
+    def write_to(text: str) -> None:
         try:
             sink = open_sink(text, registry, f"--llmci-sink={text}")
             if getattr(sink, "apart", False):
                 apart.append(text)
-                continue
-            further += [Path(path) for path in sink.write(report, folder)]
+                return
+            further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
             warnings.append(f"sink '{without_credentials(text)}': {without_credentials(described(error))}")
+
+    for text in (text for text in asked if text not in last):
+        write_to(text)
+    seal(
+        folder, run=report.header.run_id, log_lines=report.lines, log_digest=report.digest, key=signing_key(os.environ)
+    )
+    for text in last:
+        write_to(text)
     try:
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing

@@ -45,13 +45,22 @@ class JsonSink:
                 models = [_model(model) for model in report.models]
                 _write_results(stream, report, models)
             with replacing(metrics) as stream:
-                lines = (
-                    f"  {_dump(model['alias'])}: {_dump(_medians(model))}" for model in models
-                )  # a line a model: a readable diff
-                stream.write("{\n" + ",\n".join(lines) + "\n}\n")
+                _write_metrics(stream, models)
         except OSError as error:
             raise SinkError(f"{place}: the JSON files cannot be written: {error.strerror or error}.") from error
         return [results, metrics]
+
+
+def write_metrics(stream: IO[str], report: SessionReport) -> None:
+    """Write what stands in metrics.json."""
+    _write_metrics(stream, [_model(model) for model in report.models])
+
+
+def _write_metrics(stream: IO[str], models: list[JsonObject]) -> None:
+    lines = (
+        f"  {_dump(model['alias'])}: {_dump(_medians(model))}" for model in models
+    )  # a line a model: a readable diff
+    stream.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:

@@ -31,6 +31,7 @@ class MlflowSink:
     """
 
     apart = True
+    whole_run = True
 
     def __init__(self, target: str = "") -> None:
         self._uri = target.strip()

@@ -127,32 +127,36 @@ def _listed(runs: list[Path]) -> str:
 
 
 def publish_latest(run: Path) -> Path:
-    """Copy a run to ``latest/`` beside it, in place of an older copy.
+    """Copy a run to ``latest/`` beside it, in place of an older copy; see :func:`copy_run`."""
+    return copy_run(run, run.parent / LATEST, advice="rename it, or give another --llmci-output DIR")
+
+
+def copy_run(run: Path, place: Path, *, hidden: bool = True, advice: str = "rename it, or give another folder") -> Path:
+    """Copy a run, in place of an older copy.
 
     What else is called so is not ours to remove. The copy is made under another name and renamed, so that nobody finds half
     of it; who reads an old file goes on reading it. A real copy, since CI artifacts and Windows take no links. The spool is left out.
 
+    :param hidden: whether hidden files are copied as well.
+    :param advice: what to do where something else is in its place.
     :returns: the copy.
-    :raises StoreError: if it cannot be made, or something of the user's is in its place; ``latest/`` is then as it was, or
-        missing.
+    :raises StoreError: if it cannot be made, or something of the user's is in its place; that is then as it was, or missing.
     """
-    latest = run.parent / LATEST
-    if os.path.lexists(latest) and not _is_a_run(latest):
-        raise StoreError(
-            f"{latest} is no copy of a run and was left alone: rename it, or give another --llmci-output DIR."
-        )
-    fresh, old = run.parent / f".{LATEST}-{run.name}", run.parent / f".{LATEST}-{run.name}-old"
+    if os.path.lexists(place) and not _is_a_run(place):
+        raise StoreError(f"{place} is no copy of a run and was left alone: {advice}.")
+    name = f".{place.name}-{run.name}"
+    fresh, old = place.with_name(name), place.with_name(f"{name}-old")
     try:
         for leftover in (fresh, old):
             if leftover.exists():
                 shutil.rmtree(leftover)
-        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns(SPOOL_NAME, ".*.tmp"))
-        _swap(fresh, latest, old)
+        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns(SPOOL_NAME, ".*.tmp" if hidden else ".*"))
+        _swap(fresh, place, old)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise StoreError(f"{latest}: the copy of {run.name} could not be made: {error}.") from error
+        raise StoreError(f"{place}: the copy of {run.name} could not be made: {error}.") from error
     shutil.rmtree(old, ignore_errors=True)
-    return latest
+    return place
 
 
 def _is_a_run(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.blocks import output_md5
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
     CheckResult,
@@ -73,13 +74,14 @@ def rounds(
 ) -> RoundsRecord:
     n = len(latencies_ms)
     outputs = changes.get("outputs", ["An answer."] if n else [])
+    prompt = changes.get("prompt", "What is TCP?")
     facts: dict[str, Any] = {
         "uid": uid,
         "cell": f"{model}-{prompt_id}",
         "model": model,
         "prompt_id": prompt_id,
-        "prompt": "What is TCP?",
-        "prompt_sha256": "0" * 64,
+        "prompt": prompt,
+        "prompt_sha256": _sha256(prompt),
         "test": f"inference::{model}-{prompt_id}",
         "origin": "measured",
         "worker": "w1",
@@ -99,12 +101,16 @@ def rounds(
         "token_ns": [[round(value * 1e5), round(value * 9e5)] for value in latencies_ms],
         "outputs": outputs,
         "output_of_round": [0] * n,
-        "md5": [hashlib.md5(text.encode("utf-8", "surrogatepass")).hexdigest() for text in outputs],
-        "output_sha256": [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in outputs],
+        "md5": [output_md5(model, prompt, text) for text in outputs],
+        "output_sha256": [_sha256(text) for text in outputs],
         "finish_reasons": ["length"] * n,
         "noisy": [""] * n,
     }
     return RoundsRecord(**{**facts, **changes})
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def verdict(uid: str = "v1", model: str = "a", prompt_id: str = "tcp", **changes: Any) -> VerdictRecord:

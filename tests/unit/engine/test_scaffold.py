@@ -8,7 +8,7 @@ import pytest
 import yaml
 from repositories import Repository
 
-from pytest_llmci.engine.scaffold import MODEL, PROMPTS, SETTINGS, WORKFLOW, Wanted, scaffold
+from pytest_llmci.engine.scaffold import MODEL, PROMPTS, SETTINGS, STAGES, WORKFLOW, Wanted, scaffold
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.prompts import load_prompts
 
@@ -181,3 +181,84 @@ def test_prompts_that_are_not_there_are_refused_before_anything_is_written(tmp_p
     with pytest.raises(ConfigError, match=r"--prompts: there is no prompt file 'nosuch\.yaml'"):
         scaffold(Wanted(folder=tmp_path, prompts="nosuch.yaml"))
     assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------------------------- stage
+
+
+def stages(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((folder / STAGES).read_text("utf-8"))
+    return found
+
+
+def test_a_stage_measures_and_makes_what_git_and_dvc_keep(tmp_path: Path) -> None:
+    written = scaffold(Wanted(folder=tmp_path, dvc=True))
+    assert set(written.files) == {SETTINGS, PROMPTS, STAGES}
+    stage = stages(tmp_path)["stages"]["llmci"]
+    assert stage["cmd"] == "pytest --llmci --llmci-sink=dvc:llmci-dvc"
+    assert stage["deps"] == [SETTINGS, PROMPTS]
+    assert stage["outs"][0] == "llmci-dvc/run"
+    assert stage["metrics"] == [{"llmci-dvc/metrics.json": {"cache": False}}]
+
+
+def test_a_stage_beside_settings_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nllmci_models = echo\n")
+    written = scaffold(Wanted(folder=tmp_path, dvc=True, prompts="paper"))
+    assert set(written.files) == {STAGES}
+    assert written.kept == ("pytest.ini has settings of pytest-llmci already; they stay as they are",)
+    assert stages(tmp_path)["stages"]["llmci"]["deps"] == ["pytest.ini"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "stages:\n  other:   # the team's\n    cmd: make\n",
+        "stages: # all\n\n    # deep\n    other:\n        cmd: make\nplots:\n    - a.csv:\n        x: b\n",
+        "plots:\n- a.csv\nmetrics:\n- m.json",
+        "vars:\n- x: 1\n",
+    ],
+)
+def test_stages_that_are_there_stay_as_they_are(tmp_path: Path, before: str) -> None:
+    (tmp_path / STAGES).write_text(before)
+    scaffold(Wanted(folder=tmp_path, dvc=True))
+    after, old = stages(tmp_path), yaml.safe_load(before)
+    assert after["stages"].pop("llmci")["cmd"].startswith("pytest ")
+    assert after["stages"] == old.get("stages", {})
+    assert after["plots"][3:] == old.get("plots", [])
+    assert {key: after[key] for key in old if key not in ("stages", "plots")} == {
+        key: old[key] for key in old if key not in ("stages", "plots")
+    }
+    assert all(line in (tmp_path / STAGES).read_text() for line in before.splitlines())
+
+
+def test_a_stage_of_that_name_stays(tmp_path: Path) -> None:
+    (tmp_path / STAGES).write_text("stages:\n  llmci:\n    cmd: mine\n")
+    written = scaffold(Wanted(folder=tmp_path, dvc=True))
+    assert written.kept == ("dvc.yaml has a stage llmci already; it stays as it is",)
+    assert stages(tmp_path)["stages"] == {"llmci": {"cmd": "mine"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("stages: [", "cannot be read as stages of DVC"),
+        ("stages: [a]\n", "cannot be read as stages of DVC"),
+        ("- a\n", "cannot be read as stages of DVC"),
+        ("stages: {other: {cmd: make}}\n", "add it by hand, as docs/dvc.md shows it"),
+    ],
+)
+def test_stages_that_cannot_be_added_to_are_left_alone(tmp_path: Path, before: str, said: str) -> None:
+    (tmp_path / STAGES).write_text(before)
+    with pytest.raises(ConfigError, match=said):
+        scaffold(Wanted(folder=tmp_path, dvc=True))
+    assert (tmp_path / STAGES).read_text() == before
+    assert not (tmp_path / SETTINGS).exists()
+
+
+def test_a_run_that_has_a_pointer_is_no_output_of_a_stage(tmp_path: Path) -> None:
+    (tmp_path / "llmci-dvc").mkdir()
+    (tmp_path / "llmci-dvc" / "run.dvc").write_text("outs: []\n")
+    with pytest.raises(
+        ConfigError, match=r"run\.dvc: tracks what the stage is to make, .*: dvc remove llmci-dvc/run\.dvc"
+    ):
+        scaffold(Wanted(folder=tmp_path, dvc=True))

@@ -564,3 +564,7 @@ def test_a_download_is_seen_to_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = download_size(spec, all_backends())
     (tmp_path / "part").write_bytes(b"x" * 1000)
     assert download_size(spec, all_backends()) - before == 1000
+
+
+def test_the_key_that_signs_runs_stays_with_us() -> None:
+    assert "LLMCI_SIGNING_KEY" not in worker_environment({"LLMCI_SIGNING_KEY": "secret", "HOME": "/h"}, 1)

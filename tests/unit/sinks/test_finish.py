@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sample_run import usual_records, write_log
 
+from pytest_llmci.engine.report import SessionReport
 from pytest_llmci.errors import SinkError
 from pytest_llmci.registry import Registry
 from pytest_llmci.sinks import finish, register
 from pytest_llmci.sinks.csv import CsvSink
+from pytest_llmci.store.manifest import read_manifest
 
 
 @pytest.fixture
@@ -88,3 +91,39 @@ def test_a_sink_that_wants_to_leave_is_a_warning(run: Path, registry: Registry) 
     ]
     assert done.further == [run / "mine.txt"]
     assert done.saved.name == "latest"
+
+
+class Noting:
+    """A sink that writes a file into the run, or notes what is there if it takes the whole run."""
+
+    seen: ClassVar[list[list[str]]] = []
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def write(self, report: SessionReport, folder: Path) -> list[Path]:
+        manifest = read_manifest(folder)
+        self.seen.append([entry.path for entry in manifest.files] if manifest else [])
+        (folder / self.target).write_text("x")
+        return [folder / self.target]
+
+
+class Last(Noting):
+    whole_run = True
+
+
+def test_sinks_that_take_the_whole_run_come_last_and_find_the_manifest(
+    run: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCI_SIGNING_KEY", "a key")
+    Noting.seen.clear()
+    registry.add("sink", "last", f"{__name__}:Last")
+    registry.add("sink", "noting", f"{__name__}:Noting")
+    done = finish.finish_run(run, registry, ["last:b.txt", "noting:a.txt"])
+    assert done.warnings == []
+    files = ["log.jsonl", "metrics.json", "results.csv", "results.json", "summary.csv"]
+    assert Noting.seen == [[], ["a.txt", *files]]
+    manifest = read_manifest(done.saved)
+    assert manifest is not None
+    assert manifest.fits_key(b"a key")
+    assert (manifest.log_lines, manifest.log_digest) == (done.report.lines, done.report.digest)

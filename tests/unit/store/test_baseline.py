@@ -275,11 +275,11 @@ def test_listing_tells_what_cannot_be_read(tmp_path: Path) -> None:
 
 def test_where_a_cell_is_asked_otherwise() -> None:
     record = baseline()
-    prompt, generation = Prompt(id="tcp", text="What is TCP?"), GenerationSettings(max_new_tokens=50)
+    prompt, generation = Prompt(id="tcp", text="What is UDP?"), GenerationSettings(max_new_tokens=50)
     planned = planned_protocol(prompt, generation, isolation="worker", threads=1)
     told = protocol_differences(record, "a-tcp", planned)
     assert told is not None
-    assert [each.name for each in told] == ["prompt_sha256", "threads"]  # the run is invented
+    assert [each.name for each in told] == ["prompt_sha256", "threads"]
     longer = planned_protocol(prompt, replace(generation, max_new_tokens=7), isolation="inline")
     told = protocol_differences(record, "a-tcp", longer)
     assert told is not None
