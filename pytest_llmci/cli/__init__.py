@@ -42,7 +42,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.init:COMMAND",
         "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
     ),
+    "promote": (
+        "pytest_llmci.cli.promote:COMMAND",
+        "register a run's model with MLflow, and give it an alias if it has earned it",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
+    "rollback": (
+        "pytest_llmci.cli.rollback:COMMAND",
+        "give an alias of MLflow's registry back to the version before",
+    ),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),
 }
 """Name -> where its :class:`Command` is, and one line for the help."""

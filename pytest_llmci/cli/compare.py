@@ -80,14 +80,20 @@ def _configure(parser: ArgumentParser) -> None:
     )
 
 
-def add_judging(parser: ArgumentParser) -> None:
+_FAIL_ON: Final = {
+    "regression": "exit status 1 where something became worse or is not measured any more",
+    "inconclusive": "so, and 2 where something could not be told",
+    "never": "0",
+}
+
+
+def add_judging(parser: ArgumentParser, policies: Sequence[str] = tuple(_FAIL_ON)) -> None:
     """The arguments that say what is judged, and what fails."""
     parser.add_argument(
         "--fail-on",
-        choices=("regression", "inconclusive", "never"),
+        choices=policies,
         default="regression",
-        help="regression: exit status 1 where something became worse or is not measured any more;"
-        " inconclusive: so, and 2 where something could not be told; never: 0 (default: %(default)s)",
+        help=f"{'; '.join(f'{policy}: {_FAIL_ON[policy]}' for policy in policies)} (default: %(default)s)",
     )
     parser.add_argument(
         "--detect",

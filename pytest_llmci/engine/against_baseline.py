@@ -10,7 +10,7 @@ from typing import Final
 
 from ..errors import ConfigError
 from ..metrics import MetricDef
-from ..records import ComparisonResult, HeaderRecord, Json, LogRecord
+from ..records import Comparability, ComparisonResult, HeaderRecord, Json, LogRecord
 from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
@@ -58,15 +58,22 @@ def against_baselines(
             run_of_session(baseline.chosen.record, session, baseline.name, only=candidate)
             for session in baseline.chosen.record.sessions
         ]
+        having = [run for run in older if run.cells]
+        if not having and not any(run.models for run in older):
+            for cell in (cell for same in candidate.cells.values() for cell in same):
+                cells.setdefault(cell.id, []).append(
+                    _alone("new", f"{baseline.name} has no model {cell.model}", baseline.name)
+                )
+            continue
         share = SESSION_ALPHA / len(rules.baselines)
         try:
             found = compare_stored(
-                [run for run in older if run.cells] or older, candidate, detect=rules.detect, accepted=rules.accepted, alpha=share,
+                having or older, candidate, detect=rules.detect, accepted=rules.accepted, alpha=share,
                 family=rules.cells, name=baseline.name,
             )  # fmt: skip
         except ConfigError as error:
             for cell in (cell for same in candidate.cells.values() for cell in same):
-                cells.setdefault(cell.id, []).append(_not_comparable(str(error), baseline.name))
+                cells.setdefault(cell.id, []).append(_alone("not comparable", str(error), baseline.name))
             continue
         for compared in found.cells:
             cells.setdefault(compared.id, []).extend(compared.results)
@@ -88,11 +95,11 @@ def _this_run(
     return gathering.run(Path(), header)
 
 
-def _not_comparable(reason: str, name: str) -> ComparisonResult:
+def _alone(verdict: Comparability, reason: str, name: str) -> ComparisonResult:
     return ComparisonResult(
         metric=WHOLE_CELL,
         mode="saved",
-        verdict="not comparable",
+        verdict=verdict,
         against=name,
         base=None,
         candidate=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
 from ..store.baseline import Chosen, check_name, choose
-from ..store.comparability import machine_part
+from ..store.comparability import Part, machine_part
 from ..store.environment import environment
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
@@ -67,8 +67,13 @@ class Planner:
     :raises ConfigError: on everything that is wrong with the settings, one line each.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str]) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str],
+        registered: Mapping[str, Path] | None = None,
+    ) -> None:  # fmt: skip
+        """:param registered: baseline as it was asked for -> its file, of those that are not files by themselves."""
         self._settings = settings
+        self._registered = registered or {}
         self._registry = registry
         self.places = places
         self._limits = Preflight(
@@ -114,11 +119,18 @@ class Planner:
         found = []
         for asked in wanted:
             try:
-                chosen = choose(self.baselines_folder, asked.text, here, base=self.places.of(asked.origin))
+                chosen = self._chosen(asked, here)
             except (ConfigError, StoreError) as error:
                 raise ConfigError(f"{asked.origin}: {error}") from error
-            found.append((asked.text, chosen))
+            found.append((chosen.name, chosen))
         return found
+
+    def _chosen(self, asked: Sourced, here: Part) -> Chosen:
+        file = self._registered.get(asked.text)
+        if file is None:
+            return choose(self.baselines_folder, asked.text, here, base=self.places.of(asked.origin))
+        name = asked.text.partition(":")[2]
+        return choose(self.baselines_folder, str(file), here, registered=name)
 
     def _session_budgets(self) -> tuple[Budget, ...]:
         s = self._settings

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
-from ..records import ComparisonResult
+from ..records import ComparisonResult, ModelSpec
+from ..specs import rewritten
 from ..store.runfolder import resolve_run
 from .compare_runs import RunsComparison, compare_stored, worst
 from .comparison import Accept
@@ -155,30 +156,36 @@ def _known_reason(base: StoredRun, candidate: StoredRun, alias: str) -> str:
 def rollback_lines(judged: ReleaseJudgement) -> list[str]:
     """The commands that bring the release back: the code, then the models."""
     before, now = judged.release.runs[-1], judged.found.candidate
+    aliases = sorted({cell.model for cell in judged.found.cells} & before.models.keys())
+    specs = [pinned_spec(before.models[alias]) for alias in aliases]
+    return way_back(before.commit, now.commit, specs)
+
+
+def way_back(before: str, now: str, specs: Sequence[ModelSpec], *, to: str = "the release") -> list[str]:
+    """The commands that bring back code and models of an earlier state.
+
+    :param before: its commit; empty where none is known.
+    :param now: the commit of today's state.
+    :param to: what the earlier state is called.
+    """
     lines = []
-    if before.commit and before.commit != now.commit:
-        lines.append(f"git checkout {before.commit[:12]}                  # the code of the release")
-        if now.commit:
+    if before and before != now:
+        lines.append(f"git checkout {before[:12]}                  # the code of {to}")
+        if now:
             lines.append(
-                f"git revert --no-edit {before.commit[:12]}..{now.commit[:12]}   # or undo what came after it, on your branch"
+                f"git revert --no-edit {before[:12]}..{now[:12]}   # or undo what came after it, on your branch"
             )
-    specs = [
-        _pinned(before.models[alias])
-        for alias in sorted({cell.model for cell in judged.found.cells})
-        if alias in before.models
-    ]
     if specs:
-        lines.append(f"pytest --llmci {shlex.join(['--llm-models=' + ','.join(specs)])}   # the models of the release")
+        texts = shlex.join(["--llm-models=" + ",".join(spec.text for spec in specs)])
+        lines.append(f"pytest --llmci {texts}   # the model{'' if len(specs) == 1 else 's'} of {to}")
     return lines
 
 
-def _pinned(model: StoredModel) -> str:
-    """The spec with the revision that was loaded."""
-    spec, revision = model.spec, model.subject.facts.get("revision")
-    at = spec.revision or (revision if isinstance(revision, str) else "")
-    text = f"{spec.backend}:{spec.target}" if spec.target else spec.backend
-    options = "".join(f"+{key}={value}" for key, value in spec.options.items())
-    return f"{spec.alias}={text}{f'@{at}' if at and spec.target else ''}{options}"
+def pinned_spec(model: StoredModel) -> ModelSpec:
+    """The spec with the revision that was loaded: a branch may have moved since."""
+    spec, loaded = model.spec, model.subject.facts.get("revision")
+    revision = loaded if isinstance(loaded, str) and loaded else spec.revision
+    return rewritten(replace(spec, revision=revision if spec.target else ""))
 
 
 # ---------------------------------------------------------------------------------------------------------------- git

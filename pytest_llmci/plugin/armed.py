@@ -30,6 +30,7 @@ from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
+from .registered import registered_baselines
 from .running import Running
 from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
@@ -144,7 +145,9 @@ class ArmedPlugin:
         self.settings: Settings = self.suite_ids.added_to(resolve_settings(gather(config), self.registry.names("sink")))
         base = config.inipath.parent if config.inipath else config.rootpath
         places = Places(command=config.invocation_params.dir, settings=base)
-        self.planner = Planner(self.settings, self.registry, places, import_path(config))
+        self.registered: dict[str, Path] = registered_baselines(config, self.settings)
+        """Baseline as it was asked for -> its file, of those that MLflow holds."""
+        self.planner = Planner(self.settings, self.registry, places, import_path(config), self.registered)
         self.observer = RedirectedObserver()
         self.run_folder: Path | None = None
         self.pending: list[LogRecord] = []

@@ -19,6 +19,7 @@ from ..engine.revision import SettingsThen, reference_of_revision, split_revisio
 from ..engine.session import user_cache_dir
 from ..errors import ConfigError, StoreError
 from ..runner.worker import threads_of
+from ..specs import is_same_model
 from ..store.accepted import accepting, read_accepted
 from ..store.baseline import Chosen, choose, list_baselines, protocol_differences
 from ..store.checkout import Checkout
@@ -178,13 +179,13 @@ class Comparing:
             known = ", ".join(sorted({cell.id for cell in chosen.record.newest.cells})[:MOST_NAMED])
             raise ConfigError(
                 f"{where} has none of the {len(cells)} cells of this session; it has {known}. Give the models the same alias= and take"
-                f" the same prompts, or save it anew: pytest --llmci --llmci-save-baseline={chosen.record.name}"
+                f" the same prompts, or renew it: {chosen.renewal}"
             )
         if all(common.values()):
             told = dict.fromkeys(str(each) for differences in common.values() for each in differences or ())
             raise ConfigError(
-                f"{where} asked something else: {'; '.join(list(told)[:MOST_NAMED])}. Use the same settings and prompts, or save it anew:"
-                f" pytest --llmci --llmci-save-baseline={chosen.record.name}"
+                f"{where} asked something else: {'; '.join(list(told)[:MOST_NAMED])}. Use the same settings and prompts, or renew it:"
+                f" {chosen.renewal}"
             )
         if chosen.differences:
             told = dict.fromkeys(map(str, chosen.differences))
@@ -209,7 +210,7 @@ class Comparing:
                 more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
                 collected.lost_cells.append(
                     f"lost coverage: baseline {name} has {', '.join(lost[:MOST_NAMED])}{more}, which no test measures any more"
-                    f" (if meant, save it anew: --llmci-save-baseline={chosen.record.name})"
+                    f" (if meant, renew it: {chosen.renewal})"
                 )
 
     def _note_expired(self, cells: list[Cell], today: date) -> None:
@@ -247,14 +248,18 @@ class Comparing:
         origin = baseline.chosen.record.newest.origin
         if candidate.settings.isolation == "inline":
             return "both sides need processes of their own (--llmci-isolation=worker)"
-        if origin.commit is None:
-            return "it was saved outside of a git repository"
-        if origin.dirty:
-            return "it was saved with uncommitted changes"
         packages = environment().get("packages")
         today = Part(packages if isinstance(packages, dict) else {})
         if changed := [each for each in Part(origin.packages).differences(today) if each.name in MEASURED_BY]:
             return f"{', '.join(map(str, changed))} since then"
+        if baseline.chosen.registered:
+            why, is_ready = self._registered_model(baseline, candidate)
+            if why or is_ready:
+                return why
+        if origin.commit is None:
+            return "it was saved outside of a git repository"
+        if origin.dirty:
+            return "it was saved with uncommitted changes"
         text = f"{REVISION}{origin.commit}"
         try:
             reference = self._revision(text, f"--llmci-baseline={baseline.name}", candidate)
@@ -266,6 +271,32 @@ class Comparing:
             return f"nothing in the repository that is measured has changed since ({reference.nothing_to_compare})"
         self.reference = replace(reference, name=baseline.name)
         return ""
+
+    def _registered_model(self, baseline: StoredBaseline, candidate: Candidate) -> tuple[str, bool]:
+        """Make a promoted model the reference where this session measures another one under its alias.
+
+        :returns: why its stored numbers are taken, and whether the reference is ready. Neither, where the models are the same, so
+            that only the code can differ.
+        """
+        from ..promotion.weights import why_not_the_same_weights
+
+        own = {spec.alias: spec for spec in candidate.specs}
+        models = [model for model in baseline.chosen.record.newest.models if model.alias in own]
+        for model in models:
+            if why := why_not_the_same_weights(model.spec, model.subject):
+                return why, False
+        others = [model.spec for model in models if not is_same_model(model.spec, own[model.alias])]
+        if not others:
+            return "", False
+        text = ",".join(spec.text for spec in others)
+        try:
+            reference = reference_of_spec(text, f"--llmci-baseline={baseline.name}", candidate)
+        except ConfigError as error:
+            return f"its model cannot be measured again: {one_line(str(error))}", False
+        # What was asked must be the same, also where the two specs ask for it.
+        self.reference = replace(reference, name=baseline.name, on_purpose={})
+        self._notes.append(f"{baseline.name} is {text}: both models run with the code of today")
+        return "", True
 
     def _settings_at(self, checkout: Checkout) -> SettingsThen:
         return gather_at(self._plugin.config, checkout)

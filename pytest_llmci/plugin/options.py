@@ -71,7 +71,7 @@ OPTIONS = (
     Option("save_baseline", ("--llmci-save-baseline",), "name", "NAME",
            "keep what this session measures as the baseline NAME (default main), in place of the one before"),
     Option("update_baseline", ("--llmci-update-baseline",), "name", "NAME", "add this session to the baseline NAME; the newest ten are kept"),
-    Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH", "compare with the baseline NAME (default main), or with a file or folder of one"),
+    Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH|mlflow:NAME@ALIAS", "compare with the baseline NAME (default main), a file or folder of one, or the promoted run of a registered model"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results, such as pytest-benchmark:FILE; llmci report --help lists them; csv and json are always written"),
     Option("mlflow", ("--llmci-mlflow",), "maybe", "URI",

@@ -57,7 +57,11 @@ class ParallelSession:
         controller = self._plugin.controller
         assert controller is not None
         folder = controller.run_folder
-        node.workerinput["llmci"] = {"run": str(folder.resolve()) if folder else "", "token": controller.token}
+        node.workerinput["llmci"] = {
+            "run": str(folder.resolve()) if folder else "",
+            "token": controller.token,
+            "registered": {text: str(path) for text, path in self._plugin.registered.items()},
+        }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

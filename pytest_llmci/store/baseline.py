@@ -413,6 +413,13 @@ class Chosen:
     differences: tuple[Difference, ...]
     """Where the machine that it was saved on is another one, from that one to this; empty if it is the same."""
     warnings: tuple[str, ...] = ()
+    registered: str = ""
+    """``NAME@ALIAS`` of MLflow's registry, where it is the run behind that; empty for one of a file."""
+
+    @property
+    def renewal(self) -> str:
+        """The command that puts a newer one in its place."""
+        return renewal(self.record.name, self.registered)
 
     @property
     def same_environment(self) -> bool:
@@ -421,7 +428,13 @@ class Chosen:
 
 
 def choose(
-    root: Path, name: str, environment: Part, *, base: Path | None = None, now: datetime | None = None
+    root: Path,
+    name: str,
+    environment: Part,
+    *,
+    base: Path | None = None,
+    now: datetime | None = None,
+    registered: str = "",
 ) -> Chosen:
     """The file of that name that was saved on this machine, else on the one that is most like it.
 
@@ -433,6 +446,7 @@ def choose(
     :param environment: of this machine: :func:`~pytest_llmci.store.comparability.machine_part`.
     :param base: what a relative path starts from; the working directory if None.
     :param now: for its age.
+    :param registered: ``NAME@ALIAS`` of MLflow's registry that the file stands for, and that it is then called by.
     :raises ConfigError: if there is none of that name.
     :raises StoreError: if one of its files cannot be read.
     """
@@ -441,12 +455,26 @@ def choose(
     ]
     differences, path, record = min(candidates, key=lambda each: (len(each[0]), -_stamp(each[2].newest), each[1].name))
     age = (now or SystemClock().utc()) - datetime.fromtimestamp(_stamp(record.newest), UTC)
+    shown = registered or name
     old = (
-        f"baseline {name} is {age.days} days old: what has changed since hides behind it; renew it with"
-        f" pytest --llmci --llmci-save-baseline={record.name}"
+        f"baseline {shown} is {age.days} days old: what has changed since hides behind it; renew it with"
+        f" {renewal(record.name, registered)}"
     )
     warnings = (old,) if age > OLD_AFTER else ()
-    return Chosen(name=name, path=path, record=record, differences=differences, warnings=warnings)
+    return Chosen(
+        name=shown, path=path, record=record, differences=differences, warnings=warnings, registered=registered
+    )
+
+
+def renewal(name: str, registered: str = "") -> str:
+    """The command that puts a newer baseline in the place of one.
+
+    :param registered: see :attr:`Chosen.registered`.
+    """
+    if not registered:
+        return f"pytest --llmci --llmci-save-baseline={name}"
+    model, _, alias = registered.partition("@")
+    return f"llmci promote {model} --alias {alias}"
 
 
 def _stamp(session: BaselineSession) -> float:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from stored_runs import block, judged, simple, started, write_run
 
-from pytest_llmci.engine.release_gate import ReleaseJudgement, judge_newest, rollback_lines
-from pytest_llmci.engine.stored_run import StoredRun, read_run
+from pytest_llmci.engine.release_gate import ReleaseJudgement, judge_newest, pinned_spec, rollback_lines
+from pytest_llmci.engine.stored_run import StoredModel, StoredRun, read_run
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import ModelSpec
+from pytest_llmci.store.comparability import Part
 
 
 @pytest.fixture
@@ -171,3 +172,10 @@ def test_the_way_back_names_commit_and_pinned_models(tmp_path: Path) -> None:
 def test_the_same_commit_has_no_code_to_go_back_to(tmp_path: Path) -> None:
     found = judge([run(tmp_path, 0, "1" * 40), run(tmp_path, 1, "1" * 40, records=simple(factor=3.0))], tmp_path)
     assert not any(line.startswith("git") for line in rollback_lines(found))
+
+
+def test_a_branch_is_pinned_to_the_commit_that_was_loaded() -> None:
+    spec = ModelSpec(alias="a", backend="hf", target="org/name", revision="main", text="a=hf:org/name@main")
+    for loaded, wanted in (("c" * 40, "a=hf:org/name@" + "c" * 40), (None, "a=hf:org/name@main")):
+        model = StoredModel(spec=spec, subject=Part({"revision": loaded}), environment=Part({}), on_cpu=True)
+        assert pinned_spec(model).text == wanted
