@@ -93,6 +93,8 @@ class Settings:
     """Baselines to compare with: names, files or folders."""
     baselines: Path = Path(BASELINES_FOLDER)
     sinks: tuple[str, ...] = ()
+    redact: bool = False
+    """Whether texts of prompts and outputs make way for their hashes, in everything that is written or shown."""
     plan: bool = False
     origins: dict[str, str] = field(default_factory=dict)
     """Option name -> where its value was written, for those that were given."""
@@ -146,6 +148,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         baseline=read.files("baseline"),
         baselines=read.folder("baselines", BASELINES_FOLDER),
         sinks=_known_sinks(read.commas("sink"), sinks),
+        redact=read.flag("redact"),
         plan=read.plan(),
         origins={name: given.origin for name, given in raw.items()},
     )

@@ -73,6 +73,7 @@ OPTIONS = (
     Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH", "compare with the baseline NAME (default main), or with a file or folder of one"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
+    Option("redact", ("--llmci-redact",), "flag", "", "write and show hashes of prompts and outputs, and not their texts"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"

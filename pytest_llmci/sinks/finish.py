@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,12 +33,18 @@ class Finished:
 
 
 def finish_run(
-    folder: Path, registry: Registry, sinks: Sequence[str], *, report: SessionReport | None = None
+    folder: Path,
+    registry: Registry,
+    sinks: Sequence[str],
+    *,
+    report: SessionReport | None = None,
+    hide: Callable[[str], str] = str,
 ) -> Finished:
     """Give the report of a run to every sink, and publish the folder as ``latest``.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
     :param report: what the run's log says, where that is known; None to read the log.
+    :param hide: takes secrets out of a warning.
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
@@ -57,7 +63,7 @@ def finish_run(
             written = open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
             further += [Path(path) for path in written]
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(f"sink '{text}': {described(error)}")
+            warnings.append(hide(f"sink '{text}': {described(error)}"))
     try:
         saved = publish_latest(folder)
     except (LLMCIError, OSError) as error:  # the run folder is whole; only the convenience is missing
