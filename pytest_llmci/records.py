@@ -114,12 +114,17 @@ class Prompt:
     max_new_tokens: int | None = None
     source: str = ""
     """The set, and for files the position, that the row came from."""
+    sha256: str = ""
+    """Of what people saw of the prompt, where a stored row holds it no longer (``--llmci-redact``, or a secret in it): such a
+    row can be recognized and not asked again."""
 
     @property
     def shown(self) -> str:
         """The text that people see and hashes cover: the raw text, or the messages as ``role: content`` lines."""
         if self.text is not None:
             return self.text
+        if not self.messages and self.sha256:
+            return f"sha256:{self.sha256}"
         return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
 
 
@@ -216,6 +221,9 @@ class RoundRecord:
     """Metrics of scope ``worker`` that this round or a warm-up before it made known, as stored."""
 
 
+Withheld: TypeAlias = Literal["", "redacted", "masked"]
+"""Why a stored text is not the original, so that its hash cannot be checked: not at all; ``redacted``: ``sha256:<its hash>`` stands
+in its place, as ``--llmci-redact`` asks; ``masked``: secrets in it were replaced."""
 Role: TypeAlias = Literal["timing", "memory", "reference"]
 """What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once; or
 the rounds of what the model is compared with."""
@@ -314,6 +322,14 @@ class RoundsRecord:
     repeats: int = 1
     """Rounds in a row that make one sample of a comparison: answers too short to be timed alone are taken together."""
     provenance: Provenance = "live"
+    messages: list[Message] = field(default_factory=list)
+    """The chat messages that the prompt was; empty where it was a text, or is withheld."""
+    output_token_ids: list[list[int]] = field(default_factory=list)
+    """Of each output its tokens as the model source numbers them; empty where it tells none, or the output is withheld."""
+    prompt_withheld: Withheld = ""
+    """Why ``prompt`` is not what was asked. ``prompt_sha256`` and ``md5`` are those of the original."""
+    outputs_withheld: list[Withheld] = field(default_factory=list)
+    """Of each output, why it is not what the model answered; empty where all are. Their hashes are those of the original."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

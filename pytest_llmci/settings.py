@@ -99,6 +99,8 @@ class Settings:
     """Whether the session fails if that fails."""
     mlflow_experiment: str = ""
     """Empty: whatever MLflow's environment names, else the package's own."""
+    redact: bool = False
+    """Whether texts of prompts and outputs make way for their hashes, in everything that is written or shown."""
     plan: bool = False
     origins: dict[str, str] = field(default_factory=dict)
     """Option name -> where its value was written, for those that were given."""
@@ -161,6 +163,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         mlflow=mlflow,
         mlflow_required=mlflow_required,
         mlflow_experiment=read.text("mlflow_experiment", ""),
+        redact=read.flag("redact"),
         plan=read.plan(),
         origins={name: given.origin for name, given in raw.items()},
     )

@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 from ..errors import LLMCIError, LogTamperedError
 from ..registry import import_target
+from ..secrets import Secrets
 from ..version import version
 from . import COMMANDS, Command
 
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception, status: int) -> int:
-    print(f"llmci: error: {printable(str(error))}", file=sys.stderr)
+    print(f"llmci: error: {printable(Secrets.of(os.environ).hide(str(error)))}", file=sys.stderr)
     return status
 
 

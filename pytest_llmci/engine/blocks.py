@@ -45,7 +45,16 @@ def block_record(
         token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
         memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
+        messages=list(cell.prompt.messages), output_token_ids=_token_ids(rounds, outputs),
     )  # fmt: skip
+
+
+def _token_ids(rounds: Iterable[RoundRecord], outputs: Iterable[str]) -> list[list[int]]:
+    """Of each distinct output the tokens of the first round that gave it; empty where no round tells any."""
+    found: dict[str, list[int]] = {}
+    for record in rounds:
+        found.setdefault(record.completion.text, list(record.completion.token_ids))
+    return [found[text] for text in outputs] if any(found.values()) else []
 
 
 _UNTIL_READY: Final = ("start_time", "import_time", "load_time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ..errors import BudgetExceeded, InvalidOutput, LLMCIError, RegressionDetected
@@ -52,12 +52,13 @@ class Undecided(Explained, AssertionError):
 
 def explain(
     verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], *, fail_undecided: bool,
-    metrics: Mapping[str, MetricDef] | None = None,
+    metrics: Mapping[str, MetricDef] | None = None, shown: Callable[[str], str] = str,
 ) -> Explained | None:  # fmt: skip
     """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail.
 
     :param repeat: the command that runs it again, in parts that stay on one line, quoted for a shell.
     :param metrics: those in force, by name.
+    :param shown: makes of a prompt or an output what people may see.
     """
     if verdict.error is not None:
         return explain_error(verdict.error)
@@ -91,7 +92,7 @@ def explain(
             ["Inconclusive: the cell was not measured: out of time (--llmci-time-limit)", ""],
             ["undecided: out of time"],
         )
-    lines += _context(verdict, measurement, repeat)
+    lines += _context(verdict, measurement, repeat, shown)
     if worse and not failed_checks:
         lines.append(_command("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
     text, headline = "\n".join(lines), plain("; ".join(headlines))
@@ -241,17 +242,21 @@ def _sample(values: Sequence[float], metric: MetricDef) -> str:
     return ", ".join(texts) + dots
 
 
-def _context(verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str]) -> list[str]:
+def _context(
+    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], shown: Callable[[str], str]
+) -> list[str]:
     lines = []
     if verdict.rounds:
         noisy = verdict.noisy_rounds
         lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} round{'' if verdict.rounds == 1 else 's'}")
     if measurement is not None:
-        lines.append(f"  {'prompt':<10} {_quoted(measurement.cell.prompt.shown)}")
+        lines.append(f"  {'prompt':<10} {_quoted(shown(measurement.cell.prompt.shown))}")
         for block in measurement.whole_blocks[:1]:
             tokens = block.values.get("output_tokens", [None])[0]
             count = f" ({tokens} tokens)" if tokens is not None else ""
-            lines += [f"  {'output':<10} {_quoted(text, WIDTH - 15 - len(count))}{count}" for text in block.outputs[:1]]
+            lines += [
+                f"  {'output':<10} {_quoted(shown(text), WIDTH - 15 - len(count))}{count}" for text in block.outputs[:1]
+            ]
     return [*lines, _command("repeat", repeat)]
 
 

@@ -22,7 +22,7 @@ from ..slugs import slug
 from .pool import error_info
 from .results import Generation, as_exception
 from .schedule import CellMeasurement
-from .session import BenchSession, prompt_of
+from .session import BenchSession
 from .turns import UNWANTED, Request, Withdrawn
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class LLM:
         :param prompt: text (goes raw), ``llm_prompt``, or messages (go through the chat template).
         :raises LLMCIError: if the model failed.
         """
-        settings, asked = self._settings(max_new_tokens, temperature, seed), prompt_of(prompt)
+        settings, asked = self._settings(max_new_tokens, temperature, seed), self._session.prompt(prompt)
         return self._generated(self._session.call_once(self._spec, asked, settings, self._defaults().checks))
 
     def _generated(self, measurement: CellMeasurement) -> Generation:
@@ -111,7 +111,7 @@ class LLM:
         """
         settings, asked, checks = (
             self._settings(max_new_tokens, temperature, seed),
-            prompt_of(prompt),
+            self._session.prompt(prompt),
             self._defaults().checks,
         )
         turn = self._session.request()
@@ -129,7 +129,7 @@ class LLM:
 
         :raises GenerationError: if the model source cannot stream.
         """
-        settings, asked = self._settings(max_new_tokens, temperature, seed), prompt_of(prompt)
+        settings, asked = self._settings(max_new_tokens, temperature, seed), self._session.prompt(prompt)
         try:
             self._session.load(self._spec)  # here: only a process that the main thread started dies with it
         except WorkerError as error:
@@ -168,7 +168,7 @@ class LLM:
 
         :raises GenerationError: if the model source knows no log-probabilities.
         """
-        about = _about("score", slug(continuation), f"llm.score({context!r}, {continuation!r})")
+        about = _about("score", self._session.prompt(continuation).id, f"llm.score({context!r}, {continuation!r})")
         return Score(logprobs=tuple(self._ask(lambda worker: worker.score(context, continuation), about)))
 
     def call(self, target: str, *arguments: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, ModelSpec, Prompt
 from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
+from ..slugs import slug
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
 from ..store.baseline import Chosen, check_name, choose
@@ -69,9 +70,13 @@ class Planner:
 
     def __init__(
         self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str],
-        registered: Mapping[str, Path] | None = None,
+        registered: Mapping[str, Path] | None = None, make_id: Callable[[str], str] = slug,
     ) -> None:  # fmt: skip
-        """:param registered: baseline as it was asked for -> its file, of those that are not files by themselves."""
+        """:param registered: baseline as it was asked for -> its file, of those that are not files by themselves.
+
+        :param make_id: makes of the text of a prompt without an id one.
+        """
+        self._make_id = make_id
         self._settings = settings
         self._registered = registered or {}
         self._registry = registry
@@ -203,7 +208,11 @@ class Planner:
         :param sources: (name or path, origin) pairs.
         :raises ConfigError: if one cannot be read, or two rows have one id.
         """
-        rows = tuple(row for text, origin in sources for row in load_prompts(text, origin, self.places.of(origin)))
+        rows = tuple(
+            row
+            for text, origin in sources
+            for row in load_prompts(text, origin, self.places.of(origin), make_id=self._make_id)
+        )
         check_prompt_ids(rows)
         return rows
 

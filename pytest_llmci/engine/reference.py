@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..records import ModelSpec, Prompt
 from ..registry import Registry
 from ..settings import Settings, Sourced
+from ..slugs import slug
 from ..specs import parse_spec, rewritten, split_list, split_options
 from .limits import Preflight
 from .planner import Places
@@ -33,6 +34,8 @@ class Candidate:
     """Every prompt that is measured."""
     marker_prompts: tuple[Sourced, ...] = ()
     """Prompt sets and files that markers name."""
+    make_id: Callable[[str], str] = slug
+    """Makes of the text of a prompt without an id one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -372,9 +372,9 @@ class _Pair:
         if block.origin == "measured":
             self.noisy += sum(map(bool, block.noisy))
         for place, reason in zip(block.output_of_round, block.finish_reasons, strict=bool(block.outputs)):
-            text = block.outputs[place]
-            if text not in self.outputs:
-                self.outputs[text] = Output(text, block.md5[place], block.output_sha256[place], reason)
+            digest = block.output_sha256[place]  # two texts with a secret in each may be one without it
+            if digest not in self.outputs:
+                self.outputs[digest] = Output(block.outputs[place], block.md5[place], digest, reason)
 
 
 @dataclass(slots=True)

@@ -224,7 +224,7 @@ class _Side:
         """:param folder: of today, that a relative path starts from where it is not on the command line."""
         where = f"{self.where}: {source.origin}"
         if not Path(source.text).suffix and not set("/\\") & set(source.text):
-            return load_prompts(source.text, where)
+            return load_prompts(source.text, where, make_id=self.candidate.make_id)
         base = self.candidate.places.command if source.origin.startswith("--") else folder
         today = base / Path(source.text).expanduser()
         if self._is_new(today):
@@ -233,7 +233,7 @@ class _Side:
         then = self._moved(today, f"prompt file '{source.text}'") or today
         return tuple(
             replace(prompt, source=prompt.source.replace(str(then), source.text))
-            for prompt in load_prompts(str(then), where)
+            for prompt in load_prompts(str(then), where, make_id=self.candidate.make_id)
         )
 
     def _today(self, folder: Path) -> Path:

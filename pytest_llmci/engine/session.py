@@ -30,8 +30,10 @@ from ..records import (
     VerdictRecord,
     WorkerRecord,
 )
+from ..redaction import Redactor
 from ..registry import Registry
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
+from ..secrets import Secrets
 from ..settings import Settings
 from ..slugs import slug
 from ..stats.budget_expression import Budget
@@ -103,14 +105,16 @@ class BenchSession:
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
-        against: Against | None = None, baselines: BaselineRules | None = None,
+        against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
+        :param redactor: takes out of the output of models' processes what must not be written; by default what looks secret.
         """
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
+        self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
         self.judge = Judge(registry, self._why_contended)
         self.test = CurrentTest("")
         self.uses = Uses()
@@ -129,7 +133,8 @@ class BenchSession:
         )
         setup = WorkerSetup(
             registry=registry, limits=limits, cache_dir=str(user_cache_dir()), log_folder=log_folder, threads=settings.threads,
-            sys_path=sys_path, say=observer.say, tick=self._tick,
+            sys_path=sys_path, say=observer.say, tick=self._tick, hide=self.redactor.text,
+            keeps_logs=not settings.redact,
         )  # fmt: skip
         self._against = against
         self._baselines = baselines
@@ -403,6 +408,10 @@ class BenchSession:
 
     # ----------------------------------------------------------------------------------------- asked by a test's body
 
+    def prompt(self, asked: str | Prompt | Sequence[Mapping[str, str]]) -> Prompt:
+        """:func:`prompt_of`, with an id that tells as much of the text as the session may."""
+        return prompt_of(asked, self.redactor.prompt_id)
+
     def call_once(
         self, model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...],
         turn: Request | None = None,
@@ -523,9 +532,12 @@ def _single_call(
     return CellMeasurement(cell=cell, plan=plan)
 
 
-def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Prompt:
+def prompt_of(
+    text_or_prompt: str | Prompt | Sequence[Mapping[str, str]], make_id: Callable[[str], str] = slug
+) -> Prompt:
     """What a test handed to ``llm.generate`` as a prompt with an id.
 
+    :param make_id: makes one of the text.
     :raises ConfigError: if it is neither text, a prompt nor a list of messages.
     """
     from ..records import Message
@@ -533,7 +545,7 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
     if isinstance(text_or_prompt, Prompt):
         return text_or_prompt
     if isinstance(text_or_prompt, str):
-        return Prompt(id=slug(text_or_prompt), text=text_or_prompt, source="test body")
+        return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source="test body")
     try:
         messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
         if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
@@ -543,7 +555,7 @@ def prompt_of(text_or_prompt: str | Prompt | Sequence[Mapping[str, str]]) -> Pro
             f"llm.generate: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
         ) from error
     prompt = Prompt(id="-", messages=messages, source="test body")
-    return replace(prompt, id=slug(prompt.shown))
+    return replace(prompt, id=make_id(prompt.shown))
 
 
 def matching(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from ..engine.planner import Places, Planner
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
 from ..records import Cell, LogRecord, ModelSpec, to_json
+from ..redaction import Redactor
 from ..registry import Registry
+from ..secrets import Secrets
 from ..settings import Settings, resolve_settings
 from . import ARMED
 from .benchmarked import PLUGIN, Benchmarked
@@ -44,12 +46,13 @@ RECORDS_ATTRIBUTE = "llmci_records"
 
 def arm(config: pytest.Config) -> None:
     """Set the session up; whatever is wrong with the settings is one line and exit status 4."""
+    secrets = Secrets.of(os.environ)
     try:
-        plugin = ArmedPlugin(config)
+        plugin = ArmedPlugin(config, secrets)
         if not hasattr(config, "workerinput"):
             sinks.check_builtin(plugin.settings.destinations, plugin.registry, "--llmci-sink")
     except ConfigError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(secrets.hide(str(error))) from None  # the cause may hold what is hidden
     config.stash[ARMED] = plugin
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
@@ -95,6 +98,7 @@ class RedirectedObserver(Silent):
 
     def __init__(self) -> None:
         self.target: Silent = Silent()
+        self.hide: Callable[[str], str] = str
         self.stopwatch = Stopwatch(SystemClock())
 
     def uncharged(self) -> AbstractContextManager[None]:
@@ -104,7 +108,7 @@ class RedirectedObserver(Silent):
         self.target.loading(spec)
 
     def say(self, text: str) -> None:
-        self.target.say(text)
+        self.target.say(self.hide(text))
 
     def loaded(self, spec: ModelSpec, seconds: float) -> None:
         self.target.loaded(spec, seconds)
@@ -138,17 +142,22 @@ class ArmedPlugin:
     terminal: Any = None
     controller: Controller | None = None
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, secrets: Secrets) -> None:
         self.config = config
         self.registry = build_registry(config)
         self.suite_ids = take_suite_ids(config)
         self.settings: Settings = self.suite_ids.added_to(resolve_settings(gather(config), self.registry.names("sink")))
+        self.redactor = Redactor(secrets, redact=self.settings.redact)
+        """What everything passes that is written or shown."""
         base = config.inipath.parent if config.inipath else config.rootpath
         places = Places(command=config.invocation_params.dir, settings=base)
         self.registered: dict[str, Path] = registered_baselines(config, self.settings)
         """Baseline as it was asked for -> its file, of those that MLflow holds."""
-        self.planner = Planner(self.settings, self.registry, places, import_path(config), self.registered)
+        self.planner = Planner(self.settings, self.registry, places, import_path(config), self.registered, self.redactor.prompt_id)
+        for spec in self.planner.specs:
+            secrets.learn_options(spec.options, os.environ)
         self.observer = RedirectedObserver()
+        self.observer.hide = self.redactor.text
         self.run_folder: Path | None = None
         self.pending: list[LogRecord] = []
         self.spool: Any = None
@@ -169,7 +178,7 @@ class ArmedPlugin:
             self._session = BenchSession(
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
-                against=self.comparing.against, baselines=self.comparing.baselines,
+                against=self.comparing.against, baselines=self.comparing.baselines, redactor=self.redactor,
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session
@@ -213,9 +222,8 @@ class ArmedPlugin:
             self.controller.write(record)
             return
         with self._writing:
-            if self.spool is not None:
-                self.spool.append(record)
-            self.pending.append(record)
+            written = self.spool.append(record) if self.spool is not None else self.redactor.record(record)
+            self.pending.append(written)
 
     def join_parallel_session(self, facts: dict[str, str]) -> None:
         """In a parallel worker: find the controller's run folder, if we share a file system."""
@@ -225,7 +233,8 @@ class ArmedPlugin:
             from ..store.log import SpoolWriter
 
             self.run_folder = folder
-            self.spool = SpoolWriter(folder / "spool" / f"{self.process}-{os.getpid()}.jsonl")
+            path = folder / "spool" / f"{self.process}-{os.getpid()}.jsonl"
+            self.spool = SpoolWriter(path, protect=self.redactor.record)
 
     def send_along(self, report: pytest.TestReport) -> None:
         """In a parallel worker, let the records travel with the report."""

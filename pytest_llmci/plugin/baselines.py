@@ -10,6 +10,7 @@ import pytest
 from ..engine.report import SessionReport
 from ..errors import LLMCIError
 from ..records import Prompt, from_json
+from ..redaction import masked_row
 from ..store.baseline import BaselineSession, Saved, save
 from ..store.baseline_log import baseline_of_log
 from ..text import one_line, shown_path
@@ -52,7 +53,7 @@ class BaselineKeeper:
             self._say(f"Baseline {name} was not written: {why}.", red=True)
             return True
         try:
-            rows = [from_json(Prompt, row) for row in prompts]
+            rows = [masked_row(from_json(Prompt, row), self._plugin.redactor) for row in prompts]
             project = self._plugin.config.rootpath
             record = baseline_of_log(report.folder, name, prompts=rows, project=project)
             saved = save(record, self._plugin.planner.baselines_folder, append=bool(settings.update_baseline))

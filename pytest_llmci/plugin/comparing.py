@@ -118,6 +118,7 @@ class Comparing:
             specs=tuple({cell.model.alias: cell.model for cell in cells}.values()), settings=self._plugin.settings,
             registry=self._plugin.registry, places=planner.places, sys_path=import_path,
             prompts=tuple({cell.prompt.id: cell.prompt for cell in cells}.values()), marker_prompts=tuple(planner.marker_prompts),
+            make_id=self._plugin.redactor.prompt_id,
         )  # fmt: skip
 
     def _read(self, candidate: Candidate) -> Reference:

@@ -86,7 +86,7 @@ class Controller:
             self._plugin.run_folder = self.run_folder
             if self._is_distributing():
                 (self.run_folder / "spool" / self.token).touch()
-            self._log = LogWriter(self.run_folder / "log.jsonl")
+            self._log = LogWriter(self.run_folder / "log.jsonl", protect=self._plugin.redactor.record)
             self._write_now(self._header(self.run_folder))
         return self.run_folder
 
@@ -135,16 +135,18 @@ class Controller:
         self._recorded = self._recorded or not isinstance(record, GateRecord)
         try:
             self.open_log()
-            self._write_now(record)
+            record = self._write_now(record)
         except (StoreError, ConfigError) as error:
             self.store_error = self.store_error or str(error)
             raise StoreError(str(error)) from error
         self._tell(record)
 
-    def _write_now(self, record: LogRecord) -> None:
+    def _write_now(self, record: LogRecord) -> LogRecord:
+        """:returns: the record as it was written."""
         assert self._log is not None
-        self._log.append(record)
+        record = self._log.append(record)
         self._report.take(record)
+        return record
 
     def _tell(self, record: LogRecord) -> None:
         try:
@@ -153,6 +155,7 @@ class Controller:
             self._complain(f"pytest_llmci_record: {type(error).__name__}: {error}")
 
     def _complain(self, text: str) -> None:
+        text = self._plugin.redactor.text(text)
         if text not in self.complaints:
             self.complaints.append(text)
 
@@ -235,7 +238,7 @@ class Controller:
         gate = judge_coverage(
             self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ())
         )
-        for one in self.of_models:
+        for one in map(self._plugin.redactor.record, self.of_models):
             if one.outcome == "failed":
                 self._plugin.terminal.tests_ended()
                 emit_gate(session, one)
@@ -247,6 +250,7 @@ class Controller:
             forget_failure(self._config, gate)
 
     def _emit(self, session: pytest.Session, gate: GateRecord, *, shown: bool) -> None:
+        gate = self._plugin.redactor.record(gate)
         self.gates.append(gate)
         if self.run_folder is not None:
             try:
@@ -296,7 +300,11 @@ class Controller:
         try:
             report = self._read_along(self._log)
             self.finished = finish_run(
-                self.run_folder, self._plugin.registry, self._plugin.settings.destinations, report=report
+                self.run_folder,
+                self._plugin.registry,
+                self._plugin.settings.destinations,
+                report=report,
+                hide=self._plugin.redactor.text,
             )
         except (LLMCIError, OSError) as error:
             again = f"the log is whole, so that 'llmci report {self.run_folder}' writes the rest once there is room"

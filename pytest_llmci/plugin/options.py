@@ -77,6 +77,7 @@ OPTIONS = (
     Option("mlflow", ("--llmci-mlflow",), "maybe", "URI",
            "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),
     Option("mlflow_experiment", ("--llmci-mlflow-experiment",), "one", "NAME", "experiment of MLflow (default LLM_CI_CD_Benchmark)"),
+    Option("redact", ("--llmci-redact",), "flag", "", "write and show hashes of prompts and outputs, and not their texts"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"

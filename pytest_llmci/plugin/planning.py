@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ..engine.planner import MarkerValues
+from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
 from ..stats.budget_expression import Budget
@@ -71,6 +72,18 @@ class Planning:
         if "llm_prompt" in wants:
             parametrize_prompts(metafunc, self._or_fault(where, lambda: self._plugin.planner.prompts_of(marker, where)))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_make_parametrize_id(self, val: object, argname: str) -> str | None:
+        """Keep a prompt that a test was parametrized with by hand out of the test's id, where its text must not be told."""
+        if argname != "llm_prompt":
+            return None
+        try:
+            prompt = prompt_of(val)  # type: ignore[arg-type]  # anything else is refused
+        except ConfigError:
+            return None  # said when the test runs
+        withheld = self._plugin.redactor.prompt_id(prompt.shown)
+        return withheld if not isinstance(val, Prompt) and withheld != prompt.id else None
+
     def _or_fault(self, where: str, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
         """What could be read; else nothing, and a fault that ends the session once everything is collected."""
         try:
@@ -117,9 +130,9 @@ class Planning:
         yield
         group_by_model(items)
         self._plugin.collected.select(item.nodeid for item in items)
-        self._plugin.collected.tests = sum(map(_is_ours, items))
+        self._plugin.collected.tests = sum(map(is_ours, items))
         if not self._plugin.collected.tests:
-            self._plugin.collected.note_all_deselected(sum(map(_is_ours, before)), self._plugin.config.option)
+            self._plugin.collected.note_all_deselected(sum(map(is_ours, before)), self._plugin.config.option)
         self._note_models(items)
         self._settle_comparison()
         functions = {_function_of(item) for item in items}
@@ -158,7 +171,7 @@ class Planning:
 
     def _refuse_in_parallel(self, items: list[pytest.Item]) -> None:
         """In a parallel worker a usage error would only look like a crash; a collection error reaches the controller."""
-        text = "\n".join(self._told())
+        text = "\n".join(map(self._plugin.redactor.text, self._told()))
         items.clear()
         report = pytest.CollectReport(nodeid=REFUSAL, outcome="failed", longrepr=text, result=[])
         self._plugin.config.hook.pytest_collectreport(report=report)
@@ -242,13 +255,14 @@ class Planning:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Nothing is loaded before everything that can be known to be wrong has been said."""
         if self.faults and self._plugin.controller is not None:
-            raise pytest.UsageError(*self._told())
+            raise pytest.UsageError(*map(self._plugin.redactor.text, self._told()))
         self._plugin.collected.note_left_out(self._plugin.config)
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         self.family = max(1, self._plugin.collected.uncertain_budgets())
 
 
-def _is_ours(item: pytest.Item) -> bool:
+def is_ours(item: pytest.Item) -> bool:
+    """Whether a test asks models."""
     return item.get_closest_marker(MARKER) is not None
 
 

@@ -19,9 +19,10 @@ from ..errors import ConfigError
 from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
-from .failures import explain_in_report
+from .failures import explain_in_report, hide_in_report
 from .fixtures import MARKER
 from .items import CellItem
+from .planning import is_ours
 from .protocol import may_be_short, run_short, wants_teardown
 from .repeat import repeat_command
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
 MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
+BESIDE: pytest.StashKey[str] = pytest.StashKey()
+"""What the model failed with, where the test itself failed as well."""
 VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
@@ -78,7 +81,7 @@ class Running:
 
     def begin_test(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt left."""
-        item.stash[VERDICT] = ""
+        item.stash[VERDICT] = item.stash[BESIDE] = ""
         junit.forget(item)
         if MEASUREMENT in item.stash:
             del item.stash[MEASUREMENT]
@@ -95,7 +98,7 @@ class Running:
     def prompt(self, value: Any) -> Prompt:
         """What the fixture ``llm_prompt`` gives."""
         try:
-            return prompt_of(value)
+            return prompt_of(value, self._plugin.redactor.prompt_id)
         except ConfigError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
 
@@ -193,7 +196,8 @@ class Running:
         """Judge; a failure of the model's is told beside what the test itself failed with."""
         failure = self._conclude(item)
         if failure is not None:
-            error.add_note("\n" + with_commands_unwrapped(str(failure)))
+            item.stash[BESIDE] = with_commands_unwrapped(str(failure))
+            error.add_note("\n" + item.stash[BESIDE])
 
     def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
         __tracebackhide__ = True
@@ -214,7 +218,7 @@ class Running:
             ]  # at once: a verdict that the full disk did not take is not tried again in each later phase
         calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
-            verdict = self._plugin.session.conclude(each)
+            verdict = self._plugin.redactor.record(self._plugin.session.conclude(each))
             if each is measurement and junit.is_wanted(self._plugin.config):
                 junit.add(item, each, verdict, self._plugin.planner.metrics)
             if verdict.verdict == "pass":
@@ -223,7 +227,7 @@ class Running:
                 item.stash[VERDICT] = "inconclusive"
             failure = explain(
                 verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
-                metrics=self._plugin.planner.metrics,
+                metrics=self._plugin.planner.metrics, shown=self._plugin.redactor.shown,
             )  # fmt: skip
             if failure is not None:
                 failures.append(failure)
@@ -239,7 +243,8 @@ class Running:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Show our failures without our frames; send records along where the controller is elsewhere."""
         report = yield
-        explain_in_report(item, call, report)
+        redact = self._plugin.settings.redact and is_ours(item)
+        explain_in_report(item, call, report, redact=redact, beside=item.stash.get(BESIDE, ""))
         self.finish_report(item, report)
         return report
 
@@ -247,6 +252,8 @@ class Running:
         """Mark an undecided test; in a parallel worker, let the records travel with the report."""
         if report.when == "call" and item.stash.get(VERDICT, "") == "inconclusive" and not report.failed:
             setattr(report, VERDICT_ATTRIBUTE, "inconclusive")
+        if is_ours(item):
+            hide_in_report(report, self._plugin.redactor)
         self._plugin.send_along(report)
 
     def conclude_rest(self) -> None:

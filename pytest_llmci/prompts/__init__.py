@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, cast
 
 from ..errors import ConfigError, UnknownNameError
 from ..records import Prompt
+from ..slugs import slug
 from .base import Reader
 
 READERS: Final[Mapping[str, str]] = {
@@ -30,12 +31,15 @@ def known_sets() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in data.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_prompts(name_or_path: str, where: str, base: Path | None = None) -> tuple[Prompt, ...]:
+def load_prompts(
+    name_or_path: str, where: str, base: Path | None = None, *, make_id: Callable[[str], str] = slug
+) -> tuple[Prompt, ...]:
     """All prompts of one set, in its order.
 
     :param name_or_path: a packaged set such as ``paper``, or a YAML, JSON, JSON Lines, CSV or text file.
     :param where: the option, marker or setting that named it, for messages.
     :param base: folder that a relative path starts from; the working directory where None.
+    :param make_id: makes of the text of a row without an id one.
     :raises ConfigError: in one line that names file, row and key, for the first fault found.
     """
     if not Path(name_or_path).suffix and not set("/\\") & set(name_or_path):
@@ -51,17 +55,17 @@ def load_prompts(name_or_path: str, where: str, base: Path | None = None) -> tup
             )
         content = _read(base or Path(), file, where)
     try:
-        return _prompts(_decoded(content, file), suffix, file)
+        return _prompts(_decoded(content, file), suffix, file, make_id=make_id)
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
 
 
-def _prompts(text: str, suffix: str, file: str) -> tuple[Prompt, ...]:
+def _prompts(text: str, suffix: str, file: str, *, make_id: Callable[[str], str]) -> tuple[Prompt, ...]:
     from .rows import to_prompt
 
     prompts: dict[str, Prompt] = {}
     for row in _reader(suffix)(text, file) if text.strip() else []:
-        prompt = to_prompt(row, file)
+        prompt = to_prompt(row, file, make_id=make_id)
         if prompt.id in prompts:
             first = prompts[prompt.id].source.removeprefix(f"{file}, ")
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -21,10 +21,11 @@ _ID: Final = re.compile(r"(?!.*::)[!-~]+\Z")
 _NOT_IN_IDS: Final = frozenset("[]@=/")
 
 
-def to_prompt(row: Row, file: str) -> Prompt:
+def to_prompt(row: Row, file: str, *, make_id: Callable[[str], str] = slug) -> Prompt:
     """The prompt that a row holds.
 
     :param file: name of the set or file, for messages and the prompt's source.
+    :param make_id: makes of the text of a row without an id one.
     :raises ConfigError: in one line that names file, row and key.
     """
     where = f"{file}, {row.position}"
@@ -45,7 +46,7 @@ def to_prompt(row: Row, file: str) -> Prompt:
         max_new_tokens=_length(data.get("max_new_tokens"), where),
         source=f"{file}, {row.position}",
     )
-    return _with_id(prompt, data.get("id"), where)
+    return _with_id(prompt, data.get("id"), where, make_id)
 
 
 def _content(data: Mapping[str, object], where: str) -> tuple[str | None, tuple[Message, ...]]:
@@ -123,9 +124,9 @@ def _length(value: object, where: str) -> int | None:
     return value
 
 
-def _with_id(prompt: Prompt, given: object, where: str) -> Prompt:
+def _with_id(prompt: Prompt, given: object, where: str, make_id: Callable[[str], str]) -> Prompt:
     if given is None:
-        return replace(prompt, id=slug(prompt.shown))
+        return replace(prompt, id=make_id(prompt.shown))
     if isinstance(given, int) and not isinstance(given, bool):
         given = str(given)
     if not isinstance(given, str):

@@ -129,14 +129,8 @@ def memory_fact(last_bytes: int | None, group: MemoryGroup) -> str | None:
     return f"{format_bytes(last_bytes)} of {format_bytes(group.limit_bytes)} at the last sample (limit: {group.limit_name})"
 
 
-def last_words(path: str) -> str:
-    """The last line of a log that says something; of a fatal error, what it was and where."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 8192))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def last_words(text: str) -> str:
+    """The last line of a process's output that says something; of a fatal error, what it was and where."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         if line.startswith("Fatal Python error"):

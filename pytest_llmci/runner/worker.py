@@ -51,6 +51,7 @@ from .loop import NoProgress
 from .memory_pass import ALLOCATOR
 from .placement import cpus_of
 from .progress import Position, ProgressPage
+from .worker_log import WorkerLog
 
 WATCH_INTERVAL_S: Final = 0.1
 """Between two looks at a busy process: its memory, its time. A look costs about 20 microseconds on another core."""
@@ -120,6 +121,10 @@ class WorkerSetup:
     """One short line of progress for people."""
     tick: Callable[[], None] = lambda: None
     """Called some ten times a second while waiting, so that a terminal can show time passing."""
+    hide: Callable[[str], str] = str
+    """Makes of a line of a process's output what may be written."""
+    keeps_logs: bool = True
+    """False: what processes write to stdout and stderr reaches no file, as it may quote prompts and outputs."""
 
 
 class Sign(NamedTuple):
@@ -222,19 +227,21 @@ class WorkerProcess:
         self._home = Path(tempfile.mkdtemp(prefix="llmci-"))
         self._rounds_asked = 0
         self._rounds_kept = 0
-        log = setup.log_folder / f"{spec.alias}-{number}.log"
-        self.log = str(log)
+        log = setup.log_folder / f"{spec.alias}-{number}.log" if setup.keeps_logs else None
+        self.log = str(log or "")
         try:
             _make_home(self._home)
             self._page = ProgressPage(str(self._home / "progress"), create=True)
-            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = WorkerLog(log, setup.hide)
             self._spawned_ns = clock.now_ns()
-            with open(log, "ab") as stderr:
+            try:
                 self._process = subprocess.Popen(
                     [interpreter_of(spec), str(self._home / "llmci_worker.py")],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0, cwd=setup.start_in,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log.write_end, bufsize=0, cwd=setup.start_in,
                     env=worker_environment(os.environ, threads_of(spec, setup.threads), role), start_new_session=os.name == "posix",
                 )  # fmt: skip
+            finally:
+                self._log.handed_over()
         except OSError as error:
             shutil.rmtree(self._home, ignore_errors=True)
             raise ModelLoadError(
@@ -400,8 +407,10 @@ class WorkerProcess:
             looked_ns = now
 
     def _receive(self, wait_s: float) -> list[wire.Message]:
-        ready, _, _ = select.select([self._from], [], [], wait_s)
-        if not ready:
+        ready, _, _ = select.select([self._from, *self._log.readable], [], [], wait_s)
+        if self._log.readable and self._log.readable[0] in ready:
+            self._log.take()
+        if self._from not in ready:
             return []
         chunk = os.read(self._from, self._frames.wanted())
         if not chunk:
@@ -459,8 +468,8 @@ class WorkerProcess:
         if self._rounds_asked:
             rounds = f"{self._rounds_kept} finished round{'' if self._rounds_kept == 1 else 's'}"
             facts["kept"] = f"{rounds}, in log.jsonl; not used in any median" if self._rounds_kept else None
-        facts["stderr"] = self.log
-        facts["last words"] = evidence.last_words(self.log)[:200] or None
+        facts["stderr"] = self.log or None
+        facts["last words"] = evidence.last_words(self._log.tail)[:200] or None
         return {label: text for label, text in facts.items() if text}
 
     # -------------------------------------------------------------------------------------------------------- the end
@@ -482,6 +491,8 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._log.drain()
+        self._log.close()
         self._guard.drop(self.pid)
         self._to = self._from = -1  # the numbers may soon be somebody else's
         for pipe in (self._process.stdin, self._process.stdout):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,12 @@ class Finished:
 
 
 def finish_run(
-    folder: Path, registry: Registry, sinks: Sequence[str], *, report: SessionReport | None = None
+    folder: Path,
+    registry: Registry,
+    sinks: Sequence[str],
+    *,
+    report: SessionReport | None = None,
+    hide: Callable[[str], str] = str,
 ) -> Finished:
     """Give the report of a run to every sink, seal the folder with its manifest, and publish it as ``latest``.
 
@@ -48,6 +53,7 @@ def finish_run(
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
     :param report: what the run's log says, where that is known; None to read the log.
+    :param hide: takes secrets out of a warning.
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
@@ -71,7 +77,7 @@ def finish_run(
                 return
             further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(f"sink '{without_credentials(text)}': {without_credentials(described(error))}")
+            warnings.append(hide(without_credentials(f"sink '{text}': {described(error)}")))
 
     for text in (text for text in asked if text not in last):
         write_to(text)

@@ -158,9 +158,9 @@ class BaselineRecord:
         return next((model for model in self.newest.models if model.alias == alias), None)
 
     def runnable(self, cell: BaselineCell) -> Cell | None:
-        """The cell with its model's spec and its prompt's row, to be measured again; None without its model."""
-        model = self.model(cell.model)
-        return Cell(id=cell.id, model=model.spec, prompt=self.prompts[cell.prompt]) if model else None
+        """The cell with its model's spec and its prompt's row, to be measured again; None without either, as if it was withheld."""
+        model, prompt = self.model(cell.model), self.prompts[cell.prompt]
+        return Cell(id=cell.id, model=model.spec, prompt=prompt) if model and not prompt.sha256 else None
 
     def values(self, cell: BaselineCell, metric: str) -> list[float]:
         """The sample of a metric in SI, in the order of measuring, missing rounds left out; empty where there is none."""

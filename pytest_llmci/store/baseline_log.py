@@ -262,11 +262,21 @@ class _Rows:
 
     def key(self, block: RoundsRecord) -> str:
         row = self._known.get((block.prompt_id, block.prompt_sha256))
-        row = row or Prompt(id=block.prompt_id, text=block.prompt)
+        row = row or _row_of(block)
         text = json.dumps(to_json(row), sort_keys=True)
         key = f"{row.id}@{sha256(text.encode('ascii')).hexdigest()[:8]}"
         self.used[key] = row
         return key
+
+
+def _row_of(block: RoundsRecord) -> Prompt:
+    """What a log alone tells of a row."""
+    if block.prompt_withheld == "redacted":
+        return Prompt(id=block.prompt_id, sha256=block.prompt_sha256)
+    digest = block.prompt_sha256 if block.prompt_withheld else ""
+    if block.messages:
+        return Prompt(id=block.prompt_id, messages=tuple(block.messages), sha256=digest)
+    return Prompt(id=block.prompt_id, text=block.prompt, sha256=digest)
 
 
 def _origin(header: HeaderRecord, project: Path | None) -> Origin:

@@ -137,7 +137,7 @@ def planned_protocol(
 
 def prompt_sha256(prompt: Prompt) -> str:
     """sha256 of what people see of a prompt, as every block of rounds holds it."""
-    return sha256(prompt.shown.encode("utf-8", "surrogatepass")).hexdigest()
+    return prompt.sha256 or sha256(prompt.shown.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def subject_part(worker: WorkerRecord, facts: Mapping[str, Json]) -> Part:

@@ -11,10 +11,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 from ..clock import Clock, SystemClock, utc_text
 from ..errors import LogTamperedError, StoreError
@@ -41,6 +41,12 @@ SPOOL_NAME: Final = "spool"
 _dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 # ------------------------------------------------------------------------------------------------------------ writing
+
+Protect: TypeAlias = "Callable[[LogRecord], LogRecord]"
+
+
+def _as_it_is(record: LogRecord) -> LogRecord:
+    return record
 
 
 class _Tail(NamedTuple):
@@ -117,10 +123,12 @@ class LogWriter(_LineFile):
     nothing; what kills the machine may cost the last seconds.
 
     :param path: a file that does not exist yet.
+    :param protect: makes of each record what may be written: :meth:`.redaction.Redactor.record`.
     :raises StoreError: if it cannot be made.
     """
 
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path, *, clock: Clock | None = None, protect: Protect | None = None) -> None:
+        self._protect = protect or _as_it_is
         self._start(path, clock, os.O_CREAT | os.O_EXCL)
 
     def _start(self, path: Path, clock: Clock | None, flags: int) -> None:
@@ -147,11 +155,12 @@ class LogWriter(_LineFile):
         """Of the last line."""
         return self._tail.digest
 
-    def append(self, record: LogRecord) -> None:
+    def append(self, record: LogRecord) -> LogRecord:
         """Write one record; the first one is the header.
 
         Numbers that are not finite are stored as missing, with a reason where the record has room for one.
 
+        :returns: the record as it was written, without what must not be: whatever else is told of it is told of this one.
         :raises StoreError: if it cannot be written (disk full, ...); the log then ends with the line before, and the
             same record may be tried again.
         """
@@ -159,10 +168,12 @@ class LogWriter(_LineFile):
         if (self._tail.lines == 0) != isinstance(record, HeaderRecord):
             raise StoreError(f"{self.path}: the header is the first line of a log and no other; got a {record.TYPE}.")
         number = self._tail.lines + 1
+        record = self._protect(record)
         body, exact = _encode(record)
         self.exact = self.exact and exact
         line, digest = build_line(self._tail.digest, number, body)
         self._write(line, _Tail(self._tail.size + len(line), number, digest))
+        return record
 
     def close(self, exit_status: int | None = None) -> None:
         """Write the footer, hand the file to the disk and give up the lock; a second call does nothing.
@@ -199,21 +210,26 @@ class SpoolWriter(_LineFile):
     """Appends records to a process's own file, so that :func:`recover` finds what never reached the log.
 
     :param path: made if it does not exist; an unfinished last line in it is dropped.
+    :param protect: see :class:`LogWriter`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, protect: Protect | None = None) -> None:
+        self._protect = protect or _as_it_is
         super().__init__(path, _Tail(0, 0, ""), os.O_CREAT)
         self._tail = self._next = _spool_tail(path)
         self._settled = False  # there may be the half of a line behind it
 
-    def append(self, record: LogRecord) -> None:
+    def append(self, record: LogRecord) -> LogRecord:
         """Write one record.
 
+        :returns: the record as it was written.
         :raises StoreError: if it cannot be written; the file then ends with the record before.
         """
         self._settle()
+        record = self._protect(record)
         line = _encode(record)[0] + b"\n"
         self._write(line, _Tail(self._tail.size + len(line), self._tail.lines + 1, ""))
+        return record
 
 
 def _spool_tail(path: Path) -> _Tail:
@@ -258,6 +274,9 @@ def _misshapen(record: RoundsRecord) -> str:
     outputs = len(record.outputs)
     if not (len(record.md5) == len(record.output_sha256) == outputs):
         return f"{len(record.md5)} md5 and {len(record.output_sha256)} sha256 for {outputs} outputs"
+    for name in ("outputs_withheld", "output_token_ids"):
+        if len(getattr(record, name)) not in (0, outputs):
+            return f"{name} holds {len(getattr(record, name))} entries for {outputs} outputs"
     if record.output_of_round and not 0 <= min(record.output_of_round) <= max(record.output_of_round) < outputs:
         return f"output_of_round points outside the {outputs} outputs"
     return ""
@@ -551,6 +570,7 @@ class _RecoveryWriter(LogWriter):
     """Goes on with a log that has lines already."""
 
     def __init__(self, path: Path, *, clock: Clock | None) -> None:
+        self._protect = _as_it_is  # what the spool holds was protected when it was written there
         self._start(path, clock, 0)
 
     def go_on(self, walk: ChainWalk) -> None:

@@ -35,6 +35,7 @@ from pytest_llmci.store.baseline_log import baseline_of_log
 
 NESTED: tuple[type, ...] = (
     ErrorInfo,
+    Message,
     CheckResult,
     BudgetResult,
     ComparisonResult,

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from sample_run import CRASH, header, rounds, usual_records, verdict, worker
+
+from pytest_llmci.records import CheckResult, ErrorInfo, FooterRecord, Message, ModelSpec, Prompt
+from pytest_llmci.redaction import Redactor, hashed, masked_row
+from pytest_llmci.secrets import Secrets
+from pytest_llmci.store.comparability import prompt_sha256
+
+SECRET = "s3cr3t-value"
+
+
+def masking(*, redact: bool = False) -> Redactor:
+    return Redactor(Secrets({SECRET: "KEY"}), redact=redact)
+
+
+def test_records_without_secrets_are_not_touched() -> None:
+    for record in (header(), worker(), *usual_records(), FooterRecord(lines=1, digest="0", finished="")):
+        assert masking().record(record) is record
+
+
+def test_a_masked_output_keeps_its_hash_and_loses_its_tokens() -> None:
+    block = rounds(outputs=["fine", f"has {SECRET}"], output_of_round=[0, 1, 1], output_token_ids=[[1], [2, 3]])
+    written = masking().record(block)
+    assert written.outputs == ["fine", "has [secret KEY]"]
+    assert written.outputs_withheld == ["", "masked"]
+    assert written.output_token_ids == [[1], []]
+    assert written == replace(
+        block, outputs=written.outputs, outputs_withheld=written.outputs_withheld, output_token_ids=[[1], []]
+    )
+    assert masking().record(written) == written
+
+
+def test_a_masked_prompt_is_marked_with_its_messages() -> None:
+    messages = [Message(role="user", content=f"use {SECRET}")]
+    written = masking().record(rounds(prompt=f"user: use {SECRET}", messages=messages))
+    assert (written.prompt, written.messages, written.prompt_withheld) == ("user: use [secret KEY]", [], "masked")
+
+
+def test_redacted_texts_are_hashes() -> None:
+    text = "What is TCP?"
+    digest = sha256(text.encode()).hexdigest()
+    block = rounds(prompt_sha256=digest, messages=[Message(role="user", content=text)], output_token_ids=[[1, 2]])
+    written = masking(redact=True).record(block)
+    assert written.prompt == f"sha256:{digest}" == hashed(text)
+    assert written.outputs == [hashed("An answer.")]
+    assert (written.prompt_withheld, written.outputs_withheld) == ("redacted", ["redacted"])
+    assert (written.messages, written.output_token_ids) == ([], [])
+    assert (written.md5, written.output_sha256, written.values) == (block.md5, block.output_sha256, block.values)
+    assert masking(redact=True).record(written) == written
+
+
+def test_redacted_verdicts_quote_nothing() -> None:
+    checks = [
+        CheckResult(name="contains:zebra", passed=False, message="found 'walrus'"),
+        CheckResult(name="valid", passed=True, message="x"),
+    ]
+    foreign = ErrorInfo(
+        kind="unexpected", message="ValueError: walrus", facts={"last words": "walrus", "when": "round 2"}
+    )
+    written = masking(redact=True).record(verdict(checks=checks, error=foreign))
+    assert [check.name.partition(":")[0] for check in written.checks] == ["contains", "valid"]
+    assert "zebra" not in str(written)
+    assert "walrus" not in str(written)
+    assert written.error is not None
+    assert written.error.facts == {"when": "round 2"}
+
+
+def test_redacted_runs_still_say_how_a_process_died() -> None:
+    fatal = {**CRASH.facts, "last words": "Fatal Python error: Segmentation fault, File x"}
+    written = masking(redact=True).record(rounds(error=replace(CRASH, facts=fatal)))
+    assert written.error == replace(CRASH, facts=fatal)
+
+
+def test_a_start_teaches_the_secrets_of_its_spec() -> None:
+    redactor = masking()
+    spec = ModelSpec(
+        alias="a", backend="openai", options={"api_key": "hunter2-word"}, text="a=openai:x+api_key=hunter2-word"
+    )
+    written = redactor.record(worker(spec=spec))
+    assert written.spec.options == {"api_key": "[secret]"}
+    assert written.spec.text == "a=openai:x+api_key=[secret +api_key]"
+    assert "hunter2" not in redactor.record(rounds(outputs=["hunter2-word"])).outputs[0]
+
+
+def test_the_header_is_masked_word_by_word() -> None:
+    written = masking().record(
+        header(
+            command=["pytest", "--hub-token", "abcd1234efgh"],
+            environment={"hub_token": "short", "url": "https://a:bcd@e"},
+        )
+    )
+    assert written.command == ["pytest", "--hub-token", "[secret]"]
+    assert written.environment == {"hub_token": "[secret]", "url": "https://a:[secret]@e"}
+
+
+@pytest.mark.parametrize("redact", [False, True])
+def test_a_row_is_recognized_by_the_hash_of_the_original(redact: bool) -> None:
+    row = Prompt(id="x", text=f"use {SECRET}", reference="it", checks=("contains:it",))
+    kept = masked_row(row, masking(redact=redact))
+    assert SECRET not in str(kept)
+    assert prompt_sha256(kept) == prompt_sha256(row) == kept.sha256
+    assert masked_row(kept, masking(redact=redact)) == kept
+    assert (kept.reference, kept.checks[0]) != ("it", "contains:it") or not redact
+
+
+def test_a_row_without_secrets_is_stored_as_it_is() -> None:
+    row = Prompt(id="x", text="hello")
+    assert masked_row(row, masking()) == row
+
+
+def test_ids_are_made_of_words_only_where_those_may_be_told() -> None:
+    assert masking().prompt_id("Say hello.") == "Say-hello"
+    assert masking(redact=True).prompt_id("Say hello.").startswith("prompt-")
+    assert SECRET not in masking().prompt_id(f"Say {SECRET}")
