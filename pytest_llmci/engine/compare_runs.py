@@ -20,7 +20,8 @@ from ..stats.quality import compare_answers
 from ..stats.stored import TimeMetric, Witnesses, environment_shift
 from ..store.comparability import Difference
 from .comparison import LEAST_CPU_SHARE, LENGTH, Accept, Rules, Sides, accepted_or_not, compare_model, gated_times
-from .stored_run import StoredCell, StoredModel, StoredRun, read_run
+from .reading import read_runs
+from .stored_run import StoredCell, StoredModel, StoredRun
 
 WHOLE_CELL: Final = "cell"
 """Stands for a metric where all of a cell is meant."""
@@ -129,8 +130,8 @@ def compare_runs(
     :raises StoreError: if a log cannot be read.
     """
     asked = (*only, *(name for name in detect or () if name))
-    runs = [read_run(folder, asked) for folder in base]
-    return compare_stored(runs, read_run(candidate, asked), detect=detect, only=only, accepted=accepted)
+    *runs, last = read_runs([*base, candidate], asked)
+    return compare_stored(runs, last, detect=detect, only=only, accepted=accepted)
 
 
 def compare_stored(
