@@ -35,7 +35,7 @@ TimeMetric: TypeAlias = Literal["cpu", "net", "wall"]
 
 SESSION_SD: Final[dict[TimeMetric, float]] = {"cpu": 0.03, "net": 0.03, "wall": 0.10}
 """Prior of what one session keeps for its length, as logarithm."""
-ANCHORED_SESSION_SD: Final = 0.014
+ANCHORED_SESSION_SD: Final = 0.025
 """The same of times divided, round by round, by those of a small frozen model in the same session."""
 SAVED_FREEDOM: Final = 8.0
 """How well the prior is known, in sessions, where a single one is stored."""
