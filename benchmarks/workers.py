@@ -48,11 +48,25 @@ class Workers:
 
         :param text: its spec, as for ``--llm-models``.
         """
-        self._started += 1
-        spec = parse_spec(text, self._registry.names("backend"), "benchmark")
-        worker = WorkerProcess(spec, self._setup, clock=SystemClock(), guard=self._guard, number=self._started)
+        worker = self._begun(text)
         worker.load()
         return worker
+
+    def load_values(self, text: str) -> dict[str, float]:
+        """What a fresh process knows of its own start, as it is stored; the process ends.
+
+        :param text: its spec.
+        """
+        worker = self._begun(text)
+        try:
+            return worker.load().values
+        finally:
+            worker.close()
+
+    def _begun(self, text: str) -> WorkerProcess:
+        self._started += 1
+        spec = parse_spec(text, self._registry.names("backend"), "benchmark")
+        return WorkerProcess(spec, self._setup, clock=SystemClock(), guard=self._guard, number=self._started)
 
     def close(self) -> None:
         """End what watches over the processes."""

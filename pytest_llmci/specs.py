@@ -45,11 +45,13 @@ def split_list(text: str) -> list[str]:
         return all(_names_a_path(each) for each in _split_outside_paths(part, "+", _names_a_path) if "," in each)
 
     parts: list[str] = []
+    gap = ""
     for part in (part.strip() for part in _split_outside_paths(text, ",", is_one_spec)):
         if parts and _ENDS_IN_CPUS.search(parts[-1]) and _MORE_CPUS.match(part):
-            parts[-1] += f",{part}"
+            parts[-1] += f"{gap},{part}"  # who reads the numbers refuses the gap
         elif part:
             parts.append(part)
+        gap = "" if part else f"{gap},"
     return parts
 
 

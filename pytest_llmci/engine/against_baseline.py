@@ -15,7 +15,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import Accept
+from .comparison import START_TIMES, Accept
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
 
 THIS_RUN: Final = "this run"
@@ -122,6 +122,7 @@ def run_of_session(record: BaselineRecord, session: BaselineSession, name: str, 
             model.alias: StoredModel(
                 spec=model.spec, subject=Part(model.subject), environment=Part(record.environment),
                 on_cpu=not str(model.spec.options.get("device", "cpu")).startswith(("cuda", "mps")),
+                starts={name: tuple(record.worker_values(model.alias, name, session)) for name in START_TIMES},
             )
             for model in session.models if model.alias in only.models
         },

@@ -19,8 +19,20 @@ from ..stats.looks import SESSION_ALPHA
 from ..stats.quality import compare_answers
 from ..stats.stored import TimeMetric, Witnesses, environment_shift
 from ..store.comparability import Difference
-from .comparison import LEAST_CPU_SHARE, LENGTH, Accept, Rules, Sides, accepted_or_not, compare_model, gated_times
-from .stored_run import StoredCell, StoredModel, StoredRun, read_run
+from .comparison import (
+    LEAST_CPU_SHARE,
+    LENGTH,
+    START_TIMES,
+    Accept,
+    Rules,
+    Sides,
+    accepted_or_not,
+    compare_model,
+    gated_times,
+)
+from .reading import read_runs
+from .starts import compare_starts
+from .stored_run import StoredCell, StoredModel, StoredRun
 
 WHOLE_CELL: Final = "cell"
 """Stands for a metric where all of a cell is meant."""
@@ -131,8 +143,8 @@ def compare_runs(
     :raises StoreError: if a log cannot be read.
     """
     asked = (*only, *(name for name in detect or () if name))
-    runs = [read_run(folder, asked) for folder in base]
-    return compare_stored(runs, read_run(candidate, asked), detect=detect, only=only, accepted=accepted)
+    *runs, last = read_runs([*base, candidate], asked)
+    return compare_stored(runs, last, detect=detect, only=only, accepted=accepted)
 
 
 def compare_stored(
@@ -163,6 +175,8 @@ def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef], where:
         metric = metrics.get(name)
         if metric is None:
             raise UnknownNameError.build(where, "metric", name, metrics)
+        if name in START_TIMES and where == "compare":
+            continue
         if name not in _NOT_GATED and (metric.direction == "none" or metric.scope != "round"):
             why = (
                 "it is not measured round by round"
@@ -340,6 +354,8 @@ class _Comparing:
         for cell, results in found.cells.items():
             kept = [self._settled(cell, result, timed[cell]) for result in results if self._is_wanted(result.metric)]
             self._found[cell] = replace(self._found[cell], results=(*self._found[cell].results, *kept))
+        before, now = (run.models[alias].starts if alias in run.models else {} for run in (self._base, self._candidate))
+        found.model += compare_starts(before, now, rules, self._candidate.metrics, tests=found.tests)
         self._whole += [
             (alias, self._maybe_accepted(alias, result)) for result in found.model if self._is_wanted(result.metric)
         ]

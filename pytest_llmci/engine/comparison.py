@@ -29,6 +29,8 @@ LEAST_CPU_SHARE: Final = 0.2
 """CPU time that is a smaller part of the net time than this tells nothing of an answer's speed, and varies by more than it."""
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
+START_TIMES: Final = ("start_time", "import_time", "load_time")
+"""What a process tells once, when it has loaded its model; gated only where it is named."""
 LENGTH: Final = "output_tokens"
 MEAN_LENGTH: Final = "output_tokens_mean"
 """Of imported runs without single requests."""
@@ -121,6 +123,8 @@ class ModelComparison:
     """Of the model as a whole."""
     undecided: set[str] = field(default_factory=set)
     """Cells that more rounds may settle."""
+    tests: int = 0
+    """Gated times, those of starts included: they share alpha."""
 
     @property
     def regressed(self) -> bool:
@@ -203,9 +207,10 @@ def compare_model(
         if result is not None:
             found.cells[cell].append(result)
     times = gated_times(cells.values(), rules)
+    found.tests = len(times) + len(gated_starts(rules))
     for name in times:
         _judge_time(
-            found, cells, rules, lengths=lengths, metric=metrics[name], metrics=len(times), look=look, last=last
+            found, cells, rules, lengths=lengths, metric=metrics[name], metrics=found.tests, look=look, last=last
         )
     for cell, sides in cells.items():
         found.cells[cell] += _memory(sides, rules)
@@ -221,13 +226,19 @@ def gated_times(cells: Iterable[Sides], rules: Rules) -> tuple[str, ...]:
     CPU time is blind to sleeps, locks and devices, net time to the work of other threads, so both are gated where there are both.
     """
     if rules.only:
-        return rules.only
+        return tuple(name for name in rules.only if name not in START_TIMES)
     sides = [one for cell in cells for one in (cell.base, cell.candidate)]
-    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH)]
+    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH, *START_TIMES)]
     own = [name for name in _TIMES if all(name in one.values for one in sides)] if rules.on_cpu and sides else []
     if "cpu_time" in own and max(map(_cpu_share, sides)) < LEAST_CPU_SHARE:
         own.remove("cpu_time")
     return tuple(dict.fromkeys([*(own or ["latency"]), *asked]))
+
+
+def gated_starts(rules: Rules) -> tuple[str, ...]:
+    """The times of starts that decide."""
+    asked = rules.only or rules.detect
+    return tuple(name for name in START_TIMES if name in asked)
 
 
 def _cpu_share(side: CellSamples) -> float:
@@ -306,10 +317,19 @@ def _why_not(
 
 
 def _result(effect: Effect, sides: Sides | None, metric: str, rules: Rules, detect: float) -> ComparisonResult:
+    found = result_of(effect, rules, metric, detect)
+    if sides is None:
+        return found
+    return replace(
+        found, base=median(median(session.values[metric]) for session in sides.sessions),
+        candidate=median(sides.candidate.values[metric]),
+    )  # fmt: skip
+
+
+def result_of(effect: Effect, rules: Rules, metric: str, detect: float) -> ComparisonResult:
+    """What the engine found, as it is recorded; without the medians."""
     return ComparisonResult(
-        metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against,
-        base=median(median(session.values[metric]) for session in sides.sessions) if sides else None,
-        candidate=median(sides.candidate.values[metric]) if sides else None,
+        metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against, base=None, candidate=None,
         change=effect.effect, low=effect.low, high=effect.high, visible=effect.visible, detect=detect, rounds=effect.rounds,
         pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note,
     )  # fmt: skip

@@ -16,6 +16,8 @@ from .schedule import CellMeasurement
 WIDTH: Final = 80
 _BESIDE: Final = ("latency", "ttft", "decode_tokens_per_s")
 """Shown beside what is gated, to say where a change lies."""
+_BESIDE_OF_STARTS: Final = ("load_time",)
+"""So too, of the processes' starts: medians."""
 _WORDS: Final = {
     "pass": "ok",
     "regressed": "REGRESSED",
@@ -130,6 +132,11 @@ def _beside(
             change = percent(after / before - 1) if before else "n/a"
             shown = [format_quantity(value, metric.unit) for value in (before, after)]
             rows.append((metric.heading, *shown, change, "", ""))
+    for name in _BESIDE_OF_STARTS:
+        if name in measurement.starts and name in metrics:
+            before, after = measurement.starts[name]
+            shown = [format_quantity(value, metrics[name].unit) for value in (before, after)]
+            rows.append((metrics[name].heading, *shown, percent(after / before - 1) if before else "n/a", "", ""))
     return rows  # type: ignore[return-value]  # six texts each
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from ..metrics import MetricDef
 from ..records import ComparisonResult, Json, to_json
 from ..text import one_line, wrapped
+from ..units import format_duration
 from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
@@ -18,6 +19,7 @@ from .stored_run import StoredRun
 WIDTH: Final = 80
 _LABEL: Final = 12
 _SHOWN: Final = 5
+_LOAD: Final = "load_time"
 _ROWS_IN_MARKDOWN: Final = 50
 _TALLY: Final = ("regressed", "lost coverage", "inconclusive", "not comparable", "new", "pass")
 _ENTITY: Final = {"<": "&lt;", ">": "&gt;", "|": "&#124;", "&": "&amp;"}
@@ -73,6 +75,7 @@ def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
     yield from _outputs(found)
     yield from _lengths(found)
     yield from _could_see(found)
+    yield from _loading(found)
     for note in found.notes:
         yield "note", note
     if found.undecided and not found.hardware and found.candidate.imported:
@@ -137,6 +140,27 @@ def _could_see(found: RunsComparison) -> Iterator[tuple[str, str]]:
                 "sees",
                 f"a change of {metric} of {percent(median(cells), sign=False)} or more in a usual cell{model}{wanted}",
             )
+
+
+def _loading(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    """What starting the models took: shown, and gated only where it is named."""
+    judged = {alias for alias, result in found.models if result.metric == _LOAD}
+    told = []
+    for alias, now in found.candidate.models.items():
+        before = found.base[-1].models.get(alias)
+        sides = [list(side.starts.get(_LOAD, ())) for side in (before, now) if side is not None]
+        if len(sides) == 2 and all(sides) and alias not in judged and not found.hardware:
+            was, is_now = map(median, sides)
+            change = f" ({percent(is_now / was - 1)})" if was else ""
+            starts = "/".join(str(len(side)) for side in sides)
+            told.append(
+                f"{one_line(alias)} {format_duration(was)} -> {format_duration(is_now)}{change}, {starts} starts"
+            )
+    if told:
+        yield (
+            "load time",
+            f"{'; '.join(told[:_SHOWN])}{f'; {len(told) - _SHOWN} more' if len(told) > _SHOWN else ''}: not gated",
+        )
 
 
 def _times(found: RunsComparison) -> Iterator[ComparisonResult]:

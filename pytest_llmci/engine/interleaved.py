@@ -38,11 +38,23 @@ from ..stats.memory import compare_memory
 from ..store.comparability import protocol_part, subject_part
 from .against import Entry
 from .blocks import Origin, block_record, learnt
-from .comparison import Accept, ModelComparison, Rules, Sides, accepted_or_not, compare_model, met, samples_of
+from .comparison import (
+    START_TIMES,
+    Accept,
+    ModelComparison,
+    Rules,
+    Sides,
+    accepted_or_not,
+    compare_model,
+    gated_starts,
+    met,
+    samples_of,
+)
 from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement
+from .starts import compare_starts, starts_shown
 
 Arm = Literal["candidate", "reference"]
 ARMS: Final[tuple[Arm, Arm]] = ("candidate", "reference")
@@ -134,12 +146,15 @@ class Interleaved:
         self, entries: Sequence[Entry], rules: Rules, metrics: Mapping[str, MetricDef], ports: Ports, *, block: int,
         rng: random.Random | None = None, on_purpose: Iterable[str] = (), changed_files: Sequence[str] = (),
         prove: Callable[[dict[str, Json]], None] | None = None, own_modules: Sequence[str] = (), accepted: Accept = lambda *_: "",
+        fail_undecided: bool = False,
     ) -> None:  # fmt: skip
         """:param entries: of one model, at least one.
         :param on_purpose: parts of the protocol that may differ, as they are what is compared.
         :param changed_files: of the repository, where two commits are compared.
         :param accepted: says which regressions are meant.
+        :param fail_undecided: whether the verdict over the model fails where a time of its starts could not be told.
         """
+        self._fail_undecided = fail_undecided
         self._ports = ports
         self._prove = prove
         self._own_modules = tuple(own_modules)
@@ -162,6 +177,10 @@ class Interleaved:
         self._lost = 0
         self._changed: tuple[str, ...] = ()
         self._workers: dict[Arm, WorkerRecord] = {}
+        self._start_times = {name: metrics[name] for name in START_TIMES if name in metrics}
+        self._starts: dict[Arm, dict[str, list[float]]] = {
+            arm: {name: [] for name in self._start_times} for arm in ARMS
+        }
         self.pairs = 0
         """Pairs of processes begun."""
 
@@ -193,6 +212,7 @@ class Interleaved:
             if any(result.verdict == "regressed" for result in found.model):
                 self._stop(found, NOT_ALONE)
                 break
+        self._start_more()
         self._ports.pool.release(self.model, "reference")
         self._conclude(found)
         return {course.entry.test: course.measurement for course in self._courses}
@@ -227,7 +247,7 @@ class Interleaved:
         self._ports.pool.release(self.model)
         for arm in self._rng.sample(ARMS, 2):
             try:
-                pair.live[arm] = self._ports.pool.get(pair.courses[0].cell(arm).model, _role(arm), pair.number)
+                pair.live[arm] = self._ports.pool.get(self._courses[0].cell(arm).model, _role(arm), pair.number)
             except LLMCIError as error:
                 self._side_failed(pair.courses, arm, error_info(error))
                 raise _PairLost from None
@@ -238,6 +258,44 @@ class Interleaved:
             record = pair.live["candidate"].record
             course.measurement.worker_values, course.measurement.worker_reasons = record.values, record.reasons
             course.measurement.worker = record
+
+        self._note_starts(pair)
+
+    def _note_starts(self, pair: _Pair) -> None:
+        """What the two starts took, where both tell: they are compared with each other."""
+        for name, metric in self._start_times.items():
+            stored = {arm: pair.live[arm].record.values.get(name) for arm in ARMS}
+            for arm, value in stored.items() if None not in stored.values() else ():
+                self._starts[arm][name].append(metric.to_si(value or 0.0))
+
+    def _start_more(self) -> None:
+        """Pairs that only load their models, where times of starts are gated: one more than rounds may take.
+
+        The number of pairs is fixed beforehand, so that no look at the times says when to stop.
+        """
+        while gated_starts(self._rules) and self._count_starts() <= self._rules.looks:
+            broken = all(each.given_up or each.measurement.error is not None for each in self._courses)
+            if broken or self._ports.out_of_time():
+                return
+            pair = _Pair(self.pairs, (), {}, started=utc_text(self._ports.clock.utc()))  # a failure is no cell's
+            self.pairs += 1
+            self._ports.observer.pair_begins(self.model, pair.number, self._rules.looks)
+            try:
+                with self._ports.turn():
+                    self._start(pair)
+            except _PairLost:
+                return
+
+    def _count_starts(self) -> int:
+        return max((len(values) for values in self._starts["candidate"].values()), default=self._rules.looks + 1)
+
+    def _warm_starts(self) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        """Times of reference and candidate without the first pair, one of which may have read the files from the disk."""
+        base, candidate = (
+            {name: values[1:] or values for name, values in self._starts[arm].items()}
+            for arm in ("reference", "candidate")
+        )
+        return base, candidate
 
     def _check_origin(self, pair: _Pair, *, afterwards: bool = False) -> None:
         """Where the reference's code came from: when it has loaded, and again for what only an answer imports."""
@@ -431,19 +489,34 @@ class Interleaved:
         for course in self._courses:
             measurement = course.measurement
             measurement.changed = self._changed
+            measurement.starts = starts_shown(*self._warm_starts())
             if course.given_up:
                 measurement.comparisons = [self._not_compared(course)]
             else:
                 found_here = course.decided or found.cells.get(course.entry.test, [])
                 cell = course.entry.cell.id
                 measurement.comparisons = [accepted_or_not(cell, result, self._accepted) for result in found_here]
-        found.model = [*found.model, *self._footprint()]
+        found.model = [*found.model, *self._loading(found.tests), *self._footprint()]
         found.model = [accepted_or_not(self.model.alias, result, self._accepted) for result in found.model]
         if found.model:
             cells = {course.entry.cell.id: course.measurement.comparisons for course in self._courses}
             self._ports.emit(
-                model_gate(self.model.alias, found.model, self._rules.against, self._ports.new_uid(), cells)
+                model_gate(
+                    self.model.alias,
+                    found.model,
+                    self._rules.against,
+                    self._ports.new_uid(),
+                    cells,
+                    fail_undecided=self._fail_undecided,
+                )
             )
+
+    def _loading(self, tests: int) -> list[ComparisonResult]:
+        if all(course.given_up for course in self._courses):
+            return []
+        return compare_starts(
+            *self._warm_starts(), self._rules, self._start_times, tests=tests or len(self._rules.detect) + 2
+        )
 
     def _footprint(self) -> list[ComparisonResult]:
         """Bytes of the weights: they are counted and never vary, so that any growth is one."""
@@ -478,7 +551,10 @@ def _some(files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _wanted(rules: Rules) -> frozenset[str]:
-    return frozenset({"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.detect}) - {""}
+    return frozenset({"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.detect}) - {
+        "",
+        *START_TIMES,
+    }
 
 
 def _role(arm: Arm) -> Literal["timing", "reference"]:

@@ -21,6 +21,7 @@ from ..stats.budget_expression import Budget, check_contradictions, max_latency_
 from ..store.baseline import Chosen, check_name, choose
 from ..store.comparability import Part, machine_part
 from ..store.environment import environment
+from .comparison import START_TIMES
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
 from .session import matching
@@ -168,7 +169,7 @@ class Planner:
                 raise UnknownNameError.build(origin, "metric", name, self.metrics)
             if name and self.metrics[name].direction == "none":
                 raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
-            if name and self.metrics[name].scope != "round":
+            if name and self.metrics[name].scope != "round" and name not in START_TIMES:
                 raise ConfigError(
                     f"{origin}: {name} is not measured round by round, so no comparison judges it; limit it with --llmci-budget instead."
                 )

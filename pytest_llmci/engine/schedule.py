@@ -74,6 +74,8 @@ class CellMeasurement:
     comparisons: list[ComparisonResult] = field(default_factory=list)
     changed: tuple[str, ...] = ()
     """What differs between the two sides."""
+    starts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Times of starts -> the median of the reference and of the candidate, SI; empty where nothing was compared."""
     look: int = 1
     """Which look at the growing sample comes next, from 1."""
 

@@ -211,7 +211,8 @@ class BenchSession:
             each.against = each.against or ", ".join(baseline.name for baseline in rules.baselines)
         if whole:
             cells = {each.cell.id: each.comparisons for each in measured}
-            self._emit(model_gate(alias, whole, whole[0].against, self.new_uid(), cells))
+            strict = self.settings.inconclusive == "fail"
+            self._emit(model_gate(alias, whole, whole[0].against, self.new_uid(), cells, fail_undecided=strict))
 
     def _compare(self, against: Against, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         entries = against.entries(group)
@@ -238,6 +239,7 @@ class BenchSession:
             changed_files=against.changed_files,
             prove=against.prove,
             own_modules=against.own_modules,
+            fail_undecided=self.settings.inconclusive == "fail",
         )
         self._compared.update(schedule.run())
 

@@ -16,7 +16,7 @@ from ..metrics import MetricDef
 from ..records import HeaderRecord, Json, LogRecord, ModelSpec, RoundsRecord, VerdictRecord, WorkerRecord
 from ..store.comparability import Part, environment_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
-from .comparison import MEAN_LENGTH, CellSamples, samples_of
+from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
 from .imported import BACKEND
 
 COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens")
@@ -106,6 +106,8 @@ class StoredModel:
     """The machine, with the accelerator that the model ran on."""
     on_cpu: bool
     """Whether it computed on the machine's CPU."""
+    starts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Time of a process's start -> SI, one number for each start that told it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,11 +226,12 @@ class Gathering:
             started=header.started,
             metrics={metric.name: metric for metric in header.metrics},
             environment=header.environment,
-            models=dict(self._models(header.environment)),
+            models=dict(self._models(header)),
             cells={key: tuple(found) for key, found in cells.items()},
         )
 
-    def _models(self, environment: Mapping[str, Json]) -> Iterator[tuple[str, StoredModel]]:
+    def _models(self, header: HeaderRecord) -> Iterator[tuple[str, StoredModel]]:
+        environment, starts = header.environment, self._starts(header)
         for worker in self._workers.values():  # the last start that got as far as to know its model
             if worker.error is None or not worker.info:
                 device = str(worker.info.get("device") or worker.spec.options.get("device") or "cpu")
@@ -239,8 +242,21 @@ class Gathering:
                         subject=subject_part(worker, environment),
                         environment=environment_part(environment, worker.info),
                         on_cpu=not device.startswith(("cuda", "mps")),
+                        starts=starts.get(worker.model, {}),
                     ),
                 )
+
+    def _starts(self, header: HeaderRecord) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Alias -> what its starts took."""
+        metrics = [metric for metric in header.metrics if metric.name in START_TIMES]
+        found: dict[str, dict[str, tuple[float, ...]]] = {}
+        for worker in self._workers.values():
+            own = found.setdefault(worker.model, {})
+            for metric in metrics if worker.error is None else ():
+                value = worker.values.get(metric.name)
+                if value is not None and math.isfinite(value):
+                    own[metric.name] = (*own.get(metric.name, ()), metric.to_si(value))
+        return found
 
 
 class _Cell:

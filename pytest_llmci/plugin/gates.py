@@ -47,7 +47,7 @@ class Seen:
         """Take one record in."""
         if isinstance(record, RoundsRecord):
             self.tried.add(record.model)
-            self.inferences += record.n
+            self.inferences += record.n if record.origin != "memory" else 0  # a second look at cells that are counted
             if record.n:
                 self.models.add(record.model)
         elif isinstance(record, WorkerRecord):

@@ -33,6 +33,19 @@ LEAST_SD: Final = 1e-4  # relative; equal values do not prove that there is no n
 _AGREEMENT_LEVEL: Final = 0.05
 
 
+def row_median(values: Floats) -> Floats:
+    """The median over the last axis: what ``numpy.median`` gives for finite values, without what it spends on all others.
+
+    :param values: ``[..., n]``, at least one, all finite.
+    :returns: ``[...]``.
+    """
+    import numpy as np
+
+    low, high = (values.shape[-1] - 1) // 2, values.shape[-1] // 2
+    halves = np.partition(values, (low, high), axis=-1)
+    return np.asarray(halves[..., high] if low == high else (halves[..., low] + halves[..., high]) / 2)
+
+
 def hodges_lehmann(values: Floats) -> Floats:
     """Median of the means of all pairs, each value paired with itself too.
 
@@ -42,7 +55,7 @@ def hodges_lehmann(values: Floats) -> Floats:
     import numpy as np
 
     first, second = np.triu_indices(values.shape[-1])
-    return np.asarray(np.median((values[..., first] + values[..., second]) * 0.5, axis=-1))
+    return row_median((values[..., first] + values[..., second]) * 0.5)
 
 
 def hodges_lehmann_shift(base: Floats, candidate: Floats) -> Floats:
@@ -52,10 +65,9 @@ def hodges_lehmann_shift(base: Floats, candidate: Floats) -> Floats:
     :param candidate: ``[..., m]``.
     :returns: ``[...]``, in the unit of the values.
     """
-    import numpy as np
 
     differences = candidate[..., :, None] - base[..., None, :]
-    return np.asarray(np.median(differences.reshape(*base.shape[:-1], -1), axis=-1))
+    return row_median(differences.reshape(*base.shape[:-1], -1))
 
 
 def median_absolute_deviation(values: Floats) -> Floats:
@@ -66,8 +78,7 @@ def median_absolute_deviation(values: Floats) -> Floats:
     """
     import numpy as np
 
-    middle = np.median(values, axis=-1, keepdims=True)
-    return np.asarray(_MAD_TO_SD * np.median(np.abs(values - middle), axis=-1))
+    return np.asarray(_MAD_TO_SD * row_median(np.abs(values - row_median(values)[..., None])))
 
 
 def robust_location(values: Floats) -> Floats:
@@ -76,10 +87,9 @@ def robust_location(values: Floats) -> Floats:
     :param values: ``[..., n]``.
     :returns: ``[...]``, in the unit of the values.
     """
-    import numpy as np
 
     if values.shape[-1] < FEW_VALUES:
-        return np.asarray(np.median(values, axis=-1))
+        return row_median(values)
     return hodges_lehmann(values)
 
 

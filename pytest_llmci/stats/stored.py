@@ -22,6 +22,7 @@ from .location import (
     location_variance,
     median_absolute_deviation,
     residual_variance,
+    row_median,
 )
 from .moderation import moderated
 
@@ -34,7 +35,7 @@ TimeMetric: TypeAlias = Literal["cpu", "net", "wall"]
 
 SESSION_SD: Final[dict[TimeMetric, float]] = {"cpu": 0.03, "net": 0.03, "wall": 0.10}
 """Prior of what one session keeps for its length, as logarithm."""
-ANCHORED_SESSION_SD: Final = 0.014
+ANCHORED_SESSION_SD: Final = 0.025
 """The same of times divided, round by round, by those of a small frozen model in the same session."""
 SAVED_FREEDOM: Final = 8.0
 """How well the prior is known, in sessions, where a single one is stored."""
@@ -193,7 +194,7 @@ def _side(groups: Sequence[Group], count: int, name: Literal["base", "candidate"
         rounds[group.cells] = values.shape[1]
         if values.shape[1] >= LEAST_VALUES:
             clip = WINSORISE_AT_MAD * np.maximum(median_absolute_deviation(values), LEAST_SD)
-            variance[group.cells] = residual_variance(values, np.median(values, axis=1), clip)
+            variance[group.cells] = residual_variance(values, row_median(values), clip)
     enough, unaided = rounds >= LEAST_VALUES, np.maximum(rounds - 1.0, 1.0)
     freedom = unaided.copy()
     if enough.any():
@@ -209,5 +210,5 @@ def _medians(groups: Sequence[Group], count: int, name: Literal["base", "candida
 
     places = np.zeros(count)
     for group in groups:
-        places[group.cells] = np.median(getattr(group, name), axis=1)
+        places[group.cells] = row_median(getattr(group, name))
     return places

@@ -173,9 +173,9 @@ class BaselineRecord:
         same = [cell for cell in cells if cell is not None and newest is not None and cell.protocol == newest.protocol]
         return [sample for cell in same if (sample := self.values(cell, metric))]
 
-    def worker_values(self, alias: str, metric: str) -> list[float]:
-        """A metric of scope ``worker`` at each start of the model's process in the newest session, in SI."""
-        model = self.model(alias)
+    def worker_values(self, alias: str, metric: str, session: BaselineSession | None = None) -> list[float]:
+        """A metric of scope ``worker`` at each start of the model's process in a session, the newest if None, in SI."""
+        model = next((each for each in (session or self.newest).models if each.alias == alias), None)
         return self._si(metric, model.values.get(metric, ())) if model else []
 
     def _si(self, metric: str, stored: Iterable[float | None]) -> list[float]:

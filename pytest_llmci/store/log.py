@@ -370,6 +370,7 @@ class LogReader:
         self.path = path
         self.kinds = frozenset(kinds)
         self.metrics = None if metrics is None else frozenset(metrics)
+        self._columns = frozenset(_dump(name).encode("ascii") for name in metrics or ())
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.digest = GENESIS
@@ -400,7 +401,7 @@ class LogReader:
     def _decode(self, walk: ChainWalk, kind: str, rest: bytes) -> dict[str, Any]:
         if self.metrics is None or kind != RoundsRecord.TYPE:
             return walk.decode(rest)
-        data = walk.decode(_without_token_times(rest))
+        data = walk.decode(_with_columns(_without_token_times(rest), self._columns))
         if isinstance(values := data.get("values"), dict):
             data["values"] = {name: values[name] for name in self.metrics & values.keys()}
         return data
@@ -423,6 +424,29 @@ def _without_token_times(rest: bytes) -> bytes:
     begin = rest.find(_TOKEN_TIMES)
     end = rest.find(b"]]", begin)
     return rest if begin < 0 or end < 0 else rest[: begin + len(_TOKEN_TIMES) - 1] + rest[end + 1 :]
+
+
+_VALUES: Final = b',"values":{'
+_COLUMN_NAME: Final = re.compile(rb'("[^"\\]+"):\[')
+
+
+def _with_columns(rest: bytes, names: Collection[bytes]) -> bytes:
+    """A block without the numbers of other metrics, which need not be parsed then; as it is where they look unfamiliar.
+
+    :param names: in quotes.
+    """
+    begin = rest.find(_VALUES) + len(_VALUES)
+    end = rest.find(b"]}", begin)
+    if begin < len(_VALUES) or end < 0:
+        return rest
+    kept = []
+    for column in rest[begin:end].split(b"],"):
+        name = _COLUMN_NAME.match(column)
+        if name is None:
+            return rest
+        if name[1] in names:
+            kept.append(column + b"]")
+    return rest[:begin] + b",".join(kept) + rest[end + 1 :]
 
 
 def read_log(path: Path, kinds: Collection[str] = ()) -> Iterator[LogRecord]:

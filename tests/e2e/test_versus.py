@@ -187,6 +187,21 @@ def test_the_header_says_what_it_costs_and_what_it_will_see(bench: Bench) -> Non
     )
 
 
+@pytest.mark.slow
+def test_a_model_that_loads_slower_fails_where_load_time_is_named(bench: Bench) -> None:
+    slower = ("echo=echo+load=900ms", "--llmci-versus=echo+load=300ms", "-k", "first")
+    result = bench.suite(*slower, "--llmci-detect=load_time=30%", *SHORT)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [
+            r"Gate regression-echo failed:",
+            r"  echo as a whole against echo\+load=300ms: load_time \+\d+(\.\d)? % .*",
+            r"echo as a whole +load .* REGRESSED",
+        ]
+    )
+    assert len(bench.records("worker")) == 10
+
+
 @pytest.mark.parametrize(
     ("versus", "detect", "said"),
     [
@@ -195,7 +210,7 @@ def test_the_header_says_what_it_costs_and_what_it_will_see(bench: Bench) -> Non
         ("echo", "5", "--llmci-detect: '5' is no smallest change; write metric=5%*"),
         ("echo", "latincy=5%", "--llmci-detect: unknown metric 'latincy'*"),
         ("echo", "output_tokens=5%", "--llmci-detect: output_tokens has no better direction*"),
-        ("echo", "load_time=5%", "--llmci-detect: load_time is not measured round by round*"),
+        ("echo", "model_footprint=5%", "--llmci-detect: model_footprint is not measured round by round*"),
         ("echo", "peak_rss_delta=5%", "--llmci-detect: peak_rss_delta is not measured round by round*"),
     ],
 )  # fmt: skip

@@ -135,6 +135,8 @@ def test_a_comma_in_an_existing_path_separates_nothing(odd: Path, text: str, par
         ("echo,tiny+cpus=0, 2 ,4-5", ["echo", "tiny+cpus=0,2,4-5"]),
         ("tiny+cpus=0,2+threads=2,echo", ["tiny+cpus=0,2+threads=2", "echo"]),
         ("tiny+cpus=0+threads=2,3", ["tiny+cpus=0+threads=2", "3"]),
+        ("tiny+cpus=0,,1,echo", ["tiny+cpus=0,,1", "echo"]),
+        ("tiny+cpus=0,,,echo,,tiny", ["tiny+cpus=0", "echo", "tiny"]),
         ("tiny+cpus=0,2b,4", ["tiny+cpus=0", "2b", "4"]),
         ("tiny+cpus=0,4=echo", ["tiny+cpus=0", "4=echo"]),
         ("a=./a,b/model+cpus=0,1,x,y+z", ["a=./a,b/model+cpus=0,1", "x", "y+z"]),

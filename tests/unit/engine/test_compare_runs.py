@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from stored_runs import block, judged, simple, started, write_run
 
 from pytest_llmci.engine.compare_runs import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison, compare_runs
+from pytest_llmci.engine.explain_runs import facts
 from pytest_llmci.errors import ConfigError
-from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, RoundsRecord
+from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, RoundsRecord, WorkerRecord
 
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL", facts={})
 
@@ -113,13 +115,40 @@ def test_what_is_asked_for_is_judged_alone_or_beside(tmp_path: Path) -> None:
     [
         ("latenzy", "compare: unknown metric 'latenzy'. Did you mean 'latency'?"),
         ("cpu_percent", "compare: cpu_percent cannot be judged: neither more nor less of it is better."),
-        ("load_time", "compare: load_time cannot be judged: it is not measured round by round."),
+        ("model_footprint", "compare: model_footprint cannot be judged: it is not measured round by round."),
     ],
 )
 def test_metrics_that_cannot_be_judged(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError) as raised:
         compared(tmp_path, simple(), simple(), only=[name])
     assert str(raised.value).startswith(words)
+
+
+def loaded(seconds: Sequence[float], **changes: Any) -> list[Any]:
+    """A run whose model was started so many times."""
+    (first, *rest), usual = seconds, simple(**changes)
+    start = started(values={"load_time": first * 1e9})
+    assert isinstance(start, WorkerRecord)
+    more = [replace(start, uid=f"w{number}", values={"load_time": each * 1e9}) for number, each in enumerate(rest)]
+    return [start, *more, *usual[1:]]
+
+
+def test_load_time_is_judged_where_it_is_named_and_starts_suffice(tmp_path: Path) -> None:
+    few = compared(tmp_path / "few", loaded([1.0]), loaded([9.0], seed=1), detect={"load_time": 0.2})
+    whole = {result.metric: result for _, result in few.models}
+    assert whole["load_time"].reason == "1 start on a side: fewer than 3 decide nothing"
+    assert (whole["load_time"].base, whole["load_time"].candidate, few.failed) == (1.0, 9.0, False)
+    many = compared(tmp_path / "many", loaded([1, 1.01, 0.99]), loaded([5, 5.1, 4.9], seed=1), only=["load_time"])
+    assert [(result.metric, result.verdict) for _, result in many.models] == [("load_time", "regressed")]
+    assert many.failed
+    assert [cell.results for cell in many.cells] == [(), ()]
+
+
+def test_load_time_is_shown_and_not_gated_unless_it_is_named(tmp_path: Path) -> None:
+    found = compared(tmp_path, loaded([1, 1.01, 0.99]), loaded([5, 5.1, 4.9], seed=1))
+    assert not found.failed
+    assert "load_time" not in {result.metric for _, result in found.models}
+    assert dict(facts(found))["load time"] == "a 1 s -> 5 s (+400 %), 3/3 starts: not gated"
 
 
 # ----------------------------------------------------------------------------------------------------- which cells

@@ -94,6 +94,7 @@ class Hall:
         self.time_is_up: Callable[[], bool] = lambda: False
         self.modules: Callable[[list[object]], object] = lambda owned: {}
         self.more: dict[str, Any] = {}
+        self.detect: dict[str, float] = {}
 
     def latency(self, target: str, prompt: str) -> float:
         return self.seconds.get(f"{target}/{prompt}", self.seconds[target]) * self.noise.gauss(1, 0.004)
@@ -105,7 +106,8 @@ class Hall:
         self.starts.append((spec.target, pair))
         record = WorkerRecord(
             uid=f"{spec.target}{pair}", model=spec.alias, spec=spec, started="", pid=1, isolation="worker", role=role, pair=pair,
-            values=dict(self.weights.get(spec.target, {})),
+            values={name: value * self.noise.gauss(1, 0.004) if name == "load_time" else value
+                    for name, value in self.weights.get(spec.target, {}).items()},
         )  # fmt: skip
         return LiveModel(Worker(self, spec, pair), record)  # type: ignore[arg-type]  # as much of a worker as is asked
 
@@ -141,7 +143,7 @@ class Hall:
                   reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt), plan=plan, reference_generation=GENERATION)
             for prompt in PROMPTS[:prompts]
         ]  # fmt: skip
-        rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block))
+        rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block), detect=self.detect)
         self.schedule = Interleaved(
             entries, rules, METRICS, self.ports(), block=plan.block, rng=random.Random(1), **self.more
         )
@@ -286,6 +288,81 @@ def test_weights_are_counted_and_any_growth_is_one(hall: Hall, now: float, outco
     hall.run(2, max_rounds=5)
     (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
     assert (gate.outcome, gate.comparisons[-1].improved) == (outcome, now < 100)
+
+
+def loading(hall: Hall, old: float, new: float) -> None:
+    hall.weights = {"old": {"load_time": old * 1e9}, "new": {"load_time": new * 1e9}}
+
+
+def test_load_times_are_shown_and_cost_no_further_start(hall: Hall) -> None:
+    loading(hall, 1.0, 3.0)
+    (found,) = hall.run().values()
+    assert list(found.starts["load_time"]) == pytest.approx([1.0, 3.0], rel=0.03)
+    assert not [record for record in hall.records if isinstance(record, GateRecord)]
+    assert len(hall.starts) == 2 * found.comparisons[0].pairs < 8
+
+
+@pytest.mark.parametrize(("now", "outcome"), [(1.0, "passed"), (1.6, "failed")])
+def test_named_load_times_are_judged_by_as_many_pairs_as_there_may_be(hall: Hall, now: float, outcome: str) -> None:
+    loading(hall, 1.0, now)
+    hall.detect = {"load_time": 0.2}
+    found = hall.run(2)
+    (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
+    (result,) = [each for each in gate.comparisons if each.metric == "load_time"]
+    assert (gate.outcome, result.rounds, result.verdict) == (outcome, 4, "pass" if now == 1 else "regressed")
+    assert len(hall.starts) == 10, "four pairs, and the first, which may have read the files from the disk"
+    assert {pair for pair, *_ in hall.asked} < {0, 1, 2, 3}, "the last of them only load"
+    assert ("m as a whole against old: load_time +" in gate.message) == (now > 1)
+    assert ("4 starts a side in 4 fresh pairs" in gate.message) == (now > 1)
+    assert all(each.metric != "load_time" for cell in found.values() for each in cell.comparisons)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_load_times_of_few_starts_are_inconclusive(hall: Hall, strict: bool) -> None:
+    loading(hall, 1.0, 9.0)
+    hall.detect = {"load_time": 0.2}
+    hall.more = {"fail_undecided": strict}
+    hall.run(max_rounds=10)  # two pairs, and the first
+    (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
+    assert gate.outcome == ("failed" if strict else "passed")
+    assert "inconclusive: load_time against old: 2 starts on a side: fewer than 3 decide nothing" in gate.message
+
+
+def test_a_first_start_that_read_from_the_disk_does_not_count(hall: Hall) -> None:
+    loading(hall, 1.0, 1.0)
+    hall.detect = {"load_time": 0.2}
+    usual = hall.get
+
+    def get(spec: ModelSpec, role: Any, pair: int) -> LiveModel:
+        live = usual(spec, role, pair)
+        if pair == 0 and spec.target == "new":
+            live.record.values["load_time"] *= 50
+        return live
+
+    hall.get = get  # type: ignore[method-assign]  # a cold start
+    (found,) = hall.run().values()
+    (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
+    assert (gate.outcome, gate.comparisons[0].verdict) == ("passed", "pass")
+    assert list(found.starts["load_time"]) == pytest.approx([1.0, 1.0], rel=0.03)
+
+
+def test_no_pair_is_started_for_load_times_when_time_is_up(hall: Hall) -> None:
+    loading(hall, 1.0, 1.0)
+    hall.detect = {"load_time": 0.2}
+    hall.time_is_up = lambda: len(hall.starts) >= 2
+    hall.run()
+    assert len(hall.starts) == 2
+
+
+def test_a_start_that_fails_after_the_rounds_leaves_what_was_found(hall: Hall) -> None:
+    def loads(target: str, pair: int) -> None:
+        if pair >= 2:
+            raise ModelLoadError("gone")
+
+    loading(hall, 1.0, 1.0)
+    hall.detect, hall.loads = {"load_time": 0.2, "": 0.2}, loads
+    (found,) = hall.run(max_rounds=20).values()
+    assert (found.error, [each.verdict for each in found.comparisons if each.metric == "net_time"]) == (None, ["pass"])
 
 
 def test_ctrl_c_loses_nothing(hall: Hall) -> None:

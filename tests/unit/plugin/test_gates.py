@@ -22,6 +22,12 @@ def seen(*records: Any, **counts: int) -> Seen:
     return found
 
 
+def test_answers_of_a_memory_pass_are_no_further_inferences() -> None:
+    measured, memory = rounds("r1"), rounds("r2", origin="memory")
+    assert seen(measured, memory).inferences == seen(measured).inferences == measured.n
+    assert seen(memory).models == {"a"}
+
+
 def test_what_the_records_tell() -> None:
     found = seen(*usual_records())
     assert (found.inferences, found.inconclusive) == (7, 1)

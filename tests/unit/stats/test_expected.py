@@ -41,7 +41,7 @@ def test_modes_from_best_to_worst() -> None:
     saved = GateSettings(mode="saved")
     interleaved, anchored, history = SETTINGS, GateSettings(mode="anchored"), GateSettings(mode="history")
     wall = GateSettings(mode="saved", metric="wall")
-    assert total(interleaved) < total(anchored) < total(history) < total(saved) < total(wall)
+    assert total(interleaved) < total(history) < total(anchored) < total(saved) < total(wall)
 
 
 def test_an_early_look_sees_less() -> None:

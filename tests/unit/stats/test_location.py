@@ -11,6 +11,7 @@ from pytest_llmci.stats.location import (
     p_above_zero,
     residual_variance,
     robust_location,
+    row_median,
 )
 
 
@@ -18,6 +19,12 @@ def test_hodges_lehmann_is_the_median_of_pairwise_means() -> None:
     # pairs of 1, 2, 9 with themselves: 1, 1.5, 2, 5, 5.5, 9
     assert hodges_lehmann(np.array([1.0, 2.0, 9.0])) == pytest.approx(3.5)
     assert hodges_lehmann(np.array([[1.0, 2.0, 9.0], [4.0, 4.0, 4.0]])) == pytest.approx([3.5, 4.0])
+
+
+@pytest.mark.parametrize("shape", [(1,), (4,), (5,), (3, 1), (3, 8), (3, 9), (2, 2, 6)])
+def test_row_median_is_numpys(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(2).normal(size=shape)
+    assert np.array_equal(row_median(values), np.median(values, axis=-1))
 
 
 def test_location_is_the_median_below_five_values() -> None:

@@ -59,7 +59,7 @@ def test_too_few_stored_rounds_are_too_few() -> None:
 def test_priors() -> None:
     assert session_sd("cpu", anchored=False) == session_sd("net", anchored=False) == 0.03
     assert session_sd("wall", anchored=False) == 0.10
-    assert session_sd("wall", anchored=True) == session_sd("cpu", anchored=True) == 0.014
+    assert session_sd("wall", anchored=True) == session_sd("cpu", anchored=True) == 0.025
 
 
 def test_no_change_of_the_witnesses_is_no_shift() -> None:

@@ -30,6 +30,7 @@ from pytest_llmci.store.log import (
     LogReader,
     LogWriter,
     SpoolWriter,
+    _with_columns,
     is_live,
     read_log,
     read_spool,
@@ -57,7 +58,7 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_blocks_with_some_metrics_alone_and_no_token_times(tmp_path: Path) -> None:
-    hostile = 'a ,"token_ns":[[1,2]] prompt'
+    hostile = 'a ,"token_ns":[[1,2]] prompt ,"values":{"latency":[5]}'
     written = [
         rounds("r1", prompt=hostile, outputs=['"token_ns":[[7]]']),
         rounds("r2", latencies_ms=(), values={}),
@@ -75,6 +76,20 @@ def test_blocks_with_some_metrics_alone_and_no_token_times(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes().replace(b"10000000", b"10000001"))  # a token time
     with pytest.raises(LogTamperedError):
         list(LogReader(path, ("rounds",), metrics=("latency",)))
+
+
+def test_numbers_of_other_metrics_are_not_parsed(tmp_path: Path) -> None:
+    columns = b'{"n":1,"values":{"a":[1,null],"b":[2,3],"c":[4,5]},"reasons":{"d":"[x]}"}}'
+    kept = _with_columns(columns, {b'"b"', b'"d"'})
+    assert kept == b'{"n":1,"values":{"b":[2,3]},"reasons":{"d":"[x]}"}}'
+    assert _with_columns(columns, set()) == b'{"n":1,"values":{},"reasons":{"d":"[x]}"}}'
+    for unfamiliar in (
+        b'{"values":{}}',
+        b'{"n":1,"values":{"a":[[1],[2]]}}',
+        b'{"n":1,"values":{"\\u00e9":[1]}}',
+        b"{}",
+    ):
+        assert _with_columns(unfamiliar, {b'"b"'}) == unfamiliar
 
 
 def test_the_chain_can_be_checked_without_this_package(tmp_path: Path) -> None:
