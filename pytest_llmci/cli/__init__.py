@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.init:COMMAND",
         "write settings and prompts, and a workflow for GitHub Actions",
     ),
+    "leaderboard": (
+        "pytest_llmci.cli.leaderboard:COMMAND",
+        "describe a table of published scores, or select models worth measuring from it",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
 }
