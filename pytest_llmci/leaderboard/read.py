@@ -36,11 +36,21 @@ class _Row(NamedTuple):
     cells: list[str]
 
 
-def read_leaderboard(path: Path) -> Leaderboard:
+def read_leaderboard(path: Path, origin: str = "") -> Leaderboard:
     """Read a table of published scores.
 
+    :param origin: the option that names the file, for messages; empty where the user named nothing else.
     :raises ConfigError: in one line, if the file cannot be read, is no table, or has no models or scores.
     """
+    try:
+        return _read(path)
+    except ConfigError as error:
+        if not origin:
+            raise
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def _read(path: Path) -> Leaderboard:
     where = str(path)
     rows = _rows(_text(path), where)
     try:

@@ -34,6 +34,7 @@ from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
+    from ..leaderboard.published import PublishedScores
     from .controller import Controller
 
 RECORDS_ATTRIBUTE = "llmci_records"
@@ -131,6 +132,8 @@ class ArmedPlugin:
 
     terminal: Any = None
     controller: Controller | None = None
+    published: PublishedScores | None = None
+    """Of ``--llmci-scores``, where this process writes the log."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -140,6 +143,10 @@ class ArmedPlugin:
         base = config.inipath.parent if config.inipath else config.rootpath
         places = Places(command=config.invocation_params.dir, settings=base)
         self.planner = Planner(self.settings, self.registry, places, import_path(config))
+        if self.settings.scores and not hasattr(config, "workerinput"):
+            from ..leaderboard.published import read_published
+
+            self.published = read_published(self.settings.scores, places.of)
         self.observer = RedirectedObserver()
         self.run_folder: Path | None = None
         self.pending: list[LogRecord] = []

@@ -72,6 +72,8 @@ OPTIONS = (
     Option("update_baseline", ("--llmci-update-baseline",), "name", "NAME", "add this session to the baseline NAME; the newest ten are kept"),
     Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH", "compare with the baseline NAME (default main), or with a file or folder of one"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
+    Option("scores", ("--llmci-scores",), "list", "FILE|paper",
+           "published benchmark scores to show beside the results, marked as published: a leaderboard's CSV, or the paper's five"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results; csv and json are always written"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
