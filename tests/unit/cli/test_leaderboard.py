@@ -66,3 +66,80 @@ def test_without_pandas_the_extra_is_named(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setitem(sys.modules, "pandas", broken)
     status, _, err = run(capsys, "describe", "board.csv")
     assert status == 4 and "pip install 'pytest-llmci[report]'" in err
+
+
+def test_select_prints_a_list_and_saves_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = (
+        "select",
+        "board.csv",
+        "--max-params=3B",
+        "--max-memory=16GiB",
+        "--license=mit,apache-2.0",
+        "--top=2",
+        "--save=models.yaml",
+    )
+    status, out, err = run(capsys, *words)
+    assert (status, err) == (0, "")
+    assert "\n--llm-models=org/m2-2b,org/m1-1b\n" in out
+    assert out.endswith("Saved: pytest --llm-models=@models.yaml\n")
+    assert "  - org/m2-2b\n" in (tmp_path / "models.yaml").read_text("utf-8")
+
+
+def test_select_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(
+        capsys, "select", "board.csv", "--json", "--min-score=22", "--by=mmlu", "--dtype=float16", "--type=pre*"
+    )
+    data = json.loads(out)
+    assert status == 0 and data["by"] == "MMLU"
+    assert [(each["model"], each["score"]) for each in data["chosen"]] == [
+        ("org/m5-5b", 25), ("org/m3-3b", 23), ("org/m2-2b", 22),
+    ]  # fmt: skip
+    assert data["llm_models"][0] == "org/m5-5b+dtype=float16"
+    assert [each["reasons"] for each in data["lost"]] == [["MMLU under 22"]]
+
+
+def test_select_without_a_result_has_exit_status_1_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, out, _ = run(capsys, "select", "board.csv", "--max-params=350M", "--save=models.yaml")
+    assert status == 1 and "No model is within the limits." in out
+    assert not (tmp_path / "models.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--max-params=huge", "--max-params: 'huge' is no number of parameters; write it like 2B or 350M."),
+        ("--max-params=0", "--max-params: '0' is no number of parameters"),
+        ("--max-memory=4XiB", "--max-memory: '4XiB' is not a quantity in bytes"),
+        ("--max-memory=0", "--max-memory: '0' must be more than zero"),
+        ("--min-score=400", "--min-score: '400' is no score in per cent"),
+        ("--min-score=good", "--min-score: 'good' is no score in per cent"),
+        ("--top=0", "--top: 0 is too small"),
+        ("--include=flaged", "--include: unknown group 'flaged'. Did you mean 'flagged'?"),
+        ("--by=GPQA", "--by: unknown score 'GPQA'."),
+        ("--save=no/where.yaml", "No such file or directory"),
+    ],
+)
+def test_bad_limits_are_one_line(capsys: pytest.CaptureFixture[str], option: str, words: str) -> None:
+    status, out, err = run(capsys, "select", "board.csv", option)
+    assert (status, out) == (4, "")
+    assert words in err and err.count("\n") == 1
+
+
+def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "select", "--help")
+    for option in (
+        "--max-params",
+        "--max-memory",
+        "--dtype",
+        "--min-score",
+        "--license",
+        "--type",
+        "--by",
+        "--top",
+        "--include",
+        "--save",
+    ):
+        assert option in out
+    assert "flagged, gated, unavailable, adapters, packed" in " ".join(out.split())
