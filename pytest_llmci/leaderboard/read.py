@@ -193,7 +193,7 @@ class _Reading:
             likes=self._read(row, "likes", parse_count),
             type=self._cell(row, "type"),
             precision=self._cell(row, "precision"),
-            license=self._cell(row, "license"),
+            license=self._cell(row, "license").strip("[]'\" "),  # some exports hold Python lists
             revision=self._cell(row, "revision"),
             weights=self._cell(row, "weights"),
             time=parse_time(self._cell(row, "date")),
@@ -251,7 +251,7 @@ class _Reading:
         found: list[dict[str, float]] = [{} for _ in rows]
         for title, column in read.items():
             for row, own, cell in zip(rows, found, column, strict=True):
-                value = None if cell is None else cell[0] if cell[1] or scale == "per cent" else cell[0] * 100
+                value = None if cell is None else cell[0] if cell[1] or scale == "per cent" else round(cell[0] * 100, 9)
                 if value is None:
                     continue
                 if 0 <= value <= 100:

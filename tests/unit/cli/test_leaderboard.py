@@ -10,6 +10,8 @@ from leaderboards import kaggle_row, write_table
 
 from pytest_llmci.cli.main import main
 
+DOC = (Path(__file__).parents[3] / "docs" / "leaderboard.md").read_text("utf-8")
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -142,4 +144,6 @@ def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
         "--save",
     ):
         assert option in out
+        assert option in DOC
     assert "flagged, gated, unavailable, adapters, packed" in " ".join(out.split())
+    assert all(option in DOC for option in ("--unique", "--figures", "--no-figures", "--json", "--llmci-scores"))

@@ -65,6 +65,10 @@ def test_the_second_version_prefers_the_full_name_and_leaves_raw_scores(tmp_path
     assert board.not_read == ("Model", "IFEval Raw")
 
 
+def test_a_licence_written_as_a_list(tmp_path: Path) -> None:
+    assert read(tmp_path, board_row(license="['mit']")).entries[0].license == "mit"
+
+
 def test_a_file_of_two_columns(tmp_path: Path) -> None:
     board = read(tmp_path, {"model": "tiny", "score": "31"})
     assert (board.entries[0].average, board.benchmarks, board.size) == (31, (), "")
@@ -78,10 +82,10 @@ def test_without_averages_they_are_computed_where_a_row_has_all_scores(tmp_path:
 
 def test_fractions_are_shown_in_per_cent_and_said(tmp_path: Path) -> None:
     board = read(
-        tmp_path, {"Model": "a", "Average": "0.5", "ARC": "0.25"}, {"Model": "b", "Average": "0.25", "ARC": "n/a"}
+        tmp_path, {"Model": "a", "Average": "0.5", "ARC": "0.25"}, {"Model": "b", "Average": "0.29", "ARC": "n/a"}
     )
     assert board.scale == "fraction"
-    assert [entry.average for entry in board.entries] == [50, 25]
+    assert [entry.average for entry in board.entries] == [50, 29]
     assert board.entries[0].scores == {"ARC": 25} and board.entries[1].scores == {}
     assert "read as fractions" in noted(board, "fractions")
 
