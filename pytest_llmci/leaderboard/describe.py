@@ -54,8 +54,8 @@ class Description:
     columns: tuple[Column, ...]
     correlations: tuple[Correlation, ...]
     """Each pair of columns once."""
-    missing_texts: dict[str, int]
-    """``Type`` or another role without numbers -> rows that have none."""
+    missing: dict[str, tuple[Entry, ...]]
+    """Title of a column of numbers, or the role of one of texts, such as ``license`` -> the rows that have nothing in it."""
     repeated: tuple[Repeated, ...]
     wrong_sizes: tuple[tuple[Entry, float], ...]
     """Rows whose size is not what the model's name says, with that."""
@@ -99,7 +99,7 @@ def describe(board: Leaderboard, *, unique: bool = False) -> Description:
         models=len(board.entries) - sum(len(each.others) for each in repeated),
         columns=tuple(_column(frame[title], str(title)) for title in frame.columns),
         correlations=tuple(_correlations(frame)),
-        missing_texts=_missing_texts(entries, board),
+        missing=_missing(entries, board),
         repeated=tuple(repeated),
         wrong_sizes=tuple(wrong),
         size_factor=common_factor(wrong),
@@ -135,10 +135,18 @@ def _size_r_with_zeros(frame: Any, board: Leaderboard) -> float | None:
     return _finite(frame[board.size].fillna(0).corr(frame[board.average], min_periods=LEAST_PAIRS))
 
 
-_TEXTS: Final = {"type": "type", "precision": "precision", "license": "license", "revision": "revision"}
+_TEXTS: Final[tuple[str, ...]] = ("type", "precision", "license", "revision")
+"""Roles of columns of texts."""
 
 
-def _missing_texts(entries: Sequence[Entry], board: Leaderboard) -> dict[str, int]:
-    return {
-        role: sum(not getattr(entry, name) for entry in entries) for role, name in _TEXTS.items() if role in board.has
+def _missing(entries: Sequence[Entry], board: Leaderboard) -> dict[str, tuple[Entry, ...]]:
+    values = [numbers(entry, board) for entry in entries]
+    found = {
+        title: tuple(entry for entry, own in zip(entries, values, strict=True) if own[title] is None)
+        for title in values[0]
     }
+    texts = {
+        role: tuple(entry for entry in entries if not getattr(entry, role)) for role in _TEXTS if role in board.has
+    }
+    every: dict[str, tuple[Entry, ...]] = {**found, **texts}
+    return {name: rows for name, rows in every.items() if rows}

@@ -11,8 +11,9 @@ from .describe import STATISTICS, Column, Correlation, Description
 from .repeats import RULE
 from .sizes import format_size
 
+MOST_MISSING: Final = 2
 MOST_NAMED: Final = 5
-"""Models that a line names; JSON has all."""
+"""Models that are named of a kind of fault; JSON has all."""
 _WIDTH: Final = 110
 
 
@@ -92,12 +93,16 @@ def _size_and_average(found: Description) -> list[str]:
 
 
 def _missing(found: Description) -> list[str]:
-    columns = {column.title: column.missing for column in found.columns if column.missing}
-    texts = {role: count for role, count in found.missing_texts.items() if count}
-    if not columns and not texts:
+    if not found.missing:
         return ["Missing: nothing"]
-    listed = ", ".join(f"{name} {count:,}" for name, count in {**columns, **texts}.items())
-    return wrapped(f"Missing, in rows: {listed}", _WIDTH, rest="  ")
+    lines = ["Missing:"]
+    room = max(map(len, found.missing))
+    for name, entries in found.missing.items():
+        named = ", ".join(f"{entry.model} (line {entry.line})" for entry in entries[:MOST_MISSING])
+        more = len(entries) - MOST_MISSING
+        text = f"{_count(len(entries), 'row')}: {named}{f' and {more:,} more' if more > 0 else ''}"
+        lines += wrapped(text, _WIDTH, first=f"  {name.ljust(room)}  ", rest=" " * (room + 4))
+    return lines
 
 
 def _repeated(found: Description) -> list[str]:
@@ -153,7 +158,10 @@ def description_json(found: Description, figures: Iterable[str]) -> JsonObject:
     columns: dict[str, Json] = {
         column.title: {"n": column.n, "missing": column.missing, **column.statistics} for column in found.columns
     }
-    texts: dict[str, Json] = dict(found.missing_texts)
+    missing: dict[str, Json] = {
+        name: [{"model": entry.model, "line": entry.line} for entry in entries]
+        for name, entries in found.missing.items()
+    }
     return {
         "file": str(board.path),
         "rows": len(board.entries),
@@ -165,7 +173,7 @@ def description_json(found: Description, figures: Iterable[str]) -> JsonObject:
             {"one": each.one, "other": each.other, "n": each.n, "r": each.r} for each in found.correlations
         ],
         "size_average_r_with_unknown_as_0": found.size_r_with_zeros,
-        "missing_texts": texts,
+        "missing": missing,
         "repeated": [
             {
                 "model": each.model,

@@ -68,10 +68,26 @@ def test_repeated_rows_count_unless_told_otherwise(tmp_path: Path) -> None:
     assert "a: lines 2, 3, averages 10.00 apart; line 2 counts" in text
 
 
-def test_what_is_missing_is_counted(tmp_path: Path) -> None:
-    found = described(tmp_path, kaggle_row("a", license="", type="", MMLU="n/a"), kaggle_row("b", license="unknown"))
-    assert found.missing_texts == {"type": 1, "precision": 0, "license": 2}
-    assert "Missing, in rows: MMLU 1, type 1, license 2" in description_lines(found)
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    rows = [
+        kaggle_row("a", license="", type="", MMLU="n/a"),
+        *(kaggle_row(f"b{n}", license="unknown") for n in range(3)),
+    ]
+    found = described(tmp_path, *rows)
+    assert {name: len(entries) for name, entries in found.missing.items()} == {"MMLU": 1, "type": 1, "license": 4}
+    lines = description_lines(found)
+    start = lines.index("Missing:")
+    assert lines[start + 1 : start + 4] == [
+        "  MMLU     1 row: a (line 2)",
+        "  type     1 row: a (line 2)",
+        "  license  4 rows: a (line 2), b0 (line 3) and 2 more",
+    ]
+    data = description_json(found, [])
+    assert data["missing"]["type"] == [{"model": "a", "line": 2}] and len(data["missing"]["license"]) == 4  # type: ignore[call-overload,index,arg-type]  # JSON
+
+
+def test_nothing_missing_is_said(tmp_path: Path) -> None:
+    assert "Missing: nothing" in description_lines(described(tmp_path, kaggle_row()))
 
 
 def test_many_contradictions_name_some_and_the_factor(tmp_path: Path) -> None:
