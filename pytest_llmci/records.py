@@ -180,6 +180,20 @@ class ErrorInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedScore:
+    """A benchmark score that somebody else measured: shown beside what was measured here, never in place of it."""
+
+    value: float
+    """Per cent."""
+    source: str
+    """File, or ``paper``."""
+    name: str
+    """The model as the source has it."""
+    note: str = ""
+    """What the score is of, and what sets it apart from the model that ran: another commit, fewer bits, a doubt of the board."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """What one inference produced; its times stand in the block it belongs to."""
 
@@ -255,6 +269,8 @@ class WorkerRecord:
     log: str = ""
     """File with what the process wrote to stdout and stderr, relative to the run folder."""
     error: ErrorInfo | None = None
+    published: PublishedScore | None = None
+    """Joined from ``--llmci-scores``; None where that names no such model."""
 
 
 Provenance: TypeAlias = Literal["live", "imported"]

@@ -92,6 +92,8 @@ class Settings:
     baseline: tuple[Sourced, ...] = ()
     """Baselines to compare with: names, files or folders."""
     baselines: Path = Path(BASELINES_FOLDER)
+    scores: tuple[Sourced, ...] = ()
+    """Tables of published scores: files, or ``paper``."""
     sinks: tuple[str, ...] = ()
     mlflow: str = ""
     """The sink that logs to MLflow: ``mlflow``, ``mlflow:URI``, or empty for none."""
@@ -159,6 +161,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         update_baseline=read.other_baseline("update_baseline", "save_baseline"),
         baseline=read.files("baseline"),
         baselines=read.folder("baselines", BASELINES_FOLDER),
+        scores=read.files("scores"),
         sinks=_known_sinks(read.commas("sink"), sinks),
         mlflow=mlflow,
         mlflow_required=mlflow_required,

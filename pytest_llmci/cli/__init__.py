@@ -46,6 +46,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.promote:COMMAND",
         "register a run's model with MLflow, and give it an alias if it has earned it",
     ),
+    "leaderboard": (
+        "pytest_llmci.cli.leaderboard:COMMAND",
+        "describe a table of published scores, or select models worth measuring from it",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "rollback": (
         "pytest_llmci.cli.rollback:COMMAND",

@@ -38,6 +38,7 @@ from ..records import (
     LogRecord,
     Missing,
     Number,
+    PublishedScore,
     RoundsRecord,
     Verdict,
     VerdictRecord,
@@ -150,6 +151,8 @@ class ModelSummary:
     worker_values: dict[str, list[float]] = field(repr=False)
     """Metric of scope ``worker`` -> SI value of each start that has one."""
     worker_reasons: dict[str, str] = field(repr=False)
+    published: PublishedScore | None = None
+    """Benchmark score that somebody else measured; None where none was joined."""
 
     def values(self, metric: str) -> list[float]:
         """The sample of a metric over all rounds that count, or over all starts, SI.
@@ -387,6 +390,7 @@ class _Workers:
     values: dict[str, list[float]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    published: PublishedScore | None = None
 
 
 class ReportBuilder:
@@ -451,6 +455,7 @@ class ReportBuilder:
             return
         workers.spec = record.spec.text
         workers.starts += 1
+        workers.published = record.published or workers.published
         if record.error is not None and record.error.kind in _DEATHS:
             workers.dead.add(record.uid)
         if record.role == "memory":  # its allocator is slow on purpose: its times are nobody's
@@ -517,6 +522,7 @@ class ReportBuilder:
             metrics=self.table.defs,
             worker_values=workers.values,
             worker_reasons=workers.reasons,
+            published=workers.published,
         )
 
     def _cells(self) -> tuple[CellSummary, ...]:

@@ -40,6 +40,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *wrapped(_footnote(report), width),
+        *_published(report.models[:MOST_MODELS], width),
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
         *_calls(report, width),
@@ -66,6 +67,7 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         ("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, format_rate)),
         ("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)),
         ("load", lambda m: _shown(m.load_time, format_duration)),
+        *_score_column(models),
         ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
     ]
     rows = [[title for title, _ in columns], *([read(model) for _, read in columns] for model in models)]
@@ -82,6 +84,19 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:
+    if not any(model.published for model in models):
+        return []
+    return [("score", lambda m: f"({format_rate(m.published.value)})" if m.published else "n/a")]
+
+
+def _published(models: Sequence[ModelSummary], width: int) -> list[str]:
+    """That a score was not measured here, and whose it is."""
+    sources = dict.fromkeys(one_line(model.published.source) for model in models if model.published)
+    text = f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
+    return wrapped(text, width) if sources else []
 
 
 def _best(models: Sequence[ModelSummary]) -> int | None:

@@ -38,6 +38,7 @@ from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
+    from ..leaderboard.published import PublishedScores
     from .controller import Controller
 
 RECORDS_ATTRIBUTE = "llmci_records"
@@ -141,6 +142,8 @@ class ArmedPlugin:
 
     terminal: Any = None
     controller: Controller | None = None
+    published: PublishedScores | None = None
+    """Of ``--llmci-scores``, where this process writes the log."""
 
     def __init__(self, config: pytest.Config, secrets: Secrets) -> None:
         self.config = config
@@ -156,6 +159,10 @@ class ArmedPlugin:
         self.planner = Planner(self.settings, self.registry, places, import_path(config), self.registered, self.redactor.prompt_id)
         for spec in self.planner.specs:
             secrets.learn_options(spec.options, os.environ)
+        if self.settings.scores and not hasattr(config, "workerinput"):
+            from ..leaderboard.published import read_published
+
+            self.published = read_published(self.settings.scores, places.of)
         self.observer = RedirectedObserver()
         self.observer.hide = self.redactor.text
         self.run_folder: Path | None = None

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,16 @@ import pytest
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
 from ..errors import ConfigError, LLMCIError, StoreError
-from ..records import SCHEMA_VERSION, GateRecord, HeaderRecord, Json, LogRecord, from_json, log_record_type
+from ..records import (
+    SCHEMA_VERSION,
+    GateRecord,
+    HeaderRecord,
+    Json,
+    LogRecord,
+    WorkerRecord,
+    from_json,
+    log_record_type,
+)
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
@@ -121,7 +131,14 @@ class Controller:
         :raises StoreError: if the log cannot be written; the log is the record of what happened, so that is a failure.
         """
         with self._writing:
-            self._write(record)
+            self._write(self._with_published_score(record))
+
+    def _with_published_score(self, record: LogRecord) -> LogRecord:
+        """Join what others published of a model to the start of its process."""
+        published = self._plugin.published
+        if published is None or not isinstance(record, WorkerRecord) or record.role == "reference":
+            return record
+        return replace(record, published=published.find(record.spec))
 
     def _write(self, record: LogRecord) -> None:
         uid = getattr(record, "uid", None)

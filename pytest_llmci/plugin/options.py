@@ -73,6 +73,8 @@ OPTIONS = (
     Option("update_baseline", ("--llmci-update-baseline",), "name", "NAME", "add this session to the baseline NAME; the newest ten are kept"),
     Option("baseline", ("--llmci-baseline",), "names", "NAME|PATH|mlflow:NAME@ALIAS", "compare with the baseline NAME (default main), a file or folder of one, or the promoted run of a registered model"),
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
+    Option("scores", ("--llmci-scores",), "list", "FILE|paper",
+           "published benchmark scores to show beside the results, marked as published: a leaderboard's CSV, or the paper's five"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results, such as pytest-benchmark:FILE; llmci report --help lists them; csv and json are always written"),
     Option("mlflow", ("--llmci-mlflow",), "maybe", "URI",
            "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),

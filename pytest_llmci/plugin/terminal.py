@@ -68,11 +68,16 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not self._plugin.planner.specs:
             return []
-        return [self._describe(), *self._describe_comparison()]
+        return [self._describe(), *self._describe_comparison(), *self._describe_scores()]
 
     def _describe_comparison(self) -> list[str]:
         asked = self._plugin.comparing.asked_for
         return [f"llmci: compared with {one_line(asked)}"] if asked else []
+
+    def _describe_scores(self) -> list[str]:
+        published = self._plugin.published
+        texts = published.summary(self._plugin.planner.specs) if published is not None else []
+        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is compared, what that costs, and what it will be able to see."""

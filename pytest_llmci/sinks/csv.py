@@ -28,7 +28,7 @@ PAPER_SUMMARY: Final = (
 )  # fmt: skip
 OWN_SUMMARY: Final = (
     "spec", "cells", "valid_cells", "failed_cells", "inconclusive_cells", "rounds", "noisy_rounds", "length_mismatches", "worker_starts",
-    "worker_deaths",
+    "worker_deaths", "benchmark_score_source",
 )  # fmt: skip
 SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
 _GUARDED: Final = frozenset("=+-@\t\r\n'＝＋－＠")  # the full-width forms start formulas too
@@ -201,14 +201,24 @@ def _summary_row(model: ModelSummary) -> list[_Field]:
     def field(metric: str, statistic: str) -> _Field:
         return numbers.get(metric, {}).get(statistic)
 
+    score, source = benchmark_score(model)
     return [
         guard_text(model.alias),
         *(field("latency", statistic) for statistic in ("mean", "min", "max", "std")),
         field("peak_rss", "mean"),
         field("cpu_percent", "mean"),
-        field("score", "mean"),
+        score,
         guard_text(model.spec),
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
-        *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths),
+        *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source),
         *(column.get(statistic) for column in numbers.values() for statistic in SUMMARY_STATISTICS),
     ]
+
+
+def benchmark_score(model: ModelSummary) -> tuple[float | None, str]:
+    """The mean of the measured scores, else what others published, in per cent; and which of the two it is."""
+    measured = model.statistics.get("score", {}).get("mean")
+    if measured is not None:
+        return measured, "measured"
+    published = model.published
+    return (published.value, f"published: {published.source}") if published else (None, "")

@@ -121,6 +121,7 @@ def _model(model: ModelSummary) -> JsonObject:
         "noisy_rounds": model.noisy_rounds,
         "worker_starts": model.starts,
         "worker_deaths": model.deaths,
+        "published_score": json_view(model.published) if model.published else None,
         "info": model.info,
         "metrics": {
             name: {**numbers} if numbers["n"] else _numbers(model.summaries[name])

@@ -142,11 +142,11 @@ def benchmark(uid: str = "b1", **changes: Any) -> BenchmarkRecord:
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL, cause unknown", facts={"when": "round 2 of 5"})
 
 
-def write_log(folder: Path, records: Iterable[LogRecord], *, footer: bool = True) -> Path:
+def write_log(folder: Path, records: Iterable[LogRecord], *, footer: bool = True, **of_header: Any) -> Path:
     """A log of a header and these records; without a footer it is what a killed session leaves."""
     path = folder / LOG_NAME
     writer = LogWriter(path, clock=FakeClock())
-    writer.append(header())
+    writer.append(header(**of_header))
     for record in records:
         writer.append(record)
     if footer:

@@ -8,7 +8,8 @@ from sample_run import METRICS, rounds, usual_records, verdict, worker, write_lo
 
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.errors import SinkError
-from pytest_llmci.records import ErrorInfo, LogRecord
+from pytest_llmci.metrics import MetricDef
+from pytest_llmci.records import ErrorInfo, LogRecord, PublishedScore
 from pytest_llmci.sinks.csv import CsvSink, guard_text, results_columns, summary_columns, unguard_text
 
 PAPER = ["model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash"]
@@ -102,6 +103,20 @@ def test_one_row_a_model(tmp_path: Path) -> None:
         *("2", "2", "1", "6", "1"),
     )
     assert (row["load_time.median"], row["latency.median"], row["latency.p95"]) == ("1.5", "0.155", "")
+
+
+def test_a_published_score_stands_in_until_one_is_measured_and_says_so(tmp_path: Path) -> None:
+    published = PublishedScore(value=42.0, source="=board.csv", name="a")
+    _, summary = tables(tmp_path, [worker(published=published), worker("w2"), rounds()])
+    row = summary[0]
+    assert (row["benchmark_score"], row["benchmark_score_source"]) == ("42.0", "published: =board.csv")
+    score = MetricDef(name="score", unit="%", direction="higher", definition="Right answers.")
+    block = rounds()
+    (tmp_path / "log.jsonl").unlink()
+    values = {**block.values, "score": [30.0, 31.0, 32.0]}
+    write_log(tmp_path, [worker(published=published), rounds(values=values)], metrics=[*METRICS, score])
+    row = read(CsvSink().write(build_report(tmp_path), tmp_path)[1])[0]
+    assert (row["benchmark_score"], row["benchmark_score_source"]) == ("31.0", "measured")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\r=1", "\n=1", "'=1", "＝1"])

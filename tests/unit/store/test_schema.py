@@ -21,6 +21,7 @@ from pytest_llmci.records import (
     Message,
     ModelSpec,
     Prompt,
+    PublishedScore,
 )
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.baseline import (
@@ -41,6 +42,7 @@ NESTED: tuple[type, ...] = (
     ComparisonResult,
     GenerationSettings,
     ModelSpec,
+    PublishedScore,
     MetricDef,
 )
 
