@@ -71,7 +71,7 @@ class Planner:
 
     def __init__(
         self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str],
-        registered: Mapping[str, Path] | None = None, make_id: Callable[[str], str] = slug,
+        *, registered: Mapping[str, Path] | None = None, make_id: Callable[[str], str] = slug,
     ) -> None:  # fmt: skip
         """:param registered: baseline as it was asked for -> its file, of those that are not files by themselves.
 

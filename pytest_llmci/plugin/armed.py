@@ -156,7 +156,14 @@ class ArmedPlugin:
         places = Places(command=config.invocation_params.dir, settings=base)
         self.registered: dict[str, Path] = registered_baselines(config, self.settings)
         """Baseline as it was asked for -> its file, of those that MLflow holds."""
-        self.planner = Planner(self.settings, self.registry, places, import_path(config), self.registered, self.redactor.prompt_id)
+        self.planner = Planner(
+            self.settings,
+            self.registry,
+            places,
+            import_path(config),
+            registered=self.registered,
+            make_id=self.redactor.prompt_id,
+        )
         for spec in self.planner.specs:
             secrets.learn_options(spec.options, os.environ)
         if self.settings.scores and not hasattr(config, "workerinput"):
