@@ -145,6 +145,22 @@ def quiet() -> Iterator[None]:
 
 
 def complaint(error: BaseException) -> str:
-    """What MLflow or its database said, in one line, without passwords and without the statement that failed."""
-    text = without_credentials(one_line(str(error).partition("\n[SQL:")[0])) or type(error).__name__
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    """What MLflow, its database or the system said, in one line, without passwords and without the statement that failed."""
+    text = _system_error(error) or str(error).partition("\n[SQL:")[0]
+    shown = without_credentials(one_line(text)) or type(error).__name__
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def _system_error(error: BaseException) -> str:
+    """The system's own words at the bottom of a pile of errors, such as ``Connection refused``; empty if it said nothing."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for each in reversed(seen):
+        if isinstance(each, OSError) and each.strerror:
+            return f"{each.strerror}: {each.filename}" if each.filename else each.strerror
+        if isinstance(each, TimeoutError):
+            return "no answer in time"
+    return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,8 @@ from . import layout
 
 STATISTICS: Final = ("min", "median", "mean", "std", "p95", "max")
 """Of those that a sample carries, as in ``summary.csv``; how many numbers it has is in the files."""
+WIDE_STATISTICS: Final = ("median", "max")
+"""Of a wide session."""
 CHARTED: Final = (
     "latency",
     "ttft",
@@ -56,7 +59,8 @@ _TABLE_HEAD: Final = (
     "missed", "rounds",
 )  # fmt: skip
 WIDE: Final = 200
-"""From so many models on, single prompts are in the tables alone, and the dataset is the session's: it would take minutes."""
+"""From so many models on, single prompts are in the tables alone, other statistics than median and maximum in ``summary.csv``, and
+the dataset is the session's: it would take minutes."""
 _SHOWN: Final = 20
 """Failures that the description lists."""
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
@@ -131,7 +135,8 @@ def session_contents(facts: Facts) -> RunContents:
     texts.tag(layout.RUN_ID_TAG, report.header.run_id)
     texts.tag(layout.STATE_TAG, _state(report.models, facts))
     texts.tag(layout.PROMPTS_TAG, prompts.digest if prompts else "")
-    texts.tag("mlflow.source.name", " ".join(report.header.command))
+    texts.tag("mlflow.source.name", "pytest-llmci")  # people see what follows its last slash
+    texts.tag(layout.COMMAND_TAG, shlex.join(report.header.command))
     texts.tag("mlflow.source.type", "JOB" if report.header.environment.get("ci") else "LOCAL")
     texts.tag("mlflow.note.content", _description(facts, failures))
     texts.tag(layout.FAILED_TAG, "\n".join(failures))
@@ -153,8 +158,8 @@ def model_contents(facts: Facts, model: ModelSummary, steps: Mapping[str, int]) 
     report = facts.report
     placed = list(_placed(model.cells, steps))
     numbers = _Numbers()
-    numbers.take_model(model)
     is_wide = len(report.models) >= WIDE
+    numbers.take_model(model, WIDE_STATISTICS if is_wide else STATISTICS)
     if not is_wide:
         numbers.take_prompts(placed, report.metrics)
     own = facts.cells.get(model.alias, [])
@@ -219,7 +224,7 @@ class _Numbers:
             self.renamed[made] = name
         self.points.append(Point(made, float(value), step))
 
-    def take_model(self, model: ModelSummary) -> None:
+    def take_model(self, model: ModelSummary, statistics: Iterable[str]) -> None:
         numbers = model.statistics
         for name, (metric, statistic) in PAPER.items():
             value = numbers.get(metric, {}).get(statistic)
@@ -228,7 +233,7 @@ class _Numbers:
         for name, count in _counts(model).items():
             self.add(name, count)
         for metric, found in numbers.items():
-            for statistic in STATISTICS:
+            for statistic in statistics:
                 if statistic in found:
                     self.add(f"{metric}.{statistic}", found[statistic])
 

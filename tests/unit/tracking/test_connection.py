@@ -109,3 +109,29 @@ def test_a_complaint_is_short_and_without_the_statement() -> None:
     assert complaint(ValueError("a\n b\n[SQL: insert secret]")) == "a b"
     assert complaint(KeyError()) == "KeyError"
     assert len(complaint(ValueError("x" * 1000))) == 300
+
+
+def test_the_systems_own_words_are_at_the_bottom() -> None:
+    def pile(lowest: Exception) -> Exception:
+        try:
+            try:
+                raise lowest
+            except OSError:
+                raise ValueError("Max retries exceeded with url: " + "x" * 500) from None
+        except ValueError as error:
+            error.__suppress_context__ = False
+            return error
+
+    assert complaint(pile(ConnectionRefusedError(111, "Connection refused"))) == "Connection refused"
+    assert (
+        complaint(pile(FileNotFoundError(2, "No such file or directory", "a.txt")))
+        == "No such file or directory: a.txt"
+    )
+    assert complaint(pile(TimeoutError("timed out"))) == "no answer in time"
+    assert complaint(pile(OSError("odd"))).startswith("Max retries exceeded")
+
+
+def test_a_server_that_is_not_there_is_told_in_the_systems_words() -> None:
+    store = connect("http://127.0.0.1:9", "x")
+    with pytest.raises(SinkError, match="^MLflow at http://127.0.0.1:9: cannot look: Connection refused$"):
+        store.ask("look", lambda client: client.search_experiments())
