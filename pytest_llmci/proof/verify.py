@@ -97,9 +97,11 @@ def verify_run(folder: Path, *, key: bytes | None = None, rebuild: bool | None =
             changed = _first_changed(hashed)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    derivation = derive(folder) if wanted else None
+    derivation, unreadable = _derivation(folder) if wanted else (None, "")
     name, text = changed or ("", "")
-    if changed:
+    if unreadable:
+        difference = unreadable
+    elif changed:
         difference = f"{folder / name} {_named_place(name, text, derivation)}"
     elif derivation is not None:
         difference = _in_derived(folder, derivation, sealed=manifest is not None)
@@ -108,6 +110,16 @@ def verify_run(folder: Path, *, key: bytes | None = None, rebuild: bool | None =
         rebuilt=derivation is not None, shown=tuple(_shown(manifest, signature, derivation)),
         notes=tuple(_notes(folder, manifest, signature, derivation)),
     )  # fmt: skip
+
+
+def _derivation(folder: Path) -> tuple[Derivation | None, str]:
+    """What the log gives, or why it gives nothing though its chain is whole: somebody computed it anew."""
+    try:
+        return derive(folder), ""
+    except SchemaVersionError:
+        raise
+    except StoreError as error:
+        return None, str(error)
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, str]:

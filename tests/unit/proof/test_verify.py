@@ -13,6 +13,7 @@ from pytest_llmci.errors import SchemaVersionError
 from pytest_llmci.proof.verify import verify_run
 from pytest_llmci.records import LogRecord
 from pytest_llmci.sinks import DEFAULT_SINKS
+from pytest_llmci.store.chain import GENESIS, build_line
 from pytest_llmci.store.log import LogWriter
 from pytest_llmci.store.manifest import MANIFEST_NAME, read_manifest, seal
 from pytest_llmci.version import version
@@ -240,6 +241,23 @@ def test_a_hash_that_is_not_that_of_its_text(tmp_path: Path, change: str) -> Non
     message = verify_run(folder).message
     assert f"log.jsonl: line 3 (rounds, a-tcp): {change} " in message
     assert verify_run(folder, rebuild=False).ok
+
+
+def test_a_log_whose_chain_holds_and_whose_records_do_not(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [worker(), rounds()])
+    log = folder / "log.jsonl"
+    *lines, _ = log.read_bytes().splitlines(keepends=True)
+    digest, written = GENESIS, []
+    for number, raw in enumerate(lines, start=1):
+        body = b"{" + raw[77:-1].partition(b",")[2].replace(b'"n":3,', b'"n":4,')
+        line, digest = build_line(digest, number, body)
+        written.append(line)
+    footer = {"type": "footer", "lines": len(lines), "digest": digest, "finished": "2026-01-01T00:00:09.000Z"}
+    line, digest = build_line(digest, len(lines) + 1, json.dumps(footer, separators=(",", ":")).encode())
+    log.write_bytes(b"".join([*written, line]))
+    _sealed_again(folder)
+    assert verify_run(folder).log.ok
+    assert verify_run(folder).message == f"{log}: line 3: latency holds 3 entries for 4 rounds."
 
 
 def test_a_run_without_texts(tmp_path: Path) -> None:
