@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from ..promotion.base import DEFAULT_ALIAS, POLICIES
 from ..promotion.promote import Promotion, Wanted, promote
 from ..sinks.finish import collector_paused
+from ..store.manifest import signing_key
 from ..store.runfolder import resolve_run
 from ..text import wrapped
 from ..tracking.connection import connect
@@ -59,6 +61,7 @@ def _run(options: Namespace) -> int:
         accepted=meant(options),
         upload=options.upload,
         dry_run=options.dry_run,
+        key=signing_key(os.environ),
     )
     said: list[str] = []
     with collector_paused():
