@@ -165,9 +165,16 @@ class _Promoting:
             self._compared = None
             text = f"'{self._wanted.alias}' stands for no version yet: promoted on its own evidence"
             return self._own.and_also([Finding(name="champion", standing="holds", text=text)])
+        if self._is_the_run_of(champion):
+            text = f"version {champion.number} is of this run"
+            return self._own.and_also([Finding(name="champion", standing="holds", text=text)])
         if self._compared is None or self._compared[0] != champion.number:
             self._compared = (champion.number, *self._against(champion))
         return self._own.and_also(self._compared[1])
+
+    def _is_the_run_of(self, version: Version) -> bool:
+        told = {tag: version.tags.get(tag) for tag in (RUN_ID_TAG, MODEL_TAG, LOG_TAG)}
+        return told == {RUN_ID_TAG: self._run.run_id, MODEL_TAG: self._alias, LOG_TAG: self._pointer.log_digest}
 
     def _against(self, champion: Version) -> tuple[list[Finding], RunsComparison | None]:
         name = f"version {champion.number}"
