@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -131,7 +132,8 @@ def session_contents(facts: Facts) -> RunContents:
     texts.tag(layout.RUN_ID_TAG, report.header.run_id)
     texts.tag(layout.STATE_TAG, _state(report.models, facts))
     texts.tag(layout.PROMPTS_TAG, prompts.digest if prompts else "")
-    texts.tag("mlflow.source.name", " ".join(report.header.command))
+    texts.tag("mlflow.source.name", "pytest-llmci")  # people see what follows its last slash
+    texts.tag(layout.COMMAND_TAG, shlex.join(report.header.command))
     texts.tag("mlflow.source.type", "JOB" if report.header.environment.get("ci") else "LOCAL")
     texts.tag("mlflow.note.content", _description(facts, failures))
     texts.tag(layout.FAILED_TAG, "\n".join(failures))

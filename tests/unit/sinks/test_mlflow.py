@@ -104,7 +104,7 @@ def test_a_session_is_a_run_and_each_model_one_below_it(uri: str, run: Path, tmp
     assert (parent.name, parent.status, parent.is_whole, list(children)) == (NAME, "FAILED", True, ["b", "a"])
     assert parent.tags["llmci.log_sha256"] == build_report(run).digest
     assert parent.tags["llmci.failed"] == "b-tcp: crashed: killed by SIGKILL, cause unknown"
-    assert parent.tags["mlflow.source.name"] == "pytest --llmci"
+    assert parent.tags["llmci.command"] == "pytest --llmci"
     assert parent.params["rounds"] == "3" and parent.params["environment.python"] == "3.11.7"
     assert (parent.metrics["cells"], parent.metrics["failed_cells"], parent.metrics["models"]) == (3, 1, 2)
     a, b = children["a"], children["b"]
@@ -146,7 +146,13 @@ def test_the_table_has_a_row_a_cell(uri: str, run: Path, tmp_path: Path) -> None
         "crashed: killed by SIGKILL, cause unknown",
         None,
     )
-    shown = store.client.load_table(children["a"].experiment_id, "results.json", run_ids=[children["a"].id])
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)  # where MLflow's own function looks
+    try:
+        shown = store.client.load_table(children["a"].experiment_id, "results.json", run_ids=[children["a"].id])
+    finally:
+        mlflow.set_tracking_uri(None)
     assert list(shown["prompt_id"]) == ["tcp", "dns"]
 
 
@@ -411,10 +417,11 @@ def test_equal_protocols_on_equal_machines_have_equal_keys(uri: str, tmp_path: P
 
 
 def test_a_prompt_has_the_same_step_in_every_model(uri: str, tmp_path: Path) -> None:
+    other = "r-other"
     records: list[LogRecord] = [
         started("a"), block("one"), block("two"), judged("one"), judged("two"),
         started("b"), block("two", model="b"), judged("two", model="b"),
-        block("two", model="b", uid="again", test="other"), judged("two", model="b", uid="again", test="other"),
+        block("two", model="b", uid=other, test=other), verdict(other, "b", "two", test=other),
     ]  # fmt: skip
     send(uri, folder := write_run(tmp_path / "runs", 1, records))
     store, _, children = tree(uri, folder.name)
