@@ -26,7 +26,7 @@ _MARKS: Final = {"holds": "ok", "fails": "FAILS", "undecided": "?"}
 def add_registry(parser: ArgumentParser) -> None:
     """The arguments that say which alias of which model in which store."""
     parser.add_argument("name", metavar="NAME", help="registered model of MLflow")
-    parser.add_argument("--alias", default=DEFAULT_ALIAS, help="(default: %(default)s)")
+    parser.add_argument("--alias", default=DEFAULT_ALIAS, help="alias of the registered model (default: %(default)s)")
     parser.add_argument(
         "--mlflow", metavar="URI", dest="uri", default="",
         help="MLflow's store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)",

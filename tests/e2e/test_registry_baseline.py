@@ -81,9 +81,7 @@ def test_parallel_workers_are_told_and_the_session_does_not_import_mlflow(bench:
     pytest.importorskip("xdist")
     bench.suite("echo=echo+ttft=30ms", *FIXED)
     crown(bench, store)
-    loaded = (
-        "import sys\ndef pytest_sessionfinish():\n    open('loaded.txt', 'a').write(f\"{'mlflow' in sys.modules}\\n\")\n"
-    )
+    loaded = "import sys\ndef pytest_sessionfinish():\n    open('loaded.txt', 'a').write(f\"{'mlflow' in sys.modules}\\n\")\n"
     bench.write("conftest.py", loaded)
     result = bench.suite("echo=echo+ttft=30ms", CHAMPION, *FIXED, "-n1", fresh=True)
     assert result.ret == 0
