@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from ..promotion.base import DEFAULT_ALIAS, POLICIES
 from ..promotion.promote import Promotion, Wanted, promote
 from ..sinks.finish import collector_paused
+from ..store.manifest import signing_key
 from ..store.runfolder import resolve_run
 from ..text import wrapped
 from ..tracking.connection import connect
@@ -24,7 +26,7 @@ _MARKS: Final = {"holds": "ok", "fails": "FAILS", "undecided": "?"}
 def add_registry(parser: ArgumentParser) -> None:
     """The arguments that say which alias of which model in which store."""
     parser.add_argument("name", metavar="NAME", help="registered model of MLflow")
-    parser.add_argument("--alias", default=DEFAULT_ALIAS, help="(default: %(default)s)")
+    parser.add_argument("--alias", default=DEFAULT_ALIAS, help="alias of the registered model (default: %(default)s)")
     parser.add_argument(
         "--mlflow", metavar="URI", dest="uri", default="",
         help="MLflow's store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)",
@@ -59,6 +61,7 @@ def _run(options: Namespace) -> int:
         accepted=meant(options),
         upload=options.upload,
         dry_run=options.dry_run,
+        key=signing_key(os.environ),
     )
     said: list[str] = []
     with collector_paused():

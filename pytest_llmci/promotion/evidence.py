@@ -12,8 +12,10 @@ from ..engine.comparison import Accept
 from ..engine.explain_runs import headline
 from ..engine.stored_run import StoredRun
 from ..errors import ConfigError, LogTamperedError
+from ..proof.verify import Proof, verify_run
 from ..records import FooterRecord, GateRecord, VerdictRecord
-from ..store.log import LOG_NAME, LogReader, Verification, verify_log
+from ..store.log import LOG_NAME, LogReader, Verification
+from ..store.manifest import MANIFEST_NAME
 from ..text import one_line
 from .base import Finding, Standing
 
@@ -21,46 +23,51 @@ _SHOWN: Final = 3
 _KINDS: Final = ("verdict", "gate", "footer")
 
 
-def whole_log(folder: Path) -> Verification:
-    """A run's log, once it is known that it is what was written and that its session came to an end.
+def whole_run(folder: Path, key: bytes | None = None) -> Proof:
+    """A run, once it is known that it is what was written and that its session came to an end.
 
-    :raises LogTamperedError: if it is not, or was cut off. Nothing that such a log says is evidence, so nothing of it is registered.
+    :param key: with which it must be signed; None: it need not be.
+    :raises LogTamperedError: if it is not, or was cut off. Nothing that such a run says is evidence, so nothing of it is registered.
     :raises ConfigError: if its session is still running.
     :raises StoreError: if it cannot be read.
     """
-    found = verify_log(folder / LOG_NAME)
-    if found.state == "running":
+    found = verify_run(folder, key=key)
+    if found.log.state == "running":
         raise ConfigError(f"{folder.name} is still being written: promote it when its session has ended.")
-    if found.state == "killed":
+    if found.log.state == "killed":
         raise LogTamperedError(
-            f"refused: {found.path}: no footer: its session was killed or the end was cut off, so nobody knows what it would have found;"
+            f"refused: {found.log.path}: no footer: its session was killed or the end was cut off. What it would have found is not known;"
             " measure again."
         )
     if not found.ok:
-        raise LogTamperedError(f"refused: the run does not verify: {found.message}.")
+        raise LogTamperedError(f"refused: the run does not verify: {found.message.rstrip('.')}.")
     return found
 
 
-def own_evidence(folder: Path, run: StoredRun, alias: str, log: Verification) -> list[Finding]:
+def own_evidence(folder: Path, run: StoredRun, alias: str, proof: Proof) -> list[Finding]:
     """What a run says of one of its models by itself.
 
     :param run: the same, as it was read.
-    :param log: of :func:`whole_log`.
+    :param proof: of :func:`whole_run`.
     """
     told = _Told(folder, alias)
     return [
-        _verified(log),
-        _ended(told.footer, log),
+        _verified(proof),
+        _ended(told.footer, proof.log),
         _measured(run, alias),
         *told.findings(),
     ]
 
 
-def _verified(log: Verification) -> Finding:
+def _verified(proof: Proof) -> Finding:
+    log = proof.log
     if log.state == "recovered":
         text = "its session was killed and the log closed later: what was not measured is not known; measure again"
         return Finding(name="log", standing="fails", text=text)
-    return Finding(name="log", standing="holds", text=f"{log.lines} lines, whole (digest {log.digest[:16]})")
+    parts = [f"{log.lines} lines, whole (digest {log.digest[:16]})"]
+    parts += [f"{_count(len(proof.manifest.files), 'file')} as {MANIFEST_NAME} says"] if proof.manifest else []
+    parts += ["signed"] if proof.signature == "valid" else []
+    return Finding(name="log", standing="holds", text=", ".join(parts))
 
 
 def _ended(footer: FooterRecord | None, log: Verification) -> Finding:

@@ -23,7 +23,7 @@ from ..tracking.layout import LOG_TAG, MODEL_TAG, RUN_ID_TAG
 from ..tracking.lookup import TrackedRun, download, find_children, find_run, list_artifacts
 from .base import DEFAULT_ALIAS, Evidence, Finding, Policy
 from .champion import log_of_version, model_alias
-from .evidence import compare_with_champion, one_model, own_evidence, whole_log
+from .evidence import compare_with_champion, one_model, own_evidence, whole_run
 from .pointer import POINTER_NAME, WEIGHTS_FOLDER, ModelPointer, pointer_of
 from .turn import Turn, taking_turns
 from .versions import (
@@ -68,6 +68,8 @@ class Wanted:
     """Whether local weights are uploaded."""
     dry_run: bool = False
     """Whether nothing is to be written."""
+    key: bytes | None = None
+    """With which the run must be signed; None: it need not be."""
     cache: Path | None = None
     """Where logs of promoted runs are kept; the user's cache if None."""
 
@@ -132,12 +134,12 @@ class _Promoting:
     def __init__(self, connection: Connection, wanted: Wanted, say: Callable[[str], None], clock: Clock) -> None:
         self._connection, self._wanted, self._say, self._clock = connection, wanted, say, clock
         self._place = RegisteredModel(connection, wanted.name, WHERE)
-        log = whole_log(wanted.folder)
+        proof = whole_run(wanted.folder, wanted.key)
         run = read_run(wanted.folder, [name for name in wanted.detect if name])
         self._alias = _the_model(run, wanted.model)
         self._run = one_model(run, self._alias)
-        self._pointer = pointer_of(run, self._alias, log.digest)
-        self._own = Evidence(findings=tuple(own_evidence(wanted.folder, run, self._alias, log)), policy=wanted.policy)
+        self._pointer = pointer_of(run, self._alias, proof.log.digest)
+        self._own = Evidence(findings=tuple(own_evidence(wanted.folder, run, self._alias, proof)), policy=wanted.policy)
         self._weights = local_weights(self._pointer, f"{WHERE} --upload") if wanted.upload else None
         if self._weights is not None:
             self._pointer = replace(self._pointer, weights=f"{WEIGHTS_FOLDER}/{self._weights.name}")
@@ -163,9 +165,16 @@ class _Promoting:
             self._compared = None
             text = f"'{self._wanted.alias}' stands for no version yet: promoted on its own evidence"
             return self._own.and_also([Finding(name="champion", standing="holds", text=text)])
+        if self._is_the_run_of(champion):
+            text = f"version {champion.number} is of this run"
+            return self._own.and_also([Finding(name="champion", standing="holds", text=text)])
         if self._compared is None or self._compared[0] != champion.number:
             self._compared = (champion.number, *self._against(champion))
         return self._own.and_also(self._compared[1])
+
+    def _is_the_run_of(self, version: Version) -> bool:
+        told = {tag: version.tags.get(tag) for tag in (RUN_ID_TAG, MODEL_TAG, LOG_TAG)}
+        return told == {RUN_ID_TAG: self._run.run_id, MODEL_TAG: self._alias, LOG_TAG: self._pointer.log_digest}
 
     def _against(self, champion: Version) -> tuple[list[Finding], RunsComparison | None]:
         name = f"version {champion.number}"

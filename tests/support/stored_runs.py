@@ -37,7 +37,7 @@ def block(
         "output_tokens": [tokens] * n,
     }
     facts: dict[str, Any] = {
-        "uid": f"r-{model}-{prompt_id}", "latencies_ms": [1.0] * n, "prompt_sha256": prompt_id * 3, "worker": f"w-{model}",
+        "uid": f"r-{model}-{prompt_id}", "latencies_ms": [1.0] * n, "prompt": f"What is {prompt_id}?", "worker": f"w-{model}",
         "generation": GenerationSettings(max_new_tokens=50), "memory_method": "hwm", "token_source": "tokenizer",
         "values": {**measured, **(values or {})}, "reasons": {},
     }  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +192,8 @@ def test_what_differs_in_one_cell_is_a_row_with_the_field(tmp_path: Path) -> Non
     now = [started(), block(prompt_sha256="x"), block("dns"), judged(), judged("dns")]
     found = compared(tmp_path, simple(), now)
     whole = result(found, WHOLE_CELL)
-    assert (whole.verdict, whole.reason) == ("not comparable", "prompt_sha256: tcptcptcp -> x")
+    asked = hashlib.sha256(b"What is tcp?").hexdigest()
+    assert (whole.verdict, whole.reason) == ("not comparable", f"prompt_sha256: {asked} -> x")
     assert cell(found, "a-dns").verdict != "not comparable"
 
 

@@ -11,9 +11,10 @@ from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.errors import ConfigError, LogTamperedError
 from pytest_llmci.promotion.base import Evidence, Finding
-from pytest_llmci.promotion.evidence import compare_with_champion, one_model, own_evidence, whole_log
+from pytest_llmci.promotion.evidence import compare_with_champion, one_model, own_evidence, whole_run
 from pytest_llmci.records import BudgetResult, CheckResult, ErrorInfo, GateRecord, GenerationSettings, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter, recover
+from pytest_llmci.store.manifest import seal
 
 BUDGET: dict[str, Any] = {
     "budget": "latency.median <= 2s", "origin": "marker", "metric": "latency", "statistic": "median", "operator": "<=", "limit": 2.0,
@@ -22,7 +23,7 @@ BUDGET: dict[str, Any] = {
 
 
 def told(folder: Path, alias: str = "a") -> dict[str, tuple[str, str]]:
-    found = own_evidence(folder, read_run(folder), alias, whole_log(folder))
+    found = own_evidence(folder, read_run(folder), alias, whole_run(folder))
     return {each.name: (each.standing, each.text) for each in found}
 
 
@@ -104,15 +105,15 @@ def test_a_log_that_was_changed_or_cut_off_is_evidence_of_nothing(tmp_path: Path
     whole = log.read_bytes()
     log.write_bytes(whole.replace(b'"float32"', b'"float16"', 1))
     with pytest.raises(LogTamperedError, match="refused: the run does not verify: .*line 2"):
-        whole_log(folder)
+        whole_run(folder)
     log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     with pytest.raises(LogTamperedError, match="refused: .*its session was killed or the end was cut off"):
-        whole_log(folder)
+        whole_run(folder)
     log.unlink()
     writer = LogWriter(log, clock=FakeClock())
     writer.append(header())
     with pytest.raises(ConfigError, match="is still being written: promote it when its session has ended"):
-        whole_log(folder)
+        whole_run(folder)
     writer.close(0)
 
 
@@ -176,3 +177,22 @@ def test_what_refuses() -> None:
     both = Evidence(findings=(fails, open_one), policy="inconclusive")
     assert both.reasons == (fails,)
     assert Evidence(findings=(holds, open_one), policy="inconclusive").reasons == (open_one,)
+
+
+def test_any_file_that_was_changed_and_a_missing_signature_are_no_evidence(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, 1, simple())
+    log = whole_run(folder).log
+    (folder / "notes.txt").write_text("as it was")
+    seal(folder, run=folder.name, log_lines=log.lines, log_digest=log.digest)
+    assert told(folder)["log"][1].endswith("2 files as manifest.json says")
+    with pytest.raises(LogTamperedError, match="refused: the run does not verify: .* is not signed, and .* is set"):
+        whole_run(folder, b"key")
+    (folder / "notes.txt").write_text("as it is ")
+    with pytest.raises(
+        LogTamperedError, match=r"refused: the run does not verify: .*notes.txt is not what manifest.json says: sha256"
+    ):
+        whole_run(folder)
+    (folder / "notes.txt").write_text("as it was")
+    seal(folder, run=folder.name, log_lines=log.lines, log_digest=log.digest, key=b"key")
+    found = {each.name: each.text for each in own_evidence(folder, read_run(folder), "a", whole_run(folder, b"key"))}
+    assert found["log"].endswith(", signed")

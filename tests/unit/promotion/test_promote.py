@@ -14,6 +14,7 @@ from registered import log_run
 from sample_run import header
 from stored_runs import judged, simple, started, write_run
 
+from pytest_llmci.backends.cache import folder_sha256
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.errors import ConfigError, LogTamperedError, SinkError
 from pytest_llmci.promotion import promote as module
@@ -25,7 +26,7 @@ from pytest_llmci.promotion.versions import RegisteredModel, Shelf
 from pytest_llmci.records import LogRecord, ModelSpec
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 from pytest_llmci.tracking.connection import Connection, connect
-from pytest_llmci.tracking.lookup import TrackedRun, download
+from pytest_llmci.tracking.lookup import TrackedRun, download, list_artifacts
 
 
 @dataclass
@@ -146,7 +147,8 @@ def test_the_same_run_again_changes_nothing(world: World) -> None:
     folder = world.run()
     world.promote(folder)
     before = world.tags(1)
-    assert world.promote(folder).outcome == "already"
+    done = world.promote(folder, policy="inconclusive")
+    assert (done.outcome, done.evidence.findings[-1].text) == ("already", "version 1 is of this run")
     assert (len(world.shelf.versions), world.tags(1)) == (1, before)
     assert world.promote(folder, alias="canary").outcome == "promoted"
     assert (len(world.shelf.versions), world.shelf.aliases) == (1, {"champion": 1, "canary": 1})
@@ -255,6 +257,25 @@ def test_local_weights_are_uploaded_when_asked_for(
         match="has no weights on this machine to upload; without --upload the version points at revision r1",
     ):
         world.promote(world.run(), upload=True)
+
+
+def test_a_folder_of_weights_is_uploaded_as_it_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(tmp_path / "own-cache"))
+    weights = tmp_path / "my-model"
+    (weights / "sub").mkdir(parents=True)
+    (weights / "config.json").write_text("{}")
+    (weights / "sub" / "part.safetensors").write_bytes(b"numbers")
+    spec = ModelSpec(alias="a", backend="hf", target=str(weights), text=f"a=hf:{weights}")
+    digest = folder_sha256(weights, tmp_path / "own-cache")
+    world.promote(world.run([started(spec=spec, info={"manifest_sha256": digest}), *simple()[1:]]), upload=True)
+    found = promoted(world.connection, "assistant", "serve")
+    assert (found.pointer.weights, found.pointer.sha256_of) == ("weights/my-model", "folder")
+    files = list_artifacts(world.connection, found.version.mlflow_run)
+    assert set(files) == {
+        "weights/model_pointer.json", "weights/my-model/config.json", "weights/my-model/sub/part.safetensors"
+    }  # fmt: skip
 
 
 def simple_of(spec: ModelSpec, digest: str) -> list[LogRecord]:
