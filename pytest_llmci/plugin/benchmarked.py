@@ -15,8 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
-PLUGIN = "benchmark"
-"""The name under which pytest knows it."""
+PLUGINS = ("benchmark", "pytest_benchmark.plugin")
+"""The names under which pytest may know it: found by itself, or asked for with ``-p``."""
 FIXTURE = "benchmark"
 
 
