@@ -169,6 +169,22 @@ def test_a_disabled_benchmark_calls_the_model_once_and_says_why_it_has_no_round(
     assert len(bench.records("rounds")) == 4
 
 
+def test_loading_the_model_is_in_no_round(bench: Bench) -> None:
+    pytest.importorskip("pytest_benchmark")
+    bench.write("test_it.py", "def test_it(benchmark, llm): benchmark.pedantic(llm.generate, args=('hi',), rounds=2)\n")
+    bench.run("--llm-models=echo+load=4s", fresh=True).assert_outcomes(passed=1)
+    (record,) = bench.records("benchmark")
+    assert max(record["round_s"]) < 4
+
+
+def test_a_model_that_cannot_be_loaded_fails_in_the_body(bench: Bench) -> None:
+    pytest.importorskip("pytest_benchmark")
+    bench.write("test_it.py", "def test_it(benchmark, llm): benchmark(llm.generate, 'hi')\n")
+    result = bench.run("--llm-models=echo+load_fail=broken", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*def test_it(benchmark, llm)*"])
+
+
 def test_of_a_benchmark_that_was_rerun_the_last_attempt_counts(bench: Bench) -> None:
     pytest.importorskip("pytest_benchmark")
     pytest.importorskip("pytest_rerunfailures")
