@@ -27,7 +27,7 @@ from ..registry import Registry
 from ..secrets import Secrets
 from ..settings import Settings, resolve_settings
 from . import ARMED
-from .benchmarked import PLUGIN, Benchmarked
+from .benchmarked import PLUGINS, Benchmarked
 from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
@@ -59,7 +59,7 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin.planning, "llmci-planning")
     config.pluginmanager.register(plugin.running, "llmci-running")
     config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
-    if config.pluginmanager.hasplugin(PLUGIN):
+    if any(map(config.pluginmanager.hasplugin, PLUGINS)):
         config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")
     if hasattr(config, "workerinput"):
         plugin.join_parallel_session(config.workerinput["llmci"])

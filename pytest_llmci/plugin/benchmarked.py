@@ -6,17 +6,20 @@ Registered only where pytest-benchmark is there, and told by the fixture itself:
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..errors import LLMCIError
+
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
-PLUGIN = "benchmark"
-"""The name under which pytest knows it."""
+PLUGINS = ("benchmark", "pytest_benchmark.plugin")
+"""The names under which pytest may know it: found by itself, or asked for with ``-p``."""
 FIXTURE = "benchmark"
 
 
@@ -32,14 +35,23 @@ class Benchmarked:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Note the rounds, also of a test that fails after them."""
+        """Load the model, which else were in the first round; note the rounds, also of a test that fails after them."""
         __tracebackhide__ = True
+        self._load(getattr(item, "funcargs", {}))
         try:
             return (yield)
         finally:
             fixture = getattr(item, "funcargs", {}).get(FIXTURE)
             if fixture is not None and self._plugin.is_running:
                 self._note(fixture)
+
+    def _load(self, fixtures: Mapping[str, Any]) -> None:
+        from ..engine.handles import LLM
+
+        llm = fixtures.get("llm")
+        if isinstance(llm, LLM) and getattr(fixtures.get(FIXTURE), "enabled", False) is True:
+            with suppress(LLMCIError):  # the body meets the failure again, where the test can see it
+                self._plugin.session.load(llm.spec)
 
     def _note(self, fixture: Any) -> None:
         stats, why = getattr(fixture, "stats", None), ""

@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from bench import Bench
 
+from pytest_llmci.cli.main import main
+
 
 def properties(path: Path) -> dict[str, list[tuple[str, str]]]:
     """Name of the test case -> its properties."""
@@ -167,6 +169,22 @@ def test_a_disabled_benchmark_calls_the_model_once_and_says_why_it_has_no_round(
     assert len(bench.records("rounds")) == 4
 
 
+def test_loading_the_model_is_in_no_round(bench: Bench) -> None:
+    pytest.importorskip("pytest_benchmark")
+    bench.write("test_it.py", "def test_it(benchmark, llm): benchmark.pedantic(llm.generate, args=('hi',), rounds=2)\n")
+    bench.run("--llm-models=echo+load=4s", fresh=True).assert_outcomes(passed=1)
+    (record,) = bench.records("benchmark")
+    assert max(record["round_s"]) < 4
+
+
+def test_a_model_that_cannot_be_loaded_fails_in_the_body(bench: Bench) -> None:
+    pytest.importorskip("pytest_benchmark")
+    bench.write("test_it.py", "def test_it(benchmark, llm): benchmark(llm.generate, 'hi')\n")
+    result = bench.run("--llm-models=echo+load_fail=broken", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*def test_it(benchmark, llm)*"])
+
+
 def test_of_a_benchmark_that_was_rerun_the_last_attempt_counts(bench: Bench) -> None:
     pytest.importorskip("pytest_benchmark")
     pytest.importorskip("pytest_rerunfailures")
@@ -189,6 +207,15 @@ def test_a_call_that_fails_in_a_benchmark_leaves_no_number(bench: Bench) -> None
     assert (record["round_s"], record["reason"]) == ([], "what it called failed")
 
 
+def test_pytest_benchmark_may_be_asked_for_by_its_module(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pytest_benchmark")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    bench.write("test_it.py", "def test_it(benchmark, llm): benchmark.pedantic(llm.generate, args=('hi',), rounds=2)\n")
+    plugins = ("-p", "pytest_llmci.plugin", "-p", "pytest_benchmark.plugin")
+    bench.pytester.runpytest_subprocess(*plugins, "--llm-models=echo").assert_outcomes(passed=1)
+    assert [len(record["round_s"]) for record in bench.records("benchmark")] == [2]
+
+
 def test_without_pytest_benchmark_nothing_is_missed(bench: Bench) -> None:
     bench.write(
         "test_it.py",
@@ -196,6 +223,17 @@ def test_without_pytest_benchmark_nothing_is_missed(bench: Bench) -> None:
     )
     bench.run("--llm-models=echo", "-pno:benchmark", fresh=True).assert_outcomes(passed=1)
     assert bench.records("benchmark") == []
+
+
+def test_a_sink_gives_the_same_bytes_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.path)
+    sinks = [f"{name}:{{}}/{name}" for name in ("pytest-benchmark", "github-benchmark", "otava")]
+    bench.suite("a=echo,b=echo", "--llmci-sink=" + ",".join(sinks).replace("{}", "now"))
+    assert main(["report", *[word for sink in sinks for word in ("--sink", sink.format("later"))]]) == 0
+    files = sorted(path.name for path in (bench.path / "now").iterdir() if not path.name.startswith("."))
+    assert files == ["github-benchmark", "github-benchmark-bigger", "otava", "pytest-benchmark"]
+    for name in files:
+        assert (bench.path / "now" / name).read_bytes() == (bench.path / "later" / name).read_bytes()
 
 
 def test_a_sink_that_cannot_write_is_a_warning_and_no_failure(bench: Bench) -> None:
