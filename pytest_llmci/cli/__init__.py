@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "write settings and prompts, and a workflow for GitHub Actions",
     ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
+    "reproduce": (
+        "pytest_llmci.cli.reproduce:COMMAND",
+        "run the recorded cells again, and say whether the same comes out",
+    ),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run's log is what was written"),
 }
 """Name -> where its :class:`Command` is, and one line for the help."""
