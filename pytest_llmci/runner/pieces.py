@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def token_texts(backend: object, ids: Sequence[int]) -> list[str] | None:
-    """For ``llm.call``: each token alone as text, special ones included; None where the model source has no tokenizer."""
-    decode = getattr(getattr(backend, "tokenizer", None), "decode", None)
-    return None if decode is None else [str(decode([token])) for token in ids]
+    """For ``llm.call``: each token alone as text; None where the model source has no ``token_texts``."""
+    texts = getattr(backend, "token_texts", None)
+    return None if texts is None else [str(text) for text in texts(ids)]

@@ -105,3 +105,24 @@ def test_a_redacted_run_says_why_not(ran: Bench, capsys: pytest.CaptureFixture[s
 def test_bad_input(ran: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert main(["reproduce", *arguments]) == 4
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_edited_model_differs_and_the_token_is_named(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(bench.path)
+    bench.suite("t=tiny+seed=1", "--llmci-max-new-tokens=16", "-k", "first", fresh=True)
+    (block,) = bench.records("rounds")
+    assert len(block["output_token_ids"][0]) == 16
+    assert main(["reproduce"]) == 0
+    assert main(["reproduce", "--with=+seed=2", "--json"]) == 1
+    out = capsys.readouterr().out
+    (cell,) = json.loads(out[out.index("{") :])["cells"]
+    first = cell["first_difference"]
+    assert (first["unit"], first["round"]) == ("token", 1)
+    assert 1 <= first["position"] <= 16
+    assert first["recorded"] != first["now"]
+    assert [each["name"] for each in cell["subject"]] == ["options"]
