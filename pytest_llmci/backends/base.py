@@ -104,6 +104,13 @@ class Scores(Protocol):
         """
 
 
+class TellsTokens(Protocol):
+    """A backend whose ``Completion.token_ids`` can be shown."""
+
+    def token_texts(self, ids: Sequence[int]) -> Sequence[str]:
+        """Each token alone as text."""
+
+
 class Unmeasurable(Protocol):
     """A backend class that knows beforehand what it can never measure."""
 

@@ -233,6 +233,10 @@ class CausalLM:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """Each token alone as text, special ones included; a part of a character is U+FFFD."""
+        return [str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
+
     def _finish_reason(self, ids: Sequence[int], wanted: int) -> str:
         return "stop" if len(ids) < wanted or (ids and ids[-1] in self.eos_ids) else "length"
 

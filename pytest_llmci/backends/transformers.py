@@ -168,6 +168,10 @@ class CausalBackend:
         """Natural log-probability of each token of ``continuation`` after ``context``."""
         return self._loaded().score(context, continuation)
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """Each token alone as text."""
+        return self._loaded().token_texts(ids)
+
     def close(self) -> None:
         """Let go of the model."""
         lm, self._lm = self._lm, None

@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "describe a table of published scores, or select models worth measuring from it",
     ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
+    "reproduce": (
+        "pytest_llmci.cli.reproduce:COMMAND",
+        "run the recorded cells again, and say whether the same comes out",
+    ),
     "rollback": (
         "pytest_llmci.cli.rollback:COMMAND",
         "give an alias of MLflow's registry back to the version before",
