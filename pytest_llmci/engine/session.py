@@ -299,7 +299,8 @@ class BenchSession:
         try:
             with self._undisturbed(origin) as contended:
                 started, began = utc_text(self._clock.utc()), self._clock.now_ns()
-                live.worker.run(request, on_round)
+                for part in self._parts(request, origin):
+                    live.worker.run(part, on_round)
             self.pool.lived(cell.model, role)
         except WorkerError as error:
             self.pool.died(cell.model, error, role)
@@ -318,6 +319,18 @@ class BenchSession:
             )
             raise
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    def _parts(self, request: RunRequest, origin: Origin) -> Iterator[RunRequest]:
+        """What a block asks for: at once, but a memory pass under a time limit round by round, no more once that is over."""
+        if origin != "memory" or self.settings.time_limit_s is None:
+            yield request
+            return
+        for number in range(request.rounds):
+            if number and self._out_of_time():
+                return
+            yield replace(
+                request, rounds=1, warmup=request.warmup if not number else 0, first_round=request.first_round + number
+            )
 
     @contextmanager
     def _undisturbed(self, origin: str) -> Iterator[bool]:
