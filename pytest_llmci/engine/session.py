@@ -193,7 +193,11 @@ class BenchSession:
         verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
                     for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
         found, whole = against_baselines(
-            [*workers.values(), *blocks, *verdicts], rules, self.metrics, started=utc_text(self._clock.utc())
+            [*workers.values(), *blocks, *verdicts],
+            rules,
+            self.metrics,
+            started=utc_text(self._clock.utc()),
+            apart={each.cell.id for each in measured if each.plan.expected_to_fail},
         )
         for each in measured:
             results = [] if each.error else found.get(each.cell.id, [])
