@@ -207,6 +207,7 @@ def test_a_model_that_loads_slower_fails_where_load_time_is_named(bench: Bench) 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines(
         [
+            r"llmci: interleaved: 1 cell, up to 5 fresh pairs of processes a model, 10 loads.*",
             r"Gate regression-echo failed:",
             r"  echo as a whole against echo\+load=300ms: load_time \+\d+(\.\d)? % .*",
             r"echo as a whole +load .* REGRESSED",
