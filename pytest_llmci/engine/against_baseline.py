@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,12 +42,18 @@ class BaselineRules:
 
 
 def against_baselines(
-    records: Iterable[LogRecord], rules: BaselineRules, metrics: Mapping[str, MetricDef], *, started: str
+    records: Iterable[LogRecord],
+    rules: BaselineRules,
+    metrics: Mapping[str, MetricDef],
+    *,
+    started: str,
+    apart: Collection[str] = (),
 ) -> tuple[dict[str, list[ComparisonResult]], list[ComparisonResult]]:
     """Compare what was measured of a model with each baseline.
 
     :param records: starts of processes and blocks of this model.
     :param started: UTC, ISO 8601: when the session began.
+    :param apart: ids of cells that do not count for the model as a whole.
     :returns: cell id -> results, and those of the model as a whole.
     """
     candidate = _this_run(records, metrics, rules, started)
@@ -69,7 +75,7 @@ def against_baselines(
         try:
             found = compare_stored(
                 having or older, candidate, detect=rules.detect, accepted=rules.accepted, alpha=share,
-                family=rules.cells, name=baseline.name,
+                family=rules.cells, name=baseline.name, apart=apart,
             )  # fmt: skip
         except ConfigError as error:
             for cell in (cell for same in candidate.cells.values() for cell in same):

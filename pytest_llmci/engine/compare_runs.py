@@ -7,7 +7,7 @@ not compared and all else is; what is on trial (the subject) may differ and is t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -150,19 +150,21 @@ def compare_runs(
 def compare_stored(
     base: Sequence[StoredRun], candidate: StoredRun, *, detect: Mapping[str, float] | None = None, only: Sequence[str] = (),
     accepted: Accept = lambda *_: "", alpha: float = SESSION_ALPHA, family: int | None = None, name: str = "",
+    apart: Collection[str] = (),
 ) -> RunsComparison:  # fmt: skip
     """:func:`compare_runs` of runs that were read already; their order is that of their start.
 
     :param alpha: false alarms that ``family`` cells may have together.
     :param family: cells that share them; None: the common ones of these runs.
     :param name: how the older side is called; None of its own if empty.
+    :param apart: ids of cells that do not count for their models as a whole.
     """
     older = sorted(base, key=lambda run: run.started)
     if not older:
         raise ConfigError("compare: no older run was given: name one before the candidate.")
     check_metrics((*only, *(name for name in detect or () if name)), candidate.metrics)
     return _Comparing(
-        older, candidate, detect or {}, tuple(only), accepted, alpha=alpha, family=family, name=name
+        older, candidate, detect or {}, tuple(only), accepted, alpha=alpha, family=family, name=name, apart=apart
     ).result()  # fmt: skip
 
 
@@ -264,11 +266,11 @@ def _of_imports(base: StoredRun, candidate: StoredRun) -> list[str]:
 class _Comparing:
     def __init__(
         self, older: Sequence[StoredRun], candidate: StoredRun, detect: Mapping[str, float], only: tuple[str, ...],
-        accepted: Accept, *, alpha: float, family: int | None, name: str,
+        accepted: Accept, *, alpha: float, family: int | None, name: str, apart: Collection[str],
     ) -> None:  # fmt: skip
         self._older, self._base, self._candidate = older, older[-1], candidate
         self._detect, self._only, self._accepted = detect, only, accepted
-        self._alpha, self._family = alpha, family
+        self._alpha, self._family, self._apart = alpha, family, apart
         self._against = name or (self._base.name if len(older) == 1 else f"{len(older)} runs")
         self._notes: list[str] = []
         self._hardware: dict[str, None] = {}
@@ -350,7 +352,7 @@ class _Comparing:
         sides = {cell: kind.sides(pair) for cell, pair in timed.items()}
         if len(self._older) > 1 and not machines:
             sides, rules = self._with_history(alias, timed, sides, rules)
-        found = compare_model(sides, rules, self._candidate.metrics)
+        found = compare_model(sides, rules, self._candidate.metrics, apart=self._apart)
         for cell, results in found.cells.items():
             kept = [self._settled(cell, result, timed[cell]) for result in results if self._is_wanted(result.metric)]
             self._found[cell] = replace(self._found[cell], results=(*self._found[cell].results, *kept))

@@ -6,7 +6,7 @@ known here: the interleaved schedule, a baseline and ``llmci compare`` hand in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -192,7 +192,7 @@ def met(
 
 def compare_model(
     cells: Mapping[str, Sides], rules: Rules, metrics: Mapping[str, MetricDef], *, look: int = 0, last: bool = True,
-    stands: Mapping[str, Sequence[ComparisonResult]] | None = None,
+    stands: Mapping[str, Sequence[ComparisonResult]] | None = None, apart: Collection[str] = (),
 ) -> ModelComparison:  # fmt: skip
     """Judge every gated metric of a model's cells at one look.
 
@@ -200,6 +200,7 @@ def compare_model(
     :param look: which of ``rules.looks`` this is, from 0.
     :param last: whether no further rounds can come.
     :param stands: results of cells that were decided at an earlier look.
+    :param apart: cells that are judged alone and do not count for the model as a whole.
     """
     found = ModelComparison(cells={cell: [] for cell in cells})
     lengths = {cell: _length(sides, rules) for cell, sides in cells.items()}
@@ -210,7 +211,15 @@ def compare_model(
     found.tests = len(times) + len(gated_starts(rules))
     for name in times:
         _judge_time(
-            found, cells, rules, lengths=lengths, metric=metrics[name], metrics=found.tests, look=look, last=last
+            found,
+            cells,
+            rules,
+            lengths=lengths,
+            metric=metrics[name],
+            metrics=found.tests,
+            look=look,
+            last=last,
+            apart=apart,
         )
     for cell, sides in cells.items():
         found.cells[cell] += _memory(sides, rules)
@@ -248,7 +257,7 @@ def _cpu_share(side: CellSamples) -> float:
 
 def _judge_time(
     found: ModelComparison, cells: Mapping[str, Sides], rules: Rules, *, lengths: Mapping[str, ComparisonResult | None],
-    metric: MetricDef, metrics: int, look: int, last: bool,
+    metric: MetricDef, metrics: int, look: int, last: bool, apart: Collection[str],
 ) -> None:  # fmt: skip
     detect = rules.detect.get(metric.name, rules.detect.get("", DETECT))
     can: dict[str, Sides] = {}
@@ -261,27 +270,37 @@ def _judge_time(
             found.cells[cell].append(
                 _without_numbers(sides, metric.name, rules, verdict=verdict, reason=reason, detect=detect)
             )
-    if not can:
-        return
     kind = _TIMES.get(metric.name, "wall")
-    settings = GateSettings(
-        mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics, look=look, looks=rules.looks, last=last,
-        higher_is_better=metric.direction == "higher", metric=kind,
-        environment_shift=rules.shifts.get(kind, rules.environment_shift), session=0.0 if rules.each_a_session else None,
-    )  # fmt: skip
-    verdicts = decide(
-        _base_rows(list(can.values()), metric.name, rules),
-        [sides.candidate.values[metric.name] for sides in can.values()],
-        settings,
-        pairs=[sides.candidate.pairs for sides in can.values()],
-        names=list(can),
-    )
-    for (cell, sides), effect in zip(can.items(), verdicts.cells, strict=True):
-        found.cells[cell].append(_result(effect, sides, metric.name, rules, detect))
-        if effect.undecided:
-            found.undecided.add(cell)
-    if len(can) > 1:
-        found.model.append(_result(verdicts.models[0], None, metric.name, rules, detect))
+    for cells_of_one in _families(can, apart):
+        settings = GateSettings(
+            mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics * (len(cells_of_one) / len(can)), look=look,
+            looks=rules.looks, last=last, higher_is_better=metric.direction == "higher", metric=kind,
+            environment_shift=rules.shifts.get(kind, rules.environment_shift),
+            session=0.0 if rules.each_a_session else None,
+        )  # fmt: skip
+        verdicts = decide(
+            _base_rows(list(cells_of_one.values()), metric.name, rules),
+            [sides.candidate.values[metric.name] for sides in cells_of_one.values()],
+            settings,
+            pairs=[sides.candidate.pairs for sides in cells_of_one.values()],
+            names=list(cells_of_one),
+        )
+        for (cell, sides), effect in zip(cells_of_one.items(), verdicts.cells, strict=True):
+            found.cells[cell].append(_result(effect, sides, metric.name, rules, detect))
+            if effect.undecided:
+                found.undecided.add(cell)
+        if len(cells_of_one) > 1:
+            found.model.append(_result(verdicts.models[0], None, metric.name, rules, detect))
+
+
+def _families(cells: Mapping[str, Sides], apart: Collection[str]) -> Iterator[Mapping[str, Sides]]:
+    """The cells that are judged together, then each of those that are judged alone."""
+    together = {cell: sides for cell, sides in cells.items() if cell not in apart}
+    if together:
+        yield together
+    for cell, sides in cells.items():
+        if cell in apart:
+            yield {cell: sides}
 
 
 def _base_rows(cells: Sequence[Sides], metric: str, rules: Rules) -> Rows | list[Rows]:

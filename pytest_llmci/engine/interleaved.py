@@ -431,6 +431,7 @@ class Interleaved:
         found = compare_model(
             sides, self._rules, self._metrics, look=look, last=last,
             stands={test: results for test, results in stands.items() if test in sides},
+            apart={course.entry.test for course in self._courses if course.entry.plan.expected_to_fail},
         )  # fmt: skip
         for course in self._courses:
             test = course.entry.test

@@ -35,6 +35,8 @@ class CellPlan:
     """Rounds of the memory pass; 0: there is none."""
     budgets: tuple[Budget, ...] = ()
     checks: tuple[str, ...] = ("valid",)
+    expected_to_fail: bool = False
+    """Whether its test says so (xfail): then it does not count for its model as a whole."""
     family: int = 1
     """How many budgets of the session are decided by a test that can err; they share its false alarms."""
 

@@ -203,7 +203,11 @@ class BenchSession:
         verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
                     for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
         found, whole = against_baselines(
-            [*workers.values(), *blocks, *verdicts], rules, self.metrics, started=utc_text(self._clock.utc())
+            [*workers.values(), *blocks, *verdicts],
+            rules,
+            self.metrics,
+            started=utc_text(self._clock.utc()),
+            apart={each.cell.id for each in measured if each.plan.expected_to_fail},
         )
         for each in measured:
             results = [] if each.error else found.get(each.cell.id, [])
@@ -326,7 +330,8 @@ class BenchSession:
         try:
             with self._undisturbed(origin) as contended:
                 started, began = utc_text(self._clock.utc()), self._clock.now_ns()
-                live.worker.run(request, on_round)
+                for part in self._parts(request, origin):
+                    live.worker.run(part, on_round)
             self.pool.lived(cell.model, role)
         except WorkerError as error:
             self.pool.died(cell.model, error, role)
@@ -345,6 +350,18 @@ class BenchSession:
             )
             raise
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    def _parts(self, request: RunRequest, origin: Origin) -> Iterator[RunRequest]:
+        """What a block asks for: at once, but a memory pass under a time limit round by round, no more once that is over."""
+        if origin != "memory" or self.settings.time_limit_s is None:
+            yield request
+            return
+        for number in range(request.rounds):
+            if number and self._out_of_time():
+                return
+            yield replace(
+                request, rounds=1, warmup=request.warmup if not number else 0, first_round=request.first_round + number
+            )
 
     @contextmanager
     def _undisturbed(self, origin: str) -> Iterator[bool]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -53,9 +53,12 @@ class Collected:
         """A test that measures a cell."""
         self.cells[nodeid] = (cell, plan)
 
-    def select(self, nodeids: Iterable[str]) -> None:
-        """The tests that will run."""
+    def select(self, nodeids: Iterable[str], expected_to_fail: Collection[str] = ()) -> None:
+        """The tests that will run, and those of them that are marked xfail."""
         self.selected = {nodeid: self.cells[nodeid] for nodeid in nodeids if nodeid in self.cells}
+        for nodeid in self.selected.keys() & set(expected_to_fail):
+            cell, plan = self.selected[nodeid]
+            self.selected[nodeid] = (cell, replace(plan, expected_to_fail=True))
 
     def note_removed(self, offered: Iterable[Cell], kept: Iterable[Cell]) -> None:
         """What the hook made of a suite's cells."""

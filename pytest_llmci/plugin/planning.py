@@ -129,7 +129,9 @@ class Planning:
         before = list(items)
         yield
         group_by_model(items)
-        self._plugin.collected.select(item.nodeid for item in items)
+        self._plugin.collected.select(
+            (item.nodeid for item in items), {item.nodeid for item in items if _is_expected_to_fail(item)}
+        )
         self._plugin.collected.tests = sum(map(is_ours, items))
         if not self._plugin.collected.tests:
             self._plugin.collected.note_all_deselected(sum(map(is_ours, before)), self._plugin.config.option)
@@ -259,6 +261,17 @@ class Planning:
         self._plugin.collected.note_left_out(self._plugin.config)
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         self.family = max(1, self._plugin.collected.uncertain_budgets())
+
+
+def _is_expected_to_fail(item: pytest.Item) -> bool:
+    """Whether the test is marked xfail; a condition that is a text is known when it runs, so it counts as not fulfilled."""
+    if item.config.option.runxfail:
+        return False
+    for mark in item.iter_markers("xfail"):
+        conditions = (mark.kwargs["condition"],) if "condition" in mark.kwargs else mark.args
+        if not conditions or any(condition for condition in conditions if not isinstance(condition, str)):
+            return True
+    return False
 
 
 def is_ours(item: pytest.Item) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..engine.comparison import DETECT
+from ..engine.comparison import DETECT, START_TIMES
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
 from ..engine.observer import Silent
@@ -86,7 +86,8 @@ class Terminal(Silent):
             return []
         texts = list(comparing.notes())
         if comparing.against is not None:
-            pairs = -(-s.max_rounds // s.block)
+            first = any(name in START_TIMES for name in s.detect)  # it does not count for times of starts
+            pairs = -(-s.max_rounds // s.block) + first
             models = len(comparing.against.specs)
             cost = (
                 f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads{self._predicted_pair()}"

@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 from ..clock import SystemClock
 from ..errors import ConfigError, SchemaVersionError, StoreError
 from ..metrics import MetricDef
-from ..records import Cell, GenerationSettings, Json, ModelSpec, Prompt, from_json
+from ..records import GenerationSettings, Json, ModelSpec, Prompt, from_json
 from ..settings import BASELINE_NAME
 from ..text import shown_path
 from .comparability import Difference, Part
@@ -157,21 +157,9 @@ class BaselineRecord:
         """The newest session's model of that alias."""
         return next((model for model in self.newest.models if model.alias == alias), None)
 
-    def runnable(self, cell: BaselineCell) -> Cell | None:
-        """The cell with its model's spec and its prompt's row, to be measured again; None without either, as if it was withheld."""
-        model, prompt = self.model(cell.model), self.prompts[cell.prompt]
-        return Cell(id=cell.id, model=model.spec, prompt=prompt) if model and not prompt.sha256 else None
-
     def values(self, cell: BaselineCell, metric: str) -> list[float]:
         """The sample of a metric in SI, in the order of measuring, missing rounds left out; empty where there is none."""
         return self._si(metric, cell.samples.get(metric, ()))
-
-    def history(self, cell_id: str, metric: str, test: str = "") -> list[list[float]]:
-        """The sample in SI of each session that has one and asked and measured as the newest did, oldest first."""
-        newest = self.cell(cell_id, test)
-        cells = [session.cell(cell_id, test) for session in self.sessions]
-        same = [cell for cell in cells if cell is not None and newest is not None and cell.protocol == newest.protocol]
-        return [sample for cell in same if (sample := self.values(cell, metric))]
 
     def worker_values(self, alias: str, metric: str, session: BaselineSession | None = None) -> list[float]:
         """A metric of scope ``worker`` at each start of the model's process in a session, the newest if None, in SI."""

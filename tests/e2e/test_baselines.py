@@ -52,10 +52,8 @@ def test_a_session_becomes_a_baseline(bench: Bench, parallel: tuple[str, ...]) -
     assert cell is not None
     assert (cell.rounds, cell.processes, cell.test, cell.checks) == (2, [2], "inference::other-first", {"valid": True})
     assert len(record.values(cell, "latency")) == len(record.values(cell, "cpu_time")) == 2
-    runnable = record.runnable(cell)
-    assert runnable is not None
-    assert runnable.model.text == "other=echo"
-    row = runnable.prompt
+    assert {model.alias: model.spec.text for model in record.newest.models}["other"] == "other=echo"
+    row = record.prompts[cell.prompt]
     assert row.messages == (Message(role="system", content="Be brief."), Message(role="user", content="Name a colour."))
     assert (row.reference, row.tags) == ("Red", ("gate",))
     assert record.worker_values("echo", "load_time")
@@ -87,7 +85,7 @@ def test_saving_replaces_and_updating_adds(bench: Bench) -> None:
     result = bench.suite("echo", "--llmci-update-baseline=old", "--llmci-rounds=3")
     result.stdout.fnmatch_lines(["Baseline old saved in *.json (2 cells, 3 rounds each, with the 1 before): commit it"])
     record = saved(bench, "old")
-    assert [len(sample) for sample in record.history("echo-first", "latency")] == [2, 3]
+    assert [session.cell("echo-first").rounds for session in record.sessions] == [2, 3]  # type: ignore[union-attr]  # it is there
     result = bench.suite("echo", "--llmci-save-baseline=old", "-k", "first")
     result.stdout.fnmatch_lines(
         ["Baseline old saved in *.json (1 cell, 2 rounds each): commit it. No longer in it: 1 cell (echo-second)"]

@@ -26,10 +26,16 @@ def test_the_example_gives_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "low", "high"), [("saved", 0.28, 0.31), ("anchored", 0.125, 0.14), ("interleaved", 0.036, 0.06)]
+    ("mode", "shift", "told"),
+    [
+        ("saved", 0.05, "baseline sees 50 %"),
+        ("anchored", 0.05 / 3, "anchored one 28 %"),
+        ("interleaved", 0, "pairs see 6 %"),
+    ],
 )
-def test_what_each_mode_sees(mode: str, low: float, high: float) -> None:
-    settings = GateSettings(mode=mode)  # type: ignore[arg-type]  # one of the literals
-    found = expected_visible(settings, cells=4, models=2, rounds=20, pairs=4)
-    assert found.cell is not None and found.total is not None
-    assert low < found.total and found.cell < high
+def test_what_each_mode_sees(mode: str, shift: float, told: str) -> None:
+    settings = GateSettings(mode=mode, environment_shift=shift)  # type: ignore[arg-type]  # one of the literals
+    found = expected_visible(settings, cells=4, rounds=20, pairs=4)
+    assert found.cell is not None
+    assert told in TEXT
+    assert told.endswith(f"{100 * found.cell:.0f} %")

@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 from stored_runs import block, judged, simple, started, write_run
 
-from pytest_llmci.engine.compare_runs import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison, compare_runs
+from pytest_llmci.engine.compare_runs import (
+    CHECKS,
+    WHOLE_CELL,
+    ComparedCell,
+    RunsComparison,
+    compare_runs,
+    compare_stored,
+)
 from pytest_llmci.engine.explain_runs import facts
+from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, RoundsRecord, WorkerRecord
 
@@ -150,6 +158,18 @@ def test_load_time_is_shown_and_not_gated_unless_it_is_named(tmp_path: Path) -> 
     assert not found.failed
     assert "load_time" not in {result.metric for _, result in found.models}
     assert dict(facts(found))["load time"] == "a 1 s -> 5 s (+400 %), 3/3 starts: not gated"
+
+
+def test_a_cell_apart_is_judged_and_does_not_count_for_its_model(tmp_path: Path) -> None:
+    slow = [started(), block("tcp", factor=3), block("dns", seed=1), *simple()[3:]]
+    runs = [read_run(write_run(tmp_path, number, records)) for number, records in enumerate((simple(), slow))]
+    usual, apart = (compare_stored(runs[:1], runs[1], apart=names) for names in ((), ("a-tcp",)))
+    assert {result.metric for _, result in usual.models} == {"cpu_time", "net_time", CHECKS}
+    assert {result.metric for _, result in apart.models} == {CHECKS}
+    assert (result(apart, "net_time").verdict, result(apart, "net_time", "a-dns").verdict) == (
+        "regressed",
+        "inconclusive",
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- which cells

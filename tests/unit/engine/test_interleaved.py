@@ -95,6 +95,8 @@ class Hall:
         self.modules: Callable[[list[object]], object] = lambda owned: {}
         self.more: dict[str, Any] = {}
         self.detect: dict[str, float] = {}
+        self.expected: set[str] = set()
+        """Prompts whose tests are expected to fail."""
 
     def latency(self, target: str, prompt: str) -> float:
         return self.seconds.get(f"{target}/{prompt}", self.seconds[target]) * self.noise.gauss(1, 0.004)
@@ -140,7 +142,8 @@ class Hall:
         plan = CellPlan(**{"rounds": 5, "max_rounds": 20, "warmup": 1, "block": 5, "generation": GENERATION, **changes})
         entries = [
             Entry(test=f"test_{prompt.id}", cell=Cell(id=f"m-{prompt.id}", model=CANDIDATE, prompt=prompt),
-                  reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt), plan=plan, reference_generation=GENERATION)
+                  reference=Cell(id=f"m-{prompt.id}", model=REFERENCE, prompt=prompt),
+                  plan=replace(plan, expected_to_fail=prompt.id in self.expected), reference_generation=GENERATION)
             for prompt in PROMPTS[:prompts]
         ]  # fmt: skip
         rules = Rules(against="old", alpha=0.01, looks=-(-plan.max_rounds // plan.block), detect=self.detect)
@@ -288,6 +291,18 @@ def test_weights_are_counted_and_any_growth_is_one(hall: Hall, now: float, outco
     hall.run(2, max_rounds=5)
     (gate,) = [record for record in hall.records if isinstance(record, GateRecord)]
     assert (gate.outcome, gate.comparisons[-1].improved) == (outcome, now < 100)
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_a_cell_that_is_expected_to_fail_does_not_count_for_its_model(hall: Hall, expected: bool) -> None:
+    hall.seconds = {"new": 1.0, "old": 1.0, "new/a": 1.5}
+    hall.expected = {"a"} if expected else set()
+    found = hall.run(3)
+    gates = [record for record in hall.records if isinstance(record, GateRecord)]
+    assert [gate.outcome for gate in gates] == ["passed" if expected else "failed"]
+    assert {each.verdict for each in found["test_b"].comparisons} == {"pass"}
+    if expected:
+        assert "regressed" in {each.verdict for each in found["test_a"].comparisons}, "that is what is expected"
 
 
 def loading(hall: Hall, old: float, new: float) -> None:

@@ -64,20 +64,25 @@ def test_a_file_for_each_name_and_machine(tmp_path: Path) -> None:
     assert [path.name for path in saved.path.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def latencies(record: BaselineRecord) -> list[list[float]]:
+    """Of the only cell, by session."""
+    return [record.values(session.cells[0], "latency") for session in record.sessions]
+
+
 def test_saving_replaces_and_names_what_is_gone(tmp_path: Path) -> None:
     save(baseline("tcp", "dns", "ftp"), tmp_path)
     saved = save(baseline("tcp", latency_ms=200), tmp_path)
     assert saved.dropped == ("a-dns", "a-ftp")
     record = load(saved.path)
     assert len(record.sessions) == 1
-    assert record.history("a-tcp", "latency") == [[0.2, 0.2]]
+    assert latencies(record) == [[0.2, 0.2]]
 
 
 def test_updating_keeps_the_newest_ten_sessions(tmp_path: Path) -> None:
     for number in range(1, 13):
         saved = save(baseline(latency_ms=number, days_old=20 - number), tmp_path, append=True)
     record = load(saved.path)
-    assert [sample[0] for sample in record.history("a-tcp", "latency")] == [number / 1000 for number in range(3, 13)]
+    assert [sample[0] for sample in latencies(record)] == [number / 1000 for number in range(3, 13)]
     assert record.newest.saved == record.sessions[-1].saved
     cell = record.cell("a-tcp")
     assert cell is not None and record.values(cell, "latency") == [0.012, 0.012]
@@ -88,14 +93,6 @@ def test_a_number_beyond_all_numbers_is_none(tmp_path: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("[100000000,", "[1e999,"), "utf-8")
     with pytest.raises(StoreError, match="cell a-tcp: latency holds a number that is not finite"):
         load(path)
-
-
-def test_history_is_of_sessions_that_asked_the_same(tmp_path: Path) -> None:
-    save(baseline(latency_ms=1), tmp_path)
-    save(baseline(latency_ms=2, threads=2), tmp_path, append=True)
-    record = save(baseline(latency_ms=3), tmp_path, append=True).record
-    assert record.history("a-tcp", "latency") == [[0.001] * 2, [0.003] * 2]
-    assert record.history("a-new", "latency") == []
 
 
 def test_rows_and_metrics_of_older_sessions_stay_as_long_as_they_do(tmp_path: Path) -> None:
