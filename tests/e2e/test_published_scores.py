@@ -48,6 +48,20 @@ def test_the_log_alone_gives_them_again(bench: Bench, monkeypatch: pytest.Monkey
     assert (bench.latest / "summary.csv").read_bytes() == before
 
 
+def test_what_a_model_is_compared_with_has_no_score_of_it(bench: Bench) -> None:
+    bench.write("board.csv", TABLE)
+    bench.suite(
+        "echoing=echo+ttft=1ms",
+        "--llmci-versus=echo+ttft=1ms",
+        "--llmci-scores=board.csv",
+        "--llmci-max-rounds=2",
+        "-k",
+        "first",
+    )
+    found = {(record["role"], record["published"] is not None) for record in bench.records("worker")}
+    assert found == {("timing", True), ("reference", False)}
+
+
 def test_without_the_option_nothing_is_shown(bench: Bench) -> None:
     result = bench.suite("echo")
     result.stdout.no_fnmatch_line("*published*")

@@ -129,6 +129,7 @@ def test_an_archive_that_flags_nearly_all_is_read_the_other_way(tmp_path: Path) 
 def test_a_short_table_and_one_with_some_flags_are_taken_at_their_word(tmp_path: Path) -> None:
     board = read(tmp_path, board_row("a"), board_row("b", flagged="False"))
     assert [entry.flagged for entry in board.entries] == [True, False]
+    assert all(entry.flagged for entry in read(tmp_path, *(board_row(f"m{number}") for number in range(5))).entries)
     rows = [board_row(f"m{number}", flagged=str(number % 2 == 0)) for number in range(30)]
     assert sum(bool(entry.flagged) for entry in read(tmp_path, *rows).entries) == 15
 
