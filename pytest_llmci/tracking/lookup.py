@@ -48,7 +48,7 @@ class TrackedRun:
     @property
     def is_whole(self) -> bool:
         """False while it is being logged, and where that was cut short."""
-        return self.tags.get(UPLOAD_TAG) == WHOLE
+        return self.tags.get(UPLOAD_TAG) == WHOLE and self.status != "RUNNING"
 
 
 def find_run(connection: Connection, run_id: str) -> TrackedRun | None:

@@ -177,7 +177,7 @@ def _settled_children(connection: Connection, parent: TrackedRun, aliases: Seque
     """Models whose runs are whole; the others' are removed."""
     settled: set[str] = set()
     for child in find_children(connection, parent):
-        if child.is_whole and child.model in aliases and child.model not in settled and child.status != "RUNNING":
+        if child.is_whole and child.model in aliases and child.model not in settled:
             settled.add(child.model)
         elif child.run_id == parent.run_id:
             _delete_one(connection, child)

@@ -57,7 +57,10 @@ def test_a_whole_one_then_the_oldest_comes_first(store: Connection) -> None:
     young = make(store, {RUN_ID_TAG: NAME}, start_time=2)
     old = make(store, {RUN_ID_TAG: NAME}, start_time=1)
     whole = make(store, {RUN_ID_TAG: NAME, UPLOAD_TAG: "whole"}, start_time=3)
+    make(store, {RUN_ID_TAG: NAME + "1", UPLOAD_TAG: "whole"})  # it was not ended: something was cut short
+    store.client.set_terminated(whole)
     assert [run.id for run in find_runs(store, NAME)] == [whole, old, young]
+    assert [run.is_whole for run in find_runs(store, NAME + "1")] == [False]
 
 
 def test_a_deleted_run_does_not_count(store: Connection) -> None:
