@@ -21,7 +21,7 @@ LEAST_CUT: Final = 6
 _LONG_WORD: Final = 16
 """A single word of so many letters, or a number of so many digits, is hardly an ordinary one."""
 _WORDS: Final = frozenset(
-    {"key", "keys", "apikey", "token", "tokens", "secret", "secrets", "password", "passwd", "passphrase", "pass", "credential",
+    {"key", "keys", "apikey", "token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "credential",
      "credentials", "signature", "pat"}
 )  # fmt: skip
 _ENDINGS: Final = ("apikey", "token", "secret", "password", "passwd")
@@ -118,8 +118,9 @@ def _hide_assigned(match: re.Match[str]) -> str:
 
 
 def _hide_option(match: re.Match[str]) -> str:
-    """What a user names ``+key=`` is one, however short."""
-    return f"{match[1]}={_label()}" if is_secret_name(match[1]) else match[0]
+    """What a user names ``+key=`` is one, however short; ``+key=value`` is how messages write the form of an option."""
+    hides = is_secret_name(match[1]) and match[0] != "key=value"
+    return f"{match[1]}={_label()}" if hides else match[0]
 
 
 def _in_common(one: str, other: str) -> int:

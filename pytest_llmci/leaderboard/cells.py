@@ -20,7 +20,9 @@ LARGEST_B: Final = 1e4
 _BILLIONS: Final = {"k": 1e-6, "m": 1e-3, "b": 1.0, "bn": 1.0, "t": 1e3}
 _GROUPING: Final = re.compile(r"[\s_'’\u00a0\u202f]")
 _THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+\Z")
-_SIZE: Final = re.compile(r"(?P<number>.*?)\s*(?P<unit>k|m|bn|b|t)?\s*(params|parameters)?\Z", re.IGNORECASE)
+_SIZE: Final = re.compile(
+    r"(?P<number>.*?)\s*(?P<unit>k|m|bn|b|t)?\s*(params|parameters)?\Z", re.IGNORECASE | re.DOTALL
+)
 _MIXTURE: Final = re.compile(r"(?P<experts>\d+)\s*x\s*(?P<each>\d+(?:\.\d+)?)\s*b\Z", re.IGNORECASE)
 _SIZE_IN_NAME: Final = re.compile(
     r"(?<![A-Za-z0-9.])(?:(?P<experts>\d{1,2})x)?(?P<number>\d+(?:\.\d+)?)(?P<unit>[bm])(?![A-Za-z0-9])", re.IGNORECASE

@@ -45,7 +45,7 @@ def finish_run(
     sinks: Sequence[str],
     *,
     report: SessionReport | None = None,
-    hide: Callable[[str], str] = str,
+    hide: Callable[[str], str] = without_credentials,
 ) -> Finished:
     """Give the report of a run to every sink, seal the folder with its manifest, and publish it as ``latest``.
 
@@ -77,7 +77,7 @@ def finish_run(
                 return
             further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(hide(without_credentials(f"sink '{text}': {described(error)}")))
+            warnings.append(hide(f"sink '{text}': {described(error)}"))
 
     for text in (text for text in asked if text not in last):
         write_to(text)
