@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from pathlib import Path
-
-from benchmarks.anchor_traces import compare, read
+from types import ModuleType
 
 
 def trace(path: Path, sessions: int) -> Path:
@@ -24,8 +23,8 @@ def trace(path: Path, sessions: int) -> Path:
     return path
 
 
-def test_an_anchor_takes_away_what_it_shares(tmp_path: Path) -> None:
-    sessions = read(trace(tmp_path / "trace.csv.gz", 2))
+def test_an_anchor_takes_away_what_it_shares(tmp_path: Path, benchmark_module: ModuleType) -> None:
+    sessions = benchmark_module.read(trace(tmp_path / "trace.csv.gz", 2))
     assert list(sessions) == ["s0", "s1"]
     cells = sessions["s0"]["P", "model"]
     assert (
@@ -36,7 +35,11 @@ def test_an_anchor_takes_away_what_it_shares(tmp_path: Path) -> None:
     first, second = sessions.values()
     seen = {}
     for mode in ("saved", "anchored"):
-        failed, seen[mode] = compare(first, second, ["model"], "anchor", mode=mode, net=False, rounds=10, slower=0.0)
+        failed, seen[mode] = benchmark_module.compare(
+            first, second, ["model"], "anchor", mode=mode, net=False, rounds=10, slower=0.0
+        )
         assert failed == (mode == "saved"), "the second session is 30 % slower as a whole"
     assert seen["anchored"] < seen["saved"]
-    assert compare(first, second, ["model"], "anchor", mode="anchored", net=True, rounds=10, slower=0.6)[0]
+    assert benchmark_module.compare(
+        first, second, ["model"], "anchor", mode="anchored", net=True, rounds=10, slower=0.6
+    )[0]
