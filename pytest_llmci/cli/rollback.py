@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 
 from ..promotion.rollback import rollback
+from ..secrets import Secrets
 from ..tracking.connection import connect
 from . import Command
 from .main import printable
@@ -19,7 +21,8 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     connection = connect(options.uri, "rollback --mlflow")
-    done = rollback(connection, options.name, alias=options.alias, reason=options.reason, dry_run=options.dry_run)
+    reason = Secrets.of(os.environ).hide(options.reason)
+    done = rollback(connection, options.name, alias=options.alias, reason=reason, dry_run=options.dry_run)
     if options.json:
         print(json.dumps(done.data, indent=1))
         return 0

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..engine.blocks import output_md5
 from ..engine.report import ReportBuilder, SessionReport
-from ..records import RoundsRecord
+from ..records import RoundsRecord, Withheld
 from ..sinks.csv import CsvSink
 from ..sinks.finish import collector_paused
 from ..sinks.json import JsonSink
@@ -83,7 +83,7 @@ def _read(folder: Path) -> tuple[SessionReport, int, str]:
         if builder.lines == 1 and builder.header is not None:
             redacted = bool(builder.header.settings.get("redact"))
         if isinstance(record, RoundsRecord) and not redacted:
-            outputs += len(record.outputs)
+            outputs += sum(not withheld for withheld in _withheld(record))
             wrong = wrong or _wrong_hash(record, reader.lines)
     return builder.build(folder, digest=reader.digest), outputs, wrong
 
@@ -91,14 +91,21 @@ def _read(folder: Path) -> tuple[SessionReport, int, str]:
 def _wrong_hash(record: RoundsRecord, line: int) -> str:
     """The first hash of a block that is not that of its text; empty if all are."""
     where = f"{LOG_NAME}: line {line} (rounds, {record.cell}):"
-    if record.prompt_sha256 != _sha256(record.prompt):
+    if not record.prompt_withheld and record.prompt_sha256 != _sha256(record.prompt):
         return f"{where} prompt_sha256 is not that of its prompt"
-    for number, text in enumerate(record.outputs):
+    for number, (text, withheld) in enumerate(zip(record.outputs, _withheld(record), strict=True)):
+        if withheld:  # the hashes are those of the original, which the log does not hold
+            continue
         if record.output_sha256[number] != _sha256(text):
             return f"{where} output_sha256 of output {number + 1} is not that of its text"
-        if record.md5[number] != output_md5(record.model, record.prompt, text):
+        if not record.prompt_withheld and record.md5[number] != output_md5(record.model, record.prompt, text):
             return f"{where} md5 of output {number + 1} is not that of model, prompt and output"
     return ""
+
+
+def _withheld(record: RoundsRecord) -> list[Withheld]:
+    """Of each output, why it is not what the model answered; empty texts where it is."""
+    return record.outputs_withheld or [""] * len(record.outputs)
 
 
 def _sha256(text: str) -> str:

@@ -392,7 +392,9 @@ def _state(models: Iterable[ModelSummary], facts: Facts) -> str:
     gates = [gate for gate in facts.report.gates if not gate.model or gate.model in aliases]
     if len(models) == 1 and len(facts.report.models) > 1:
         gates = [gate for gate in gates if gate.model]
-    if "failed" in verdicts or any(gate.outcome == "failed" for gate in gates):
+    footer = facts.report.footer
+    stopped = len(models) == len(facts.report.models) and footer is not None and footer.exit_status not in (0, None)
+    if stopped or "failed" in verdicts or any(gate.outcome == "failed" for gate in gates):
         return "failed"
     if "inconclusive" in verdicts:
         return "inconclusive"

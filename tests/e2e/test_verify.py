@@ -50,6 +50,19 @@ def test_a_session_seals_its_run_and_the_copy(bench: Bench, capsys: pytest.Captu
         assert len(lines) == 5
 
 
+def test_texts_with_a_masked_secret_are_not_checkable_which_is_not_tampered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "Zq9xT7vLm2Kp4Rw8sB1n"
+    monkeypatch.setenv("MY_API_KEY", secret)
+    bench.write("prompts.yaml", f"- {{id: one, prompt: My key is {secret}}}\n- {{id: two, prompt: Hello}}\n")
+    bench.suite("a=echo").assert_outcomes(passed=2)
+    assert secret not in (_run(bench) / "log.jsonl").read_text()
+    status, lines = _verify(_run(bench), capsys)
+    assert status == 0, lines
+    assert lines[3].startswith("    1 output with the hash")
+
+
 def test_one_flipped_byte_in_each_file_is_caught(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.suite("a=echo")
     run = _run(bench)

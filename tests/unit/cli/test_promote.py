@@ -57,10 +57,10 @@ def test_promoted_refused_undecided_and_rolled_back(command: Path, capsys: pytes
         "would be ROLLED BACK: assistant@champion from version 4 to version 1; nothing was written"
         in capsys.readouterr().out
     )
-    assert main(["rollback", "assistant", "--reason", "it swears"]) == 0
+    assert main(["rollback", "assistant", "--reason", "it swears sk-abcdefghijklmnopqrstuvwx1234"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "ROLLED BACK: assistant@champion is version 1 again; version 4 is withdrawn\n  because it swears\n"
+        "ROLLED BACK: assistant@champion is version 1 again; version 4 is withdrawn\n  because it swears [secret]\n"
     )
     assert "  pytest --llmci --llm-models=a=echo   # the model of version 1" in out
     assert main(["rollback", "assistant", "--json"]) == 4
