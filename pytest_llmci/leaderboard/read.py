@@ -9,7 +9,7 @@ import csv
 import difflib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -53,12 +53,11 @@ def read_leaderboard(path: Path, origin: str = "") -> Leaderboard:
 def _read(path: Path) -> Leaderboard:
     where = str(path)
     rows = _rows(_text(path), where)
-    try:
-        header = next(rows)
-    except StopIteration:
-        raise ConfigError(f"{where} is empty; expected a CSV file with a header line and a row a model.") from None
+    if not rows:
+        raise ConfigError(f"{where} is empty; expected a CSV file with a header line and a row a model.")
+    header = rows[0]
     columns = find_columns(header.cells, where)
-    body = [_checked(row, len(header.cells), where) for row in rows]
+    body = [_checked(row, len(header.cells), where) for row in rows[1:]]
     if not body:
         raise ConfigError(f"{where} has no rows below its header; expected a row a model.")
     return _Reading(path, columns).table(body)
@@ -93,12 +92,13 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _rows(text: str, where: str) -> Iterator[_Row]:
+def _rows(text: str, where: str) -> list[_Row]:
     if "\0" in text:
         raise ConfigError(f"{where} holds zero bytes: it is no text; give a CSV file in UTF-8.")
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t|", key=first.count)
-    before = csv.field_size_limit(len(text) + 1)
+    rows: list[_Row] = []
+    before = csv.field_size_limit(len(text) + 1)  # of the whole process: set and put back within this call
     try:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         while True:
@@ -108,9 +108,9 @@ def _rows(text: str, where: str) -> Iterator[_Row]:
             except csv.Error as error:
                 raise ConfigError(f"{where}, line {start}: not valid CSV: {error}.") from error
             if cells is None:
-                return
+                return rows
             if any(cell.strip() for cell in cells):
-                yield _Row(start, cells)
+                rows.append(_Row(start, cells))
     finally:
         csv.field_size_limit(before)
 

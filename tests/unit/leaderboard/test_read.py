@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -201,3 +202,13 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.csv", [kaggle_row()])
     path.chmod(0)
     assert "Permission denied" in refusal(path)
+
+
+def test_a_refused_file_leaves_the_limit_of_the_csv_module_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("colour,taste\nred,sweet\n", encoding="utf-8")
+    before = csv.field_size_limit()
+    with pytest.raises(ConfigError) as refusal:
+        read_leaderboard(path)
+    assert csv.field_size_limit() == before, "while the exception, and with it its frames, are still alive"
+    assert "colour" in str(refusal.value)
