@@ -24,6 +24,10 @@ from .lookup import TrackedRun, find_children, find_runs, get_run, list_artifact
 ACTIVE_RUN: Final = "MLFLOW_RUN_ID"
 """Environment variable with the id of the user's own run, as MLflow names it."""
 _DELETED: Final = "deleted"
+_DATASET_ATTEMPTS: Final = 3
+_ALREADY_THERE: Final = ("unique constraint", "duplicate key", "duplicate entry")
+"""What SQLite, PostgreSQL and MySQL say. MLflow looks whether it has a dataset and then makes it, so that of two uploads of the same
+prompts at once one may fail; asked again, it finds what the other one made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +213,14 @@ def _log_prompts(connection: Connection, run_id: str, contents: RunContents) -> 
         profile=prompts.profile,
     )  # fmt: skip
     entry = DatasetInput(data, [InputTag("mlflow.data.context", "eval")])
-    connection.ask("log the prompts", lambda client: client.log_inputs(run_id, datasets=[entry]))
+    for attempt in range(_DATASET_ATTEMPTS):
+        try:
+            connection.ask("log the prompts", lambda client: client.log_inputs(run_id, datasets=[entry]))
+            return
+        except SinkError as error:
+            was_made = any(sign in str(error).lower() for sign in _ALREADY_THERE)
+            if not was_made or attempt == _DATASET_ATTEMPTS - 1:
+                raise
 
 
 def _finish_session(connection: Connection, run_id: str, contents: RunContents, left_out: Sequence[str]) -> None:

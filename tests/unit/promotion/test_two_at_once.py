@@ -59,6 +59,7 @@ def check(uri: str, number: int, told: tuple[Told, Told]) -> str:
     """One winner and a history in which every step follows from the one before; returns how it went."""
     shelf = RegisteredModel(connect(uri, "test"), f"model-{number}", "test").require()
     assert not [key for key in shelf.tags if key.startswith(PREFIX)]
+    assert not [each for each in told if each["outcome"] == "error"], told
     assert sorted(each["version"] for each in told) == [version.number for version in shelf.versions] == [1, 2]
     first = next(each for each in told if each["before"] is None)
     second = told[1 - told.index(first)]
