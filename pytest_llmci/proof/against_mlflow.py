@@ -1,4 +1,4 @@
-"""Whether a run in an MLflow store is this run: its tags, and every file of it byte for byte."""
+"""Whether a run in an MLflow store is this run: its tags, every file of it byte for byte, and the table of each model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ..engine.report import build_report
+from ..engine.stored_run import read_run
 from ..errors import ConfigError, StoreError
 from ..records import HeaderRecord
 from ..store.log import LOG_NAME, Verification, read_log
 from ..store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from ..text import one_line
 from ..tracking.connection import Connection, connect
-from ..tracking.layout import LEFT_OUT_TAG, LINES_TAG, LOG_TAG, LONG_TEXTS, artifact_files
-from ..tracking.lookup import TrackedRun, download, find_run, get_run, list_artifacts
+from ..tracking.contents import Facts, model_contents, prompt_steps
+from ..tracking.layout import LEFT_OUT_TAG, LINES_TAG, LOG_TAG, LONG_TEXTS, TABLE, WHOLE, artifact_files
+from ..tracking.lookup import TrackedRun, download, find_children, find_run, get_run, list_artifacts
 from .against import Against, of_the_run
 from .derived import DERIVED, first_difference
 
@@ -101,12 +104,34 @@ class _Files:
                 return Against(difference=f"{where} has another {name} than this run: {text}")
             else:
                 self._same += 1
+        tables, text = self._in_tables()
+        if text:
+            return Against(difference=f"{where} {text}")
         return Against(
             shown=(
                 f"{where} is this run: {LOG_TAG} is the digest of the log, and its {self._same} files are the same",
+                f"the table of each model follows from the log ({tables} of {tables})",
             ),
             notes=tuple(self._notes(missing, names)),
         )  # fmt: skip
+
+    def _in_tables(self) -> tuple[int, str]:
+        """How many models there are, and what a model's own run has otherwise; empty if nothing."""
+        report = build_report(self._run)
+        facts, steps = Facts(report, read_run(self._run)), prompt_steps(report)
+        children = {child.model: child for child in find_children(self._connection, self._tracked, WHOLE)}
+        for model in report.models:
+            child = children.get(model.alias)
+            if child is None:
+                return 0, f"has no whole run of the model {model.alias} below it, which this run has"
+            expected = self._place / "expected"
+            expected.write_text(model_contents(facts, model, steps).table, encoding="utf-8")
+            if TABLE not in list_artifacts(self._connection, child.id):
+                return 0, f"has no {TABLE} in its run {child.id} of the model {model.alias}"
+            copy = download(self._connection, child.id, TABLE, self._place)
+            if copy.read_bytes() != expected.read_bytes():
+                return 0, f"has another {TABLE} in its run {child.id} of the model {model.alias} than the log gives"
+        return len(report.models), ""
 
     def _copy(self, name: str) -> Path:
         return download(self._connection, self._tracked.id, name, self._place)

@@ -60,6 +60,7 @@ def test_the_run_that_was_uploaded(run: Path) -> None:
         assert found.difference == ""
         assert found.shown == (
             f"MLflow's run {_uploaded().id} is this run: llmci.log_sha256 is the digest of the log, and its 7 files are the same",
+            "the table of each model follows from the log (2 of 2)",
         )
         assert found.notes == ()
 
@@ -74,6 +75,21 @@ def test_one_flipped_byte_in_an_artifact_is_found(run: Path, name: str) -> None:
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
     assert _against(run).difference.startswith(f"MLflow's run {_uploaded().id} has another {name} than this run: ")
+
+
+def test_one_flipped_byte_in_the_table_of_a_model_is_found(run: Path) -> None:
+    child = next(child for child in find_children(_connection(), _uploaded()) if child.model == "a")
+    path = Path(child.artifact_uri.removeprefix("file://")) / "results.json"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    assert _against(run).difference == (
+        f"MLflow's run {_uploaded().id} has another results.json in its run {child.id} of the model a than the log gives"
+    )
+    path.unlink()
+    assert _against(run).difference.endswith(f" has no results.json in its run {child.id} of the model a")
+    _connection().client.delete_run(child.id)
+    assert _against(run).difference.endswith(" has no whole run of the model a below it, which this run has")
 
 
 def test_the_place_in_a_table_is_named(run: Path) -> None:
