@@ -79,6 +79,10 @@ def rebuild(
     recovery = recover(run)
     if recovery.done:
         say(f"{run.name}: {recovery.message}")
+        missing = [
+            text for text in DEFAULT_SINKS if text not in opened
+        ]  # what lies there may be of the log before it was cut
+        opened = {**dict(zip(missing, open_sinks(missing, registry, "--sink"), strict=True)), **opened}
     report = build_report(run)
     written = [path for sink in opened.values() if sink not in last for path in sink.write(report, run)]
     kept = renew(

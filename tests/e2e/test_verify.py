@@ -120,6 +120,19 @@ def test_a_killed_session_is_recovered_sealed_and_said_so(bench: Bench, capsys: 
     assert said[1] == "    7 files as manifest.json says"
 
 
+def test_older_derived_files_beside_a_cut_log_are_made_anew_before_a_sink_sees_them(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.suite("a=echo", "--llmci-rounds=2")
+    run = _run(bench)
+    lines = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "log.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    assert main(["report", str(run), "--sink", f"pytest-benchmark:{bench.path / 'out.json'}"]) == 0
+    assert "recovered 3 lines" in capsys.readouterr().out
+    status, said = _verify(run, capsys)
+    assert status == 0, said
+
+
 def test_a_log_of_a_newer_schema_asks_for_a_newer_version(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.suite("a=echo")
     run = _run(bench)
