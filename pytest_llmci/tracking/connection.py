@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
 
             resolved = uri or str(mlflow.get_tracking_uri())
             check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
+            _check_database_file(resolved)
             client = mlflow.MlflowClient(tracking_uri=resolved)
     except ModuleNotFoundError as error:
         raise missing_package(where, error.name or "mlflow", EXTRA) from error
@@ -134,6 +136,22 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
     except FOREIGN_ERRORS as error:
         raise SinkError(f"MLflow at {without_credentials(uri) or 'its default store'}: {complaint(error)}") from error
     return Connection(client=client, uri=resolved, acknowledged=acknowledged)
+
+
+def _check_database_file(uri: str) -> None:
+    """Open a SQLite file once: MLflow tries one that cannot be opened again and again, for minutes.
+
+    :raises SinkError: if it cannot be opened, or made where there is none.
+    """
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    if path == uri or not path or path == ":memory:":
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):  # by another upload, which ends
+            raise SinkError(f"MLflow at {uri}: {error}; give another file, in a folder that may be written") from error
 
 
 @contextlib.contextmanager

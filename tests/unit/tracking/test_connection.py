@@ -78,6 +78,18 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_database_file_that_cannot_be_opened_is_told_before_mlflow_tries_for_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setattr("mlflow.MlflowClient", lambda **_: pytest.fail("MLflow was asked"))
+    missing = f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}"
+    with pytest.raises(
+        SinkError, match="unable to open database file; give another file, in a folder that may be written"
+    ):
+        connect(missing, "x")
+
+
 def test_each_answer_is_told_and_each_refusal_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
     store = connect(fresh_store(tmp_path), "x", told.append)
