@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ..errors import ConfigError
 from ..settings import Settings
 
 PREFIX = "mlflow:"
@@ -19,6 +20,11 @@ def registered_baselines(config: pytest.Config, settings: Settings) -> dict[str,
     asked = [one for one in settings.baseline if one.text.startswith(PREFIX)]
     if not asked:
         return {}
+    for one in asked:
+        if "@" not in one.text:
+            raise ConfigError(
+                f"{one.origin}: '{one.text}' names no alias; expected mlflow:NAME@ALIAS, such as {one.text}@champion."
+            )
     if hasattr(config, "workerinput"):
         told: dict[str, str] = config.workerinput["llmci"]["registered"]
         return {text: Path(path) for text, path in told.items()}

@@ -94,6 +94,8 @@ def test_bad_input_is_a_usage_error_of_one_line(bench: Bench, store: str, monkey
     crown(bench, store)
     for models, arguments, said in (
         ("echo=echo", ["--llmci-baseline=mlflow:assistant@canary"], ": registered model 'assistant' has no alias 'canary'. It has champion (version 1)*"),
+        ("echo=echo", ["--llmci-baseline=mlflow:assistant"],
+         ": 'mlflow:assistant' names no alias; expected mlflow:NAME@ALIAS, such as mlflow:assistant@champion."),
         ("echo=echo", [CHAMPION, "--llmci-max-new-tokens=7"],
          ": baseline assistant@champion asked something else: max_new_tokens: 50 -> 7*or renew it: llmci promote assistant --alias champion"),
         ("other=echo", [CHAMPION], ": baseline assistant@champion has none of the 2 cells of this session; it has echo-first*"),
