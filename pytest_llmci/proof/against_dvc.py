@@ -165,7 +165,11 @@ class _Comparison:
                 return
             self.shown.append(f"{one.path} holds the same {len(copy)} files")
         found = _storages(one)
-        if not found:
+        if not found and repository_of(one.said_in):
+            self.notes.append(
+                f"DVC holds nothing here yet, neither in its cache nor in a remote on this machine: dvc commit {one.said_in}"
+            )
+        elif not found:
             self.notes.append("no DVC repository here: neither cache nor remote was looked at")
         for storage in found:
             self._stored(one, storage)

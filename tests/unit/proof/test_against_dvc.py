@@ -59,6 +59,14 @@ def test_the_same_run_without_a_repository(run: Path) -> None:
     assert found.notes == ("no DVC repository here: neither cache nor remote was looked at",)
 
 
+def test_a_repository_that_holds_nothing_yet(run: Path, tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("")
+    assert [note.partition(":")[0] for note in against_dvc(run).notes] == [
+        "DVC holds nothing here yet, neither in its cache nor in a remote on this machine"
+    ]
+
+
 def test_cache_and_remote(run: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("['remote \"here\"']\n    url = ../remote\n")
