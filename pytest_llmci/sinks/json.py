@@ -199,4 +199,7 @@ def _medians(model: JsonObject) -> JsonObject:
     """Metric -> median over the model's rounds or starts, and its counts of cells; what is missing is left out."""
     metrics = cast("dict[str, JsonObject]", model["metrics"])
     medians = {name: numbers["median"] for name, numbers in metrics.items() if "median" in numbers}
-    return {**medians, **{name: model[name] for name in _COUNTS}}
+    counts = [
+        name for name in _COUNTS if name != "valid_cells" or model["checked_cells"]
+    ]  # none valid of none judged is no 0
+    return {**medians, **{name: model[name] for name in counts}}

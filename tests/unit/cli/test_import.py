@@ -36,6 +36,9 @@ def test_a_file_becomes_a_whole_run_folder(tmp_path: Path, capsys: pytest.Captur
         "metrics.json",
     }
     assert (tmp_path / "llmci-results/latest/metrics.json").is_file()
+    [metrics] = json.loads((run / "metrics.json").read_text()).values()
+    assert (metrics["cells"], metrics["failed_cells"]) == (1, 0)
+    assert "valid_cells" not in metrics, "nobody judged an answer"
     before = (run / "results.csv").read_bytes()
     assert main(["verify"]) == 0
     assert main(["report"]) == 0
