@@ -66,9 +66,9 @@ def _is_number(value: str) -> bool:
 # ------------------------------------------------------------------------------------- told by their place or their form
 
 _VALUE = r"[^\s\"'<>&\\,;)\]}\[]"
-_USERINFO: Final = re.compile(r"(?<=://)([^\s/@\"'<>\[]*)@")
+_USERINFO: Final = re.compile(r"(?<=://)([^\s/\"'<>\[?#]*)@")
 _SIGNED: Final = re.compile(
-    r"(?i)(?<=[?&])(x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|sig|signature|[a-z_-]*(?:token|key|secret|password))"
+    r"(?i)(?<=[?&])(x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|sig|signature|[a-z_.-]*(?:token|key|secret|password|passwd|pwd))"
     rf"=({_VALUE}+)"
 )
 _HEADER: Final = re.compile(
@@ -128,6 +128,15 @@ def _in_common(one: str, other: str) -> int:
     return next(
         (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )
+
+
+def without_credentials(text: str) -> str:
+    """The text with stars for all that its addresses say of user and password, however short: for what names a store.
+
+    >>> without_credentials("sent to http://ann:p@ss@host:5000/x?n=1&api_key=12")
+    'sent to http://***@host:5000/x?n=1&api_key=***'
+    """
+    return _SIGNED.sub(r"\1=***", _USERINFO.sub("***@", text))
 
 
 class Secrets:

@@ -8,10 +8,6 @@ import unicodedata
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_USER_INFO = re.compile(r"(?<=://)[^/\s'\"?#]+@")
-_SECRET_FIELD = re.compile(
-    r"(?P<name>[?&][\w.-]*(?:token|passw|pwd|secret|key|sig|credential)[\w.-]*=)[^&\s'\"#]+", re.IGNORECASE
-)
 
 _FAR = os.path.join(os.pardir, os.pardir)
 
@@ -32,15 +28,6 @@ def one_line(text: str) -> str:
     'two lines'
     """
     return " ".join(plain(text).split())
-
-
-def without_credentials(text: str) -> str:
-    """The text with stars for what its addresses say of user and password, in front of the host or behind the question mark.
-
-    >>> without_credentials("sent to http://ann:pass@host:5000/x?n=1&api_key=12")
-    'sent to http://***@host:5000/x?n=1&api_key=***'
-    """
-    return _SECRET_FIELD.sub(r"\g<name>***", _USER_INFO.sub("***@", text))
 
 
 def width(text: str) -> int:

@@ -30,7 +30,6 @@ from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
-from ..text import without_credentials
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
@@ -107,10 +106,9 @@ class Controller:
             facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self._complain(f"pytest_llmci_environment: {type(error).__name__}: {error}")
-        words = (without_credentials(str(word)) for word in self._config.invocation_params.args)
         return HeaderRecord(
             schema_version=SCHEMA_VERSION, run_id=folder.name, started=utc_text(self.clock.utc()), version=version(),
-            command=["pytest", *words], settings=self._settings(), environment=facts,
+            command=["pytest", *map(str, self._config.invocation_params.args)], settings=self._settings(), environment=facts,
             metrics=list(self._plugin.planner.metrics.values()),
         )  # fmt: skip
 
@@ -121,8 +119,8 @@ class Controller:
         for entry in dataclasses.fields(self._plugin.settings):
             value: Any = getattr(self._plugin.settings, entry.name)
             if isinstance(value, tuple):
-                value = [without_credentials(str(getattr(item, "text", item))) for item in value]
-            plain[entry.name] = without_credentials(str(value)) if isinstance(value, Path | str) else value
+                value = [str(getattr(item, "text", item)) for item in value]
+            plain[entry.name] = str(value) if isinstance(value, Path) else value
         return plain
 
     def write(self, record: LogRecord) -> None:

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
-from ..text import one_line, shown_path, without_credentials
+from ..secrets import without_credentials
+from ..text import one_line, shown_path
 
 STEP: Final = "step: "
 """Begins a line that tells of a request that was answered."""

@@ -13,9 +13,9 @@ from typing import Final
 from ..engine.report import SessionReport, build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..registry import Registry
+from ..secrets import without_credentials
 from ..store.manifest import seal, signing_key
 from ..store.runfolder import publish_latest
-from ..text import without_credentials
 from . import DEFAULT_SINKS, open_sink, wants_whole_run
 
 MANY_CELLS: Final = 2000

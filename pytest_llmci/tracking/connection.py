@@ -21,7 +21,8 @@ from typing import Any, Final, TypeVar
 
 from ..errors import FOREIGN_ERRORS, ConfigError, LLMCIError, SinkError
 from ..registry import missing_package
-from ..text import one_line, without_credentials
+from ..secrets import without_credentials
+from ..text import one_line
 
 EXTRA: Final = "pytest-llmci[mlflow]"
 SCHEMES: Final = (

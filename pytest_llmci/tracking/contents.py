@@ -20,8 +20,9 @@ from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..engine.stored_run import StoredCell, StoredRun
 from ..metrics import MetricDef
 from ..records import ErrorInfo, Json
+from ..secrets import without_credentials
 from ..store.comparability import Part, machine_part
-from ..text import one_line, without_credentials
+from ..text import one_line
 from . import layout
 
 STATISTICS: Final = ("min", "median", "mean", "std", "p95", "max")

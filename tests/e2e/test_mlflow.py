@@ -132,12 +132,12 @@ def test_an_unknown_kind_of_store_is_refused_before_anything_runs(bench: Bench, 
 
 def test_no_password_of_an_address_is_written(bench: Bench) -> None:
     port = unused_port()
-    result = bench.suite("echo", f"--llmci-mlflow=http://ann:secret@127.0.0.1:{port}")
+    result = bench.suite("echo", f"--llmci-mlflow=http://ann:hunter2@127.0.0.1:{port}")
     assert result.ret == 0
     result.stdout.fnmatch_lines([f"warning: sink 'mlflow': *http://[*][*][*]@127.0.0.1:{port}*"])
-    assert "secret" not in result.stdout.str()
+    assert "hunter2" not in result.stdout.str()
     for path in bench.path.rglob("*"):
-        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
 
 
 def test_a_session_that_was_stopped_sends_nothing_and_says_how(bench: Bench, uri: str) -> None:

@@ -114,3 +114,8 @@ def test_options_of_a_model_are_learnt() -> None:
 def test_a_password_in_the_url_of_a_variable_is_a_secret_everywhere() -> None:
     secrets = Secrets.of({"DATABASE_URL": "postgres://me:p%40ssw0rd9@db/x"})
     assert secrets.hide("p@ssw0rd9 p%40ssw0rd9") == "[secret DATABASE_URL] [secret DATABASE_URL]"
+
+
+def test_a_password_with_an_at_sign_is_masked_whole() -> None:
+    assert Secrets().hide("https://me:p@ss@host/x") == "https://me:[secret]@host/x"
+    assert Secrets().hide("https://host/x?mail=me@host") == "https://host/x?mail=me@host"
