@@ -5,15 +5,14 @@ Nothing is dropped or guessed in silence: what was assumed, and every kind of ce
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
+from ..delimited import Line, read_lines
 from ..errors import ConfigError
 from ..text import one_line
 from .cells import parse_count, parse_flag, parse_score, parse_size, parse_time, plain_text
@@ -29,11 +28,6 @@ INVERTED_FROM: Final = 20
 _MAGIC: Final = {b"PK": "an Excel workbook or archive", b"PAR1": "a Parquet file", b"\x1f\x8b": "a gzip archive"}
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 T = TypeVar("T")
-
-
-class _Row(NamedTuple):
-    line: int
-    cells: list[str]
 
 
 def read_leaderboard(path: Path, origin: str = "") -> Leaderboard:
@@ -92,33 +86,19 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _rows(text: str, where: str) -> list[_Row]:
+def _rows(text: str, where: str) -> list[Line]:
     if "\0" in text:
         raise ConfigError(f"{where} holds zero bytes: it is no text; give a CSV file in UTF-8.")
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t|", key=first.count)
-    rows: list[_Row] = []
-    before = csv.field_size_limit(len(text) + 1)  # of the whole process: set and put back within this call
-    try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        while True:
-            start = lines.line_num + 1
-            try:
-                cells = next(lines, None)
-            except csv.Error as error:
-                raise ConfigError(f"{where}, line {start}: not valid CSV: {error}.") from error
-            if cells is None:
-                return rows
-            if any(cell.strip() for cell in cells):
-                rows.append(_Row(start, cells))
-    finally:
-        csv.field_size_limit(before)
+    return read_lines(text, where, delimiter)
 
 
-def _checked(row: _Row, width: int, where: str) -> _Row:
+def _checked(row: Line, width: int, where: str) -> Line:
     if len(row.cells) != width:
         raise ConfigError(
-            f"{where}, line {row.line}: {len(row.cells)} cells, but the header has {width}; put a text that holds the separator in quotes."
+            f"{where}, line {row.number}: {len(row.cells)} cells, but the header has {width};"
+            " put a text that holds the separator in quotes."
         )
     return row
 
@@ -135,7 +115,7 @@ class _Reading:
         self._bad: dict[str, list[str]] = {}
         self._notes: list[str] = []
 
-    def table(self, body: Sequence[_Row]) -> Leaderboard:
+    def table(self, body: Sequence[Line]) -> Leaderboard:
         roles, columns = self._columns.roles, self._columns
         rows = self._of_models(body)
         if not rows:
@@ -169,23 +149,25 @@ class _Reading:
             notes=(*self._notes, *self._bad_cells()),
         )
 
-    def _of_models(self, body: Sequence[_Row]) -> list[_Row]:
+    def _of_models(self, body: Sequence[Line]) -> list[Line]:
         names = [plain_text(row.cells[self._columns.roles["model"]]) for row in body]
-        nameless = [str(row.line) for row, name in zip(body, names, strict=True) if not name]
+        nameless = [str(row.number) for row, name in zip(body, names, strict=True) if not name]
         if nameless:
             self._notes.append(
                 f"{_count(len(nameless), 'row')} without a model's name left out: line {_listed(nameless)}"
             )
         others = [
-            f"'{name}' (line {row.line})" for row, name in zip(body, names, strict=True) if name.casefold() in NO_MODELS
+            f"'{name}' (line {row.number})"
+            for row, name in zip(body, names, strict=True)
+            if name.casefold() in NO_MODELS
         ]
         if others:
             self._notes.append(f"no model, left out: {_listed(others)}")
         return [row for row, name in zip(body, names, strict=True) if name and name.casefold() not in NO_MODELS]
 
-    def _entry(self, row: _Row, scores: dict[str, float], flagged: bool | None) -> Entry:
+    def _entry(self, row: Line, scores: dict[str, float], flagged: bool | None) -> Entry:
         return Entry(
-            line=row.line,
+            line=row.number,
             model=one_line(self._cell(row, "model")),
             average=scores.pop("", None),
             scores=scores,
@@ -202,25 +184,25 @@ class _Reading:
             gated=self._read(row, "gated", parse_flag),
         )
 
-    def _cell(self, row: _Row, role: str) -> str:
+    def _cell(self, row: Line, role: str) -> str:
         position = self._columns.roles.get(role)
         return "" if position is None else plain_text(row.cells[position])
 
-    def _read(self, row: _Row, role: str, parse: Callable[[str], T | None]) -> T | None:
+    def _read(self, row: Line, role: str, parse: Callable[[str], T | None]) -> T | None:
         position = self._columns.roles.get(role)
         if position is None:
             return None
         return self._parsed(row, position, self._columns.title(role), parse)
 
-    def _parsed(self, row: _Row, position: int, title: str, parse: Callable[[str], T | None]) -> T | None:
+    def _parsed(self, row: Line, position: int, title: str, parse: Callable[[str], T | None]) -> T | None:
         try:
             return parse(row.cells[position])
         except (ValueError, OverflowError):
             self._refuse(row, title, row.cells[position])
             return None
 
-    def _refuse(self, row: _Row, title: str, text: str) -> None:
-        self._bad.setdefault(title, []).append(f"'{one_line(text)[:30]}' (line {row.line})")
+    def _refuse(self, row: Line, title: str, text: str) -> None:
+        self._bad.setdefault(title, []).append(f"'{one_line(text)[:30]}' (line {row.number})")
 
     def _bad_cells(self) -> list[str]:
         return [
@@ -230,7 +212,7 @@ class _Reading:
 
     # ---------------------------------------------------------------------------------------------------------- scores
 
-    def _scores(self, rows: Sequence[_Row]) -> tuple[list[dict[str, float]], Scale]:
+    def _scores(self, rows: Sequence[Line]) -> tuple[list[dict[str, float]], Scale]:
         """Title -> per cent for each row, the average under the empty title; and how the file writes them."""
         places = dict(self._columns.scores)
         if "average" in self._columns.roles:
@@ -262,7 +244,7 @@ class _Reading:
 
     # ----------------------------------------------------------------------------------------------------- other notes
 
-    def _flags(self, rows: Sequence[_Row], role: str) -> list[bool | None]:
+    def _flags(self, rows: Sequence[Line], role: str) -> list[bool | None]:
         """A column of exceptions. The archive of the Open LLM Leaderboard writes True for what is *not* flagged."""
         said = [self._read(row, role, parse_flag) for row in rows]
         yes, given = sum(value is True for value in said), sum(value is not None for value in said)
@@ -273,7 +255,7 @@ class _Reading:
         )
         return [None if value is None else not value for value in said]
 
-    def _note_sizes(self, rows: Sequence[_Row], sizes: Sequence[float]) -> None:
+    def _note_sizes(self, rows: Sequence[Line], sizes: Sequence[float]) -> None:
         if "size" not in self._columns.roles:
             return
         title, unknown = self._columns.title("size"), len(rows) - len(sizes)

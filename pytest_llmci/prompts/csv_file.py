@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
+from ..delimited import read_lines
 from ..errors import ConfigError
 from .base import Row
 from .json_file import parse_json
@@ -19,32 +18,15 @@ def read_csv(text: str, file: str) -> list[Row]:
 
     :raises ConfigError: naming the line, if quotes are unbalanced or a line has more or fewer cells than the header.
     """
-    before = csv.field_size_limit(len(text) + 1)
-    try:
-        return list(_rows(text, file))
-    finally:
-        csv.field_size_limit(before)
-
-
-def _rows(text: str, file: str) -> list[Row]:
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+    lines = read_lines(text, file)
+    if not lines:
+        return []
+    header = _header(lines[0].cells, f"{file}, line {lines[0].number}")
     rows: list[Row] = []
-    while True:
-        start = lines.line_num + 1
-        try:
-            cells = next(lines, None)
-        except csv.Error as error:
-            raise ConfigError(f"{file}, line {start}: not valid CSV: {error}.") from error
-        if cells is None:
-            return rows
-        if not any(cell.strip() for cell in cells):
-            continue
-        if header is None:
-            header = _header(cells, f"{file}, line {start}")
-            continue
-        position = f"row {len(rows) + 1} (line {start})"
-        rows.append(Row(position=position, value=_row(header, cells, f"{file}, {position}")))
+    for number, line in enumerate(lines[1:], start=1):
+        position = f"row {number} (line {line.number})"
+        rows.append(Row(position=position, value=_row(header, line.cells, f"{file}, {position}")))
+    return rows
 
 
 def _header(cells: Sequence[str], where: str) -> list[str]:
