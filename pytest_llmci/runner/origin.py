@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Iterable
 
 from .import_path import library_folders
 
 MOST_MODULES = 1000
 """That are recorded; a process with more of its user's own has something else wrong with it."""
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _PACKAGE = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
 
 
@@ -30,7 +32,9 @@ def module_files(named: Iterable[str] = (), owned: Iterable[str] = ()) -> dict[s
             continue
         path = os.path.realpath(file)
         is_asked_for = name in wanted or name.partition(".")[0] in tops
-        if path.startswith(_PACKAGE + os.sep) or (path.startswith(libraries) and not is_asked_for):
+        # Debian's sitecustomize stands in the standard library as a link to /etc.
+        is_library = path.startswith(libraries) or os.path.dirname(file) == _STANDARD_LIBRARY
+        if path.startswith(_PACKAGE + os.sep) or (is_library and not is_asked_for):
             continue
         found[name] = path
         if len(found) == MOST_MODULES:

@@ -37,6 +37,16 @@ def test_libraries_and_our_own_modules_are_not_unless_they_are_named(tmp_path: P
     assert found.keys() == {"packaging", "packaging.version"}
 
 
+def test_a_module_of_the_standard_library_that_is_a_link_to_elsewhere_is_a_library(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text("")
+    (tmp_path / "stdlib").mkdir()
+    (tmp_path / "stdlib" / "linked.py").symlink_to(tmp_path / "elsewhere.py")
+    planted = f"import sysconfig; sysconfig._INSTALL_SCHEMES[sysconfig.get_default_scheme()]['stdlib'] = {str(tmp_path / 'stdlib')!r}"
+    paths = f"sys.path.insert(0, {str(tmp_path / 'stdlib')!r})"
+    assert "linked" not in listed(tmp_path, planted, paths, "import linked")
+    assert "linked" in listed(tmp_path, paths, "import linked")
+
+
 def test_all_of_an_owned_package_is_listed_wherever_it_is(tmp_path: Path) -> None:
     found = listed(tmp_path, "import packaging.version, packaging.tags, json", owned=("packaging",))
     assert {"packaging", "packaging.tags", "packaging.version"} <= found.keys()
