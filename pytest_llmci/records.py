@@ -194,6 +194,23 @@ class PublishedScore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """What a model costs to run: by the hour of its machine, or by the tokens of an endpoint."""
+
+    name: str
+    usd_per_hour: float | None = None
+    usd_per_million_input_tokens: float | None = None
+    usd_per_million_output_tokens: float | None = None
+    environment: str = ""
+    """The machine or service, for people."""
+    source: str = ""
+    """Where the price stands."""
+    date: str = ""
+    """ISO day on which the source gave it; empty where it is not told."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """What one inference produced; its times stand in the block it belongs to."""
 

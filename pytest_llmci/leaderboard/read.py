@@ -5,14 +5,12 @@ Nothing is dropped or guessed in silence: what was assumed, and every kind of ce
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..delimited import Line, read_lines
+from ..delimited import Line, read_table
 from ..errors import ConfigError
 from ..text import one_line
 from .cells import parse_count, parse_flag, parse_score, parse_size, parse_time, plain_text
@@ -25,8 +23,6 @@ MOST_SHOWN: Final = 3
 """Cells that a note quotes."""
 INVERTED_FROM: Final = 20
 """Rows from which on a column may be seen to say the opposite of its title."""
-_MAGIC: Final = {b"PK": "an Excel workbook or archive", b"PAR1": "a Parquet file", b"\x1f\x8b": "a gzip archive"}
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 T = TypeVar("T")
 
 
@@ -45,62 +41,8 @@ def read_leaderboard(path: Path, origin: str = "") -> Leaderboard:
 
 
 def _read(path: Path) -> Leaderboard:
-    where = str(path)
-    rows = _rows(_text(path), where)
-    if not rows:
-        raise ConfigError(f"{where} is empty; expected a CSV file with a header line and a row a model.")
-    header = rows[0]
-    columns = find_columns(header.cells, where)
-    body = [_checked(row, len(header.cells), where) for row in rows[1:]]
-    if not body:
-        raise ConfigError(f"{where} has no rows below its header; expected a row a model.")
-    return _Reading(path, columns).table(body)
-
-
-# ------------------------------------------------------------------------------------------------------------ the file
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        near = difflib.get_close_matches(path.name, _names(path.parent), n=1)
-        hint = f" Did you mean '{path.parent / near[0]}'?" if near and not path.is_dir() else ""
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.{hint}") from error
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            raise ConfigError(f"{path} is {kind}; export the table as CSV in UTF-8 and give that.")
-    try:
-        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {data[error.start]:#04x} at position {error.start} is no UTF-8; save the file as UTF-8, or convert it: iconv -f"
-            f" WINDOWS-1252 -t UTF-8 {path.name} > new.csv."
-        ) from error
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def _rows(text: str, where: str) -> list[Line]:
-    if "\0" in text:
-        raise ConfigError(f"{where} holds zero bytes: it is no text; give a CSV file in UTF-8.")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t|", key=first.count)
-    return read_lines(text, where, delimiter)
-
-
-def _checked(row: Line, width: int, where: str) -> Line:
-    if len(row.cells) != width:
-        raise ConfigError(
-            f"{where}, line {row.number}: {len(row.cells)} cells, but the header has {width};"
-            " put a text that holds the separator in quotes."
-        )
-    return row
+    header, body = read_table(path, "a row a model")
+    return _Reading(path, find_columns(header.cells, str(path))).table(body)
 
 
 # ----------------------------------------------------------------------------------------------------------- the cells
