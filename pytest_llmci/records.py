@@ -287,6 +287,8 @@ class WorkerRecord:
     """File with what the process wrote to stdout and stderr, relative to the run folder."""
     error: ErrorInfo | None = None
     published: PublishedScore | None = None
+    price: Price | None = None
+    """What the model costs; None where no price was chosen."""
     """Joined from ``--llmci-scores``; None where that names no such model."""
 
 
@@ -528,6 +530,8 @@ class HeaderRecord:
     settings: dict[str, Json]
     environment: dict[str, Json]
     metrics: list[MetricDef]
+    prices: list[Price] = field(default_factory=list)
+    """What ``--llmci-prices`` named; empty where no price was chosen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

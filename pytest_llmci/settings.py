@@ -94,6 +94,8 @@ class Settings:
     baselines: Path = Path(BASELINES_FOLDER)
     scores: tuple[Sourced, ...] = ()
     """Tables of published scores: files, or ``paper``."""
+    prices: tuple[Sourced, ...] = ()
+    """What models cost: names of the packaged table, or files."""
     sinks: tuple[str, ...] = ()
     mlflow: str = ""
     """The sink that logs to MLflow: ``mlflow``, ``mlflow:URI``, or empty for none."""
@@ -162,6 +164,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         baseline=read.files("baseline"),
         baselines=read.folder("baselines", BASELINES_FOLDER),
         scores=read.files("scores"),
+        prices=read.files("prices"),
         sinks=_known_sinks(read.commas("sink"), sinks),
         mlflow=mlflow,
         mlflow_required=mlflow_required,

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pytest_llmci.cost.chosen import COST
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.metrics import STATISTICS, MetricDef
 
@@ -15,6 +16,7 @@ UNITS = {
     "1/J": "per joule",
     "s": "seconds",
     "B": "bytes",
+    "USD": "US dollars",
     "1/s": "per second",
     "%": "per cent",
     "1": "a plain number",
@@ -31,7 +33,7 @@ DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": 
 def render() -> str:
     """The whole page."""
     groups: dict[str, list[MetricDef]] = {}
-    for metric in builtin_metrics():
+    for metric in (*builtin_metrics(), COST):
         groups.setdefault(metric.group, []).append(metric)
     parts = [
         "# Metrics\n",

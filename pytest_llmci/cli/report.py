@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from ..clock import SystemClock
+from ..cost.chosen import choose_prices
+from ..engine.costs import REQUESTS_A_DAY, cost_rows, cost_table, prices_of
 from ..engine.report import build_report
-from ..errors import StoreError
+from ..errors import ConfigError, StoreError
 from ..registry import Registry
+from ..settings import Sourced
 from ..sinks import DEFAULT_SINKS, SINKS, open_sinks, register, wants_whole_run
 from ..sinks.apart import RESULT, STEP
 from ..sinks.base import Listener, Silent, listen
@@ -44,6 +48,24 @@ def _configure(parser: ArgumentParser) -> None:
         "--progress",
         action="store_true",
         help="print a line 'step: ...' for each request that a server has answered",
+    )
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="print what the models cost at each price, and write nothing",
+    )
+    parser.add_argument(
+        "--prices",
+        metavar="NAME|FILE[#NAME]",
+        action="append",
+        help="for --cost: prices of the packaged table, or TOML or CSV files (default: the session's, else all packaged ones)",
+    )
+    parser.add_argument(
+        "--requests-a-day",
+        metavar="N",
+        type=_count,
+        default=REQUESTS_A_DAY,
+        help="scenario for --cost (default: %(default)s)",
     )
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["sinks, also for pytest --llmci-sink:", *_listed_sinks()])
@@ -96,6 +118,10 @@ def rebuild(
 
 def _run(options: Namespace) -> int:
     run = resolve_run(options.run_text, options.output)
+    if options.cost:
+        return _print_cost(run, options)
+    if options.prices:
+        raise ConfigError("--prices is for --cost; add it.")
     lines: list[str] = []
     listener = _Printing(progress=options.progress)
     try:
@@ -106,6 +132,25 @@ def _run(options: Namespace) -> int:
     finally:  # told when all is done: who reads the output may leave at any line
         for line in [*lines, *listener.results]:
             print(printable(line))
+    return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _print_cost(run: Path, options: Namespace) -> int:
+    report = build_report(run)
+    prices = prices_of(report)
+    if options.prices:
+        asked = [Sourced(text=text, origin="--prices") for text in options.prices]
+        prices = choose_prices(asked, lambda _: Path()).prices
+    rows = cost_rows(report, prices, requests=options.requests_a_day)
+    for line in cost_table(rows, requests=options.requests_a_day, width=HELP_WIDTH, today=SystemClock().utc().date()):
+        print(printable(line))
     return 0
 
 

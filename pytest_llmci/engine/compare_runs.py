@@ -28,6 +28,7 @@ from .comparison import (
     Sides,
     accepted_or_not,
     compare_model,
+    counted,
     gated_times,
 )
 from .reading import read_runs
@@ -346,7 +347,7 @@ class _Comparing:
         rules = Rules(
             against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times() or self._and_asked(kind.judged_by),
             on_cpu=self._on_cpu(alias), shifts=shifts, why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
-            each_a_session=kind.by_run,
+            each_a_session=kind.by_run, counted=counted(self._candidate.metrics),
         )  # fmt: skip
         self._by_run = self._by_run or kind.by_run
         sides = {cell: kind.sides(pair) for cell, pair in timed.items()}

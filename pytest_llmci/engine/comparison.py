@@ -106,6 +106,8 @@ class Rules:
     """For stored numbers: what the load of the machine alone could explain, as logarithm."""
     shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
     """The same by kind of time, where it is known for each."""
+    counted: tuple[str, ...] = ()
+    """Metrics that equal answers have equal: gated without a test."""
     only: tuple[str, ...] = ()
     """Times to gate instead of those that suit the model."""
     each_a_session: bool = False
@@ -222,7 +224,7 @@ def compare_model(
             apart=apart,
         )
     for cell, sides in cells.items():
-        found.cells[cell] += _memory(sides, rules)
+        found.cells[cell] += [*_memory(sides, rules), *_counted(sides, rules)]
     for cell, results in (stands or {}).items():
         found.cells[cell] = list(results)
         found.undecided.discard(cell)
@@ -235,9 +237,9 @@ def gated_times(cells: Iterable[Sides], rules: Rules) -> tuple[str, ...]:
     CPU time is blind to sleeps, locks and devices, net time to the work of other threads, so both are gated where there are both.
     """
     if rules.only:
-        return tuple(name for name in rules.only if name not in START_TIMES)
+        return tuple(name for name in rules.only if name not in (*START_TIMES, *rules.counted))
     sides = [one for cell in cells for one in (cell.base, cell.candidate)]
-    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH, *START_TIMES)]
+    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH, *rules.counted, *START_TIMES)]
     own = [name for name in _TIMES if all(name in one.values for one in sides)] if rules.on_cpu and sides else []
     if "cpu_time" in own and max(map(_cpu_share, sides)) < LEAST_CPU_SHARE:
         own.remove("cpu_time")
@@ -412,6 +414,35 @@ def _characters(sides: Sides, rules: Rules) -> ComparisonResult | None:
         change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
         reason=f"the answers became {'longer' if after > before else 'shorter'}: {before:g} -> {after:g} characters",
     )  # fmt: skip
+
+
+def counted(metrics: Mapping[str, MetricDef]) -> tuple[str, ...]:
+    """What :attr:`Rules.counted` is under these definitions: cost, where tokens are paid."""
+    return tuple(name for name in ("cost",) if name in metrics and metrics[name].deterministic)
+
+
+def _counted(sides: Sides, rules: Rules) -> list[ComparisonResult]:
+    """What equal answers have equal: growth of the mean beyond the tolerance, or beyond the spread of the reference, is one."""
+    results = []
+    for name in rules.counted:
+        base, candidate = (side.values.get(name) for side in (sides.base, sides.candidate))
+        detect = rules.detect.get(name, rules.detect.get("", DETECT))
+        if not base or not candidate:
+            side, whose = (sides.candidate, "the candidate") if base else (sides.base, "the reference")
+            reason = f"missing on the side of {whose}: {side.reasons.get(name, 'not measured')}"
+            results.append(_without_numbers(sides, name, rules, verdict="inconclusive", reason=reason, detect=detect))
+            continue
+        before, after = fmean(base), fmean(candidate)
+        tolerance = max(detect * before, max(base) - min(base))
+        results.append(
+            ComparisonResult(
+                metric=name, mode="exact", verdict="regressed" if after - before > tolerance else "pass", against=rules.against,
+                base=before, candidate=after, change=after / before - 1 if before else None,
+                visible=tolerance / before if before else None, detect=detect, rounds=sides.candidate.n,
+                pairs=len(set(sides.candidate.pairs)), improved=before - after > tolerance,
+            )
+        )  # fmt: skip
+    return results
 
 
 def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:

@@ -552,7 +552,9 @@ def _some(files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _wanted(rules: Rules) -> frozenset[str]:
-    return frozenset({"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.detect}) - {
+    return frozenset(
+        {"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.counted, *rules.detect}
+    ) - {
         "",
         *START_TIMES,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import measure
 from ..checks import parse_check
+from ..cost.chosen import COST, choose_prices
 from ..errors import ConfigError, StoreError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
@@ -85,10 +86,13 @@ class Planner:
         self._limits = Preflight(
             registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory
         )
+        self.prices = choose_prices(settings.prices, places.of) if settings.prices else None
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._checked: set[str] = set()
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
+        if self.prices is not None:
+            self.metrics[COST.name] = self.prices.metric
         self.budgets = self._session_budgets()
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""

@@ -38,6 +38,7 @@ from ..records import (
     LogRecord,
     Missing,
     Number,
+    Price,
     PublishedScore,
     RoundsRecord,
     Verdict,
@@ -153,6 +154,8 @@ class ModelSummary:
     worker_reasons: dict[str, str] = field(repr=False)
     published: PublishedScore | None = None
     """Benchmark score that somebody else measured; None where none was joined."""
+    price: Price | None = None
+    """What it costs; None where no price was chosen."""
 
     def values(self, metric: str) -> list[float]:
         """The sample of a metric over all rounds that count, or over all starts, SI.
@@ -391,6 +394,7 @@ class _Workers:
     reasons: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     published: PublishedScore | None = None
+    price: Price | None = None
 
 
 class ReportBuilder:
@@ -456,6 +460,7 @@ class ReportBuilder:
         workers.spec = record.spec.text
         workers.starts += 1
         workers.published = record.published or workers.published
+        workers.price = record.price or workers.price
         if record.error is not None and record.error.kind in _DEATHS:
             workers.dead.add(record.uid)
         if record.role == "memory":  # its allocator is slow on purpose: its times are nobody's
@@ -523,6 +528,7 @@ class ReportBuilder:
             worker_values=workers.values,
             worker_reasons=workers.reasons,
             published=workers.published,
+            price=workers.price,
         )
 
     def _cells(self) -> tuple[CellSummary, ...]:

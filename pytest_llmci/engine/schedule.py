@@ -168,7 +168,7 @@ CONTAMINATED_SHARE: Final = 0.2
 
 def of_the_wall_clock(metric: MetricDef) -> bool:
     """Whether waiting for a CPU makes the metric worse."""
-    clocked = metric.group == "time" or (metric.group == "tokens" and metric.unit == "1/s")
+    clocked = metric.group in ("time", "cost") or (metric.group == "tokens" and metric.unit == "1/s")
     return metric.scope == "round" and clocked
 
 

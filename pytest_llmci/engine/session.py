@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..clock import Clock, utc_text
+from ..cost.chosen import ChosenPrices, add_cost
 from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
 from ..measure.profile import Measured
@@ -42,7 +43,7 @@ from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
-from .comparison import Rules
+from .comparison import Rules, counted
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
 from .judge import CONTENDED, Judge
@@ -106,6 +107,7 @@ class BenchSession:
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
+        prices: ChosenPrices | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
@@ -115,6 +117,7 @@ class BenchSession:
         self.registry = registry
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
+        self._prices = prices
         self.judge = Judge(registry, self._why_contended)
         self.test = CurrentTest("")
         self.uses = Uses()
@@ -226,7 +229,7 @@ class BenchSession:
         rules = Rules(
             against=against.name, alpha=SESSION_ALPHA * len(entries) / max(against.cells, len(entries)), looks=looks,
             detect=self.settings.detect, on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
-            why_contended=self._why_contended(),
+            why_contended=self._why_contended(), counted=counted(self.metrics),
         )  # fmt: skip
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
@@ -408,6 +411,8 @@ class BenchSession:
         for name in self._of_memory_pass if record.origin != "memory" else ():
             record.values.pop(name, None)
             record.reasons[name] = self._why_no_memory_pass(measurement, record.origin)
+        if self._prices is not None and record.origin != "memory":
+            add_cost(record, self._prices.of(record.model))
         self._blocks += bool(record.n)
         self._emit(record)
 

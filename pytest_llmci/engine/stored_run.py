@@ -19,7 +19,7 @@ from ..store.log import LOG_NAME, LogReader
 from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
 from .imported import BACKEND
 
-COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens")
+COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens", "cost")
 """Metrics that are read whatever is asked for."""
 MOST_SAMPLES: Final = 200
 """Of an imported cell in a comparison, which takes every pair of samples of both sides."""

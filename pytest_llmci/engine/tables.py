@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
 from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
+from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
 from .interleaved import NOT_ALONE
@@ -41,6 +43,7 @@ def summary_lines(
     lines += [
         *wrapped(_footnote(report), width),
         *_published(report.models[:MOST_MODELS], width),
+        *_costs(report, width),
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
         *_calls(report, width),
@@ -97,6 +100,18 @@ def _published(models: Sequence[ModelSummary], width: int) -> list[str]:
     sources = dict.fromkeys(one_line(model.published.source) for model in models if model.published)
     text = f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
     return wrapped(text, width) if sources else []
+
+
+def _costs(report: SessionReport, width: int) -> list[str]:
+    """Of models with a price: what they cost, where there is more than one as a table."""
+    rows = chosen_rows(report)[:MOST_MODELS]
+    if not rows:
+        return []
+    return [
+        "",
+        *cost_table(rows, requests=REQUESTS_A_DAY, width=width, today=date.fromisoformat(report.header.started[:10])),
+        "",
+    ]
 
 
 def _best(models: Sequence[ModelSummary]) -> int | None:

@@ -106,10 +106,11 @@ class Controller:
             facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self._complain(f"pytest_llmci_environment: {type(error).__name__}: {error}")
+        prices = self._plugin.planner.prices
         return HeaderRecord(
             schema_version=SCHEMA_VERSION, run_id=folder.name, started=utc_text(self.clock.utc()), version=version(),
             command=["pytest", *map(str, self._config.invocation_params.args)], settings=self._settings(), environment=facts,
-            metrics=list(self._plugin.planner.metrics.values()),
+            metrics=list(self._plugin.planner.metrics.values()), prices=prices.prices if prices else [],
         )  # fmt: skip
 
     def _settings(self) -> dict[str, Json]:
@@ -129,14 +130,18 @@ class Controller:
         :raises StoreError: if the log cannot be written; the log is the record of what happened, so that is a failure.
         """
         with self._writing:
-            self._write(self._with_published_score(record))
+            self._write(self._joined(record))
 
-    def _with_published_score(self, record: LogRecord) -> LogRecord:
-        """Join what others published of a model to the start of its process."""
-        published = self._plugin.published
-        if published is None or not isinstance(record, WorkerRecord) or record.role == "reference":
+    def _joined(self, record: LogRecord) -> LogRecord:
+        """Join what others published of a model, and what it costs, to the start of its process."""
+        if not isinstance(record, WorkerRecord) or record.role == "reference":
             return record
-        return replace(record, published=published.find(record.spec))
+        published, prices = self._plugin.published, self._plugin.planner.prices
+        return replace(
+            record,
+            published=published.find(record.spec) if published else None,
+            price=prices.of(record.spec.alias) if prices else None,
+        )
 
     def _write(self, record: LogRecord) -> None:
         uid = getattr(record, "uid", None)

@@ -75,6 +75,8 @@ OPTIONS = (
     Option("baselines", ("--llmci-baselines",), "one", "DIR", "where baselines are kept (default llmci-baselines, beside the settings)"),
     Option("scores", ("--llmci-scores",), "list", "FILE|paper",
            "published benchmark scores to show beside the results, marked as published: a leaderboard's CSV, or the paper's five"),
+    Option("prices", ("--llmci-prices",), "list", "[GLOB:]NAME|FILE[#NAME]",
+           "what a model costs to run, for the metric cost: a price of the packaged table, such as gcp-a100, or of a TOML or CSV file"),
     Option("sink", ("--llmci-sink",), "list", "NAME[:TARGET]", "further destinations of the results, such as pytest-benchmark:FILE; llmci report --help lists them; csv and json are always written"),
     Option("mlflow", ("--llmci-mlflow",), "maybe", "URI",
            "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..clock import SystemClock
 from ..engine.comparison import DETECT, START_TIMES
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
@@ -68,15 +69,19 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not self._plugin.planner.specs:
             return []
-        return [self._describe(), *self._describe_comparison(), *self._describe_scores()]
+        return [self._describe(), *self._describe_comparison(), *self._describe_tables()]
 
     def _describe_comparison(self) -> list[str]:
         asked = self._plugin.comparing.asked_for
         return [f"llmci: compared with {one_line(asked)}"] if asked else []
 
-    def _describe_scores(self) -> list[str]:
-        published = self._plugin.published
-        texts = published.summary(self._plugin.planner.specs) if published is not None else []
+    def _describe_tables(self) -> list[str]:
+        """What was joined to the models from tables that people bring."""
+        published, planner = self._plugin.published, self._plugin.planner
+        texts = published.summary(planner.specs) if published is not None else []
+        texts += (
+            planner.prices.describe(planner.specs, SystemClock().utc().date()) if planner.prices is not None else []
+        )
         return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
 
     def pytest_report_collectionfinish(self) -> list[str]:

@@ -122,6 +122,7 @@ def _model(model: ModelSummary) -> JsonObject:
         "worker_starts": model.starts,
         "worker_deaths": model.deaths,
         "published_score": json_view(model.published) if model.published else None,
+        "price": json_view(model.price) if model.price else None,
         "info": model.info,
         "metrics": {
             name: {**numbers} if numbers["n"] else _numbers(model.summaries[name])

@@ -120,6 +120,10 @@ def _subject(head: str, where: str, metrics: Mapping[str, MetricDef]) -> tuple[s
         raise ConfigError(f"{where} names no model before the ':'; {_EXAMPLE}.")
     name, dot, statistic = rest.strip().partition(".")
     if name not in metrics:
+        if name == "cost":
+            raise ConfigError(
+                f"{where}: cost needs a price; name one with --llmci-prices, such as --llmci-prices=gcp-a100."
+            )
         raise UnknownNameError.build(where, "metric", name, metrics)
     return glob.strip() or "*", metrics[name], statistic if dot else None
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal
 
-from ..records import GenerationSettings, Json, Prompt, RoundsRecord, WorkerRecord
+from ..records import GenerationSettings, Json, Prompt, RoundsRecord, WorkerRecord, to_json
 
 ENVIRONMENT_FACTS: Final = ("machine", "cpu_model", "cpu_flags_sha256", "cores_allowed", "cpu_quota_cores")
 """Of :func:`~pytest_llmci.store.environment.environment`; the kernel's major version and the accelerator are added."""
@@ -154,5 +154,12 @@ def subject_part(worker: WorkerRecord, facts: Mapping[str, Json]) -> Part:
         "commit": git.get("commit") if isinstance(git, dict) else None,
         "dirty": git.get("dirty") if isinstance(git, dict) else None,
     }
+    if worker.price is not None:
+        amounts = {
+            name: value
+            for name, value in to_json(worker.price).items()
+            if name.startswith("usd_") and value is not None
+        }
+        found["price"] = {"name": worker.price.name, **amounts}
     found.update({name: worker.info[name] for name in SUBJECT_FACTS if name in worker.info})
     return Part(found)

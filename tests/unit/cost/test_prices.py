@@ -132,3 +132,9 @@ def test_public_tables_of_machines_are_read() -> None:
         "no price, left out: line 19, 32",
     )
     assert gcp.prices["tpu-v6e-1-us-central1"].usd_per_hour == 2.7
+
+
+def test_the_docs_list_every_packaged_price() -> None:
+    page = (Path(__file__).parents[3] / "docs/costs.md").read_text(encoding="utf-8")
+    for price in packaged_prices().prices.values():
+        assert f"| `{price.name}` | {price.usd_per_hour:g} | {price.date or 'not told'} | {price.environment} |" in page

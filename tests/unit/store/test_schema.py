@@ -20,6 +20,7 @@ from pytest_llmci.records import (
     GenerationSettings,
     Message,
     ModelSpec,
+    Price,
     Prompt,
     PublishedScore,
 )
@@ -42,6 +43,7 @@ NESTED: tuple[type, ...] = (
     ComparisonResult,
     GenerationSettings,
     ModelSpec,
+    Price,
     PublishedScore,
     MetricDef,
 )
