@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.leaderboard:COMMAND",
         "describe a table of published scores, or select models worth measuring from it",
     ),
+    "recommend": (
+        "pytest_llmci.cli.recommend:COMMAND",
+        "which model of a run to take under limits of score, latency, memory and cost, and why the others lost",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "reproduce": (
         "pytest_llmci.cli.reproduce:COMMAND",
