@@ -12,6 +12,7 @@ from ..records import BudgetResult, ComparisonResult, ErrorInfo, VerdictRecord
 from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
 from .explain_comparison import comparison_block, regression_title
+from .headlines import budget_headline, told_apart
 from .schedule import CellMeasurement
 
 WIDTH = 80
@@ -79,7 +80,7 @@ def explain(
         headlines.append(f"{check.name}: {check.message}")
     for budget in failed:
         lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
-        headlines.append(_headline(budget, _metric(measurement, budget)))
+        headlines.append(budget_headline(budget, _metric(measurement, budget)))
     for budget in undecided:
         lines += [*_title(f"Inconclusive: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin), ""]
         headlines.append(f"undecided: {budget.budget}")
@@ -156,27 +157,10 @@ def _metric(measurement: CellMeasurement | None, budget: BudgetResult) -> Metric
     return None
 
 
-def _headline(budget: BudgetResult, metric: MetricDef | None) -> str:
-    if budget.observed is None or metric is None:
-        return f"{budget.budget}: {budget.reason}"
-    opposite = {"<=": ">", "<": ">=", ">=": "<", ">": "<=", "==": "!="}[budget.operator]
-    statistic = "" if budget.statistic in ("median", "max") else f".{budget.statistic}"
-    observed, limit = _apart(budget.observed, budget.limit, metric)
-    return f"{budget.metric}{statistic} {observed} {opposite} {limit}"
-
-
-def _apart(observed: float, limit: float, metric: MetricDef) -> tuple[str, str]:
-    """Both as people read them, with as many digits as it takes to tell them apart."""
-    shown, allowed = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
-    if shown == allowed and observed != limit:
-        return f"{observed:.9g} {metric.unit}", f"{limit:.9g} {metric.unit}"
-    return shown, allowed
-
-
 def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     if budget.observed is None or metric is None:
         return [*_title(f"BudgetExceeded: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin)]
-    observed, limit = _apart(budget.observed, budget.limit, metric)
+    observed, limit = told_apart(budget.observed, budget.limit, metric)
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
     excess = _excess(budget, metric)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final
@@ -14,6 +13,7 @@ from ..units import format_duration
 from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
+from .markdown import COMPARED_TEXTS, escaped, table
 from .stored_run import StoredRun
 
 WIDTH: Final = 80
@@ -22,8 +22,6 @@ _SHOWN: Final = 5
 _LOAD: Final = "load_time"
 _ROWS_IN_MARKDOWN: Final = 50
 _TALLY: Final = ("regressed", "lost coverage", "inconclusive", "not comparable", "new", "pass")
-_ENTITY: Final = {"<": "&lt;", ">": "&gt;", "|": "&#124;", "&": "&amp;"}
-_MARKUP: Final = re.compile(r"[\\`*_\[\]<>|#&]")
 PSEUDO_METRICS: Final = {
     CHECKS: MetricDef(name=CHECKS, unit="1", direction="higher", definition="Share of cells that passed their checks."),
     WHOLE_CELL: MetricDef(name=WHOLE_CELL, unit="1", direction="none", definition="All of a cell."),
@@ -190,29 +188,18 @@ def _listed(names: Sequence[str]) -> str:
 def markdown(found: RunsComparison) -> str:
     """A section for a step summary or a comment on a pull request: the verdict, changed rows, the rest folded away."""
     state = "failed" if found.failed else "undecided" if found.undecided else "passed"
-    lines = [f"### LLM comparison {state}: {_escaped(headline(found))}", ""]
+    lines = [f"### LLM comparison {state}: {escaped(headline(found))}", ""]
     rows = wide_rows([(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found))
-    if rows:
-        lines += ["| cell | metric | before | now | change | interval | verdict |", "|---|---|--:|--:|--:|---|---|"]
-        lines += [_table_row(row) for row in rows[:_ROWS_IN_MARKDOWN]]
-        if len(rows) > _ROWS_IN_MARKDOWN:
-            lines.append(f"\n{len(rows) - _ROWS_IN_MARKDOWN} more rows are left out.")
-        lines.append("")
+    lines += table(
+        ("cell", "metric", "before", "now", "change", "interval", "verdict"),
+        rows,
+        left=COMPARED_TEXTS,
+        most=_ROWS_IN_MARKDOWN,
+    )
     lines += ["<details><summary>What was compared</summary>", ""]
-    lines += [f"- {label}: {_escaped(run.name)}, {_escaped(_when(run))}" for run, label in _sides(found)]
-    lines += [f"- {label}: {_escaped(one_line(text))}" for label, text in facts(found)]
+    lines += [f"- {label}: {escaped(run.name)}, {escaped(_when(run))}" for run, label in _sides(found)]
+    lines += [f"- {label}: {escaped(text)}" for label, text in facts(found)]
     return "\n".join([*lines, "", "</details>"])
-
-
-def _table_row(row: Sequence[str]) -> str:
-    *texts, verdict = map(_escaped, row)
-    strong = f"**{verdict}**" if verdict.isupper() else verdict
-    return f"| {' | '.join([*texts, strong])} |"
-
-
-def _escaped(text: str) -> str:
-    """Text from a run that Markdown takes for text."""
-    return _MARKUP.sub(lambda found: _ENTITY.get(found[0]) or f"\\{found[0]}", text)
 
 
 # -------------------------------------------------------------------------------------------------------------- JSON

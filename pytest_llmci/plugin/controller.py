@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Generator, Mapping
@@ -35,6 +36,7 @@ from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
 from .gates import Seen, emit_gate, forget_failure, judge_coverage
+from .github import write_summary
 from .planning import REFUSAL
 from .tracking import Tracking
 
@@ -340,6 +342,8 @@ class Controller:
             self._config.hook.pytest_llmci_report(config=self._config, report=self.finished.report)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self.finished.warnings.append(f"pytest_llmci_report: {type(error).__name__}: {error}")
+        if warning := write_summary(self.finished.report, os.environ):
+            self.finished.warnings.append(warning)
         self._send(session, self.finished, self.run_folder, exit_status)
 
     def _send(self, session: pytest.Session, finished: Finished, folder: Path, exit_status: int | None) -> None:

@@ -25,6 +25,7 @@ from ..text import clipped, one_line, shortened, wrapped
 from ..units import format_duration
 from .failures import rewrite_failure
 from .gates import GATE_FILE
+from .github import failure_annotations
 from .running import VERDICT_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -396,6 +397,8 @@ class Terminal(Silent):
             reporter.write_line(self._sayable(one_line(line)))
         for warning in controller.finished.warnings:
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
+        for line in failure_annotations(report, os.environ):
+            reporter.write_line(self._sayable(line))
 
 
 def visible_line(settings: Settings, cells: int, models: int) -> str:

@@ -38,6 +38,11 @@ SINKS: tuple[Entry, ...] = (
         summary="a row a run in a CSV file for Apache Otava; TARGET: the file, or a file a model with {model} in it",
     ),
     Entry(
+        name="markdown",
+        target="pytest_llmci.sinks.markdown:MarkdownSink",
+        summary="the run for a comment on a pull request; TARGET: the file (summary.md in the run folder)",
+    ),
+    Entry(
         name="dvc",
         target="pytest_llmci.sinks.dvc:DvcSink",
         summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",

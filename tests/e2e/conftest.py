@@ -11,7 +11,14 @@ from bench import TWO_PROMPTS, Bench
 
 @pytest.fixture
 def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    for name in ("LLMCI", "LLMCI_MODELS", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
+    for name in (
+        "LLMCI",
+        "LLMCI_MODELS",
+        "PYTEST_ADDOPTS",
+        "PYTEST_XDIST_WORKER",
+        "GITHUB_ACTIONS",
+        "GITHUB_STEP_SUMMARY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LLMCI_CACHE_DIR", str(pytester.path / "cache"))
     monkeypatch.setenv("LLMCI_LOCK_FILE", str(pytester.path / "timing.lock"))  # tests may run in parallel

@@ -84,25 +84,27 @@ def test_a_change_that_is_as_fast_passes_and_a_slower_one_fails(runner: Runner) 
     project.commit("slow down", {"app/bot.py": PIPELINE.format(seconds=0.12)})
 
     statuses, clone = runner.run("as-fast", "pull_request")
-    assert statuses == {"Compare with the target branch": 0, "Write the summary": 0}
+    assert statuses == {"Compare with the target branch": 0, "Tell why nothing was measured": 0}
     assert (clone / "llmci-results/latest/results.json").is_file()
-    assert "origin/main" in (clone / "summary.md").read_text("utf-8")
+    summary = (clone / "summary.md").read_text("utf-8")
+    assert summary.startswith("### llmci: ") and "Compared with origin/main" in summary and "```text" not in summary
 
     statuses, clone = runner.run("slower", "pull_request")
-    assert statuses == {"Compare with the target branch": 1, "Write the summary": 0}
-    assert "RegressionDetected" in (clone / "summary.md").read_text("utf-8")
+    assert statuses == {"Compare with the target branch": 1, "Tell why nothing was measured": 0}
+    summary = (clone / "summary.md").read_text("utf-8")
+    assert "failed" in summary.splitlines()[0] and "**REGRESSED**" in summary
 
 
 def test_a_commit_without_any_change_passes(runner: Runner) -> None:
     runner.origin.git("checkout", "-q", "-b", "nothing")
     runner.origin.commit("nothing")
     statuses, _ = runner.run("nothing", "pull_request")
-    assert statuses == {"Compare with the target branch": 0, "Write the summary": 0}
+    assert statuses == {"Compare with the target branch": 0, "Tell why nothing was measured": 0}
 
 
 def test_a_push_to_the_main_branch_saves_a_baseline(runner: Runner) -> None:
     statuses, clone = runner.run("main", "push")
-    assert statuses == {"Save a baseline": 0, "Write the summary": 0}
+    assert statuses == {"Save a baseline": 0, "Tell why nothing was measured": 0}
     assert list((clone / "llmci-baselines/main").glob("*.json"))
 
 
@@ -110,7 +112,7 @@ def test_the_summary_is_written_where_nothing_ran(runner: Runner) -> None:
     runner.origin.git("checkout", "-q", "-b", "broken")
     runner.origin.commit("break", {"pyproject.toml": "[tool.llmci]\nnonsense = 1\n"})
     statuses, clone = runner.run("broken", "pull_request")
-    assert statuses["Compare with the target branch"] == 4 and statuses["Write the summary"] == 0
+    assert statuses["Compare with the target branch"] == 4 and statuses["Tell why nothing was measured"] == 0
     assert "nonsense" in (clone / "summary.md").read_text("utf-8")
 
 

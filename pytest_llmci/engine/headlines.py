@@ -1,0 +1,47 @@
+"""Why a cell did not pass, in one line each: for tables, annotations and the first line of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..metrics import MetricDef
+from ..records import BudgetResult
+from ..units import format_quantity
+from .explain_comparison import regression_title
+from .report import CellSummary
+
+
+def headlines(cell: CellSummary, metrics: Mapping[str, MetricDef]) -> list[str]:
+    """What failed in a cell, the worst first; empty where nothing did.
+
+    :param metrics: those of the run, by name.
+    """
+    if cell.error is not None:
+        return [cell.error.message]
+    found = [
+        regression_title(result, metrics[result.metric])
+        for result in cell.comparisons
+        if result.verdict == "regressed" and not result.accepted and result.metric in metrics
+    ]
+    found += [f"{check.name}: {check.message}" for check in cell.checks if not check.passed]
+    return found + [
+        budget_headline(budget, metrics.get(budget.metric)) for budget in cell.budgets if budget.verdict == "failed"
+    ]
+
+
+def budget_headline(budget: BudgetResult, metric: MetricDef | None) -> str:
+    """``latency 2.4 s > 2 s``."""
+    if budget.observed is None or metric is None:
+        return f"{budget.budget}: {budget.reason}"
+    opposite = {"<=": ">", "<": ">=", ">=": "<", ">": "<=", "==": "!="}[budget.operator]
+    statistic = "" if budget.statistic in ("median", "max") else f".{budget.statistic}"
+    observed, limit = told_apart(budget.observed, budget.limit, metric)
+    return f"{budget.metric}{statistic} {observed} {opposite} {limit}"
+
+
+def told_apart(observed: float, limit: float, metric: MetricDef) -> tuple[str, str]:
+    """Both as people read them, with as many digits as it takes to tell them apart."""
+    shown, allowed = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
+    if shown == allowed and observed != limit:
+        return f"{observed:.9g} {metric.unit}", f"{limit:.9g} {metric.unit}"
+    return shown, allowed

@@ -1,0 +1,150 @@
+"""A run as Markdown: for the summary page of a CI job and for a comment on a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..records import Missing, Number
+from ..text import one_line
+from ..units import format_bytes, format_duration, format_rate
+from .costs import chosen_rows
+from .explain_comparison import wide_rows
+from .headlines import headlines
+from .markdown import COMPARED_TEXTS, escaped, table
+from .report import ModelSummary, SessionReport
+
+COMMENT_CHARACTERS: Final = 65_536
+"""Longest comment on GitHub, and description on GitLab takes more."""
+_ROWS: Final = (100, 50, 20, 10, 5, 2)
+"""Rows of each table, fewer where the text would be too long."""
+_LONGEST_REASON: Final = 300
+_CUT: Final = "\n\n... cut here: the whole is in the run folder."
+Column = tuple[str, Callable[[ModelSummary], str]]
+
+
+def run_markdown(report: SessionReport, *, longest: int = COMMENT_CHARACTERS) -> str:
+    """The verdict, what changed, what failed, the models, and where the rest is.
+
+    :param longest: characters in UTF-8, so bytes; what would be longer has fewer rows, and says so.
+    """
+    for rows in _ROWS:
+        text = "\n".join(_lines(report, rows)).rstrip() + "\n"
+        if len(text.encode()) <= longest:
+            return text
+    return text.encode()[: longest - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
+
+
+def _lines(report: SessionReport, most: int) -> list[str]:
+    return [
+        f"### llmci: {headline(report)}",
+        "",
+        *_compared(report, most),
+        *_failed(report, most),
+        *_models(report, most),
+        *_costs(report, most),
+        *_details(report),
+    ]
+
+
+def headline(report: SessionReport) -> str:
+    """The verdict in one line, such as ``2 of 20 cells failed``."""
+    cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
+    gates = [gate for gate in report.gates if gate.outcome == "failed"]
+    if failed:
+        text = f"{failed} of {_count(cells, 'cell')} failed"
+    elif gates:
+        text = f"failed: {', '.join(gate.name for gate in gates)}"
+    elif undecided:
+        text = f"{undecided} of {_count(cells, 'cell')} undecided, none failed"
+    elif not cells:
+        text = "nothing was judged"
+    else:
+        text = f"{_count(cells, 'cell')} passed"
+    if report.footer is None or report.recovered:
+        text += " (the session was killed)"
+    return escaped(text)
+
+
+def _compared(report: SessionReport, most: int) -> list[str]:
+    cells = [(cell.id, cell.comparisons) for cell in report.cells if cell.comparisons]
+    if not cells:
+        return []
+    metrics = {metric.name: metric for metric in report.metrics}
+    whole = [(gate.model, result) for gate in report.gates for result in gate.comparisons]
+    rows = wide_rows(cells, whole, metrics)
+    against = escaped(cells[0][1][0].against)
+    if not rows:
+        return [f"Compared with {against}: nothing changed in {_count(len(cells), 'cell')}.", ""]
+    headings = ("cell", "metric", "before", "now", "change", "interval", "verdict")
+    return [f"Compared with {against}:", "", *table(headings, rows, left=COMPARED_TEXTS, most=most)]
+
+
+def _failed(report: SessionReport, most: int) -> list[str]:
+    metrics = {metric.name: metric for metric in report.metrics}
+    rows = [
+        (cell.id, _shortened("; ".join(headlines(cell, metrics)) or "see the test's own failure"))
+        for cell in report.cells
+        if cell.verdict == "failed"
+    ]
+    rows += [(gate.name, _shortened(gate.message)) for gate in report.gates if gate.outcome == "failed"]
+    return table(("failed", "why"), rows, left=(0, 1), most=most)
+
+
+def _shortened(text: str) -> str:
+    text = one_line(text)
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
+
+
+def _models(report: SessionReport, most: int) -> list[str]:
+    known = {metric.name for metric in report.metrics}
+    columns: list[Column] = [("model", lambda m: m.alias)]
+    if "latency" in known:
+        columns += [
+            ("latency", lambda m: _shown(m.summary("latency").median, format_duration)),
+            ("p95", lambda m: _shown(m.summary("latency").p95, format_duration)),
+        ]
+    if "ttft" in known:
+        columns.append(("1st token", lambda m: _shown(m.summary("ttft").median, format_duration)))
+    if "tokens_per_s" in known:
+        columns.append(("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, format_rate)))
+    if "peak_rss" in known:
+        columns.append(("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)))
+    columns += [
+        ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
+        ("rounds", lambda m: f"{m.rounds} ({m.noisy_rounds} noisy)" if m.noisy_rounds else str(m.rounds)),
+    ]
+    rows = [[read(model) for _, read in columns] for model in report.models]
+    return table([title for title, _ in columns], rows, left=(0,), most=most, what="models")
+
+
+def _shown(value: Number, write: Callable[[float], str]) -> str:
+    return "n/a" if isinstance(value, Missing) else write(value)
+
+
+def _costs(report: SessionReport, most: int) -> list[str]:
+    rows = [
+        (row.model, row.price.name, _shown(row.thousand, format_rate), _shown(row.million_tokens, format_rate))
+        for row in chosen_rows(report)
+    ]
+    return table(("model", "price", "USD for 1,000 requests", "USD for a million tokens"), rows, left=(0, 1), most=most)
+
+
+def _details(report: SessionReport) -> list[str]:
+    header = report.header
+    git = header.environment.get("git")
+    commit = git.get("commit") if isinstance(git, dict) else None
+    facts = {
+        "run": header.run_id,
+        "command": " ".join(header.command),
+        "commit": str(commit or ""),
+        "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
+        "noise": f"{report.count('noisy')} of {_count(report.count('rounds'), 'round')} were noisy",
+        "log": f"sha256 {report.digest}",
+    }
+    lines = [f"- {name}: {escaped(text)}" for name, text in facts.items() if text]
+    return ["<details><summary>How it was measured</summary>", "", *lines, "", "</details>"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sample_run import rounds, usual_records, verdict, worker, write_log
+
+from pytest_llmci.engine.markdown import escaped, table
+from pytest_llmci.engine.report import SessionReport, build_report
+from pytest_llmci.engine.run_markdown import headline, run_markdown
+from pytest_llmci.records import CheckResult, ErrorInfo, LogRecord
+
+
+def report(folder: Path, records: list[LogRecord]) -> SessionReport:
+    folder.mkdir(exist_ok=True)
+    write_log(folder, records)
+    return build_report(folder)
+
+
+def failing(count: int, message: str = "expected more") -> list[LogRecord]:
+    records: list[LogRecord] = [worker()]
+    for number in range(count):
+        records.append(rounds(f"r{number}", prompt_id=f"p{number}"))
+        check = CheckResult(name="contains:x", passed=False, message=message)
+        records.append(verdict(f"v{number}", prompt_id=f"p{number}", verdict="failed", checks=[check]))
+    return records
+
+
+def test_the_verdict_comes_first_and_each_failure_says_why(tmp_path: Path) -> None:
+    text = run_markdown(report(tmp_path, usual_records()))
+    assert text.startswith("### llmci: 1 of ")
+    assert "| failed | why |" in text and "killed by SIGKILL, cause unknown" in text
+    assert text.rstrip().endswith("</details>")
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([], "nothing was judged"),
+        ([worker(), rounds(), verdict()], "1 cell passed"),
+        (failing(2), "2 of 2 cells failed"),
+        ([worker(), rounds(), verdict(verdict="inconclusive")], "1 of 1 cell undecided, none failed"),
+    ],
+)
+def test_the_headline_counts_cells(tmp_path: Path, records: list[LogRecord], expected: str) -> None:
+    assert headline(report(tmp_path, records)) == expected
+
+
+def test_what_models_say_is_text(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script> | @team `code` [link](http://x) **bold**\n# title"
+    text = run_markdown(report(tmp_path, failing(1, hostile)))
+    assert "<script>" not in text and "@team" not in text and "\n# title" not in text
+    assert "&lt;script&gt;" in text and r"\[link\]" in text and r"\*\*bold" in text
+
+
+@given(st.integers(1, 130), st.integers(600, 70_000), st.text(max_size=200))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_text_is_never_longer_than_it_may_be_and_says_what_is_left_out(
+    tmp_path_factory: pytest.TempPathFactory, count: int, longest: int, message: str
+) -> None:
+    text = run_markdown(report(tmp_path_factory.mktemp("run"), failing(count, message)), longest=longest)
+    assert len(text.encode()) <= longest
+    shown = sum(line.startswith("| a-p") for line in text.splitlines())
+    assert shown == count or f"{count - shown} more rows are left out." in text or "cut here" in text
+
+
+def test_a_table_has_as_many_cells_in_each_row_as_headings() -> None:
+    lines = table(("a", "b"), [("x|y", "OK"), ("z", "LOST")], left=(0,), most=5)
+    assert lines == ["| a | b |", "|---|--:|", "| x&#124;y | **OK** |", "| z | **LOST** |", ""]
+    assert table(("a",), [("1",), ("2",)], left=(0,), most=1)[-2:] == ["1 more rows are left out.", ""]
+    assert table(("a",), [], left=(0,), most=1) == []
+
+
+@given(st.text())
+def test_an_escaped_text_is_one_line_without_markup(text: str) -> None:
+    found = escaped(text)
+    assert "\n" not in found and "<" not in found and "|" not in found and "@" not in found
+
+
+def test_a_killed_session_is_named(tmp_path: Path) -> None:
+    write_log(tmp_path, [worker(error=ErrorInfo(kind="load", message="no such model"))], footer=False)
+    assert headline(build_report(tmp_path)).endswith("(the session was killed)")
