@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine.frames import Run, load_run
     from .engine.handles import LLM, Score
     from .engine.results import CellResult, Generation
     from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue, RegressionDetected
@@ -37,9 +38,11 @@ _HOMES = {
     "Prompt": "records",
     "RegressionDetected": "errors",
     "Registry": "registry",
+    "Run": "engine.frames",
     "Score": "engine.handles",
     "Verdicts": "stats.compare",
     "decide": "stats.compare",
+    "load_run": "engine.frames",
     "llm_profile": "measure.profile",
     "profile": "measure.profile",
 }
@@ -63,11 +66,13 @@ __all__ = [
     "Prompt",
     "Registry",
     "RegressionDetected",
+    "Run",
     "Score",
     "Verdicts",
     "__version__",
     "decide",
     "llm_profile",
+    "load_run",
     "profile",
 ]
 

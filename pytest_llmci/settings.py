@@ -23,6 +23,8 @@ SUITE_MAX_NEW_TOKENS = 50
 TEST_MAX_NEW_TOKENS = 256
 """Upper length of an answer in users' own tests."""
 SUITES: Mapping[str, str] = {"inference": "every model answers every prompt at a fixed length, timed"}
+OUTPUT_FOLDER = "llmci-results"
+"""Where run folders go."""
 DEFAULT_SUITE_PROMPTS = "paper"
 BASELINE_NAME = "main"
 """Of the baseline that is meant where none is named."""
@@ -84,7 +86,7 @@ class Settings:
     memory: MemoryPass = "auto"
     """Whether growth of memory is measured in a pass of its own; ``auto``: where a budget asks for it."""
     timing: Timing = "exclusive"
-    output: Path = Path("llmci-results")
+    output: Path = Path(OUTPUT_FOLDER)
     save_baseline: str = ""
     """Baseline that the session is to become; empty for none."""
     update_baseline: str = ""
@@ -158,7 +160,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         memory_limit_bytes=read.memory_limit(),
         memory=read.memory_pass(isolation),
         timing=read.choice("timing", ("exclusive", "parallel")),
-        output=read.folder("output", "llmci-results"),
+        output=read.folder("output", OUTPUT_FOLDER),
         save_baseline=read.baseline("save_baseline"),
         update_baseline=read.other_baseline("update_baseline", "save_baseline"),
         baseline=read.files("baseline"),

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from ..errors import LLMCIError, LogTamperedError
 from ..registry import import_target
 from ..secrets import Secrets
+from ..settings import OUTPUT_FOLDER
 from ..version import version
 from . import COMMANDS, Command
 
@@ -39,7 +40,7 @@ def build_parser(named: Sequence[str]) -> ArgumentParser:
         "--output",
         metavar="DIR",
         type=_folder,
-        default=Path("llmci-results"),
+        default=Path(OUTPUT_FOLDER),
         help="folder of the runs (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -37,7 +37,7 @@ def run_markdown(report: SessionReport, *, longest: int = COMMENT_CHARACTERS) ->
 
 def _lines(report: SessionReport, most: int) -> list[str]:
     return [
-        f"### llmci: {headline(report)}",
+        f"### llmci: {escaped(verdict_text(report))}",
         "",
         *_compared(report, most),
         *_failed(report, most),
@@ -47,7 +47,7 @@ def _lines(report: SessionReport, most: int) -> list[str]:
     ]
 
 
-def headline(report: SessionReport) -> str:
+def verdict_text(report: SessionReport) -> str:
     """The verdict in one line, such as ``2 of 20 cells failed``."""
     cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
     gates = [gate for gate in report.gates if gate.outcome == "failed"]
@@ -63,7 +63,7 @@ def headline(report: SessionReport) -> str:
         text = f"{_count(cells, 'cell')} passed"
     if report.footer is None or report.recovered:
         text += " (the session was killed)"
-    return escaped(text)
+    return text
 
 
 def _compared(report: SessionReport, most: int) -> list[str]:

@@ -18,6 +18,7 @@ DOCUMENTED = {
     *("ModelSpec", "Prompt", "GenerationSettings", "Completion", "CheckResult", "MetricDef", "Registry"),
     *("Missing", "MissingValue", "BudgetExceeded", "InvalidOutput", "RegressionDetected", "LLMCIError"),
     *("decide", "GateSettings", "Verdicts"),
+    *("load_run", "Run"),
     "__version__",
 }
 """Stable names; to take one away or to add one is a decision, made here and in the changelog."""
