@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare an unchanged model with itself: false alarms, noise, what can be seen, settings",
     ),
     "compare": ("pytest_llmci.cli.compare:COMMAND", "judge a run against one or several older ones"),
+    "dashboard": (
+        "pytest_llmci.cli.dashboard:COMMAND",
+        "runs in a browser: list, comparison, history, a session as it runs",
+    ),
     "doctor": (
         "pytest_llmci.cli.doctor:COMMAND",
         "check the instruments on this machine, and tell what it can measure",

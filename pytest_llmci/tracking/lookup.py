@@ -80,6 +80,24 @@ def find_children(connection: Connection, parent: TrackedRun, state: str = "") -
     return list(_search(connection, [parent.experiment_id], wanted))
 
 
+def find_logged(connection: Connection) -> tuple[list[TrackedRun], dict[str, list[TrackedRun]]]:
+    """All that was logged to the store: the runs of whole sessions, and those of single models by the id of the run above them.
+
+    :raises SinkError: if the store does not answer.
+    """
+    places = _experiments(connection)
+    parts = [places[begin : begin + _EXPERIMENTS_AT_ONCE] for begin in range(0, len(places), _EXPERIMENTS_AT_ONCE)]
+    sessions: list[TrackedRun] = []
+    below: dict[str, list[TrackedRun]] = {}
+    for part in parts:
+        for run in _search(connection, part, f"tags.`{UPLOAD_TAG}` != ''"):
+            if not run.model:
+                sessions.append(run)
+            elif parent := run.tags.get(PARENT_TAG):
+                below.setdefault(parent, []).append(run)
+    return sessions, below
+
+
 def get_run(connection: Connection, mlflow_run_id: str) -> TrackedRun:
     """The run of that id in the store.
 
