@@ -25,7 +25,7 @@ DENSE: Final = 24
 """Rows from which on letters and marks are smaller."""
 LOG_FROM: Final = 25.0
 """Greatest over least number from which on an axis is logarithmic: the small ones could not be told apart."""
-CLOUD: Final = 250
+CLOUD: Final = 4000
 """Dots from which on they are a picture within the SVG, which would be large otherwise."""
 _HEIGHT: Final = 0.62
 """Of the strip that the dots of a row are scattered over, in rows."""

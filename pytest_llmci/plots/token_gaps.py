@@ -61,16 +61,19 @@ class GapsOverPosition:
             )  # fmt: skip
         set_axis(axes, "y", scale, "gap before the token")
         axes.set_xlim(1, max(longest + 1, 3))
-        axes.set_xlabel("position in the answer (the first token is not in it: see time to the first token)")
+        axes.set_xlabel("position in the answer, from the second token on")
         name_models(axes, [gap.model for gap in self.gaps], lines=True)
-        rounds = max(int(gap.n[0]) for gap in self.gaps)
-        least = min(int(gap.n[-1]) for gap in self.gaps)
+        most, least = max(int(gap.n[0]) for gap in self.gaps), min(int(gap.n[-1]) for gap in self.gaps)
+        reached = (
+            f"{most:,} of a model at the start of its line, at least {least:,} at its end"
+            if most > least
+            else f"{most:,} of each model"
+        )
         entitle(
             figure,
             "Time between tokens",
             sentences(
-                f"Lines: median over all rounds that got so far ({rounds:,} at the second token, {least:,} at the end of the line"
-                " with the fewest). Bands: quartiles.",
+                f"Lines: median over the rounds that got so far ({reached}). Bands: quartiles.",
                 _chunk_words([gap.model for gap in self.gaps if gap.chunked]),
                 cut_words(len(self.gaps), self.models, "with the shortest mean gap"),
                 f"Positions up to {MOST_POSITIONS + 1}." if longest > MOST_POSITIONS else "",
