@@ -16,6 +16,10 @@ from ..engine.report import build_report
 from ..engine.run_markdown import verdict_text
 from ..errors import LLMCIError
 from ..metrics import MetricDef
+from ..plots import plots_of, register
+from ..plots.base import encode
+from ..plots.run_data import RunData
+from ..registry import Registry
 from ..text import one_line, plain
 from .source import RunRow, Source, open_source
 
@@ -267,6 +271,29 @@ def _chart(table: pd.DataFrame, metric: MetricDef, series: Sequence[Series]) -> 
     return chart
 
 
+# ----------------------------------------------------------------------------------------------------------- figures
+
+
+def _plots(source: Source, rows: Sequence[RunRow]) -> None:
+    import streamlit as st
+
+    st.header("Plots")
+    finished = [row for row in rows if row.state != "running"]
+    if not finished:
+        st.info("No run has ended yet.")
+        return
+    chosen = st.selectbox("Run", [row.id for row in finished])
+    for name, picture in st.cache_data(show_spinner="Drawing", max_entries=20)(_drawn)(str(source.folder(chosen))):
+        st.image(picture, caption=name, width="stretch")
+
+
+def _drawn(folder: str) -> list[tuple[str, bytes]]:
+    """Each figure of a run as PNG."""
+    registry = Registry()
+    register(registry)
+    return [(name, encode(plot, "png")) for name, plot in plots_of(RunData(build_report(Path(folder))), registry)]
+
+
 # --------------------------------------------------------------------------------------------------------------- live
 
 
@@ -305,5 +332,6 @@ PAGES: Final[Mapping[str, Callable[[Source, Sequence[RunRow]], None]]] = {
     "Runs": _runs,
     "Compare": _compare,
     "History": _history,
+    "Plots": _plots,
     "Live": _live,
 }

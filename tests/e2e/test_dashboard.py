@@ -25,7 +25,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-HEADINGS = {"Runs": "Runs", "Compare": "Compare two runs", "History": "History", "Live": "Live"}
+HEADINGS = {"Runs": "Runs", "Compare": "Compare two runs", "History": "History", "Plots": "Plots", "Live": "Live"}
 
 
 @pytest.fixture(scope="module", autouse=True)

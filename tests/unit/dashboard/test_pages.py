@@ -69,6 +69,13 @@ def test_history_shows_models_and_single_prompts(output: Path) -> None:
     assert not app.exception
 
 
+def test_the_figures_of_a_run_are_drawn(output: Path) -> None:
+    pytest.importorskip("matplotlib")
+    app = page(output, "Plots")
+    assert app.selectbox[0].value == "20260103T000000Z-abcdef"
+    assert len([each for each in app.main if each.type == "image"]) == 10
+
+
 def test_live_shows_the_newest_run(output: Path) -> None:
     app = page(output, "Live")
     figures = {metric.label: metric.value for metric in app.metric}
