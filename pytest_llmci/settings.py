@@ -27,6 +27,10 @@ DEFAULT_SUITE_PROMPTS = "paper"
 BASELINE_NAME = "main"
 """Of the baseline that is meant where none is named."""
 BASELINES_FOLDER = "llmci-baselines"
+MOST_SAMPLES = 10_000
+"""More samples of a cell than that are a slip of the finger, too."""
+MIN_PASS_RATE = 0.8
+"""Share of a cell's samples that must pass, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,9 @@ class Settings:
     temperature: float = 0.0
     threads: int = 1
     """CPU threads of a model's process; 0 leaves the framework's own choice."""
+    samples: int = 0
+    """Most sampled outputs a cell that its checks are judged on; 0: they are judged on its rounds."""
+    min_pass_rate: float = MIN_PASS_RATE
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
@@ -142,6 +149,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_new_tokens=read.integer("max_new_tokens", 0, least=1) if "max_new_tokens" in raw else None,
         seed=read.integer("seed", 0, least=0),
         temperature=read.temperature(),
+        samples=read.samples(),
+        min_pass_rate=read.min_pass_rate(),
         threads=read.threads(),
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
@@ -325,6 +334,26 @@ class _Reader:
         if not 0 <= value < float("inf"):
             raise ConfigError(
                 f"{self.origin('temperature')}: '{text}' is not a temperature; write 0 (greedy) or more, like 0.7."
+            )
+        return value
+
+    def samples(self) -> int:
+        samples = self.integer("samples", 0, least=1)
+        if samples > MOST_SAMPLES:
+            raise ConfigError(
+                f"{self.origin('samples')}: {samples} is too large; write a whole number of at most {MOST_SAMPLES:,}."
+            )
+        return samples
+
+    def min_pass_rate(self) -> float:
+        text = self.text("min_pass_rate", str(MIN_PASS_RATE))
+        try:
+            value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= 1:
+            raise ConfigError(
+                f"{self.origin('min_pass_rate')}: '{text}' is no rate; write a share over 0 and up to 1, like 0.8 or 80%."
             )
         return value
 

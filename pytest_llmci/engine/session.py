@@ -41,7 +41,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
-from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
+from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
 from .comparison import Rules
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
@@ -50,6 +50,7 @@ from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
+from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .turns import Request, Turns
 
@@ -143,7 +144,10 @@ class BenchSession:
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
-        self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
+        self.schedule = Schedule(
+            self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time, sample=self._measure_sample,
+            needs_sample=self.judge.needs_sample,
+        )  # fmt: skip
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
 
     @property
@@ -289,6 +293,21 @@ class BenchSession:
         with self._turns.request():
             self._run(measurement, request, "memory", plan.memory_rounds, self.test)
 
+    def _measure_sample(self, measurement: CellMeasurement) -> None:
+        """One inference with the seed of the next sample; under the lock, so that nobody else's timed rounds are disturbed."""
+        plan, number = measurement.plan, len(measurement.sample_blocks)
+        generation = replace(plan.generation, seed=sample_seed(plan.generation.seed, number))
+        request = RunRequest(
+            cell=measurement.cell.id,
+            prompt=measurement.cell.prompt,
+            generation=generation,
+            rounds=1,
+            warmup=0,
+            first_round=number,
+        )
+        with self._turns.request():
+            self._run(measurement, request, "sample", plan.samples, self.test)
+
     def _run(
         self, measurement: CellMeasurement, request: RunRequest, origin: Origin, planned: int, test: CurrentTest
     ) -> None:
@@ -311,6 +330,8 @@ class BenchSession:
         def failed(error: ErrorInfo) -> None:
             if origin == "memory":
                 measurement.memory_error = failed_in_memory_pass(error)
+            elif origin == "sample":
+                measurement.error = failed_in_sample(error, request, planned)
             else:
                 measurement.error = error
 
@@ -396,6 +417,8 @@ class BenchSession:
         if origin == "memory":
             record = of_memory_alone(record, self._of_memory_pass)
             measurement.memory_blocks.append(record)
+        elif origin == "sample":
+            measurement.sample_blocks.append(record)
         else:
             measurement.blocks.append(record)
         if late and live:
@@ -415,6 +438,8 @@ class BenchSession:
         """What is said of a metric of the memory pass in a block that is not of it."""
         if origin == "call":
             return "a single call has no memory pass"
+        if origin == "sample":
+            return "a sample has no memory pass"
         if measurement.plan.memory_rounds:
             return "it is measured in the memory pass, which has blocks of its own"
         if self.settings.isolation == "inline":

@@ -50,6 +50,8 @@ OPTIONS = (
     Option("max_new_tokens", ("--llmci-max-new-tokens",), "number", "N", "tokens an answer (default: exactly 50 in suites, up to 256 in own tests)"),
     Option("seed", ("--llmci-seed",), "number", "N", "seed of sampling (default 0)"),
     Option("temperature", ("--llmci-temperature",), "number", "X", "0 is greedy (default)"),
+    Option("samples", ("--llmci-samples",), "number", "N", "judge each cell's checks on up to N sampled outputs beyond its rounds; needs a temperature"),
+    Option("min_pass_rate", ("--llmci-min-pass-rate",), "one", "0.8|80%%", "share of the samples that must pass, decided by an exact binomial bound (default 0.8)"),
     Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
     Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
     Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),

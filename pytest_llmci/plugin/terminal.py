@@ -375,7 +375,7 @@ class Terminal(Silent):
         reporter.ensure_newline()
         reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
         gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
-            plan.budgets for _, plan in self._plugin.collected.selected.values()
+            plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(
             report,

@@ -15,16 +15,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..records import Verdict
+from ..settings import MOST_SAMPLES
 from .looks import PASS_ERROR_LAST, SESSION_ALPHA, spent_share
 
 if TYPE_CHECKING:
-    from .location import Floats
+    import numpy as np
+    from numpy.typing import NDArray
 
-MOST_SAMPLES: Final = 10_000
-"""Of a cell: more would be asked for by a slip of the finger."""
+    Ints = NDArray[np.integer[Any]]
+    Bools = NDArray[np.bool_]
+
 _ROUNDING: Final = 1 + 1e-9
 """Sums of probabilities can equal what may be spent, where the last digit of a float must not decide."""
 MOST_NAMED: Final = 2000
@@ -146,7 +149,7 @@ def boundaries(planned: int, least: float, alpha: float = SESSION_ALPHA) -> Boun
     return Boundaries(tuple(fail), tuple(certify))
 
 
-def _proves(passed: Floats, samples: int, least: float, error: float, *, below: bool) -> Floats:
+def _proves(passed: Ints, samples: int, least: float, error: float, *, below: bool) -> Bools:
     """Of each number of passes, whether the plain test of that many samples would decide."""
     import numpy as np
     from scipy.special import bdtr, bdtrc

@@ -16,12 +16,14 @@ from pytest_llmci.records import (
     CheckResult,
     ComparisonResult,
     ErrorInfo,
+    FailedSample,
     GateRecord,
     GenerationSettings,
     Message,
     ModelSpec,
     Prompt,
     PublishedScore,
+    SampleResult,
 )
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.baseline import (
@@ -40,6 +42,8 @@ NESTED: tuple[type, ...] = (
     CheckResult,
     BudgetResult,
     ComparisonResult,
+    SampleResult,
+    FailedSample,
     GenerationSettings,
     ModelSpec,
     PublishedScore,
@@ -111,7 +115,7 @@ def test_choices_are_those_of_the_type(kind: Any) -> None:
 
 def test_both_schemas_agree_on_what_they_share() -> None:
     log, results = definitions("log"), definitions("results")
-    for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef):
+    for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef, SampleResult, FailedSample):
         assert results[kind.__name__] == log[kind.__name__]
     for name in ("GenerationSettings", "ModelSpec", "MetricDef"):
         assert definitions("baseline")[name] == log[name]
