@@ -111,6 +111,8 @@ class Settings:
     redact: bool = False
     """Whether texts of prompts and outputs make way for their hashes, in everything that is written or shown."""
     plan: bool = False
+    replay: str = ""
+    """Run whose stored outputs and numbers are judged in place of measuring; empty for none."""
     origins: dict[str, str] = field(default_factory=dict)
     """Option name -> where its value was written, for those that were given."""
 
@@ -177,6 +179,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         mlflow_experiment=read.text("mlflow_experiment", ""),
         redact=read.flag("redact"),
         plan=read.plan(),
+        replay=read.replay(),
         origins={name: given.origin for name, given in raw.items()},
     )
 
@@ -300,6 +303,18 @@ class _Reader:
                 f"{origin}: it would keep every session from measuring; give --llmci-plan when you want a plan."
             )
         return planned
+
+    def replay(self) -> str:
+        if "replay" not in self._raw:
+            return ""
+        text, origin = self.text("replay", ""), self.origin("replay")
+        if ": " in origin:  # as above
+            raise ConfigError(
+                f"{origin}: it would keep every session from measuring; give --llmci-replay RUN when you want a replay."
+            )
+        if not text:
+            raise ConfigError(f"{origin}: the value is empty; name a run, such as latest.")
+        return text
 
     def baseline(self, name: str) -> str:
         """A baseline that is to be written; empty if none is.

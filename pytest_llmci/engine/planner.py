@@ -89,8 +89,8 @@ class Planner:
         self._registry = registry
         self.places = places
         self._limits = Preflight(
-            registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory
-        )
+            registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory, asks=not settings.replay,
+        )  # fmt: skip
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._checked: set[str] = set()

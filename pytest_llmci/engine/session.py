@@ -464,7 +464,7 @@ class BenchSession:
 
         :param turn: where the caller may want to withdraw the request.
         """
-        test, measurement = self.test, _single_call(model, prompt, generation, checks)
+        test, measurement = self.test, single_call(model, prompt, generation, checks)
         request = RunRequest(cell=measurement.cell.id, prompt=prompt, generation=generation, rounds=1, warmup=0)
         with turn or self._turns.request():
             self._run(measurement, request, "call", 1, test)
@@ -504,7 +504,7 @@ class BenchSession:
         self, spec: ModelSpec, about: Prompt, error: WorkerError, live: LiveModel, *, test: CurrentTest, started: str
     ) -> None:
         """The row of a request that the model's process died of."""
-        measurement = _single_call(spec, about, GenerationSettings(), ())
+        measurement = single_call(spec, about, GenerationSettings(), ())
         measurement.error = error_info(error)
         request = RunRequest(
             cell=measurement.cell.id, prompt=about, generation=measurement.plan.generation, rounds=1, warmup=0
@@ -568,9 +568,10 @@ class BenchSession:
 _ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source="test body")
 
 
-def _single_call(
+def single_call(
     model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...]
 ) -> CellMeasurement:
+    """What is known of one ``llm.generate()`` before it is answered."""
     plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
     cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
     return CellMeasurement(cell=cell, plan=plan)

@@ -35,7 +35,7 @@ def summary_lines(
     :param further: what was written beyond the files of every run.
     :param streak: how many runs in a row could not decide, this one included.
     """
-    lines = [*_table(report.models[:MOST_MODELS], width)]
+    lines = [*_replayed(report, width), *_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
@@ -48,7 +48,7 @@ def summary_lines(
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
-    if hints and not gated and not report.count("failed"):
+    if hints and not gated and not report.replayed_run and not report.count("failed"):
         lines += [
             "",
             "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
@@ -58,6 +58,12 @@ def summary_lines(
         ]
     lines += ["", *_undecided(report, width, streak), *_place(saved, report.folder, further)]
     return lines
+
+
+def _replayed(report: SessionReport, width: int) -> list[str]:
+    """That nothing of this was measured now."""
+    text = f"Replayed: outputs and numbers of run {report.replayed_run}, judged again. Nothing was measured."
+    return wrapped(text, width) if report.replayed_run else []
 
 
 def _table(models: Sequence[ModelSummary], width: int) -> list[str]:

@@ -51,7 +51,8 @@ def _of_cell(
     yield "llmci.model", verdict.model
     yield "llmci.verdict", verdict.verdict
     yield "llmci.rounds", verdict.rounds
-    yield "llmci.provenance", verdict.provenance
+    if verdict.provenance != "live":
+        yield "llmci.provenance", verdict.provenance
     if verdict.samples is not None:
         yield "llmci.samples.verdict", verdict.samples.verdict
         yield "llmci.samples.passed", verdict.samples.passed

@@ -82,12 +82,14 @@ OPTIONS = (
            "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),
     Option("mlflow_experiment", ("--llmci-mlflow-experiment",), "one", "NAME", "experiment of MLflow (default LLM_CI_CD_Benchmark)"),
     Option("redact", ("--llmci-redact",), "flag", "", "write and show hashes of prompts and outputs, and not their texts"),
+    Option("replay", ("--llmci-replay",), "one", "RUN",
+           "judge checks and budgets again on the stored outputs of a run (latest, latest~1, an id, a folder), without any model; arms the plugin"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"
 """The baseline that is meant where none is named."""
 ARMING = "llmci_armed"
-ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags)
+ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags, "--llmci-replay")
 """On the command line, any of these arms the plugin."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
@@ -169,7 +171,7 @@ def is_armed(config: pytest.Config) -> bool:
     :raises pytest.UsageError: if a flag that was typed would have no effect. What stands in ``addopts``, ``PYTEST_ADDOPTS`` or the
         settings is for the sessions that are armed.
     """
-    if config.getoption(ARMING, None) or config.getoption("llmci_models", None):
+    if any(config.getoption(name, None) for name in (ARMING, "llmci_models", "llmci_replay")):
         return True
     value = os.environ.get("LLMCI", "").strip().lower()
     if not value:
