@@ -62,7 +62,7 @@ def summary_lines(
 
 def _replayed(report: SessionReport, width: int) -> list[str]:
     """That nothing of this was measured now."""
-    text = f"Replayed: outputs and numbers of run {report.replayed_run}, judged again. Nothing was measured."
+    text = f"Replayed: run {report.replayed_run}, judged again. Nothing was measured."
     return wrapped(text, width) if report.replayed_run else []
 
 
