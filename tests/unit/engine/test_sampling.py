@@ -6,11 +6,21 @@ import pytest
 from sample_run import METRICS, rounds
 
 from pytest_llmci import checks as checks_table
+from pytest_llmci.checks.base import CheckInput
 from pytest_llmci.engine.explain import explain
 from pytest_llmci.engine.judge import Judge
 from pytest_llmci.engine.sampling import sample_result, sample_seed, sample_seeds
 from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan, Schedule
-from pytest_llmci.records import Cell, GenerationSettings, ModelSpec, Prompt, RoundsRecord, VerdictRecord
+from pytest_llmci.records import (
+    Cell,
+    CheckResult,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    RoundsRecord,
+    SampleResult,
+    VerdictRecord,
+)
 from pytest_llmci.registry import Registry
 from pytest_llmci.stats.budget_expression import parse_budget
 
@@ -48,6 +58,12 @@ def sampled(*texts: str, planned: int = 20, **plan: Any) -> CellMeasurement:
 
 def verdict(judge: Judge, measurement: CellMeasurement) -> VerdictRecord:
     return judge.verdict(measurement, uid="v1", test="test_it", attempt=0)
+
+
+def result(judge: Judge, measurement: CellMeasurement) -> SampleResult:
+    found = verdict(judge, measurement).samples
+    assert found is not None
+    return found
 
 
 def test_seeds_are_those_of_the_session_and_all_different() -> None:
@@ -120,14 +136,12 @@ def test_too_few_samples_leave_it_undecided_and_say_how_many_would_do(judge: Jud
 
 
 def test_it_is_said_where_all_samples_are_alike_or_time_was_over(judge: Judge) -> None:
-    assert verdict(judge, sampled(*[GOOD] * 16)).samples.reason.endswith("; all 16 are the same text")  # type: ignore[union-attr]  # there are samples
+    assert result(judge, sampled(*[GOOD] * 16)).reason.endswith("; all 16 are the same text")
     short = sampled(GOOD, BAD, planned=20)
     short.samples_short = OUT_OF_TIME
-    assert verdict(judge, short).samples.reason.startswith(
-        f"{OUT_OF_TIME} after 2 of 20 samples; 1 of 2 samples passed"
-    )  # type: ignore[union-attr]  # as above
+    assert result(judge, short).reason.startswith(f"{OUT_OF_TIME} after 2 of 20 samples; 1 of 2 samples passed")
     none = sampled()
-    assert verdict(judge, none).samples.reason == f"{OUT_OF_TIME}; no sample of 20 was drawn"  # type: ignore[union-attr]  # as above
+    assert result(judge, none).reason == f"{OUT_OF_TIME}; no sample of 20 was drawn"
     assert verdict(judge, none).verdict == "inconclusive"
 
 
@@ -170,10 +184,8 @@ def test_sampling_stops_with_the_sample_that_decides(judge: Judge) -> None:
     certified = drawing([f"{GOOD} {number}" for number in range(20)], judge)
     assert len(certified.sample_blocks) == 16
     assert sample_seeds(certified) == [sample_seed(0, number) for number in range(16)]
-    assert (
-        len(drawing([GOOD, BAD] * 10, judge).sample_blocks)
-        == verdict(judge, drawing([GOOD, BAD] * 10, judge)).samples.n
-    )  # type: ignore[union-attr]  # there are samples
+    mixed = drawing([GOOD, BAD] * 10, judge)
+    assert len(mixed.sample_blocks) == result(judge, mixed).n
 
 
 def test_sampling_heeds_the_time_limit(judge: Judge) -> None:
@@ -184,7 +196,12 @@ def test_sampling_heeds_the_time_limit(judge: Judge) -> None:
 def test_each_sample_is_checked_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     check = judge.check("contains:TCP")
-    monkeypatch.setitem(judge._checks, "contains:TCP", lambda output: (seen.append(output.text), check(output))[1])
+
+    def counting(output: CheckInput) -> CheckResult:
+        seen.append(output.text)
+        return check(output)
+
+    monkeypatch.setitem(judge._checks, "contains:TCP", counting)
     drawn = drawing([f"{GOOD} {number}" for number in range(20)], judge)
     verdict(judge, drawn)
     assert len(seen) == len(set(seen)) == 16
