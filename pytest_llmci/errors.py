@@ -17,6 +17,7 @@
     +-- StoreError                  the result log failed
     |   +-- SchemaVersionError      it was written by a newer version
     |   +-- LogTamperedError        it is not what was written
+    +-- NotReplayed                 a replayed run does not hold what a test asks for
     +-- MeasurementError            an instrument was used wrongly or contradicts itself
     +-- SinkError                   a destination refused the results
 
@@ -125,6 +126,10 @@ class SchemaVersionError(StoreError):
 
 class LogTamperedError(StoreError):
     """The log is not what was written."""
+
+
+class NotReplayed(LLMCIError):
+    """A run that is replayed does not hold what a test asks for, or only the model could give it."""
 
 
 class MeasurementError(LLMCIError):

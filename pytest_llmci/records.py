@@ -260,6 +260,11 @@ Role: TypeAlias = Literal["timing", "memory", "reference"]
 the rounds of what the model is compared with."""
 
 
+Provenance: TypeAlias = Literal["live", "imported", "replayed"]
+"""Where numbers come from: measured by the session, read from the results of another tool, or taken from an earlier run to be
+judged again."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
     """One start of a model's process (log line type ``worker``)."""
@@ -290,10 +295,7 @@ class WorkerRecord:
     price: Price | None = None
     """What the model costs; None where no price was chosen."""
     """Joined from ``--llmci-scores``; None where that names no such model."""
-
-
-Provenance: TypeAlias = Literal["live", "imported"]
-"""Where numbers come from: measured by a session of ours, or read from the results of another tool."""
+    provenance: Provenance = "live"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,8 +313,9 @@ class RoundsRecord:
     prompt_sha256: str
     test: str
     """Node id of the test that asked."""
-    origin: Literal["measured", "memory", "call", "reference"]
-    """``measured``: rounds under the schedule; ``reference``: rounds of what the cell is compared with; ``memory``: rounds of
+    origin: Literal["measured", "memory", "call", "reference", "sample"]
+    """``measured``: rounds under the schedule; ``sample``: one output beyond them, with a seed of its own (``generation.seed``), for
+    a rate of passing checks, and not gated on time; ``reference``: rounds of what the cell is compared with; ``memory``: rounds of
     the memory pass, of which nothing is kept but memory and outputs; ``call``: a single ``llm.generate()`` in a test body, never
     gated on time, or another request of a test body that the model's process died of (no rounds; ``prompt`` says what was asked)."""
     worker: str
@@ -447,6 +450,49 @@ class ComparisonResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FailedSample:
+    """A sampled output that did not pass."""
+
+    number: int
+    """Which sample of its cell, from 1."""
+    seed: int
+    """With it, ``llmci reproduce`` gets the same text again."""
+    check: str
+    message: str
+    """Why, in one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleResult:
+    """What the sampled outputs of one cell say of the rate at which they pass its checks."""
+
+    verdict: Verdict
+    min_pass_rate: float
+    """0 to 1."""
+    passed: int
+    n: int
+    """Samples that were judged: those up to the one that decided."""
+    planned: int
+    low: float
+    """Exact lower limit of the rate (Clopper and Pearson), missed in 5 % of cases."""
+    high: float
+    """Exact upper limit, missed in ``alpha`` of all cases."""
+    alpha: float
+    """Chance of a false failure with the rate exactly at its limit: this cell's share of the session's 1 %."""
+    p_value: float
+    """Chance of so few passes, or fewer, at exactly the demanded rate."""
+    temperature: float
+    distinct: int
+    """Different texts among them."""
+    reason: str
+    """How it was decided, or why it could not be."""
+    needed: int | None = None
+    """About how many samples would decide at the observed rate; None where it is decided, or no sensible number would."""
+    failures: list[FailedSample] = field(default_factory=list)
+    """The first of those that did not pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictRecord:
     """What was decided on one cell in one test (log line type ``verdict``)."""
 
@@ -466,6 +512,10 @@ class VerdictRecord:
     rounds: int = 0
     attempt: int = 0
     """0 for the first run of the test, 1 for its first rerun, and so on; the last attempt counts."""
+    samples: SampleResult | None = None
+    """Of a cell whose checks are judged on sampled outputs; None where they are judged on its rounds."""
+    provenance: Provenance = "live"
+    """``replayed``: judged again on what another run measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from .records import (
     HeaderRecord,
     Prompt,
     RoundsRecord,
+    SampleResult,
     VerdictRecord,
     Withheld,
     WorkerRecord,
@@ -157,8 +158,14 @@ class Redactor:
                 CheckResult(name=hashed_check(check.name), passed=check.passed, message=WITHHELD)
                 for check in verdict.checks
             ]
-            verdict = replace(verdict, checks=checks, error=_without_quotes(verdict.error))
-        quotes = verdict.error is not None or not all(check.passed for check in verdict.checks)
+            verdict = replace(
+                verdict, checks=checks, error=_without_quotes(verdict.error), samples=_without_messages(verdict.samples)
+            )
+        quotes = (
+            verdict.error is not None
+            or verdict.samples is not None
+            or not all(check.passed for check in verdict.checks)
+        )
         if not quotes and not self.secrets.may_be_in(_texts_of_verdict(verdict)):
             return verdict
         return _masked(verdict, self.secrets)
@@ -184,6 +191,14 @@ def _without_quotes(error: ErrorInfo | None) -> ErrorInfo | None:
     }
     message = error.message if error.kind in _OF_OURS else f"{error.kind}: the message is {WITHHELD}"
     return ErrorInfo(kind=error.kind, message=message, facts=facts)
+
+
+def _without_messages(samples: SampleResult | None) -> SampleResult | None:
+    """The samples without what checks say of them, which may quote the text."""
+    if samples is None:
+        return None
+    failures = [replace(each, check=hashed_check(each.check), message=WITHHELD) for each in samples.failures]
+    return replace(samples, failures=failures)
 
 
 def _texts_of_block(block: RoundsRecord) -> str:

@@ -29,6 +29,10 @@ DEFAULT_SUITE_PROMPTS = "paper"
 BASELINE_NAME = "main"
 """Of the baseline that is meant where none is named."""
 BASELINES_FOLDER = "llmci-baselines"
+MOST_SAMPLES = 10_000
+"""More samples of a cell than that are a slip of the finger, too."""
+MIN_PASS_RATE = 0.8
+"""Share of a cell's samples that must pass, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ class Settings:
     temperature: float = 0.0
     threads: int = 1
     """CPU threads of a model's process; 0 leaves the framework's own choice."""
+    samples: int = 0
+    """Most sampled outputs a cell that its checks are judged on; 0: they are judged on its rounds."""
+    min_pass_rate: float = MIN_PASS_RATE
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
@@ -108,6 +115,8 @@ class Settings:
     redact: bool = False
     """Whether texts of prompts and outputs make way for their hashes, in everything that is written or shown."""
     plan: bool = False
+    replay: str = ""
+    """Run whose stored outputs and numbers are judged in place of measuring; empty for none."""
     origins: dict[str, str] = field(default_factory=dict)
     """Option name -> where its value was written, for those that were given."""
 
@@ -146,6 +155,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_new_tokens=read.integer("max_new_tokens", 0, least=1) if "max_new_tokens" in raw else None,
         seed=read.integer("seed", 0, least=0),
         temperature=read.temperature(),
+        samples=read.samples(),
+        min_pass_rate=read.min_pass_rate(),
         threads=read.threads(),
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
@@ -173,6 +184,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         mlflow_experiment=read.text("mlflow_experiment", ""),
         redact=read.flag("redact"),
         plan=read.plan(),
+        replay=read.replay(),
         origins={name: given.origin for name, given in raw.items()},
     )
 
@@ -297,6 +309,18 @@ class _Reader:
             )
         return planned
 
+    def replay(self) -> str:
+        if "replay" not in self._raw:
+            return ""
+        text, origin = self.text("replay", ""), self.origin("replay")
+        if ": " in origin:  # as above
+            raise ConfigError(
+                f"{origin}: it would keep every session from measuring; give --llmci-replay RUN when you want a replay."
+            )
+        if not text:
+            raise ConfigError(f"{origin}: the value is empty; name a run, such as latest.")
+        return text
+
     def baseline(self, name: str) -> str:
         """A baseline that is to be written; empty if none is.
 
@@ -330,6 +354,26 @@ class _Reader:
         if not 0 <= value < float("inf"):
             raise ConfigError(
                 f"{self.origin('temperature')}: '{text}' is not a temperature; write 0 (greedy) or more, like 0.7."
+            )
+        return value
+
+    def samples(self) -> int:
+        samples = self.integer("samples", 0, least=1)
+        if samples > MOST_SAMPLES:
+            raise ConfigError(
+                f"{self.origin('samples')}: {samples} is too large; write a whole number of at most {MOST_SAMPLES:,}."
+            )
+        return samples
+
+    def min_pass_rate(self) -> float:
+        text = self.text("min_pass_rate", str(MIN_PASS_RATE))
+        try:
+            value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= 1:
+            raise ConfigError(
+                f"{self.origin('min_pass_rate')}: '{text}' is no rate; write a share over 0 and up to 1, like 0.8 or 80%."
             )
         return value
 

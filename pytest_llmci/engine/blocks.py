@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from ..records import ErrorInfo, RoundRecord, RoundsRecord, RunRequest
 from .schedule import CellMeasurement
 
-Origin: TypeAlias = Literal["measured", "memory", "call", "reference"]
+Origin: TypeAlias = Literal["measured", "memory", "call", "reference", "sample"]
 
 
 def block_record(
@@ -75,6 +75,12 @@ def failed_in_memory_pass(error: ErrorInfo) -> ErrorInfo:
     """A failure that says where it happened, and how to do without."""
     facts = {**error.facts, "where": "the memory pass, after the rounds; --llmci-memory=off leaves it out"}
     return ErrorInfo(kind=error.kind, message=f"memory pass: {error.message}", facts=facts)
+
+
+def failed_in_sample(error: ErrorInfo, request: RunRequest, planned: int) -> ErrorInfo:
+    """A failure that says which sample it was."""
+    which = f"{request.first_round + 1} of up to {planned}, with seed {request.generation.seed}, after the rounds"
+    return ErrorInfo(kind=error.kind, message=error.message, facts={**error.facts, "sample": which})
 
 
 def of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRecord:

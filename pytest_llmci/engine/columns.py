@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..metrics import MetricDef
-from ..records import ErrorInfo, RoundsRecord
+from ..records import ErrorInfo, Provenance, RoundsRecord
 
 
 class MetricTable:
@@ -51,7 +51,7 @@ class Block:
     prompt: str
     test: str
     attempt: int
-    origin: Literal["measured", "memory", "call", "reference"]
+    origin: Literal["measured", "memory", "call", "reference", "sample"]
     worker: str
     first_round: int
     n: int
@@ -69,6 +69,8 @@ class Block:
     """As stored, one column of ``n`` after the other; NaN where a round has none."""
     gaps: bool
     """True if there is such a round."""
+    seed: int
+    provenance: Provenance
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -82,7 +84,7 @@ class Block:
             record.attempt, record.origin, text(record.worker), record.first_round, record.n, tuple(record.outputs),
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
-            record.error, table.layout(tuple(record.values)), numbers, gaps,
+            record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

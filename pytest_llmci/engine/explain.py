@@ -8,11 +8,12 @@ from typing import Final
 
 from ..errors import BudgetExceeded, InvalidOutput, LLMCIError, RegressionDetected
 from ..metrics import MetricDef
-from ..records import BudgetResult, ComparisonResult, ErrorInfo, VerdictRecord
+from ..records import BudgetResult, ComparisonResult, ErrorInfo, SampleResult, VerdictRecord
 from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
 from .explain_comparison import comparison_block, regression_title
 from .headlines import budget_headline, told_apart
+from .sampling import percent, sampled_inputs
 from .schedule import CellMeasurement
 
 WIDTH = 80
@@ -63,13 +64,15 @@ def explain(
     """
     if verdict.error is not None:
         return explain_error(verdict.error)
-    failed_checks = [check for check in verdict.checks if not check.passed]
+    samples = verdict.samples
+    failed_checks = [check for check in verdict.checks if not check.passed] if samples is None else []
+    unlucky = samples is not None and samples.verdict == "failed"
     failed = [budget for budget in verdict.budgets if budget.verdict == "failed"]
     undecided = [budget for budget in verdict.budgets if budget.verdict == "inconclusive"] if fail_undecided else []
     metrics = metrics or {}
     worse = [result for result in verdict.comparisons if result.verdict == "regressed" and not result.accepted]
     unsure = [result for result in verdict.comparisons if fail_undecided and result.verdict in UNDECIDED]
-    if not (failed_checks or failed or undecided or worse) and not (
+    if not (failed_checks or failed or undecided or worse or unlucky) and not (
         fail_undecided and verdict.verdict == "inconclusive"
     ):
         return None
@@ -78,6 +81,9 @@ def explain(
     for check in failed_checks:
         lines += [*_title(f"InvalidOutput: {check.name}: {check.message}"), ""]
         headlines.append(f"{check.name}: {check.message}")
+    told, said = _samples(samples, measurement, shown, fail_undecided=fail_undecided)
+    lines += told
+    headlines += said
     for budget in failed:
         lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
         headlines.append(budget_headline(budget, _metric(measurement, budget)))
@@ -85,8 +91,8 @@ def explain(
         lines += [*_title(f"Inconclusive: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin), ""]
         headlines.append(f"undecided: {budget.budget}")
     if worse or unsure:
-        more, said = _comparison(verdict, measurement, metrics, worse or unsure)
-        lines += more
+        told, said = _comparison(verdict, measurement, metrics, worse or unsure)
+        lines += told
         headlines += said
     if not lines:
         lines, headlines = (
@@ -94,14 +100,14 @@ def explain(
             ["undecided: out of time"],
         )
     lines += _context(verdict, measurement, repeat, shown)
-    if worse and not failed_checks:
+    if worse and not (failed_checks or unlucky):
         lines.append(_command("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
     text, headline = "\n".join(lines), plain("; ".join(headlines))
     if failed:
         return ExplainedBudget(text, headline)
     if worse:
         return ExplainedRegression(text, headline)
-    return ExplainedOutput(text, headline) if failed_checks else Undecided(text, headline)
+    return ExplainedOutput(text, headline) if failed_checks or unlucky else Undecided(text, headline)
 
 
 UNDECIDED: Final = ("inconclusive", "not comparable", "lost coverage")
@@ -121,6 +127,31 @@ def _comparison(
     ]
     lines = [line for title in titles for line in _title(f"{word}: {title}")]
     return [*lines, "", *comparison_block(verdict.comparisons, measurement, metrics), ""], titles
+
+
+def _samples(
+    result: SampleResult | None,
+    measurement: CellMeasurement | None,
+    shown: Callable[[str], str],
+    *,
+    fail_undecided: bool,
+) -> tuple[list[str], list[str]]:
+    """The lines of samples that pass too rarely, with some that did not, and the headline; nothing where they are no failure."""
+    if result is not None and result.verdict == "inconclusive" and fail_undecided:
+        return [*_title(f"Inconclusive: {result.reason}"), ""], [
+            f"undecided: {result.passed} of {result.n} samples passed"
+        ]
+    if result is None or result.verdict != "failed":
+        return [], []
+    wanted = "every one must" if result.min_pass_rate == 1 else f"{percent(result.min_pass_rate)} are wanted"
+    headline = f"{result.passed} of {result.n} samples passed, {wanted}"
+    lines = [*_title(f"InvalidOutput: {headline}"), "", *_wrapped("decided", result.reason)]
+    texts = [sample.text for sample in sampled_inputs(measurement)] if measurement is not None else []
+    for failure in result.failures:
+        lines += _wrapped("sample", f"{failure.number}, seed {failure.seed}: {failure.check}: {failure.message}")
+        if failure.number <= len(texts):
+            lines.append(" " * 13 + _quoted(shown(texts[failure.number - 1])))
+    return [*lines, ""], [headline]
 
 
 _CLASSES: Final = {

@@ -8,15 +8,24 @@ from dataclasses import replace
 from ..checks import parse_check
 from ..checks.base import Check, CheckInput
 from ..errors import MissingValue
-from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, Missing, Verdict, VerdictRecord
+from ..records import (
+    BudgetResult,
+    CheckResult,
+    ComparisonResult,
+    ErrorInfo,
+    Missing,
+    SampleResult,
+    Verdict,
+    VerdictRecord,
+)
 from ..registry import Registry
 from ..stats.budget import Decision, judge_budget
 from ..stats.budget_expression import Budget
 from ..stats.location import LEAST_VALUES
 from ..stats.looks import SESSION_ALPHA, look_alpha
-from .schedule import CONTAMINATED_SHARE, CellMeasurement, of_the_wall_clock
+from .sampling import checks_of_samples, rate_so_far, sample_result, sampled_inputs
+from .schedule import CONTAMINATED_SHARE, OUT_OF_TIME, CellMeasurement, of_the_wall_clock
 
-OUT_OF_TIME = "out of time (--llmci-time-limit)"
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 
 
@@ -48,6 +57,27 @@ class Judge:
                 next((result for result in found if not result.passed), None) or found[0] if found else _no_output(name)
             )
         return results
+
+    def needs_sample(self, measurement: CellMeasurement) -> bool:
+        """Whether a further sample of the cell is to be drawn: some may be, and those so far leave it open how often it passes."""
+        plan = measurement.plan
+        if not plan.samples or not plan.checks or not measurement.rounds:
+            return False
+        self._check_samples(measurement)
+        found = rate_so_far(measurement)
+        return found is None or not found.decided
+
+    def _check_samples(self, measurement: CellMeasurement) -> None:
+        """Run the checks on the samples that are new: each sample is checked once."""
+        checked = measurement.sample_checks
+        checked += [self.checks(measurement.plan.checks, [each]) for each in sampled_inputs(measurement, len(checked))]
+
+    def _samples(self, measurement: CellMeasurement) -> SampleResult | None:
+        plan = measurement.plan
+        if not plan.samples or not plan.checks or measurement.error is not None or not measurement.rounds:
+            return None
+        self._check_samples(measurement)
+        return sample_result(measurement)
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""
@@ -82,7 +112,11 @@ class Judge:
 
     def verdict(self, measurement: CellMeasurement, *, uid: str, test: str, attempt: int) -> VerdictRecord:
         """All that was decided on one cell."""
-        checks = self.checks(measurement.plan.checks, measurement.outputs()) if measurement.error is None else []
+        samples = self._samples(measurement)
+        if samples is not None:
+            checks = checks_of_samples(measurement, samples)
+        else:
+            checks = self.checks(measurement.plan.checks, measurement.outputs()) if measurement.error is None else []
         budgets = (
             [self._result(measurement, budget) for budget in measurement.plan.budgets]
             if measurement.error is None
@@ -94,10 +128,10 @@ class Judge:
         return VerdictRecord(
             uid=uid, cell=measurement.cell.id, model=measurement.cell.model.alias, prompt_id=measurement.cell.prompt.id, test=test,
             verdict=_overall(
-                checks, budgets, measurement.comparisons, error, measurement.out_of_time and not measurement.rounds
+                checks, budgets, measurement.comparisons, error, samples, unmeasured=measurement.out_of_time and not measurement.rounds
             ),
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
-            rounds=measurement.rounds, attempt=attempt,
+            rounds=measurement.rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
         )  # fmt: skip
 
 
@@ -145,11 +179,12 @@ def _no_output(name: str) -> CheckResult:
 
 def _overall(
     checks: Iterable[CheckResult], budgets: Sequence[BudgetResult], comparisons: Sequence[ComparisonResult],
-    error: ErrorInfo | None, unmeasured: bool,
+    error: ErrorInfo | None, samples: SampleResult | None, *, unmeasured: bool,
 ) -> Verdict:  # fmt: skip
     if (
         error is not None
         or any(not check.passed for check in checks)
+        or (samples is not None and samples.verdict == "failed")
         or any(budget.verdict == "failed" for budget in budgets)
         or any(comparison.verdict == "regressed" and not comparison.accepted for comparison in comparisons)
     ):
@@ -157,6 +192,7 @@ def _overall(
     undecided = any(
         comparison.verdict in ("inconclusive", "not comparable", "lost coverage") for comparison in comparisons
     )
+    undecided = undecided or (samples is not None and samples.verdict == "inconclusive")
     if unmeasured or undecided or any(budget.verdict == "inconclusive" for budget in budgets):
         return "inconclusive"
     return "pass"

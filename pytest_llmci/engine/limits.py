@@ -25,8 +25,10 @@ class Preflight:
 
     def __init__(
         self, registry: Registry, sys_path: Sequence[str], *, isolation: str = "worker", threads: int = 1,
-        memory: str = "auto",
+        memory: str = "auto", asks: bool = True,
     ) -> None:  # fmt: skip
+        """:param asks: False where no model will be loaded, so that none has to be there."""
+        self._asks = asks
         self._registry = registry
         self._sys_path = sys_path
         self._isolation = isolation
@@ -39,6 +41,8 @@ class Preflight:
 
         :raises ConfigError: one line.
         """
+        if not self._asks:
+            return
         if spec.text not in self._seen:
             self._seen[spec.text] = self._ask(spec)
         for budget, reason in unmeasurable(budgets, self._seen[spec.text]):
@@ -50,7 +54,7 @@ class Preflight:
         :raises ConfigError: one line.
         """
         about_length = [budget for budget in budgets if budget.metric.name in (_COUNT, *_AFTER_THE_FIRST_TOKEN)]
-        if not about_length or not self._keeps_length(spec):
+        if not self._asks or not about_length or not self._keeps_length(spec):
             return
         most = generation.max_new_tokens
         for budget in about_length:

@@ -46,6 +46,12 @@ class MarkerValues:
     """All markers' budgets together, since each is a promise of its own."""
     checks: tuple[str, ...] | None = None
     """Besides the default check; None: those of the prompt row; an empty tuple: no check at all, not even the default one."""
+    samples: int | None = None
+    """Most sampled outputs that the checks are judged on; None: what the session says."""
+    min_pass_rate: float | None = None
+    """Share of the samples that must pass, over 0 and up to 1."""
+    temperature: float | None = None
+    """Of rounds and samples; 0 is greedy."""
     timed: bool = True
     """False: one round, no warm-up, no budget on time."""
 
@@ -84,8 +90,8 @@ class Planner:
         self._registry = registry
         self.places = places
         self._limits = Preflight(
-            registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory
-        )
+            registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory, asks=not settings.replay,
+        )  # fmt: skip
         self.prices = choose_prices(settings.prices, places.of) if settings.prices else None
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
@@ -238,6 +244,12 @@ class Planner:
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
         cells = list(expand(self.specs, self.suite_prompts))
+        if self._settings.samples:
+            self._check_sampling(
+                self._settings.samples,
+                self._settings.temperature,
+                self._settings.origins.get("samples", "--llmci-samples"),
+            )
         for cell in cells if self.budgets else ():
             self._limits.check_length(
                 cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
@@ -257,12 +269,14 @@ class Planner:
             memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
             checks=self._checks(cell.prompt.checks, cell.id),
+            samples=s.samples,
+            min_pass_rate=s.min_pass_rate,
         )
 
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
         s = self._settings
-        return least_answers(s.rounds, s.warmup, self._memory_rounds(matching(self.budgets, model.alias)))
+        return least_answers(s.rounds, s.warmup, self._memory_rounds(matching(self.budgets, model.alias))) + s.samples
 
     def _memory_rounds(self, budgets: Iterable[Budget]) -> int:
         wanted = self._settings.memory == "exact" or any(budget.metric.scope == "memory" for budget in budgets)
@@ -289,6 +303,7 @@ class Planner:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
         generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker)
         self._limits.check_length(cell.model, budgets, generation)
+        checks = self.checks(marker, cell.prompt, cell.id)
         return CellPlan(
             rounds=rounds,
             max_rounds=max_rounds,
@@ -297,8 +312,35 @@ class Planner:
             generation=generation,
             memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
-            checks=self.checks(marker, cell.prompt, cell.id),
+            checks=checks,
+            samples=self._samples(marker, checks, generation),
+            min_pass_rate=s.min_pass_rate if marker.min_pass_rate is None else marker.min_pass_rate,
         )
+
+    def _samples(self, marker: MarkerValues, checks: tuple[str, ...], generation: GenerationSettings) -> int:
+        """How many samples a test's own cell may get.
+
+        :raises ConfigError: if they could not differ, or nothing would judge them.
+        """
+        samples = self._settings.samples if marker.samples is None else marker.samples
+        if marker.samples is not None and not checks:
+            raise ConfigError(
+                "marker llmci: samples= has no effect with checks=[]: the checks are what a sample passes; take one away."
+            )
+        if samples and checks:
+            where = (
+                self._settings.origins.get("samples", "--llmci-samples") if marker.samples is None else "marker llmci"
+            )
+            self._check_sampling(samples, generation.temperature, where)
+        return samples if checks else 0
+
+    @staticmethod
+    def _check_sampling(samples: int, temperature: float, where: str) -> None:
+        if samples > 1 and not temperature:
+            raise ConfigError(
+                f"{where}: samples={samples} with greedy decoding (temperature 0): all samples would be the same; give"
+                " --llmci-temperature=0.7, or temperature=0.7 in the marker."
+            )
 
     def _test_budgets(self, cell: Cell, marker: MarkerValues) -> tuple[Budget, ...]:
         own = tuple(self.budget(text) for text in marker.budgets)
@@ -334,7 +376,8 @@ class Planner:
         s = self._settings
         of_row = prompt.max_new_tokens if prompt else None
         tokens = marker.max_new_tokens or s.max_new_tokens or of_row or TEST_MAX_NEW_TOKENS
-        return GenerationSettings(max_new_tokens=tokens, temperature=s.temperature, seed=s.seed)
+        temperature = s.temperature if marker.temperature is None else marker.temperature
+        return GenerationSettings(max_new_tokens=tokens, temperature=temperature, seed=s.seed)
 
     def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
         """The checks of a test: the default one and the marker's, or the prompt row's."""

@@ -4,6 +4,7 @@ What counts. A block of rounds enters statistics if its status is ``ok``:
 
 ``ok``           measured under the schedule, finished, of the last attempt
 ``memory``       of the memory pass: enters the statistics of the metrics that are measured there, and no other
+``sample``       one of a cell's samples: listed, in no statistic; the verdict tells how many passed
 ``call``         a single ``llm.generate()`` in a test body: listed, in no statistic
 ``unused``       its block ended early: the finished rounds are listed, in no statistic
 ``superseded``   from a run of the test that was repeated later
@@ -17,7 +18,7 @@ processes may be mixed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +40,10 @@ from ..records import (
     Missing,
     Number,
     Price,
+    Provenance,
     PublishedScore,
     RoundsRecord,
+    SampleResult,
     Verdict,
     VerdictRecord,
     WorkerRecord,
@@ -49,7 +52,7 @@ from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
 from .columns import Block, Columns, MetricTable
 
-BlockStatus: TypeAlias = Literal["ok", "memory", "reference", "call", "unused", "superseded"]
+BlockStatus: TypeAlias = Literal["ok", "memory", "reference", "call", "sample", "unused", "superseded"]
 _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
 """Kinds of error after which the model's process is gone."""
 
@@ -87,6 +90,9 @@ class CellSummary:
     comparisons: tuple[ComparisonResult, ...]
     error: ErrorInfo | None
     """Why measuring failed."""
+    samples: SampleResult | None
+    """What its sampled outputs say; None where there are none."""
+    provenance: Provenance
     rounds: int
     """Measured rounds that count."""
     noisy_rounds: int
@@ -290,6 +296,17 @@ class SessionReport:
         """The definitions in force, in the header's order."""
         return self.header.metrics
 
+    @property
+    def replayed_run(self) -> str:
+        """Name of the run whose outputs and numbers were judged again; empty where this run measured."""
+        return replayed_run(self.header.settings)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the numbers come from."""
+        told = self.header.settings.get("provenance")
+        return "replayed" if told == "replayed" else "imported" if told == "imported" else "live"
+
     def model(self, alias: str) -> ModelSummary:
         """The model of that alias.
 
@@ -308,7 +325,7 @@ class SessionReport:
             return "call"
         if block.attempt < self.last_attempts.get((block.test, block.cell), 0):
             return "superseded"
-        return block.origin if block.origin in ("memory", "reference") else "ok"
+        return "ok" if block.origin == "measured" else block.origin
 
     def count(
         self, kind: Literal["rounds", "noisy", "other_length", "valid", "checked", "failed", "inconclusive", "deaths"]
@@ -330,6 +347,11 @@ class SessionReport:
 # ------------------------------------------------------------------------------------------------------------ building
 
 
+def replayed_run(settings: Mapping[str, Json]) -> str:
+    """Name of the run that a run with these settings in its header judged again; empty where it measured."""
+    return str(settings.get("replayed_run") or "") if settings.get("provenance") == "replayed" else ""
+
+
 def build_report(run_folder: Path) -> SessionReport:
     """Read a run folder's log into a report. Memory: eight bytes a number, and about 3 kB a cell.
 
@@ -346,10 +368,22 @@ def build_report(run_folder: Path) -> SessionReport:
 class _Pair:
     """What was measured for one cell in one test."""
 
-    __slots__ = ("attempt", "blocks", "columns", "error", "model", "noisy", "outputs", "prompt", "prompt_id")
+    __slots__ = (
+        "attempt",
+        "blocks",
+        "columns",
+        "error",
+        "model",
+        "noisy",
+        "outputs",
+        "prompt",
+        "prompt_id",
+        "provenance",
+    )
 
     def __init__(self, block: Block, table: MetricTable) -> None:
         self.model, self.prompt_id, self.prompt = block.model, block.prompt_id, block.prompt
+        self.provenance = block.provenance
         self.blocks = 0
         self._start(block.attempt, table)
 
@@ -370,6 +404,8 @@ class _Pair:
             return
         if block.error is not None:
             self.error = block.error
+            return
+        if block.origin == "sample":
             return
         if block.origin != "call":
             self.columns.add(block)
@@ -563,6 +599,8 @@ class ReportBuilder:
             checks=tuple(verdict.checks) if verdict else (),
             budgets=tuple(verdict.budgets) if verdict else (),
             comparisons=tuple(verdict.comparisons) if verdict else (),
+            samples=verdict.samples if verdict else None,
+            provenance=verdict.provenance if verdict else pair.provenance if pair else "live",
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,

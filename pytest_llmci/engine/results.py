@@ -21,6 +21,7 @@ from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
 from .explain import fact_lines
+from .sampling import sample_seeds, sampled_inputs
 from .schedule import CellMeasurement
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ class Output:
 
     def __repr__(self) -> str:
         return f"<output {self.text[:60]!r}, {self.finish_reason}>"
+
+
+class Sample(Output):
+    """One sampled output: an answer and the seed that gives it."""
+
+    def __init__(self, output: CheckInput, seed: int, judge: Judge) -> None:
+        super().__init__(output, judge)
+        self._seed = seed
+
+    @property
+    def seed(self) -> int:
+        """With it, the model gives the same text again."""
+        return self._seed
 
 
 class CheckPassed:
@@ -192,6 +206,14 @@ class CellResult:
         if not found:
             raise LLMCIError(f"{self.cell}: nothing was measured, so there is no output")
         return found[0]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The sampled outputs of ``samples=N``, in the order of drawing; empty without it."""
+        self.require()
+        measurement = self._measurement
+        drawn = zip(sampled_inputs(measurement), sample_seeds(measurement), strict=True)
+        return [Sample(output, seed, self._judge) for output, seed in drawn]
 
     def require(self) -> None:
         """Raise what the model failed with, if it did."""

@@ -13,7 +13,17 @@ from typing import Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
-from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, RoundsRecord, WorkerRecord
+from ..records import (
+    Cell,
+    CheckResult,
+    ComparisonResult,
+    ErrorInfo,
+    GenerationSettings,
+    Missing,
+    Provenance,
+    RoundsRecord,
+    WorkerRecord,
+)
 from ..stats.budget_expression import Budget
 
 
@@ -38,12 +48,16 @@ class CellPlan:
     expected_to_fail: bool = False
     """Whether its test says so (xfail): then it does not count for its model as a whole."""
     family: int = 1
-    """How many budgets of the session are decided by a test that can err; they share its false alarms."""
+    """How many budgets and sampled cells of the session are decided by a test that can err; they share its false alarms."""
+    samples: int = 0
+    """Most sampled outputs that its checks are judged on; 0: they are judged on its rounds."""
+    min_pass_rate: float = 0.8
+    """Share of the samples that must pass."""
 
     @property
     def answers(self) -> int:
-        """How many inferences it takes at least."""
-        return least_answers(self.rounds, self.warmup, self.memory_rounds)
+        """How many inferences it takes at least, where no sampling ends early."""
+        return least_answers(self.rounds, self.warmup, self.memory_rounds) + self.samples
 
     @property
     def looks(self) -> int:
@@ -60,6 +74,12 @@ class CellMeasurement:
     blocks: list[RoundsRecord] = field(default_factory=list)
     memory_blocks: list[RoundsRecord] = field(default_factory=list)
     """Of the memory pass, which is no part of the rounds."""
+    sample_blocks: list[RoundsRecord] = field(default_factory=list)
+    """Of the samples, one a block; no part of the rounds either."""
+    sample_checks: list[list[CheckResult]] = field(default_factory=list)
+    """Of each sample that was checked, what its checks found."""
+    samples_short: str = ""
+    """Why there are fewer samples than planned although nothing is decided; empty if there are not."""
     worker_values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` of the process that measured it, as stored."""
     worker_reasons: dict[str, str] = field(default_factory=dict)
@@ -78,6 +98,8 @@ class CellMeasurement:
     """What differs between the two sides."""
     starts: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Times of starts -> the median of the reference and of the candidate, SI; empty where nothing was compared."""
+    provenance: Provenance = "live"
+    """``replayed``: its blocks are those of an earlier run."""
     look: int = 1
     """Which look at the growing sample comes next, from 1."""
 
@@ -188,18 +210,26 @@ MeasureMemory = Callable[[CellMeasurement], None]
 """Makes the memory pass of the cell; a failure is set as ``memory_error``."""
 IsUndecided = Callable[[CellMeasurement], bool]
 """Whether a budget of the cell needs more rounds."""
+MeasureSample = Callable[[CellMeasurement], None]
+"""Draws one further sample of the cell and adds its block; stops the cell by setting ``error``."""
+NeedsSample = Callable[[CellMeasurement], bool]
+"""Whether the samples so far leave it open how often the cell passes."""
+OUT_OF_TIME: Final = "out of time (--llmci-time-limit)"
 
 
 class Schedule:
     """Works off the groups."""
 
     def __init__(
-        self, measure: Measure, measure_memory: MeasureMemory, undecided: IsUndecided, out_of_time: Callable[[], bool]
-    ) -> None:
+        self, measure: Measure, measure_memory: MeasureMemory, undecided: IsUndecided, out_of_time: Callable[[], bool], *,
+        sample: MeasureSample = lambda _: None, needs_sample: NeedsSample = lambda _: False,
+    ) -> None:  # fmt: skip
         self._measure = measure
         self._measure_memory = measure_memory
         self._undecided = undecided
         self._out_of_time = out_of_time
+        self._sample = sample
+        self._needs_sample = needs_sample
         self._groups: dict[str, dict[str, tuple[Cell, CellPlan]]] = {}
         self._done: dict[str, set[str]] = {}
 
@@ -230,7 +260,7 @@ class Schedule:
         return self.complete(CellMeasurement(cell=cell, plan=plan))
 
     def complete(self, measurement: CellMeasurement) -> CellMeasurement:
-        """Measure what a cell lacks: the planned rounds, more while a budget is undecided, and the memory pass."""
+        """Measure what a cell lacks: the planned rounds, more while a budget is undecided, samples, and the memory pass."""
         cell, plan = measurement.cell, measurement.plan
         if measurement.rounds < plan.rounds and measurement.error is None:
             if self._out_of_time():
@@ -244,6 +274,7 @@ class Schedule:
                 break
             measurement.look += 1
             self._measure(measurement, min(plan.block, plan.max_rounds - measurement.rounds))
+        self._draw_samples(measurement)
         if plan.memory_rounds and measurement.error is None and not measurement.out_of_time:
             if self._out_of_time():
                 measurement.out_of_time = True
@@ -251,6 +282,14 @@ class Schedule:
                 self._measure_memory(measurement)
         self._done.setdefault(cell.model.alias, set()).add(cell.id)
         return measurement
+
+    def _draw_samples(self, measurement: CellMeasurement) -> None:
+        """One after the other until they decide, or as many as there may be."""
+        while measurement.error is None and self._needs_sample(measurement):
+            if measurement.out_of_time or self._out_of_time():
+                measurement.samples_short = OUT_OF_TIME
+                return
+            self._sample(measurement)
 
     def _measure_again(self, measurement: CellMeasurement) -> None:
         """As many rounds more as waited for a CPU too long, where a budget on time is judged; those stay in the log."""

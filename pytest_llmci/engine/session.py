@@ -42,7 +42,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
-from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
+from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
 from .comparison import Rules, counted
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
@@ -51,6 +51,7 @@ from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
+from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .turns import Request, Turns
 
@@ -146,7 +147,10 @@ class BenchSession:
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
-        self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
+        self.schedule = Schedule(
+            self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time, sample=self._measure_sample,
+            needs_sample=self.judge.needs_sample,
+        )  # fmt: skip
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
 
     @property
@@ -292,6 +296,21 @@ class BenchSession:
         with self._turns.request():
             self._run(measurement, request, "memory", plan.memory_rounds, self.test)
 
+    def _measure_sample(self, measurement: CellMeasurement) -> None:
+        """One inference with the seed of the next sample; under the lock, so that nobody else's timed rounds are disturbed."""
+        plan, number = measurement.plan, len(measurement.sample_blocks)
+        generation = replace(plan.generation, seed=sample_seed(plan.generation.seed, number))
+        request = RunRequest(
+            cell=measurement.cell.id,
+            prompt=measurement.cell.prompt,
+            generation=generation,
+            rounds=1,
+            warmup=0,
+            first_round=number,
+        )
+        with self._turns.request():
+            self._run(measurement, request, "sample", plan.samples, self.test)
+
     def _run(
         self, measurement: CellMeasurement, request: RunRequest, origin: Origin, planned: int, test: CurrentTest
     ) -> None:
@@ -314,6 +333,8 @@ class BenchSession:
         def failed(error: ErrorInfo) -> None:
             if origin == "memory":
                 measurement.memory_error = failed_in_memory_pass(error)
+            elif origin == "sample":
+                measurement.error = failed_in_sample(error, request, planned)
             else:
                 measurement.error = error
 
@@ -399,6 +420,8 @@ class BenchSession:
         if origin == "memory":
             record = of_memory_alone(record, self._of_memory_pass)
             measurement.memory_blocks.append(record)
+        elif origin == "sample":
+            measurement.sample_blocks.append(record)
         else:
             measurement.blocks.append(record)
         if late and live:
@@ -420,6 +443,8 @@ class BenchSession:
         """What is said of a metric of the memory pass in a block that is not of it."""
         if origin == "call":
             return "a single call has no memory pass"
+        if origin == "sample":
+            return "a sample has no memory pass"
         if measurement.plan.memory_rounds:
             return "it is measured in the memory pass, which has blocks of its own"
         if self.settings.isolation == "inline":
@@ -444,7 +469,7 @@ class BenchSession:
 
         :param turn: where the caller may want to withdraw the request.
         """
-        test, measurement = self.test, _single_call(model, prompt, generation, checks)
+        test, measurement = self.test, single_call(model, prompt, generation, checks)
         request = RunRequest(cell=measurement.cell.id, prompt=prompt, generation=generation, rounds=1, warmup=0)
         with turn or self._turns.request():
             self._run(measurement, request, "call", 1, test)
@@ -484,7 +509,7 @@ class BenchSession:
         self, spec: ModelSpec, about: Prompt, error: WorkerError, live: LiveModel, *, test: CurrentTest, started: str
     ) -> None:
         """The row of a request that the model's process died of."""
-        measurement = _single_call(spec, about, GenerationSettings(), ())
+        measurement = single_call(spec, about, GenerationSettings(), ())
         measurement.error = error_info(error)
         request = RunRequest(
             cell=measurement.cell.id, prompt=about, generation=measurement.plan.generation, rounds=1, warmup=0
@@ -548,9 +573,10 @@ class BenchSession:
 _ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source="test body")
 
 
-def _single_call(
+def single_call(
     model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...]
 ) -> CellMeasurement:
+    """What is known of one ``llm.generate()`` before it is answered."""
     plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
     cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
     return CellMeasurement(cell=cell, plan=plan)

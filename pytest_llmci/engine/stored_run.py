@@ -18,6 +18,7 @@ from ..store.comparability import Part, environment_part, protocol_part, subject
 from ..store.log import LOG_NAME, LogReader
 from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
 from .imported import BACKEND
+from .report import replayed_run
 
 COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens", "cost")
 """Metrics that are read whatever is asked for."""
@@ -161,7 +162,20 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
         gathering.take(record)
     if gathering.header is None:
         raise StoreError(f"{path} has no header.")
+    refuse_replayed(gathering.header)
     return gathering.run(folder, gathering.header)
+
+
+def refuse_replayed(header: HeaderRecord) -> None:
+    """Keep what was not measured out of all that is for measurements.
+
+    :raises StoreError: if the run is a replay of another.
+    """
+    if other := replayed_run(header.settings):
+        raise StoreError(
+            f"run {header.run_id} is a replay of {other} and measured nothing: it is compared with nothing, becomes no baseline and is"
+            f" not promoted; take {other}."
+        )
 
 
 def _of_import(path: Path) -> tuple[str, ...]:

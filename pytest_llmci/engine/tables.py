@@ -13,8 +13,8 @@ from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
 from .interleaved import NOT_ALONE
-from .judge import OUT_OF_TIME
 from .report import CellSummary, ModelSummary, SessionReport
+from .schedule import OUT_OF_TIME
 from .streak import TOO_MANY
 
 MOST_MODELS = 50
@@ -37,7 +37,7 @@ def summary_lines(
     :param further: what was written beyond the files of every run.
     :param streak: how many runs in a row could not decide, this one included.
     """
-    lines = [*_table(report.models[:MOST_MODELS], width)]
+    lines = [*_replayed(report, width), *_table(report.models[:MOST_MODELS], width)]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
@@ -46,11 +46,12 @@ def summary_lines(
         *_costs(report, width),
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
+        *_samples(report, width),
         *_calls(report, width),
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
-    if hints and not gated and not report.count("failed"):
+    if hints and not gated and not report.replayed_run and not report.count("failed"):
         lines += [
             "",
             "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
@@ -60,6 +61,12 @@ def summary_lines(
         ]
     lines += ["", *_undecided(report, width, streak), *_place(saved, report.folder, further)]
     return lines
+
+
+def _replayed(report: SessionReport, width: int) -> list[str]:
+    """That nothing of this was measured now."""
+    text = f"Replayed: run {report.replayed_run}, judged again. Nothing was measured."
+    return wrapped(text, width) if report.replayed_run else []
 
 
 def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
@@ -208,6 +215,22 @@ def _calls(report: SessionReport, width: int) -> list[str]:
     return wrapped(text, width)
 
 
+def _samples(report: SessionReport, width: int) -> list[str]:
+    """Sampled outputs are beyond the rounds of the table."""
+    found = [cell.samples for cell in report.cells if cell.samples is not None]
+    if not found:
+        return []
+    counts = [
+        f"{number} {word}"
+        for verdict, word in (("pass", "passed"), ("failed", "failed"), ("inconclusive", "undecided"))
+        if (number := sum(result.verdict == verdict for result in found))
+    ]
+    drawn, passed = sum(result.n for result in found), sum(result.passed for result in found)
+    cells = f"{len(found)} cell{'' if len(found) == 1 else 's'}"
+    text = f"Samples: {passed} of {drawn} outputs of {cells} pass their checks; {', '.join(counts)}. They are not timed and not compared."
+    return wrapped(text, width, rest="  ")
+
+
 def _benchmarks(report: SessionReport, width: int) -> list[str]:
     """What another tool measured is in its own table."""
     measured = [record for record in report.benchmarks if record.round_s]
@@ -252,6 +275,7 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
+        reasons += [cell.samples.reason] if cell.samples and cell.samples.verdict == "inconclusive" else []
         reasons += [doubt(result) for result in cell.comparisons if result.verdict in UNDECIDED]
         text = f"{cell.id}: {'; '.join(reasons) or 'not measured: out of time (--llmci-time-limit)'}"
         lines += wrapped(text, width, first="  ", rest="    ")

@@ -5,6 +5,7 @@ What happens while tests are collected is in ``planning.py``, what happens while
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -33,11 +34,13 @@ from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .options import gather
 from .planning import Planning
 from .registered import registered_baselines
+from .replaying import replaying
 from .running import Running
 from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
+    from ..engine.replay import StoredAnswers
     from ..leaderboard.published import PublishedScores
     from .controller import Controller
 
@@ -154,6 +157,10 @@ class ArmedPlugin:
         """What everything passes that is written or shown."""
         base = config.inipath.parent if config.inipath else config.rootpath
         places = Places(command=config.invocation_params.dir, settings=base)
+        self.replayed: StoredAnswers | None = None
+        """The run that is judged again in place of measuring; None where this session measures."""
+        if self.settings.replay:
+            self.replayed, self.settings = replaying(config, self.settings, places)
         self.registered: dict[str, Path] = registered_baselines(config, self.settings)
         """Baseline as it was asked for -> its file, of those that MLflow holds."""
         self.planner = Planner(
@@ -189,13 +196,20 @@ class ArmedPlugin:
     def session(self) -> BenchSession:
         """The engine's session, built when the first test needs it."""
         if self._session is None:
-            self._session = BenchSession(
+            self._session = self._kind_of_session()(
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
                 against=self.comparing.against, baselines=self.comparing.baselines, redactor=self.redactor, prices=self.planner.prices,
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session
+
+    def _kind_of_session(self) -> Callable[..., BenchSession]:
+        if self.replayed is None:
+            return BenchSession
+        from ..engine.replay import ReplaySession
+
+        return functools.partial(ReplaySession, self.replayed)
 
     @property
     def is_running(self) -> bool:

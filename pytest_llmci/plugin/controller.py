@@ -38,6 +38,7 @@ from .fixtures import MARKER
 from .gates import Seen, emit_gate, forget_failure, judge_coverage
 from .github import write_summary
 from .planning import REFUSAL
+from .replaying import reason_of
 from .tracking import Tracking
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Controller:
         self.gates: list[GateRecord] = []
         self.of_models: list[GateRecord] = []
         """Verdicts over models as a whole, which the processes that measure them reach."""
+        self.not_replayed: dict[str, int] = {}
+        """Why tests of a replay were skipped -> how many."""
         self.complaints: list[str] = []
         """Of observers that raised; shown once, at the end."""
         self._refused = False
@@ -102,7 +105,8 @@ class Controller:
         return self.run_folder
 
     def _header(self, folder: Path) -> HeaderRecord:
-        facts = environment()
+        replayed = self._plugin.replayed
+        facts = environment() if replayed is None else dict(replayed.header.environment)  # where its numbers come from
         try:
             told = self._config.hook.pytest_llmci_environment(config=self._config)
             facts = {**{key: str(value) for more in told for key, value in (more or {}).items()}, **facts}
@@ -124,6 +128,8 @@ class Controller:
             if isinstance(value, tuple):
                 value = [str(getattr(item, "text", item)) for item in value]
             plain[entry.name] = str(value) if isinstance(value, Path) else value
+        if self._plugin.replayed is not None:
+            plain |= {"provenance": "replayed", "replayed_run": self._plugin.replayed.run_id}
         return plain
 
     def write(self, record: LogRecord) -> None:
@@ -220,6 +226,8 @@ class Controller:
         """Take what travelled with a report, and let go of it."""
         if self.awaited:
             self.awaited.discard(report.nodeid)
+        if reason := reason_of(report):
+            self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         self.seen.failed_tests += report.failed and MARKER in report.keywords
@@ -258,8 +266,9 @@ class Controller:
         self._sweep_spools()
         self.seen.note_uses(self._plugin.take_uses())
         gate = judge_coverage(
-            self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ())
-        )
+            self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ()),
+            replayed=self._plugin.replayed.run_id if self._plugin.replayed is not None else "",
+        )  # fmt: skip
         for one in map(self._plugin.redactor.record, self.of_models):
             if one.outcome == "failed":
                 self._plugin.terminal.tests_ended()

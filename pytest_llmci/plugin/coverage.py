@@ -98,8 +98,10 @@ class Collected:
         ]
 
     def uncertain_budgets(self) -> int:
-        """How many budgets of selected cells are decided by a test that can err."""
-        return sum(1 for _, plan in self.selected.values() for budget in plan.budgets if budget.statistical)
+        """How many budgets of selected cells are decided by a test that can err, and how many cells by their samples."""
+        plans = [plan for _, plan in self.selected.values()]
+        budgets = sum(1 for plan in plans for budget in plan.budgets if budget.statistical)
+        return budgets + sum(plan.samples > 0 for plan in plans)
 
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""

@@ -58,7 +58,7 @@ class Seen:
 
 
 def judge_coverage(
-    seen: Seen, collected: Mapping[str, Any], *, store_error: str | None, never_run: int = 0
+    seen: Seen, collected: Mapping[str, Any], *, store_error: str | None, never_run: int = 0, replayed: str = ""
 ) -> GateRecord:
     """Missing data is never a pass, whatever ``--llmci-inconclusive`` lets an undecided cell do.
 
@@ -67,6 +67,7 @@ def judge_coverage(
 
     :param collected: what :meth:`.coverage.Collected.to_json` says, from this process or a parallel worker; empty if nobody did.
     :param never_run: tests that the parallel workers collected and no worker ran.
+    :param replayed: name of the run that was judged again; empty where the session measured. Which models such a run lacks is no fault.
     """
     faults: list[str] = []
     if never_run:
@@ -75,7 +76,11 @@ def judge_coverage(
     if store_error:
         faults.append(f"results were lost: {store_error}")
     if seen.nothing and not seen.failed_tests:
-        faults.append("nothing was measured: " + _why_nothing(seen, collected))
+        faults.append(
+            f"nothing was replayed: run {replayed} holds nothing of what the tests ask for"
+            if replayed
+            else "nothing was measured: " + _why_nothing(seen, collected)
+        )
         if _suite_was_emptied(collected):
             return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))  # the rest follows from it
     removed, left_out_by = collected.get("removed", {}), collected.get("left_out_by", ())
@@ -83,19 +88,21 @@ def judge_coverage(
         f"no test used the model '{alias}'"
         + (f": pytest_llmci_modify_cells removed its {_count(removed[alias], 'cell')}" if alias in removed else "")
         for alias in collected.get("unused_models", ())
+        if not replayed
         if alias in removed or not left_out_by
     ]
     faults += [
         f"the tests of the model '{alias}' ran without asking it anything"
         for alias in collected.get("selected_models", ())
-        if alias not in seen.tried and seen.tried and not never_run
+        if alias not in seen.tried and seen.tried and not never_run and not replayed
     ]
     faults += collected.get("lost_cells", ())
     if not left_out_by:
         faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
     if not faults:
         part = f" ({' and '.join(left_out_by)} left tests out: of these alone)" if left_out_by else ""
-        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen) + part)
+        again = f", replayed from run {replayed}" if replayed and not seen.nothing else ""
+        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen) + again + part)
     return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))
 
 

@@ -51,6 +51,13 @@ def _of_cell(
     yield "llmci.model", verdict.model
     yield "llmci.verdict", verdict.verdict
     yield "llmci.rounds", verdict.rounds
+    if verdict.provenance != "live":
+        yield "llmci.provenance", verdict.provenance
+    if verdict.samples is not None:
+        yield "llmci.samples.verdict", verdict.samples.verdict
+        yield "llmci.samples.passed", verdict.samples.passed
+        yield "llmci.samples.n", verdict.samples.n
+        yield "llmci.samples.min_pass_rate", verdict.samples.min_pass_rate
     if measurement.error is not None:  # what it did before it failed is no result
         return
     for name, metric in metrics.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..engine.planner import MarkerValues
+from ..settings import MOST_SAMPLES
 from .fixtures import MARKER
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _KEYWORDS = {
     "max_new_tokens": "whole number",
     "budgets": "text or list of texts",
     "checks": "text or list of texts",
+    "samples": "whole number",
+    "min_pass_rate": "number over 0 and up to 1",
+    "temperature": "number from 0",
     "timed": "True or False",
 }
 
@@ -65,6 +69,8 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
         least = 0 if name == "warmup" else 1
         if isinstance(read, int) and not isinstance(read, bool) and read < least:
             raise ConfigError(f"marker llmci: {name}={value!r} must be at least {least}.")
+        if name == "samples" and isinstance(read, int) and read > MOST_SAMPLES:
+            raise ConfigError(f"marker llmci: {name}={value!r} must be at most {MOST_SAMPLES:,}.")
         values[name] = read
     return values
 
@@ -72,6 +78,11 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
 def _value(kind: str, value: object) -> object:
     if kind == "True or False":
         return value if isinstance(value, bool) else None
+    if kind.startswith("number"):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return None
+        fits = 0 <= value < float("inf") if kind == "number from 0" else 0 < value <= 1
+        return float(value) if fits else None
     if kind == "whole number":
         return value if isinstance(value, int) and not isinstance(value, bool) else None
     if isinstance(value, str):

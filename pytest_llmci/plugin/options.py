@@ -50,6 +50,8 @@ OPTIONS = (
     Option("max_new_tokens", ("--llmci-max-new-tokens",), "number", "N", "tokens an answer (default: exactly 50 in suites, up to 256 in own tests)"),
     Option("seed", ("--llmci-seed",), "number", "N", "seed of sampling (default 0)"),
     Option("temperature", ("--llmci-temperature",), "number", "X", "0 is greedy (default)"),
+    Option("samples", ("--llmci-samples",), "number", "N", "judge each cell's checks on up to N sampled outputs beyond its rounds; needs a temperature"),
+    Option("min_pass_rate", ("--llmci-min-pass-rate",), "one", "0.8|80%%", "share of the samples that must pass, decided by an exact binomial bound (default 0.8)"),
     Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
     Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
     Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),
@@ -82,12 +84,14 @@ OPTIONS = (
            "log the run to MLflow at the end: to its default store, or to this one; required[:URI] fails the session if that fails"),
     Option("mlflow_experiment", ("--llmci-mlflow-experiment",), "one", "NAME", "experiment of MLflow (default LLM_CI_CD_Benchmark)"),
     Option("redact", ("--llmci-redact",), "flag", "", "write and show hashes of prompts and outputs, and not their texts"),
+    Option("replay", ("--llmci-replay",), "one", "RUN",
+           "judge checks and budgets again on the stored outputs of a run (latest, latest~1, an id, a folder), without any model; arms the plugin"),
     Option("plan", ("--llmci-plan",), "flag", "", "print cells, loads and predicted time; measure nothing"),
 )  # fmt: skip
 UNNAMED = "main"
 """The baseline that is meant where none is named."""
 ARMING = "llmci_armed"
-ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags)
+ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags, "--llmci-replay")
 """On the command line, any of these arms the plugin."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
@@ -169,7 +173,7 @@ def is_armed(config: pytest.Config) -> bool:
     :raises pytest.UsageError: if a flag that was typed would have no effect. What stands in ``addopts``, ``PYTEST_ADDOPTS`` or the
         settings is for the sessions that are armed.
     """
-    if config.getoption(ARMING, None) or config.getoption("llmci_models", None):
+    if any(config.getoption(name, None) for name in (ARMING, "llmci_models", "llmci_replay")):
         return True
     value = os.environ.get("LLMCI", "").strip().lower()
     if not value:

@@ -228,6 +228,10 @@ class Planning:
                 raise ConfigError(
                     "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
                 )
+            if own.samples is not None and not has_result:
+                raise ConfigError(
+                    "marker llmci: samples= needs the fixture llm_result; llm.generate() gives one answer, with the seed it is told."
+                )
             self._note_budgets(item, ())
             return
         cell = self._plugin.planner.test_cell(model, prompt)

@@ -15,7 +15,7 @@ from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
 from ..engine.session import CurrentTest, prompt_of
-from ..errors import ConfigError
+from ..errors import ConfigError, NotReplayed
 from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
@@ -25,6 +25,7 @@ from .items import CellItem
 from .planning import is_ours
 from .protocol import may_be_short, run_short, wants_teardown
 from .repeat import repeat_command
+from .replaying import cannot
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -75,6 +76,8 @@ class Running:
         self.begin_test(item)
         try:
             yield
+        except NotReplayed as error:
+            raise cannot(error, self._plugin.settings) from None
         except _OUTCOMES as error:
             self._conclude_beside(item, error)
             raise
@@ -132,7 +135,10 @@ class Running:
         if self._plugin.config.option.setuponly:  # no test will ask for the numbers
             unmeasured = CellMeasurement(cell=cell, plan=plan)
             return CellResult(unmeasured, self._plugin.planner.metrics, self._plugin.session.judge)
-        measurement = self._measure(cell, plan)
+        try:
+            measurement = self._measure(cell, plan)
+        except NotReplayed as error:
+            raise cannot(error, self._plugin.settings) from None
         item.stash[MEASUREMENT] = measurement
         return CellResult(measurement, self._plugin.planner.metrics, self._plugin.session.judge)
 
@@ -153,7 +159,10 @@ class Running:
         """
         __tracebackhide__ = True
         _, plan = self._plugin.collected.selected[item.nodeid]
-        item.stash[MEASUREMENT] = self._measure(cell, plan)
+        try:
+            item.stash[MEASUREMENT] = self._measure(cell, plan)
+        except NotReplayed as error:
+            raise cannot(error, self._plugin.settings) from None
         failure = self._conclude(item)
         if failure is not None:
             raise failure
@@ -184,6 +193,9 @@ class Running:
         __tracebackhide__ = True
         try:
             result = yield
+        except NotReplayed as error:
+            self._conclude(item)
+            raise cannot(error, self._plugin.settings) from None
         except _OUTCOMES as error:
             self._conclude_beside(item, error)
             raise

@@ -21,7 +21,7 @@ from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
 from ..stats.looks import SESSION_ALPHA
-from ..text import clipped, one_line, shortened, wrapped
+from ..text import clipped, one_line, plain, shortened, wrapped
 from ..units import format_duration
 from .failures import rewrite_failure
 from .gates import GATE_FILE
@@ -68,7 +68,7 @@ class Terminal(Silent):
 
     def pytest_report_header(self) -> list[str]:
         """One line: what will be measured."""
-        if self._verbosity < -1 or not self._plugin.planner.specs:
+        if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
         return [self._describe(), *self._describe_comparison(), *self._describe_tables()]
 
@@ -126,6 +126,9 @@ class Terminal(Silent):
 
     def _describe(self) -> str:
         s = self._plugin.settings
+        if self._plugin.replayed is not None:
+            run = self._plugin.replayed.header
+            return f"llmci: replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
         parts = [_count(len(self._plugin.planner.specs), "model")]
         prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
         if prompts:
@@ -376,12 +379,15 @@ class Terminal(Silent):
                 reporter.write_line(f"llmci: {one_line(controller.unfinished)}", red=True)
             return
         report = controller.finished.report
+        if self._plugin.replayed is not None:
+            self._print_not_replayed(self._plugin.replayed.run_id)
         if not report.models:
             return
         reporter.ensure_newline()
-        reporter.section(f"llmci: {_count(len(report.models), 'model')}", sep="=")
+        again = f", replayed from {report.replayed_run}" if report.replayed_run else ""
+        reporter.section(f"llmci: {_count(len(report.models), 'model')}{again}", sep="=")
         gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
-            plan.budgets for _, plan in self._plugin.collected.selected.values()
+            plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values()
         )
         for line in summary_lines(
             report,
@@ -399,6 +405,16 @@ class Terminal(Silent):
             reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
         for line in failure_annotations(report, os.environ):
             reporter.write_line(self._sayable(line))
+
+    def _print_not_replayed(self, run_id: str) -> None:
+        from ..engine.replay import told
+
+        controller = self._plugin.controller
+        lines = told(controller.not_replayed, run_id) if controller else []
+        if lines:
+            self._reporter.ensure_newline()
+        for line in lines:
+            self._reporter.write_line(self._sayable(plain(line)), yellow=True)
 
 
 def visible_line(settings: Settings, cells: int, models: int) -> str:

@@ -166,7 +166,7 @@ def _read(run: Path) -> tuple[HeaderRecord, list[_Recorded]]:
             header = record
         elif isinstance(record, WorkerRecord):
             workers[record.uid] = record
-        elif isinstance(record, RoundsRecord) and record.origin in ("measured", "call"):
+        elif isinstance(record, RoundsRecord) and record.origin in ("measured", "call", "sample"):
             worker = workers.get(record.worker)
             key = (record.cell, record.prompt_sha256, record.generation, worker.spec.text if worker else "")
             if key not in found:

@@ -12,6 +12,7 @@ class Sink(Protocol):
     """Built as ``Factory(target)`` from ``NAME`` or ``NAME:TARGET``; renders a report and computes nothing.
 
     A class with ``whole_run = True`` takes the run folder itself: it is called after all others, when ``manifest.json`` is there.
+    One with ``live_only = True`` keeps a history of measurements: it gets no replayed run.
     """
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:

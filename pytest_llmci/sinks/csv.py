@@ -17,18 +17,19 @@ from ..engine.columns import Block
 from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
+from ..records import Provenance
 from ..store.runfolder import replacing
 
 PAPER_COLUMNS: Final = ("model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash")
 OWN_COLUMNS: Final = (
-    "cell", "prompt_id", "test", "round", "status", "reason", "worker", "noisy", "finish_reason",
+    "cell", "prompt_id", "test", "round", "status", "reason", "worker", "noisy", "finish_reason", "seed", "provenance",
 )  # fmt: skip
 PAPER_SUMMARY: Final = (
     "model", "avg_latency", "min_latency", "max_latency", "std_latency", "avg_memory", "avg_cpu", "benchmark_score",
 )  # fmt: skip
 OWN_SUMMARY: Final = (
     "spec", "cells", "valid_cells", "failed_cells", "inconclusive_cells", "rounds", "noisy_rounds", "length_mismatches", "worker_starts",
-    "worker_deaths", "benchmark_score_source",
+    "worker_deaths", "benchmark_score_source", "provenance",
 )  # fmt: skip
 SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
 _GUARDED: Final = frozenset("=+-@\t\r\n'＝＋－＠")  # the full-width forms start formulas too
@@ -39,6 +40,7 @@ _REASONS: Final[dict[BlockStatus, str]] = {
     "memory": "of the memory pass: only memory counts",
     "reference": "of what the cell is compared with",
     "call": "a single call: in no statistic",
+    "sample": "a sample: checked, in no statistic",
     "unused": "its block ended early: in no statistic",
     "superseded": "the test was rerun: in no statistic",
 }
@@ -76,7 +78,11 @@ class CsvSink:
         place = Path(os.path.expanduser(self._target)) if self._target else folder
         return [
             _write_table(place / "results.csv", results_columns(report.metrics), _results(report)),
-            _write_table(place / "summary.csv", summary_columns(report.metrics), map(_summary_row, report.models)),
+            _write_table(
+                place / "summary.csv",
+                summary_columns(report.metrics),
+                (_summary_row(model, report.provenance) for model in report.models),
+            ),
         ]
 
 
@@ -120,7 +126,8 @@ def _results(report: SessionReport) -> Iterator[list[_Field]]:
             reason = f"{block.error.kind}: {block.error.message.removeprefix(f'{block.error.kind}: ')}"
             place = (block.cell, block.prompt_id, block.test)
             texts = (block.model, block.prompt, place, reason, block.worker)
-            yield _failed_row(*texts, number=block.first_round + block.n, own=len(own))
+            number, seed = block.first_round + block.n, block.seed
+            yield _failed_row(*texts, number=number, seed=seed, provenance=block.provenance, own=len(own))
     for cell in report.cells:
         if cell.error is not None and cell.blocks == 0:
             yield _unmeasured_row(cell, len(own))
@@ -136,7 +143,7 @@ def _block_rows(block: Block, status: BlockStatus, scales: list[_Scale]) -> Iter
         output, md5 = (None, None) if which is None else (outputs[which], block.md5[which])
         yield [
             model, prompt, output, latency, memory, cpu, md5, *place, block.first_round + index, status, reason,
-            worker, guard_text(block.noisy[index]), guard_text(block.finish_reasons[index]), *numbers,
+            worker, guard_text(block.noisy[index]), guard_text(block.finish_reasons[index]), block.seed, block.provenance, *numbers,
         ]  # fmt: skip
 
 
@@ -173,17 +180,19 @@ def _scaled(block: Block, scale: _Scale) -> Sequence[_Field]:
 
 
 def _failed_row(
-    model: str, prompt: str, place: tuple[str, str, str], reason: str, worker: str, *, number: int | None, own: int
-) -> list[_Field]:
+    model: str, prompt: str, place: tuple[str, str, str], reason: str, worker: str, *, number: int | None, seed: int | None,
+    provenance: Provenance, own: int,
+) -> list[_Field]:  # fmt: skip
     """The row of a round that gave nothing."""
     head: list[_Field] = [guard_text(model), guard_text(prompt), *[None] * 5, *map(guard_text, place), number]
-    return [*head, "failed", guard_text(reason), guard_text(worker), None, None, *[None] * own]
+    return [*head, "failed", guard_text(reason), guard_text(worker), None, None, seed, provenance, *[None] * own]
 
 
 def _unmeasured_row(cell: CellSummary, own: int) -> list[_Field]:
     assert cell.error is not None  # the caller asks for cells that failed
     reason = f"{cell.error.kind}: {cell.error.message}"
-    return _failed_row(cell.model, "", (cell.id, cell.prompt_id, cell.test), reason, "", number=None, own=own)
+    place = (cell.id, cell.prompt_id, cell.test)
+    return _failed_row(cell.model, "", place, reason, "", number=None, seed=None, provenance=cell.provenance, own=own)
 
 
 # ------------------------------------------------------------------------------------------------------- summary.csv
@@ -195,7 +204,7 @@ def summary_columns(metrics: list[MetricDef]) -> list[str]:
     return [*PAPER_SUMMARY, *OWN_SUMMARY, *own]
 
 
-def _summary_row(model: ModelSummary) -> list[_Field]:
+def _summary_row(model: ModelSummary, provenance: Provenance) -> list[_Field]:
     numbers = model.statistics
 
     def field(metric: str, statistic: str) -> _Field:
@@ -210,7 +219,7 @@ def _summary_row(model: ModelSummary) -> list[_Field]:
         score,
         guard_text(model.spec),
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
-        *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source),
+        *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source, provenance),
         *(column.get(statistic) for column in numbers.values() for statistic in SUMMARY_STATISTICS),
     ]
 

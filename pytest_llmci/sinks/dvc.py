@@ -45,6 +45,7 @@ class DvcSink:
     :param target: the folder; empty for ``llmci-dvc`` in the working directory.
     """
 
+    live_only = True
     whole_run = True
 
     def __init__(self, target: str = "") -> None:

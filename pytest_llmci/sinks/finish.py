@@ -72,6 +72,11 @@ def finish_run(
     def write_to(text: str) -> None:
         try:
             sink = open_sink(text, registry, f"--llmci-sink={text}")
+            if report.replayed_run and getattr(sink, "live_only", False):
+                warnings.append(
+                    f"sink '{text}' was left out: it keeps measurements, and these are those of run {report.replayed_run}"
+                )
+                return
             if getattr(sink, "apart", False):
                 apart.append(text)
                 return

@@ -27,6 +27,8 @@ class GithubBenchmarkSink:
     :param target: the file of what is better when it is smaller; empty for ``github-benchmark.json`` in the run folder.
     """
 
+    live_only = True
+
     def __init__(self, target: str = "") -> None:
         self._target = target
 

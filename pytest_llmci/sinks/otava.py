@@ -36,6 +36,8 @@ class OtavaSink:
     :param target: the file, or a file a model where it holds ``{model}``; empty for ``otava.csv`` beside the run folders.
     """
 
+    live_only = True
+
     def __init__(self, target: str = "") -> None:
         self._target = target
 

@@ -29,6 +29,8 @@ class PytestBenchmarkSink:
     :param target: the file; empty for ``pytest-benchmark.json`` in the run folder.
     """
 
+    live_only = True
+
     def __init__(self, target: str = "") -> None:
         self._target = target
 

@@ -32,10 +32,11 @@ def look_alpha(look: int, looks: int) -> float:
     """
     if not 0 <= look < looks:
         raise ValueError(f"look {look} of {looks}")
-    return _spent((look + 1) / looks) - _spent(look / looks)
+    return spent_share((look + 1) / looks) - spent_share(look / looks)
 
 
-def _spent(over: float) -> float:
+def spent_share(over: float) -> float:
+    """Share of alpha that may be spent when that share of the looks, or of the samples, is over."""
     for (left, low), (right, high) in pairwise(_SPENT):
         if over <= right:
             return low + (high - low) * (over - left) / (right - left)

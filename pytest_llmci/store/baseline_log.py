@@ -76,6 +76,10 @@ class _Gathered:
 
     def take(self, record: LogRecord) -> None:
         if isinstance(record, HeaderRecord):
+            if record.settings.get("provenance") == "replayed":
+                raise StoreError(
+                    f"run {record.run_id} is a replay and measured nothing: save {record.settings.get('replayed_run')} instead."
+                )
             self.header = record
         elif isinstance(record, (WorkerRecord, RoundsRecord, VerdictRecord)) and record.uid not in self._uids:
             self._uids.add(record.uid)

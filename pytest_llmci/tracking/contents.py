@@ -329,6 +329,8 @@ def _common_tags(facts: Facts) -> dict[str, str]:
         layout.ENVIRONMENT_TAG: machine_part(report.header.environment).digest,
         "llmci.recovered": "true" if report.recovered else "",
         "llmci.exit_status": _exit_status(report),
+        "llmci.provenance": "" if report.provenance == "live" else report.provenance,
+        "llmci.replayed_run": report.replayed_run,
     }
     git = report.header.environment.get("git")
     if isinstance(git, dict):

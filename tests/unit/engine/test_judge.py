@@ -10,8 +10,8 @@ from sample_run import CRASH, METRICS, rounds
 
 from pytest_llmci import checks as checks_table
 from pytest_llmci.checks.base import CheckInput
-from pytest_llmci.engine.judge import CONTENDED, OUT_OF_TIME, Judge, unmeasurable
-from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
+from pytest_llmci.engine.judge import CONTENDED, Judge, unmeasurable
+from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan
 from pytest_llmci.errors import UnknownNameError
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import (

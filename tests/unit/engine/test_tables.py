@@ -8,8 +8,8 @@ import pytest
 from sample_run import header, rounds, usual_records, verdict, worker
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.judge import OUT_OF_TIME
 from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.schedule import OUT_OF_TIME
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import BudgetResult, ComparisonResult, ErrorInfo, LogRecord

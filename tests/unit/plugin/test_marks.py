@@ -24,12 +24,12 @@ def test_every_keyword_is_read() -> None:
     found = read_markers([
         mark(
             models="tiny", prompts=["a.yaml", "paper"], rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets="latency <= 1s",
-            checks=("json",), timed=False,
+            checks=("json",), samples=20, min_pass_rate=1, temperature=0.7, timed=False,
         )
     ])  # fmt: skip
     assert found == MarkerValues(
         models=("tiny",), prompts=("a.yaml", "paper"), rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets=("latency <= 1s",),
-        checks=("json",), timed=False,
+        checks=("json",), samples=20, min_pass_rate=1.0, temperature=0.7, timed=False,
     )  # fmt: skip
 
 
@@ -51,6 +51,14 @@ def test_no_checks_differs_from_none_said() -> None:
         ({"rounds": 0}, "rounds=0 must be at least 1"),
         ({"max_rounds": -1}, "max_rounds=-1 must be at least 1"),
         ({"warmup": -1}, "warmup=-1 must be at least 0"),
+        ({"samples": 0}, "samples=0 must be at least 1"),
+        ({"samples": 10_001}, "samples=10001 must be at most 10,000"),
+        ({"samples": 2.0}, "samples=2.0 must be whole number"),
+        ({"min_pass_rate": 0}, "min_pass_rate=0 must be number over 0 and up to 1"),
+        ({"min_pass_rate": 80}, "min_pass_rate=80 must be number over 0 and up to 1"),
+        ({"min_pass_rate": "0.8"}, "min_pass_rate='0.8' must be number over 0 and up to 1"),
+        ({"temperature": -1}, "temperature=-1 must be number from 0"),
+        ({"temperature": True}, "temperature=True must be number from 0"),
         ({"timed": 1}, "timed=1 must be True or False"),
         ({"models": []}, r"models=\[\] must be text or list of texts"),
         ({"prompts": [1]}, r"prompts=\[1\] must be text or list of texts"),

@@ -31,7 +31,19 @@ def test_the_papers_columns_come_first() -> None:
     columns = results_columns(list(METRICS))
     assert columns[:7] == PAPER
     assert columns[7:] == [
-        *("cell", "prompt_id", "test", "round", "status", "reason", "worker", "noisy", "finish_reason"),
+        *(
+            "cell",
+            "prompt_id",
+            "test",
+            "round",
+            "status",
+            "reason",
+            "worker",
+            "noisy",
+            "finish_reason",
+            "seed",
+            "provenance",
+        ),
         *("latency", "ttft", "peak_rss", "output_tokens", "gpu_peak_allocated", "peak_rss_delta"),
     ]
     assert summary_columns(list(METRICS))[:8] == [

@@ -16,6 +16,7 @@ from pytest_llmci.records import (
     CheckResult,
     ComparisonResult,
     ErrorInfo,
+    FailedSample,
     GateRecord,
     GenerationSettings,
     Message,
@@ -23,6 +24,7 @@ from pytest_llmci.records import (
     Price,
     Prompt,
     PublishedScore,
+    SampleResult,
 )
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.baseline import (
@@ -41,6 +43,8 @@ NESTED: tuple[type, ...] = (
     CheckResult,
     BudgetResult,
     ComparisonResult,
+    SampleResult,
+    FailedSample,
     GenerationSettings,
     ModelSpec,
     Price,
@@ -113,7 +117,7 @@ def test_choices_are_those_of_the_type(kind: Any) -> None:
 
 def test_both_schemas_agree_on_what_they_share() -> None:
     log, results = definitions("log"), definitions("results")
-    for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef):
+    for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef, SampleResult, FailedSample):
         assert results[kind.__name__] == log[kind.__name__]
     for name in ("GenerationSettings", "ModelSpec", "MetricDef"):
         assert definitions("baseline")[name] == log[name]
