@@ -117,6 +117,7 @@ __all__ = [
     "valid",
 ]
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 DEFAULT_CHECK: Final = "valid"
 """What every output must pass unless the user says otherwise."""
 EXTRA: Final = "pytest-llmci[checks]"
@@ -157,7 +158,7 @@ CHECKS: Final[Mapping[str, tuple[str, str]]] = {
     "not": ("combined:Not", "not:CHECK: that check fails"),
     "all_of": ("combined:AllOf", "all_of:[CHECK, ...]: each of them passes"),
     "any_of": ("combined:AnyOf", "any_of:[CHECK, ...]: one of them passes"),
-    "language": ("languages:Language", "language:en, or several codes of ISO 639-1"),
+    "language": ("languages:Language", "language:en, or several codes"),
     "rouge_1": ("similarity:Rouge1", "rouge_1:MIN, single words shared with the reference"),
     "rouge_2": ("similarity:Rouge2", "rouge_2:MIN, pairs of words shared with the reference"),
     "rouge_l": ("similarity:RougeL", "rouge_l:MIN, longest common sequence of words"),

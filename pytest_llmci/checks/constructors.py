@@ -219,7 +219,7 @@ def any_of(*checks: AnyCheck) -> str:
 
 
 def language(*codes: str) -> str:
-    """The output is in one of these languages: codes of ISO 639-1. Needs the extra ``checks``."""
+    """The output is in one of these languages, such as ``en``. Needs the extra ``checks``."""
     return _text("language", codes[0] if len(codes) == 1 else codes)
 
 

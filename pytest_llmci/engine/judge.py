@@ -20,6 +20,7 @@ from ..stats.looks import SESSION_ALPHA, look_alpha
 from ..text import one_line
 from .schedule import CONTAMINATED_SHARE, CellMeasurement, of_the_wall_clock
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 OUT_OF_TIME = "out of time (--llmci-time-limit)"
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 
@@ -153,7 +154,7 @@ def run_check(check: Check, output: CheckInput, name: str = "") -> CheckResult:
     try:
         result: object = check(output)
     except (CheckError, MissingValue) as error:
-        return CheckResult(name=name, passed=False, message=f"{cut_off(output)}{one_line(str(error))}")
+        return CheckResult(name=name, passed=False, message=one_line(str(error)))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
         message = f"{cut_off(output)}the check itself failed: {described(error)}"
         return CheckResult(name=name, passed=False, message=message)
