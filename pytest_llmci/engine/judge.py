@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..checks import parse_check
 from ..checks.arguments import cut_off
-from ..checks.base import Check, CheckInput
+from ..checks.base import Check, CheckInput, Services
 from ..checks.combined import text_of
 from ..errors import CheckError, MissingValue, described
 from ..metrics import MetricDef
@@ -33,8 +33,12 @@ class Judge:
         registry: Registry,
         why_contended: Callable[[], str] = lambda: CONTENDED,
         metrics: Mapping[str, MetricDef] | None = None,
+        services: Callable[[CheckInput], Services] | None = None,
     ) -> None:
-        """:param metrics: whose numbers checks may ask for."""
+        """:param metrics: whose numbers checks may ask for.
+        :param services: what the checks of an output may ask of models; None: nothing, as where no model is loaded.
+        """
+        self._services = services
         self._registry = registry
         self._metrics = metrics or {}
         self._why_contended = why_contended
@@ -62,7 +66,7 @@ class Judge:
 
     def bound(self, output: CheckInput) -> CheckInput:
         """The output with what its check may ask of models."""
-        return output
+        return output if self._services is None else replace(output, services=self._services(output))
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""

@@ -158,3 +158,32 @@ def test_parallel_workers_judge_the_same(bench: Bench) -> None:
     )
     bench.run(*ASKS, "-n2", "--llmci-rounds=1", fresh=True).assert_outcomes(passed=2)
     assert names(bench) == {"valid", "not:contains:zebra"}
+
+
+def judge_of(says: str) -> str:
+    return f'--llmci-check=judge:{{"model":"big=echo:{says}","rubric":"It is polite."}}'
+
+
+def test_a_judged_verdict_is_marked_in_terminal_and_log(bench: Bench) -> None:
+    result = bench.suite("echo", judge_of("FAIL rude"))
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "  (judged by big=echo:FAIL rude): *",
+            "valid: 2 of 4 verdicts on outputs are opinions of big=echo:FAIL rude.",
+        ]
+    )
+    assert {check.get("judged_by") for cell in bench.results()["cells"] for check in cell["checks"]} == {
+        "",
+        "big=echo:FAIL rude",
+    }
+    assert [record["role"] for record in bench.records("worker")] == ["timing", "judge"]  # each is loaded once
+    assert [model["alias"] for model in bench.results()["models"]] == ["echo"]
+    assert {record["model"] for record in bench.records("rounds")} == {"echo"}
+
+
+def test_a_judge_that_cannot_be_is_refused_before_anything_loads(bench: Bench) -> None:
+    result = bench.suite("echo", '--llmci-check=not:judge:{"model":"transfomers:x","rubric":"y"}')
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*transfomers*"])
+    assert not bench.latest.exists()
