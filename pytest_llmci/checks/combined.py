@@ -31,7 +31,7 @@ class Not(BuiltIn):
     )
 
     def __init__(self, argument: str, parse: Parse) -> None:
-        inner = require_argument(argument.strip(), "not:contains:Paris")
+        inner = require_argument(argument.lstrip(), "not:contains:Paris")
         self._check = parse(check_text(read_json(inner, "not:json"), "not") if inner.startswith("{") else inner)
         self._inner = text_of(self._check, inner)
         self.needs_reference = needs_reference(self._check)

@@ -6,14 +6,17 @@ import json
 import re
 from typing import Final, NoReturn
 
+from ..errors import CheckError
 from ..records import CheckResult, Json
 from .arguments import cut_off, excerpt, read_flag, read_options, refuse_argument
 from .base import BuiltIn, CheckInput, Exemplar
 
 _FENCED: Final = re.compile(r"\s*```\w*[ \t]*\n(?P<inside>.*)\n[ \t]*```\s*\Z", re.DOTALL)
+_DEEP: Final = 50_000
+"""What a value that is nested too deeply counts for: its reading takes as long."""
 _START: Final = re.compile(r"[\[{]")
-MOST_STARTS: Final = 1000
-"""Brackets at which ``contains_json`` looks for a value."""
+MOST_LOOKED_AT: Final = 20_000_000
+"""Characters that ``contains_json`` reads in vain; each bracket may be the begin of a value."""
 
 
 class IsJson(BuiltIn):
@@ -67,12 +70,16 @@ class ContainsJson(BuiltIn):
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-        for number, start in enumerate(_START.finditer(output.text)):
-            if number == MOST_STARTS:
-                break
+        looked_at = 0
+        for start in _START.finditer(output.text):
             try:
                 _, end = decoder.raw_decode(output.text, start.start())
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError) as error:
+                looked_at += max(1, getattr(error, "pos", start.start() + _DEEP) - start.start())
+                if looked_at > MOST_LOOKED_AT:
+                    raise CheckError(
+                        f"the output opens too many brackets that lead to no JSON: {excerpt(output.text)}"
+                    ) from None
                 continue
             return self.passed(f"the output holds the JSON {excerpt(output.text[start.start() : end])}")
         return self.failed(

@@ -11,6 +11,7 @@ from ..text import one_line
 from .arguments import cut_off, excerpt, read_flag, read_json, require_argument
 from .base import BuiltIn, CheckInput, Exemplar
 from .json_text import read, without_fence
+from .time_limit import LIMIT_S, within
 
 _EXAMPLE: Final = 'json_schema:{"type":"object","required":["city"]}'
 MOST_SHOWN: Final = 3
@@ -48,9 +49,10 @@ class JsonSchema(BuiltIn):
         if fault:
             return self.failed(f"{cut_off(output)}expected JSON, found {excerpt(output.text)}: {fault}")
         try:
-            faults = sorted(
-                self._validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]
-            )
+            faults = within(lambda: list(self._validator.iter_errors(value)), LIMIT_S, _too_slow)
+            faults.sort(key=lambda error: [str(part) for part in error.absolute_path])
+        except CheckError:
+            raise
         except RecursionError:
             raise CheckError("the output is nested too deeply for the schema") from None
         except (
@@ -62,6 +64,12 @@ class JsonSchema(BuiltIn):
         shown = "; ".join(_fault_text(error) for error in faults[:MOST_SHOWN])
         more = f"; and {len(faults) - MOST_SHOWN} more" if len(faults) > MOST_SHOWN else ""
         return self.failed(f"{cut_off(output)}expected JSON of the schema, found {excerpt(output.text)}: {shown}{more}")
+
+
+def _too_slow() -> CheckError:
+    return CheckError(
+        f"the output was compared with the schema for more than {LIMIT_S:g} s and no end: a 'pattern' may backtrack without end."
+    )
 
 
 def _schema_and_fence(found: Json) -> tuple[Json, bool]:

@@ -13,10 +13,12 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from ..errors import CheckError
 
+T = TypeVar("T")
 LIMIT_S: Final = 2.0
 """CPU seconds of one search; no sensible pattern needs them."""
 _SEARCH: Final = (
@@ -33,21 +35,33 @@ def found(pattern: re.Pattern[str], text: str, limit_s: float = LIMIT_S) -> bool
 
     :raises CheckError: if that takes too long.
     """
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        return _here(pattern, text, limit_s)
+    if can_interrupt():
+        return within(lambda: pattern.search(text) is not None, limit_s, lambda: _too_slow(pattern, text, limit_s))
     return _in_a_process(pattern, text, limit_s)
 
 
-def _here(pattern: re.Pattern[str], text: str, limit_s: float) -> bool:
+def can_interrupt() -> bool:
+    """Whether this thread can be interrupted by a timer."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
+def within(work: Callable[[], T], limit_s: float, too_slow: Callable[[], CheckError]) -> T:
+    """Do some work, but not for longer; where :func:`can_interrupt` says no, for as long as it takes.
+
+    :param too_slow: makes the error that is raised then.
+    """
+    if not can_interrupt():
+        return work()
+
     def stop(*_: object) -> None:
         raise _OutOfTime
 
     handler = signal.signal(signal.SIGVTALRM, stop)
     before = signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
     try:
-        return pattern.search(text) is not None
+        return work()
     except _OutOfTime:
-        raise _too_slow(pattern, text, limit_s) from None
+        raise too_slow() from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, *before)
         signal.signal(signal.SIGVTALRM, handler if handler is not None else signal.SIG_DFL)

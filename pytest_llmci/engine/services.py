@@ -7,7 +7,7 @@ that is tested, or each of its opinions would cost two loads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..checks.base import NO_MODEL, CheckInput
 from ..errors import CheckError, LLMCIError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .session import BenchSession
 
 T = TypeVar("T")
+Known = dict[tuple[str, ...], Any]
+"""What was asked -> the answer."""
 OpenModel = Callable[[str], ModelSpec]
 """The model of an alias or spec; raises ConfigError."""
 
@@ -26,7 +28,9 @@ OpenModel = Callable[[str], ModelSpec]
 class LiveServices:
     """For the checks on one output."""
 
-    def __init__(self, session: BenchSession, output: CheckInput, open_model: OpenModel) -> None:
+    def __init__(self, session: BenchSession, output: CheckInput, open_model: OpenModel, known: Known) -> None:
+        """:param known: answers to earlier requests: a cell that is compared is judged twice."""
+        self._known = known
         self._session = session
         self._output = output
         self._open = open_model
@@ -36,7 +40,11 @@ class LiveServices:
         spec = self._output.model
         if spec is None:
             raise CheckError("it is not known which model made the output.")
-        return self._asked(spec, lambda worker: worker.score(context, continuation), "score")
+        key = (spec.alias, "score", context, continuation)
+        if key not in self._known:
+            self._known[key] = self._asked(spec, lambda worker: worker.score(context, continuation), "score")
+        found: Sequence[float] = self._known[key]
+        return found
 
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         """The greedy answer of another model."""
@@ -50,11 +58,13 @@ class LiveServices:
         prompt = Prompt(id="judge", messages=(Message(role="user", content=question),), source="check")
         settings = GenerationSettings(max_new_tokens=max_new_tokens)
         request = RunRequest(cell="judge", prompt=prompt, generation=settings, rounds=1, warmup=0)
+        key = (spec.alias, "judge", question, str(max_new_tokens))
         rounds: list[RoundRecord] = []
-        self._asked(
-            spec, lambda worker: worker.run(request, rounds.append), "judge", "judge" if is_another else "timing"
-        )
-        return rounds[0].completion.text
+        if key not in self._known:
+            role: Role = "judge" if is_another else "timing"
+            self._asked(spec, lambda worker: worker.run(request, rounds.append), "judge", role)
+            self._known[key] = rounds[0].completion.text
+        return str(self._known[key])
 
     def embed(self, model: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """A vector of each text; in pytest's own process, by a library that is light."""

@@ -52,7 +52,7 @@ from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
-from .services import LiveServices, OpenModel
+from .services import Known, LiveServices, OpenModel
 from .turns import Request, Turns
 
 T = TypeVar("T")
@@ -153,7 +153,8 @@ class BenchSession:
     def _services(self, open_model: OpenModel | None) -> Callable[[CheckInput], Services] | None:
         if open_model is None:
             return None
-        return lambda output: LiveServices(self, output, open_model)
+        known: Known = {}
+        return lambda output: LiveServices(self, output, open_model, known)
 
     @property
     def measured(self) -> int:

@@ -214,6 +214,23 @@ def test_a_schema_fetches_nothing() -> None:
         judge('json_schema:{"$ref":"http://127.0.0.1:9/schema.json"}', "{}")
 
 
+def test_a_pattern_of_a_schema_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_llmci.checks import schema
+
+    monkeypatch.setattr(schema, "LIMIT_S", 0.05)
+    with pytest.raises(CheckError, match="for more than 0.05 s"):
+        judge(r'json_schema:{"pattern":"\\A(a+)+\\Z"}', '"' + "a" * 40 + '!"')
+
+
+def test_brackets_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_llmci.checks import json_text
+
+    monkeypatch.setattr(json_text, "MOST_LOOKED_AT", 1000)
+    with pytest.raises(CheckError, match="too many brackets"):
+        judge("contains_json", "[1, 2, " * 100)
+    assert judge("contains_json", "[1, 2, " * 10 + "[]").passed
+
+
 def test_the_draft_is_that_of_the_schema() -> None:
     draft4 = 'json_schema:{"$schema":"http://json-schema.org/draft-04/schema#","exclusiveMinimum":true,"minimum":5}'
     assert judge(draft4, "6").passed and not judge(draft4, "5").passed
@@ -221,7 +238,8 @@ def test_the_draft_is_that_of_the_schema() -> None:
 
 def test_deep_json_is_a_fault_and_no_crash() -> None:
     assert "nested too deeply" in judge('json_schema:{"type":"array"}', "[" * 100_000).message
-    assert not judge("contains_json", "[" * 100_000).passed
+    with pytest.raises(CheckError, match="too many brackets"):
+        judge("contains_json", "[" * 100_000)
 
 
 # --------------------------------------------------------------------------------------------- measured, and its absence

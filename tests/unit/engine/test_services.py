@@ -84,6 +84,23 @@ def test_scores_are_those_of_the_model_that_made_the_output(make: Make, registry
     assert f"found {expected.score('Count:', ' one')[0]:.4g}" in result.message
 
 
+def test_the_same_is_asked_once(make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, asked = make(), []
+    ask_session = session.ask
+
+    def count(*arguments: Any, **more: Any) -> Any:
+        asked.append(arguments)
+        return ask_session(*arguments, **more)
+
+    monkeypatch.setattr(session, "ask", count)
+    check = checks.all_of(checks.perplexity(1000), checks.judge("It counts.", model="big=echo:PASS"))
+    for _ in range(2):
+        assert ask(session, check, output(registry)).passed
+    assert len(asked) == 2
+    assert ask(session, check, output(registry, text="other")).passed
+    assert len(asked) == 4
+
+
 def test_scoring_is_no_measurement(make: Make, registry: Registry, records: list[LogRecord]) -> None:
     assert ask(make(), "perplexity:1000", output(registry)).passed
     assert {record.TYPE for record in records} == {"worker"}
