@@ -16,6 +16,12 @@ class Services(Protocol):
     def score(self, context: str, continuation: str) -> Sequence[float]:
         """Natural log-probability of each token of the continuation, by the model that made the output."""
 
+    def score_output(self) -> Sequence[float]:
+        """Natural log-probability of each token of the output after its prompt, by the model that made it."""
+
+    def score_after_prompt(self, text: str) -> Sequence[float]:
+        """Natural log-probability of each token of another text after the output's prompt, chat template included."""
+
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         """The greedy answer of another model, named by alias or spec."""
 
@@ -30,6 +36,12 @@ class NoModel:
         raise CheckError(
             "it needs the model that made the answer, and none is loaded here; run the test with the model."
         )
+
+    def score_output(self) -> NoReturn:
+        self.score("", "")
+
+    def score_after_prompt(self, text: str) -> NoReturn:
+        self.score("", text)
 
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> NoReturn:
         raise CheckError(f"it needs the model '{model}', and no model is loaded here; run the test with models.")
@@ -56,6 +68,8 @@ class CheckInput:
     """Which one made it; None where that is not known."""
     templated: bool = False
     """True where the prompt went through the model's chat template."""
+    token_ids: tuple[int, ...] = ()
+    """Its tokens as the model source numbers them; empty where it tells none."""
     values: Mapping[str, Number] = field(default_factory=dict)
     """Metric -> its number (SI) in the round that gave the output, the first one of several, or why there is none."""
     services: Services = NO_MODEL

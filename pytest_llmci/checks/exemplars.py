@@ -41,6 +41,12 @@ class _Scripted:
     def score(self, context: str, continuation: str) -> Sequence[float]:
         return self._exemplar.logprobs or NoModel().score(context, continuation)
 
+    def score_output(self) -> Sequence[float]:
+        return self.score("", "")
+
+    def score_after_prompt(self, text: str) -> Sequence[float]:
+        return self.score("", text)
+
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         return self._exemplar.verdict or NoModel().ask(model, question, max_new_tokens=max_new_tokens)
 

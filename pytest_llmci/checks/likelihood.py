@@ -1,7 +1,7 @@
 """``perplexity:20`` and ``reference_logprob:-2``: how likely a text is after the prompt, by the model that made the output.
 
-The model is asked for the log-probability of each token after the measuring, in its own process. The prompt must be a text that
-goes to the model raw: what a chat template makes of messages is not known here.
+The model is asked for the log-probability of each token after the cell's measuring, in its own process, and it sees the prompt as it saw
+it when it answered, chat template included. Model sources that run no model of transformers score texts only, or nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Perplexity(BuiltIn):
     """Passes where the perplexity of the output, after its prompt and under the model that made it, is at most so much.
 
     It is e to the minus mean of the natural log-probabilities of the output's tokens: 1 where the model was certain of each. The
-    output's text is split into tokens anew, without an end-of-text token.
+    tokens are those that the model generated, without end-of-text tokens at the end; where they are not known, those of the text.
     """
 
     name = "perplexity"
@@ -46,7 +46,7 @@ class Perplexity(BuiltIn):
         """Judge one output."""
         if not output.text.strip():
             raise CheckError("the output is empty: there is nothing to score.")
-        mean = _mean(_scored(output, output.text))
+        mean = _mean(output.services.score_output())
         found = math.exp(-mean) if mean > -700 else math.inf
         if found <= self._most:
             return self.passed(f"the output's perplexity is {found:.4g}, at most {self._most:g}")
@@ -58,8 +58,8 @@ class Perplexity(BuiltIn):
 class ReferenceLogprob(BuiltIn):
     """Passes where the mean natural log-probability of the reference's tokens after the prompt is at least so much.
 
-    The reference is the prompt's unless the check has one; a blank stands between them where neither has white space there. With
-    ``"total": true`` the sum over the tokens counts. The output itself plays no part.
+    The reference is the prompt's unless the check has one; after a text a blank stands between them where neither has white space
+    there. With ``"total": true`` the sum over the tokens counts. The output itself plays no part.
     """
 
     name = "reference_logprob"
@@ -88,23 +88,18 @@ class ReferenceLogprob(BuiltIn):
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         reference = output.reference(self._reference)
-        context = output.prompt.text or ""
-        gap = "" if not context or context[-1].isspace() or reference[0].isspace() else " "
-        scores = _scored(output, gap + reference)
+        context = output.prompt.text
+        if context is None or output.templated:
+            scores = output.services.score_after_prompt(reference)
+        else:
+            gap = "" if not context or context[-1].isspace() or reference[0].isspace() else " "
+            scores = output.services.score(context, gap + reference)
         mean = _mean(scores)
         found, kind = (math.fsum(scores), "a log-probability") if self._total else (mean, "a mean log-probability")
         shown = f"{excerpt(reference)} after the prompt"
         if found >= self._least:
             return self.passed(f"{shown} has {kind} of {found:.4g}, at least {self._least:g}")
         return self.failed(f"expected {kind} of at least {self._least:g}, found {found:.4g} for {shown}")
-
-
-def _scored(output: CheckInput, continuation: str) -> Sequence[float]:
-    if output.prompt.text is None or output.templated:
-        raise CheckError(
-            "the prompt went through the model's chat template, and what that makes of it is not known here; give the prompt as a text."
-        )
-    return output.services.score(output.prompt.text, continuation)
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -165,6 +165,7 @@ class CellMeasurement:
                         prompt=self.cell.prompt,
                         model=self.cell.model,
                         templated=block.templated,
+                        token_ids=tuple(block.output_token_ids[index]) if block.output_token_ids else (),
                         values={metric.name: _of_round(block, number, metric) for metric in wanted},
                     )
 

@@ -7,11 +7,12 @@ that is tested, or each of its opinions would cost two loads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checks.base import NO_MODEL, CheckInput
 from ..errors import CheckError, LLMCIError
-from ..records import GenerationSettings, Message, ModelSpec, Prompt, Role, RoundRecord, RunRequest
+from ..records import GenerationSettings, Message, ModelSpec, Prompt, Role, RoundRecord, RunRequest, to_json
+from ..runner.wire import pack_arguments
 from ..text import one_line
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .session import BenchSession
 
 T = TypeVar("T")
+LOGPROBS: Final = "pytest_llmci.backends.answer_scores:logprobs"
 Known = dict[tuple[str, ...], Any]
 """What was asked -> the answer."""
 OpenModel = Callable[[str], ModelSpec]
@@ -37,14 +39,34 @@ class LiveServices:
 
     def score(self, context: str, continuation: str) -> Sequence[float]:
         """Natural log-probabilities of the continuation's tokens, by the model that made the output."""
-        spec = self._output.model
-        if spec is None:
-            raise CheckError("it is not known which model made the output.")
+        spec = self._made_it()
         key = (spec.alias, "score", context, continuation)
         if key not in self._known:
             self._known[key] = self._asked(spec, lambda worker: worker.score(context, continuation), "score")
         found: Sequence[float] = self._known[key]
         return found
+
+    def score_output(self) -> Sequence[float]:
+        """Natural log-probabilities of the output's own tokens after its prompt."""
+        return self._after_prompt(self._output.text, self._output.token_ids)
+
+    def score_after_prompt(self, text: str) -> Sequence[float]:
+        """Natural log-probabilities of another text's tokens after the output's prompt."""
+        return self._after_prompt(text, ())
+
+    def _after_prompt(self, text: str, token_ids: Sequence[int]) -> Sequence[float]:
+        spec = self._made_it()
+        key = (spec.alias, "after", repr(self._output.prompt), text, repr(token_ids))
+        if key not in self._known:
+            packed = pack_arguments((to_json(self._output.prompt), text, list(token_ids)))
+            self._known[key] = self._asked(spec, lambda worker: worker.call(LOGPROBS, packed), "score")
+        found: Sequence[float] = self._known[key]
+        return found
+
+    def _made_it(self) -> ModelSpec:
+        if self._output.model is None:
+            raise CheckError("it is not known which model made the output.")
+        return self._output.model
 
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         """The greedy answer of another model."""

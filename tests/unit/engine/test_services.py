@@ -109,8 +109,11 @@ def test_scoring_is_no_measurement(make: Make, registry: Registry, records: list
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"prompt": Prompt(id="p", messages=(Message(role="user", content="x"),), reference="one")}, "chat template"),
-        ({"templated": True}, "chat template"),
+        (
+            {"prompt": Prompt(id="p", messages=(Message(role="user", content="x"),), reference="one")},
+            "scores no answer after chat messages",
+        ),
+        ({"spec": "a=py:os.path:basename"}, "knows no log-probabilities"),
         ({"spec": "a=echo:one+load_fail=broken"}, "the model a could not be asked: "),
     ],
 )
