@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tool() -> ModuleType:
-    for package in ("py3langid", "rapidfuzz", "rouge_score", "sacrebleu"):
+    for package in ("model2vec", "py3langid", "rapidfuzz", "rouge_score", "sacrebleu"):
         pytest.importorskip(package)
     spec = importlib.util.spec_from_file_location("checks_doc", ROOT / "tools" / "checks_doc.py")
     assert spec is not None and spec.loader is not None
