@@ -15,7 +15,7 @@ from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.session import BenchSession, CurrentTest
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import CheckResult, LogRecord, Message, ModelSpec, Prompt
+from pytest_llmci.records import CheckResult, LogRecord, Message, ModelSpec, Prompt, WorkerRecord
 from pytest_llmci.registry import Registry
 from pytest_llmci.settings import Settings
 from pytest_llmci.specs import parse_spec
@@ -149,7 +149,8 @@ def test_the_judge_and_the_tested_model_live_side_by_side(
     check = checks.all_of(checks.perplexity(1000), checks.judge("It counts.", model="big=echo:PASS"))
     for text in ("one", "two", "three"):
         assert ask(session, check, output(registry, text=text)).judged_by == "big=echo:PASS"
-    assert [record.TYPE for record in records] == ["worker", "worker"]
+    assert [record.role for record in records if isinstance(record, WorkerRecord)] == ["timing", "judge"]
+    assert len(records) == 2
 
 
 def test_a_judge_sees_rubric_question_reference_and_answer(
