@@ -18,6 +18,7 @@
     |   +-- SchemaVersionError      it was written by a newer version
     |   +-- LogTamperedError        it is not what was written
     +-- NotReplayed                 a replayed run does not hold what a test asks for
+    +-- CheckError                  an output could not be judged
     +-- MeasurementError            an instrument was used wrongly or contradicts itself
     +-- SinkError                   a destination refused the results
 
@@ -130,6 +131,10 @@ class LogTamperedError(StoreError):
 
 class NotReplayed(LLMCIError):
     """A run that is replayed does not hold what a test asks for, or only the model could give it."""
+
+
+class CheckError(LLMCIError):
+    """An output could not be judged: what the check needs is not there. That fails the test, as a failed check does."""
 
 
 class MeasurementError(LLMCIError):

@@ -255,9 +255,9 @@ class RoundRecord:
 Withheld: TypeAlias = Literal["", "redacted", "masked"]
 """Why a stored text is not the original, so that its hash cannot be checked: not at all; ``redacted``: ``sha256:<its hash>`` stands
 in its place, as ``--llmci-redact`` asks; ``masked``: secrets in it were replaced."""
-Role: TypeAlias = Literal["timing", "memory", "reference"]
-"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once; or
-the rounds of what the model is compared with."""
+Role: TypeAlias = Literal["timing", "memory", "reference", "judge"]
+"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once;
+the rounds of what the model is compared with; or opinions on other models' outputs."""
 
 
 Provenance: TypeAlias = Literal["live", "imported", "replayed"]
@@ -378,6 +378,11 @@ class CheckResult:
     passed: bool
     message: str
     """Why, in one line."""
+    judged_by: str = ""
+    """The model whose opinion the verdict is, as it was named; empty where a rule decided."""
+
+    def __bool__(self) -> bool:
+        return self.passed  # else 'assert output.check("json")' would hold whatever came of it
 
 
 Verdict = Literal["pass", "failed", "inconclusive"]

@@ -210,6 +210,24 @@ class CausalLM:
             ) from error
         return text
 
+    def score_after(self, prompt: Prompt, text: str, token_ids: Sequence[int]) -> list[float]:
+        """Natural log-probability of each token of an answer after the prompt as :meth:`generate` encodes it, template included.
+
+        :param token_ids: the answer's own tokens, without end-of-text tokens at the end; empty: those of the text alone.
+        :raises GenerationError: if there is none, they do not fit into the model's context or the framework fails.
+        """
+        try:
+            context = self._encode(prompt)[0]["input_ids"][0].tolist()
+            ids = list(token_ids) or self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            while ids and ids[-1] in self.eos_ids:
+                ids.pop()
+            if not ids:
+                raise GenerationError(f"{self.name}: the answer has no tokens.", kind="prompt")
+            require_length(len(context), len(ids) - 1, self.context_length, self.name)
+            return self._log_probabilities(context, ids)
+        except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
+            raise self._failure(error) from error
+
     def complete(self, produced: Produced) -> Completion:
         """Text and counts of an inference."""
         size = cache_size(produced.cache)

@@ -172,6 +172,10 @@ class CausalBackend:
         """Each token alone as text."""
         return self._loaded().token_texts(ids)
 
+    def score_after(self, prompt: Prompt, text: str, token_ids: Sequence[int]) -> list[float]:
+        """Natural log-probability of each token of an answer after the prompt as the model sees it."""
+        return self._loaded().score_after(prompt, text, token_ids)
+
     def close(self) -> None:
         """Let go of the model."""
         lm, self._lm = self._lm, None

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..checks import parse_check
-from ..checks.base import Check, CheckInput
-from ..errors import MissingValue
+from ..checks.arguments import cut_off
+from ..checks.base import Check, CheckInput, Services
+from ..checks.combined import text_of
+from ..errors import CheckError, MissingValue, described
+from ..metrics import MetricDef
 from ..records import (
     BudgetResult,
     CheckResult,
@@ -23,17 +26,30 @@ from ..stats.budget import Decision, judge_budget
 from ..stats.budget_expression import Budget
 from ..stats.location import LEAST_VALUES
 from ..stats.looks import SESSION_ALPHA, look_alpha
+from ..text import one_line
 from .sampling import checks_of_samples, rate_so_far, sample_result, sampled_inputs
 from .schedule import CONTAMINATED_SHARE, OUT_OF_TIME, CellMeasurement, of_the_wall_clock
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 
 
 class Judge:
     """Judges one cell at a time; remembers the checks it has built."""
 
-    def __init__(self, registry: Registry, why_contended: Callable[[], str] = lambda: CONTENDED) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        why_contended: Callable[[], str] = lambda: CONTENDED,
+        metrics: Mapping[str, MetricDef] | None = None,
+        services: Callable[[CheckInput], Services] | None = None,
+    ) -> None:
+        """:param metrics: whose numbers checks may ask for.
+        :param services: what the checks of an output may ask of models; None: nothing, as where no model is loaded.
+        """
+        self._services = services
         self._registry = registry
+        self._metrics = metrics or {}
         self._why_contended = why_contended
         self._checks: dict[str, Check] = {}
 
@@ -52,10 +68,9 @@ class Judge:
         results = []
         for name in names:
             check = self.check(name)
-            found = [_run(name, check, output) for output in seen]
-            results.append(
-                next((result for result in found if not result.passed), None) or found[0] if found else _no_output(name)
-            )
+            found = [run_check(check, self.bound(output), name) for output in seen]
+            failed = [result for result in found if not result.passed]
+            results.append((failed or found or [_no_output(name)])[0])
         return results
 
     def needs_sample(self, measurement: CellMeasurement) -> bool:
@@ -70,7 +85,10 @@ class Judge:
     def _check_samples(self, measurement: CellMeasurement) -> None:
         """Run the checks on the samples that are new: each sample is checked once."""
         checked = measurement.sample_checks
-        checked += [self.checks(measurement.plan.checks, [each]) for each in sampled_inputs(measurement, len(checked))]
+        checked += [
+            self.checks(measurement.plan.checks, [each])
+            for each in sampled_inputs(measurement, self._metrics.values(), len(checked))
+        ]
 
     def _samples(self, measurement: CellMeasurement) -> SampleResult | None:
         plan = measurement.plan
@@ -78,6 +96,10 @@ class Judge:
             return None
         self._check_samples(measurement)
         return sample_result(measurement)
+
+    def bound(self, output: CheckInput) -> CheckInput:
+        """The output with what its check may ask of models."""
+        return output if self._services is None else replace(output, services=self._services(output))
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""
@@ -116,7 +138,11 @@ class Judge:
         if samples is not None:
             checks = checks_of_samples(measurement, samples)
         else:
-            checks = self.checks(measurement.plan.checks, measurement.outputs()) if measurement.error is None else []
+            checks = (
+                self.checks(measurement.plan.checks, measurement.outputs(self._metrics.values()))
+                if measurement.error is None
+                else []
+            )
         budgets = (
             [self._result(measurement, budget) for budget in measurement.plan.budgets]
             if measurement.error is None
@@ -160,13 +186,19 @@ def _with_waiting(decision: Decision, measurement: CellMeasurement, budget: Budg
     return replace(decision, verdict="inconclusive", reason=f"{busy.replace('%', ' %')}; {decision.reason}")
 
 
-def _run(name: str, check: Check, output: CheckInput) -> CheckResult:
+def run_check(check: Check, output: CheckInput, name: str = "") -> CheckResult:
+    """What a check says of an output; one that raises has not passed.
+
+    :param name: its text; by default as the check tells it.
+    """
+    name = name or text_of(check, type(check).__name__)
     try:
         result: object = check(output)
-    except MissingValue as missing:
-        return CheckResult(name=name, passed=False, message=str(missing))
+    except (CheckError, MissingValue) as error:
+        return CheckResult(name=name, passed=False, message=one_line(str(error)))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
-        return CheckResult(name=name, passed=False, message=f"the check itself failed: {type(error).__name__}: {error}")
+        message = f"{cut_off(output)}the check itself failed: {described(error)}"
+        return CheckResult(name=name, passed=False, message=message)
     if isinstance(result, CheckResult):
         return result
     message = f"the check itself failed: it returned {result!r:.80}, expected a pytest_llmci.CheckResult"

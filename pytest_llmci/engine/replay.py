@@ -18,6 +18,7 @@ from ..records import (
     HeaderRecord,
     ModelSpec,
     Prompt,
+    Role,
     RoundsRecord,
     VerdictRecord,
     WorkerRecord,
@@ -368,7 +369,12 @@ class ReplaySession(BenchSession):
         return measurement
 
     def ask(
-        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None
+        self,
+        spec: ModelSpec,
+        request: Callable[[ModelWorker], T],
+        about: Prompt,
+        turn: Request | None = None,
+        role: Role = "timing",
     ) -> T:
         """Nothing: what is no stored answer needs the model.
 

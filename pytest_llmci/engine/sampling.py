@@ -6,15 +6,16 @@ time of a sample is judged. A sample passes if it passes every check of its cell
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
 from ..checks.base import CheckInput
+from ..metrics import MetricDef
 from ..records import CheckResult, FailedSample, RoundsRecord, SampleResult
 from ..stats.looks import PASS_ERROR_LAST, SESSION_ALPHA
 from ..stats.pass_rate import MOST_NAMED, PassRate, judge_passes, needed_samples
-from .schedule import OUT_OF_TIME, CellMeasurement
+from .schedule import OUT_OF_TIME, CellMeasurement, check_input
 
 SHOWN_FAILURES: Final = 2
 
@@ -32,15 +33,13 @@ def sample_seed(session_seed: int, number: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def sampled_inputs(measurement: CellMeasurement, first: int = 0) -> Iterator[CheckInput]:
+def sampled_inputs(
+    measurement: CellMeasurement, metrics: Iterable[MetricDef] = (), first: int = 0
+) -> Iterator[CheckInput]:
     """What the checks get of each sample, from that one on."""
+    wanted = tuple(metrics)
     for block in _whole(measurement)[first:]:
-        yield CheckInput(
-            text=block.outputs[block.output_of_round[0]],
-            finish_reason=block.finish_reasons[0],
-            special_only=block.special_only,
-            prompt=measurement.cell.prompt,
-        )
+        yield check_input(measurement.cell, block, 0, wanted)
 
 
 def sample_seeds(measurement: CellMeasurement) -> list[int]:

@@ -20,6 +20,7 @@ from ..records import (
     ErrorInfo,
     GenerationSettings,
     Missing,
+    Number,
     Provenance,
     RoundsRecord,
     WorkerRecord,
@@ -168,20 +169,47 @@ class CellMeasurement:
             return found
         return [value for value, was_starved in zip(found, starved, strict=True) if not was_starved]
 
-    def outputs(self) -> Iterable[CheckInput]:
-        """Each distinct output once, for the checks."""
+    def outputs(self, metrics: Iterable[MetricDef] = ()) -> Iterable[CheckInput]:
+        """Each distinct output once, for the checks.
+
+        :param metrics: whose numbers, in the first round that gave the output, are handed along.
+        """
+        wanted = tuple(metrics)
         seen: set[str] = set()
         for block in self.whole_blocks:
             for number, index in enumerate(block.output_of_round):
                 text = block.outputs[index]
                 if text not in seen:
                     seen.add(text)
-                    yield CheckInput(
-                        text=text,
-                        finish_reason=block.finish_reasons[number],
-                        special_only=block.special_only,
-                        prompt=self.cell.prompt,
-                    )
+                    yield check_input(self.cell, block, number, wanted)
+
+
+def check_input(cell: Cell, block: RoundsRecord, number: int, metrics: Iterable[MetricDef]) -> CheckInput:
+    """What a check gets of one round.
+
+    :param number: of the round within its block.
+    :param metrics: whose numbers are handed along.
+    """
+    index = block.output_of_round[number]
+    return CheckInput(
+        text=block.outputs[index],
+        finish_reason=block.finish_reasons[number],
+        special_only=block.special_only,
+        prompt=cell.prompt,
+        model=cell.model,
+        templated=block.templated,
+        token_ids=tuple(block.output_token_ids[index]) if block.output_token_ids else (),
+        values={metric.name: _of_round(block, number, metric) for metric in metrics if metric.scope == "round"},
+    )
+
+
+def _of_round(block: RoundsRecord, number: int, metric: MetricDef) -> Number:
+    """A metric of one round, SI, or why there is none."""
+    column = block.values.get(metric.name)
+    value = column[number] if column else None
+    if value is None:
+        return Missing(block.reasons.get(metric.name) or f"{metric.name} was not measured")
+    return metric.to_si(value)
 
 
 CONTAMINATED_SHARE: Final = 0.2

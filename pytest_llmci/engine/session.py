@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
 from ..cost.chosen import ChosenPrices, add_cost
 from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
@@ -53,6 +54,7 @@ from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
+from .services import Known, LiveServices, OpenModel
 from .turns import Request, Turns
 
 T = TypeVar("T")
@@ -109,9 +111,11 @@ class BenchSession:
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
         prices: ChosenPrices | None = None,
+        open_model: OpenModel | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
+        :param open_model: finds the models that checks name; None: checks cannot ask models.
         :param redactor: takes out of the output of models' processes what must not be written; by default what looks secret.
         """
         self.settings = settings
@@ -119,7 +123,7 @@ class BenchSession:
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
         self._prices = prices
-        self.judge = Judge(registry, self._why_contended)
+        self.judge = Judge(registry, self._why_contended, metrics, self._services(open_model))
         self.test = CurrentTest("")
         self.uses = Uses()
         self._blocks = 0
@@ -152,6 +156,12 @@ class BenchSession:
             needs_sample=self.judge.needs_sample,
         )  # fmt: skip
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
+
+    def _services(self, open_model: OpenModel | None) -> Callable[[CheckInput], Services] | None:
+        if open_model is None:
+            return None
+        known: Known = {}
+        return lambda output: LiveServices(self, output, open_model, known)
 
     @property
     def measured(self) -> int:
@@ -479,28 +489,33 @@ class BenchSession:
         return measurement
 
     def ask(
-        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None
-    ) -> T:
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None,
+        role: Role = "timing",
+    ) -> T:  # fmt: skip
         """Ask a model something that is not measured. If its process dies of it, the pool learns of it and the log gets a row.
 
         :param about: what the row shows as the prompt.
+        :param role: ``judge`` where it is asked for an opinion: what it lacks is told by the check, and not by a row of its own.
         :param turn: where the caller may want to withdraw the request.
         :raises LLMCIError: if the model failed.
         """
         test = self.test
         with turn or self._turns.request():
-            return self._ask(spec, request, about, test)
+            return self._ask(spec, request, about, test, role)
 
-    def _ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest) -> T:
-        live = self.pool.get(spec)
+    def _ask(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest, role: Role = "timing"
+    ) -> T:  # fmt: skip
+        live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
             answer = request(live.worker)
         except WorkerError as error:
-            self.pool.died(spec, error)
-            self._record_loss(spec, about, error, live, test=test, started=started)
+            self.pool.died(spec, error, role)
+            if role != "judge":
+                self._record_loss(spec, about, error, live, test=test, started=started)
             raise
-        self.pool.lived(spec)
+        self.pool.lived(spec, role)
         if about is not _ABOUT_PROFILE:  # a profile is counted when it has ended
             self.uses.requests += 1
         return answer

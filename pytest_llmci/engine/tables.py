@@ -44,6 +44,7 @@ def summary_lines(
         *wrapped(_footnote(report), width),
         *_published(report.models[:MOST_MODELS], width),
         *_costs(report, width),
+        *_judged(report, width),
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
         *_samples(report, width),
@@ -119,6 +120,16 @@ def _costs(report: SessionReport, width: int) -> list[str]:
         *cost_table(rows, requests=REQUESTS_A_DAY, width=width, today=date.fromisoformat(report.header.started[:10])),
         "",
     ]
+
+
+def _judged(report: SessionReport, width: int) -> list[str]:
+    """How many verdicts on outputs are opinions, and whose."""
+    checks = [check for cell in report.cells for check in cell.checks]
+    judges = dict.fromkeys(one_line(check.judged_by) for check in checks if check.judged_by)
+    count = sum(bool(check.judged_by) for check in checks)
+    are = "is an opinion" if count == 1 else "are opinions"
+    text = f"valid: {count} of {len(checks)} verdicts on outputs {are} of {', '.join(judges)}."
+    return wrapped(text, width) if count else []
 
 
 def _best(models: Sequence[ModelSummary]) -> int | None:

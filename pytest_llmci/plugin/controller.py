@@ -142,7 +142,7 @@ class Controller:
 
     def _joined(self, record: LogRecord) -> LogRecord:
         """Join what others published of a model, and what it costs, to the start of its process."""
-        if not isinstance(record, WorkerRecord) or record.role == "reference":
+        if not isinstance(record, WorkerRecord) or record.role in ("reference", "judge"):
             return record
         published, prices = self._plugin.published, self._plugin.planner.prices
         return replace(

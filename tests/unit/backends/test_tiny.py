@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_llmci.backends import tiny as tiny_module
+from pytest_llmci.backends.answer_scores import logprobs
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.causal_lm import CausalLM
 from pytest_llmci.backends.tiny import TinyBackend
 from pytest_llmci.backends.transformers import finish_loading
 from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
-from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
+from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt, to_json
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -301,6 +302,28 @@ def test_scores_are_log_probabilities_of_the_continuation(tiny: TinyBackend) -> 
     # All continuations of one byte share the probability that there is.
     total = sum(torch.tensor(tiny.score("ab", chr(byte))).exp().item() for byte in range(32, 127))
     assert 0 < total < 1
+
+
+@pytest.mark.parametrize("prompt", [TCP, CHAT], ids=["text", "chat"])
+def test_an_answer_is_scored_after_the_prompt_as_the_model_saw_it(tiny: TinyBackend, prompt: Prompt) -> None:
+    answer = ask(tiny, prompt, GenerationSettings(max_new_tokens=12))[0]
+    lm = tiny._loaded()
+    context = lm._encode(prompt)[0]["input_ids"]
+    with torch.inference_mode():
+        logits = lm.model(input_ids=torch.cat([context, torch.tensor([answer.token_ids])], dim=1)).logits[0]
+    table = torch.log_softmax(logits.float(), dim=-1)[context.shape[1] - 1 : -1]
+    expected = [table[place, token].item() for place, token in enumerate(answer.token_ids)]
+    scores = logprobs(tiny, to_json(prompt), answer.text, list(answer.token_ids))
+    assert scores == pytest.approx(expected, rel=1e-4)
+    assert logprobs(tiny, to_json(prompt), answer.text, []) == pytest.approx(expected, rel=1e-4)  # a token a letter
+
+
+def test_end_of_text_is_no_part_of_a_scored_answer(tiny: TinyBackend) -> None:
+    ids = list(ask(tiny, TCP, GenerationSettings(max_new_tokens=3))[0].token_ids)
+    end = min(tiny._loaded().eos_ids)
+    assert len(logprobs(tiny, to_json(TCP), "", [*ids, end, end])) == 3
+    with pytest.raises(GenerationError, match="the answer has no tokens"):
+        logprobs(tiny, to_json(TCP), "", [end])
 
 
 def test_scores_that_do_not_fit_are_refused(tiny: TinyBackend) -> None:
