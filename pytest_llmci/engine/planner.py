@@ -41,6 +41,8 @@ class MarkerValues:
     max_rounds: int | None = None
     warmup: int | None = None
     max_new_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
     budgets: tuple[str, ...] = ()
     """All markers' budgets together, since each is a promise of its own."""
     checks: tuple[str, ...] | None = None
@@ -147,7 +149,9 @@ class Planner:
         return tuple(found)
 
     def _read_specs(self, texts: Sequence[tuple[str, str]]) -> tuple[ModelSpec, ...]:
-        base = self.places.of(texts[0][1]) if texts else self.places.settings
+        return self._checked_specs(texts, self.places.of(texts[0][1]) if texts else self.places.settings)
+
+    def _checked_specs(self, texts: Sequence[tuple[str, str]], base: Path) -> tuple[ModelSpec, ...]:
         specs = read_specs(texts, self._registry.names("backend"), base)
         for spec in specs:
             self._limits.check(spec, matching(self.budgets, spec.alias))
@@ -202,6 +206,22 @@ class Planner:
                 " or @pytest.mark.llmci(prompts=...)."
             )
         return self.prompts
+
+    def model(self, text: str, where: str, base: Path) -> tuple[ModelSpec, ...]:
+        """What a test file calls a model: by a session's alias, by a spec, or by a list of them.
+
+        :param base: folder that a list's relative path starts from.
+        :raises ConfigError: if the spec is malformed or cannot work.
+        """
+        known = next((spec for spec in self.specs if text == spec.alias), None)
+        return (known,) if known is not None else self._checked_specs([(text, where)], base)
+
+    def known_check(self, text: str, where: str) -> None:
+        """Make sure that a check can be built.
+
+        :raises ConfigError: if it cannot.
+        """
+        parse_check(text, self._registry, where)
 
     def load_prompts(self, sources: Iterable[tuple[str, str]]) -> tuple[Prompt, ...]:
         """All rows of the named sets and files.
@@ -273,9 +293,10 @@ class Planner:
         """The cell of a test of the user's own."""
         return Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
 
-    def test_plan(self, cell: Cell, marker: MarkerValues) -> CellPlan:
+    def test_plan(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None = None) -> CellPlan:
         """How a cell of a test of the user's own is measured.
 
+        :param own: the marker's budgets, where they are not those of a marker and have been read.
         :raises ConfigError: if its marker asks for what cannot be.
         """
         s = self._settings
@@ -283,7 +304,7 @@ class Planner:
         max_rounds = (marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1
         if max_rounds < rounds:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
-        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker)
+        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker, own)
         self._limits.check_length(cell.model, budgets, generation)
         return CellPlan(
             rounds=rounds,
@@ -296,8 +317,8 @@ class Planner:
             checks=self.checks(marker, cell.prompt, cell.id),
         )
 
-    def _test_budgets(self, cell: Cell, marker: MarkerValues) -> tuple[Budget, ...]:
-        own = tuple(self.budget(text) for text in marker.budgets)
+    def _test_budgets(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None) -> tuple[Budget, ...]:
+        own = [self.budget(text) for text in marker.budgets] if own is None else own
         budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
         check_contradictions(budgets)
         self._limits.check(cell.model, budgets)
@@ -325,12 +346,23 @@ class Planner:
             self._parsed[text] = parse_budget(text, "marker llmci", self.metrics)
         return self._parsed[text]
 
+    def read_budget(self, text: str, where: str) -> Budget:
+        """A budget that a test file writes.
+
+        :raises ConfigError: if it is malformed.
+        """
+        return parse_budget(text, where, self.metrics)
+
     def generation(self, marker: MarkerValues, prompt: Prompt | None) -> GenerationSettings:
         """How a test of the user's own decodes."""
         s = self._settings
         of_row = prompt.max_new_tokens if prompt else None
         tokens = marker.max_new_tokens or s.max_new_tokens or of_row or TEST_MAX_NEW_TOKENS
-        return GenerationSettings(max_new_tokens=tokens, temperature=s.temperature, seed=s.seed)
+        return GenerationSettings(
+            max_new_tokens=tokens,
+            temperature=s.temperature if marker.temperature is None else marker.temperature,
+            seed=s.seed if marker.seed is None else marker.seed,
+        )
 
     def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
         """The checks of a test: the default one and the marker's, or the prompt row's."""

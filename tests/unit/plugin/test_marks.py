@@ -23,12 +23,12 @@ def test_without_a_marker_nothing_is_asked_for() -> None:
 def test_every_keyword_is_read() -> None:
     found = read_markers([
         mark(
-            models="tiny", prompts=["a.yaml", "paper"], rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets="latency <= 1s",
+            models="tiny", prompts=["a.yaml", "paper"], rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, temperature=0.5, seed=0, budgets="latency <= 1s",
             checks=("json",), timed=False,
         )
     ])  # fmt: skip
     assert found == MarkerValues(
-        models=("tiny",), prompts=("a.yaml", "paper"), rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets=("latency <= 1s",),
+        models=("tiny",), prompts=("a.yaml", "paper"), rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, temperature=0.5, seed=0, budgets=("latency <= 1s",),
         checks=("json",), timed=False,
     )  # fmt: skip
 
@@ -51,6 +51,11 @@ def test_no_checks_differs_from_none_said() -> None:
         ({"rounds": 0}, "rounds=0 must be at least 1"),
         ({"max_rounds": -1}, "max_rounds=-1 must be at least 1"),
         ({"warmup": -1}, "warmup=-1 must be at least 0"),
+        ({"temperature": "1"}, "temperature='1' must be number"),
+        ({"temperature": True}, "temperature=True must be number"),
+        ({"temperature": float("inf")}, "temperature=inf must be number"),
+        ({"temperature": -0.5}, "temperature=-0.5 must be at least 0"),
+        ({"seed": 1.5}, "seed=1.5 must be whole number"),
         ({"timed": 1}, "timed=1 must be True or False"),
         ({"models": []}, r"models=\[\] must be text or list of texts"),
         ({"prompts": [1]}, r"prompts=\[1\] must be text or list of texts"),
