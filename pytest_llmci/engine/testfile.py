@@ -150,6 +150,8 @@ class _Planned:
             values = MarkerValues(**test.values, checks=(*checks, *row.checks) if checks else checks)
             if id(row) in inline and row.max_new_tokens:
                 values = replace(values, max_new_tokens=row.max_new_tokens)
+            if self._try(test.place_of("checks", "prompts"), self._planner.checks, values, row, cell.id) is None:
+                continue
             plan = self._try(place, self._planner.test_plan, cell, values, budgets)
             if plan is not None:
                 yield cell, plan

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ..check_texts import check_text
 from ..errors import ConfigError
 from ..prompts import READERS, known_sets
 from ..prompts.base import Row
@@ -284,8 +285,6 @@ def _check(value: Value) -> Text:
         return Text(text=_text(value), place=value.place)
     if not value.is_mapping:
         raise ConfigError(f"expected a check such as max_words:40 or {{max_words: 40}}, found {_found(value)}.")
-    from ..checks import check_text
-
     value.items()
     return Text(text=check_text(value.plain, str(value.place)), place=value.place)
 

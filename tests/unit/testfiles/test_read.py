@@ -39,12 +39,24 @@ def test_every_key_is_read() -> None:
         "rounds": 3, "max_rounds": 9, "warmup": 0, "max_new_tokens": 7, "temperature": 0.5, "seed": 0, "timed": False,
     }  # fmt: skip
     assert test.checks is not None and [check.text for check in test.checks] == ["non_empty"]
+    (test,) = read(
+        "checks: [{max_words: 40}, {not: {contains: x}}]\nprompts: [{prompt: Hi., checks: {json_schema: {type: object}}}]\n"
+    )
+    assert [check.text for check in test.checks or ()] == ["max_words:40", "not:contains:x"]
+    (row,) = test.prompts or ()
+    assert isinstance(row, InlinePrompt) and row.prompt.checks == ('json_schema:{"type":"object"}',)
+
+
+def test_every_list_is_read() -> None:
+    (test,) = read(
+        "models: echo\nmarks: [slow, {skip: too dear}]\nprompts: [paper, cases.csv, {id: a, prompt: Hi., checks: [json]}]\n"
+    )
     assert [(mark.name, mark.reason) for mark in test.marks] == [("slow", None), ("skip", "too dear")]
     assert test.prompts is not None
     named, file, row = test.prompts
     assert isinstance(named, Text) and isinstance(file, Text) and isinstance(row, InlinePrompt)
     assert (named.text, file.text, row.prompt.id, row.prompt.checks) == ("paper", "cases.csv", "a", ("json",))
-    assert row.prompt.source == f"{FILE}, line 13"
+    assert row.prompt.source == f"{FILE}, line 3"
 
 
 def test_the_test_comes_before_the_file_and_what_is_added_adds_up() -> None:
@@ -99,6 +111,9 @@ def test_anchors_and_merged_keys_are_followed() -> None:
         ("budgets: {latency: 2s}\n", "1:10: budgets: expected a text, found a mapping."),
         ("checks: [json, ' ']\n", "1:16: checks[2]: the text is empty."),
         ("checks: [5]\n", "1:10: checks[1]: expected a check such as max_words:40 or {max_words: 40}, found a number (5)."),
+        ("checks: [{json: , not: x}]\n", "1:10: checks[1]: expected a check, found a mapping of 2 keys;"),
+        ("checks: [{contains: 2001-01-01}]\n", "1:10: checks[1]: contains: the argument of a check must be text, numbers, lists and mappings"),
+        ("checks: [{contains: a, contains: b}]\n", "1:24: checks[1].contains: the key 'contains' stands twice, first in line 1; remove one."),
         ("marks: [{slow: x}]\n", "1:10: marks[1].slow: unknown key 'slow'. Known: skip, xfail."),
         ("marks: [a b]\n", "1:9: marks[1]: 'a b' is no name of a marker; write slow, or {skip: REASON}, {xfail: REASON}."),
         ("marks: [{skip: }]\n", "1:15: marks[1].skip: expected the reason as a text, found nothing."),
