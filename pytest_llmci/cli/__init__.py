@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
-        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
+        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC, test files without Python",
     ),
     "promote": (
         "pytest_llmci.cli.promote:COMMAND",
