@@ -117,6 +117,8 @@ class Prompt:
     sha256: str = ""
     """Of what people saw of the prompt, where a stored row holds it no longer (``--llmci-redact``, or a secret in it): such a
     row can be recognized and not asked again."""
+    variables: dict[str, str] = field(default_factory=dict, hash=False)
+    """What was put into the placeholders of a template; empty where there was none, or it is withheld."""
 
     @property
     def shown(self) -> str:
