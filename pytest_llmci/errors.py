@@ -17,6 +17,7 @@
     +-- StoreError                  the result log failed
     |   +-- SchemaVersionError      it was written by a newer version
     |   +-- LogTamperedError        it is not what was written
+    +-- CheckError                  an output could not be judged
     +-- MeasurementError            an instrument was used wrongly or contradicts itself
     +-- SinkError                   a destination refused the results
 
@@ -125,6 +126,10 @@ class SchemaVersionError(StoreError):
 
 class LogTamperedError(StoreError):
     """The log is not what was written."""
+
+
+class CheckError(LLMCIError):
+    """An output could not be judged: what the check needs is not there. That fails the test, as a failed check does."""
 
 
 class MeasurementError(LLMCIError):

@@ -358,6 +358,11 @@ class CheckResult:
     passed: bool
     message: str
     """Why, in one line."""
+    judged_by: str = ""
+    """The model whose opinion the verdict is, as it was named; empty where a rule decided."""
+
+    def __bool__(self) -> bool:
+        return self.passed  # else 'assert output.check("json")' would hold whatever came of it
 
 
 Verdict = Literal["pass", "failed", "inconclusive"]

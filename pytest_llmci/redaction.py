@@ -154,7 +154,9 @@ class Redactor:
     def _verdict(self, verdict: VerdictRecord) -> VerdictRecord:
         if self.redact:
             checks = [
-                CheckResult(name=hashed_check(check.name), passed=check.passed, message=WITHHELD)
+                CheckResult(
+                    name=hashed_check(check.name), passed=check.passed, message=WITHHELD, judged_by=check.judged_by
+                )
                 for check in verdict.checks
             ]
             verdict = replace(verdict, checks=checks, error=_without_quotes(verdict.error))

@@ -70,6 +70,8 @@ class Settings:
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
+    checks: tuple[Sourced, ...] = ()
+    """Of every answer, besides those of its test or row."""
     versus: tuple[Sourced, ...] = ()
     """What models are compared with, as written."""
     versus_python: str = ""
@@ -146,6 +148,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),
+        checks=read.lines("check"),
         versus=read.lines("versus"),
         versus_python=read.text("versus_python", ""),
         detect=read.detect(),

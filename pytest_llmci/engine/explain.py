@@ -8,7 +8,7 @@ from typing import Final
 
 from ..errors import BudgetExceeded, InvalidOutput, LLMCIError, RegressionDetected
 from ..metrics import MetricDef
-from ..records import BudgetResult, ComparisonResult, ErrorInfo, VerdictRecord
+from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, VerdictRecord
 from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
 from .explain_comparison import comparison_block, regression_title
@@ -75,8 +75,8 @@ def explain(
     lines: list[str] = []
     headlines: list[str] = []
     for check in failed_checks:
-        lines += [*_title(f"InvalidOutput: {check.name}: {check.message}"), ""]
-        headlines.append(f"{check.name}: {check.message}")
+        lines += [*_title(f"InvalidOutput: {_check_line(check)}"), ""]
+        headlines.append(_check_line(check))
     for budget in failed:
         lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
         headlines.append(_headline(budget, _metric(measurement, budget)))
@@ -105,6 +105,16 @@ def explain(
 
 UNDECIDED: Final = ("inconclusive", "not comparable", "lost coverage")
 """Verdicts of a comparison that are no pass and prove nothing."""
+
+
+LONGEST_CHECK: Final = 120
+"""Characters of a check's text in a failure: a schema may be pages long, and stands in the log."""
+
+
+def _check_line(check: CheckResult) -> str:
+    """What failed and why; an opinion of a model is told from the verdict of a rule."""
+    name = check.name if len(check.name) <= LONGEST_CHECK else f"{check.name[:LONGEST_CHECK]}..."
+    return f"{name}{f' (judged by {check.judged_by})' if check.judged_by else ''}: {check.message}"
 
 
 def _comparison(

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..checks import parse_check
+from ..checks.arguments import cut_off
 from ..checks.base import Check, CheckInput
-from ..errors import MissingValue
+from ..checks.combined import text_of
+from ..errors import CheckError, MissingValue, described
+from ..metrics import MetricDef
 from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, Missing, Verdict, VerdictRecord
 from ..registry import Registry
 from ..stats.budget import Decision, judge_budget
 from ..stats.budget_expression import Budget
 from ..stats.location import LEAST_VALUES
 from ..stats.looks import SESSION_ALPHA, look_alpha
+from ..text import one_line
 from .schedule import CONTAMINATED_SHARE, CellMeasurement, of_the_wall_clock
 
 OUT_OF_TIME = "out of time (--llmci-time-limit)"
@@ -23,8 +27,15 @@ CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 class Judge:
     """Judges one cell at a time; remembers the checks it has built."""
 
-    def __init__(self, registry: Registry, why_contended: Callable[[], str] = lambda: CONTENDED) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        why_contended: Callable[[], str] = lambda: CONTENDED,
+        metrics: Mapping[str, MetricDef] | None = None,
+    ) -> None:
+        """:param metrics: whose numbers checks may ask for."""
         self._registry = registry
+        self._metrics = metrics or {}
         self._why_contended = why_contended
         self._checks: dict[str, Check] = {}
 
@@ -43,11 +54,14 @@ class Judge:
         results = []
         for name in names:
             check = self.check(name)
-            found = [_run(name, check, output) for output in seen]
-            results.append(
-                next((result for result in found if not result.passed), None) or found[0] if found else _no_output(name)
-            )
+            found = [run_check(check, self.bound(output), name) for output in seen]
+            failed = [result for result in found if not result.passed]
+            results.append((failed or found or [_no_output(name)])[0])
         return results
+
+    def bound(self, output: CheckInput) -> CheckInput:
+        """The output with what its check may ask of models."""
+        return output
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""
@@ -82,7 +96,11 @@ class Judge:
 
     def verdict(self, measurement: CellMeasurement, *, uid: str, test: str, attempt: int) -> VerdictRecord:
         """All that was decided on one cell."""
-        checks = self.checks(measurement.plan.checks, measurement.outputs()) if measurement.error is None else []
+        checks = (
+            self.checks(measurement.plan.checks, measurement.outputs(self._metrics.values()))
+            if measurement.error is None
+            else []
+        )
         budgets = (
             [self._result(measurement, budget) for budget in measurement.plan.budgets]
             if measurement.error is None
@@ -126,13 +144,19 @@ def _with_waiting(decision: Decision, measurement: CellMeasurement, budget: Budg
     return replace(decision, verdict="inconclusive", reason=f"{busy.replace('%', ' %')}; {decision.reason}")
 
 
-def _run(name: str, check: Check, output: CheckInput) -> CheckResult:
+def run_check(check: Check, output: CheckInput, name: str = "") -> CheckResult:
+    """What a check says of an output; one that raises has not passed.
+
+    :param name: its text; by default as the check tells it.
+    """
+    name = name or text_of(check, type(check).__name__)
     try:
         result: object = check(output)
-    except MissingValue as missing:
-        return CheckResult(name=name, passed=False, message=str(missing))
+    except (CheckError, MissingValue) as error:
+        return CheckResult(name=name, passed=False, message=f"{cut_off(output)}{one_line(str(error))}")
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
-        return CheckResult(name=name, passed=False, message=f"the check itself failed: {type(error).__name__}: {error}")
+        message = f"{cut_off(output)}the check itself failed: {described(error)}"
+        return CheckResult(name=name, passed=False, message=message)
     if isinstance(result, CheckResult):
         return result
     message = f"the check itself failed: it returned {result!r:.80}, expected a pytest_llmci.CheckResult"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import measure
 from ..checks import parse_check
+from ..checks.combined import needs_reference, text_of
 from ..errors import ConfigError, StoreError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
@@ -21,6 +22,7 @@ from ..stats.budget_expression import Budget, check_contradictions, max_latency_
 from ..store.baseline import Chosen, check_name, choose
 from ..store.comparability import Part, machine_part
 from ..store.environment import environment
+from ..text import one_line
 from .comparison import START_TIMES
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
@@ -87,9 +89,12 @@ class Planner:
         )
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
-        self._checked: set[str] = set()
+        self._checked: dict[str, tuple[str, bool]] = {}
+        """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         self.budgets = self._session_budgets()
+        for check in settings.checks:
+            self._read_check(check.text, check.origin)
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""
         self.names = ModelNames()
@@ -252,7 +257,7 @@ class Planner:
             generation=self._suite_generation(cell),
             memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
-            checks=self._checks(cell.prompt.checks, cell.id),
+            checks=self._checks(cell.prompt.checks, cell.id, cell.prompt),
         )
 
     def suite_answers(self, model: ModelSpec) -> int:
@@ -333,16 +338,28 @@ class Planner:
         return GenerationSettings(max_new_tokens=tokens, temperature=s.temperature, seed=s.seed)
 
     def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
-        """The checks of a test: the default one and the marker's, or the prompt row's."""
+        """The checks of a test: the default one, the session's, and the marker's or the prompt row's."""
         if marker.checks == ():
             return ()
         if marker.checks is not None:
-            return self._checks(marker.checks, where)
-        return self._checks(prompt.checks if prompt else (), where)
+            return self._checks(marker.checks, where, prompt)
+        return self._checks(prompt.checks if prompt else (), where, prompt)
 
-    def _checks(self, names: tuple[str, ...], where: str) -> tuple[str, ...]:
-        for name in names:
-            if name not in self._checked:
-                parse_check(name, self._registry, f"check of {where}")
-                self._checked.add(name)
-        return tuple(dict.fromkeys((*DEFAULT_CHECKS, *names)))
+    def _checks(self, names: tuple[str, ...], where: str, prompt: Prompt | None) -> tuple[str, ...]:
+        found = [*DEFAULT_CHECKS]
+        session = [(check.text, check.origin) for check in self._settings.checks]
+        for name, origin in [*session, *((name, f"check of {where}") for name in names)]:
+            text, needs_reference = self._read_check(name, origin)
+            if needs_reference and prompt is not None and not (prompt.reference or "").strip():
+                raise ConfigError(
+                    f"{origin}: '{one_line(text)[:80]}' compares with a reference, and prompt '{prompt.id}' has none; give its row the"
+                    " key 'reference', or write one in the check."
+                )
+            found.append(text)
+        return tuple(dict.fromkeys(found))
+
+    def _read_check(self, name: str, origin: str) -> tuple[str, bool]:
+        if name not in self._checked:
+            check = parse_check(name, self._registry, origin)
+            self._checked[name] = (text_of(check, name), needs_reference(check))
+        return self._checked[name]

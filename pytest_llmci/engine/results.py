@@ -6,9 +6,13 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from ..check_texts import check_text
 from ..checks.base import CheckInput
+from ..checks.constructors import AnyCheck
+from ..checks.custom import PythonCheck
 from ..errors import (
     BackendError,
+    ConfigError,
     LLMCIError,
     MissingValue,
     ModelGivenUp,
@@ -20,7 +24,9 @@ from ..errors import (
 from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
+from ..text import one_line
 from .explain import fact_lines
+from .judge import run_check
 from .schedule import CellMeasurement
 
 if TYPE_CHECKING:
@@ -49,13 +55,23 @@ class Output:
         """Whether the default check passes: not empty, not only special tokens, no endless repetition."""
         return self.check("valid").passed
 
-    def check(self, name: str) -> CheckResult:
-        """Run a check, such as ``json`` or ``max_words:120``; the result carries the reason."""
-        return self._judge.checks([name], [self._output])[0]
+    def check(self, check: AnyCheck) -> CheckResult:
+        """Run a check; the result carries the reason.
 
-    def passes(self, name: str) -> CheckPassed:
-        """Whether a check passes; under ``assert`` the failure text says why it does not."""
-        return CheckPassed(self.check(name))
+        :param check: a text such as ``json`` or ``max_words:120``, what a function of ``pytest_llmci.checks`` gives, a mapping such as
+            ``{"max_words": 120}``, or a function of one's own that judges the text.
+        :raises ConfigError: if there is no such check, or its argument makes no sense.
+        """
+        if callable(check):
+            return run_check(PythonCheck.of(check), self._judge.bound(self._output))
+        return self._judge.checks([check_text(check, "output.check")], [self._output])[0]
+
+    def passes(self, *checks: AnyCheck) -> CheckPassed:
+        """Whether all of the checks pass; under ``assert`` the failure text says which one does not, what was expected and what found."""
+        if not checks:
+            raise ConfigError("output.passes: name a check, such as passes('json').")
+        results = [self.check(check) for check in checks]
+        return CheckPassed(next((result for result in results if not result.passed), results[-1]))
 
     def __str__(self) -> str:
         return self.text
@@ -74,7 +90,10 @@ class CheckPassed:
         return self.result.passed
 
     def __repr__(self) -> str:
-        return f"<{self.result.name}: {'passed' if self.result.passed else 'failed'}: {self.result.message}>"
+        result = self.result
+        name, judged = one_line(result.name[:400]), f" (judged by {result.judged_by})" if result.judged_by else ""
+        shown = f"{name[:80]}..." if len(name) > 80 else name
+        return f"<{shown}: {'passed' if result.passed else 'failed'}{judged}: {result.message}>"
 
 
 class MetricValues:
@@ -183,7 +202,7 @@ class CellResult:
     def outputs(self) -> list[Output]:
         """Each distinct answer once."""
         self.require()
-        return [Output(output, self._judge) for output in self._measurement.outputs()]
+        return [Output(output, self._judge) for output in self._measurement.outputs(self._metrics.values())]
 
     @property
     def output(self) -> Output:
@@ -215,7 +234,7 @@ class Generation(Output):
     """What ``llm.generate()`` returns: the answer, and every metric as an attribute in SI units: ``generation.latency``."""
 
     def __init__(self, measurement: CellMeasurement, metrics: Mapping[str, MetricDef], judge: Judge) -> None:
-        super().__init__(next(iter(measurement.outputs())), judge)
+        super().__init__(next(iter(measurement.outputs(metrics.values()))), judge)
         self._measurement = measurement
         self._metrics = metrics
         self._block = measurement.blocks[-1]

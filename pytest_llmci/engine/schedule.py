@@ -13,7 +13,7 @@ from typing import Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
-from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, RoundsRecord, WorkerRecord
+from ..records import Cell, ComparisonResult, ErrorInfo, GenerationSettings, Missing, Number, RoundsRecord, WorkerRecord
 from ..stats.budget_expression import Budget
 
 
@@ -146,8 +146,12 @@ class CellMeasurement:
             return found
         return [value for value, was_starved in zip(found, starved, strict=True) if not was_starved]
 
-    def outputs(self) -> Iterable[CheckInput]:
-        """Each distinct output once, for the checks."""
+    def outputs(self, metrics: Iterable[MetricDef] = ()) -> Iterable[CheckInput]:
+        """Each distinct output once, for the checks.
+
+        :param metrics: whose numbers, in the first round that gave the output, are handed along.
+        """
+        wanted = [metric for metric in metrics if metric.scope == "round"]
         seen: set[str] = set()
         for block in self.whole_blocks:
             for number, index in enumerate(block.output_of_round):
@@ -159,7 +163,19 @@ class CellMeasurement:
                         finish_reason=block.finish_reasons[number],
                         special_only=block.special_only,
                         prompt=self.cell.prompt,
+                        model=self.cell.model,
+                        templated=block.templated,
+                        values={metric.name: _of_round(block, number, metric) for metric in wanted},
                     )
+
+
+def _of_round(block: RoundsRecord, number: int, metric: MetricDef) -> Number:
+    """A metric of one round, SI, or why there is none."""
+    column = block.values.get(metric.name)
+    value = column[number] if column else None
+    if value is None:
+        return Missing(block.reasons.get(metric.name) or f"{metric.name} was not measured")
+    return metric.to_si(value)
 
 
 CONTAMINATED_SHARE: Final = 0.2

@@ -115,7 +115,7 @@ class BenchSession:
         self.registry = registry
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
-        self.judge = Judge(registry, self._why_contended)
+        self.judge = Judge(registry, self._why_contended, metrics)
         self.test = CurrentTest("")
         self.uses = Uses()
         self._blocks = 0

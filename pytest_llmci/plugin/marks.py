@@ -19,7 +19,7 @@ _KEYWORDS = {
     "warmup": "whole number",
     "max_new_tokens": "whole number",
     "budgets": "text or list of texts",
-    "checks": "text or list of texts",
+    "checks": "check or list of checks",
     "timed": "True or False",
 }
 
@@ -59,7 +59,7 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
     for name, value in kwargs.items():
         if name not in _KEYWORDS:
             raise UnknownNameError.build("marker llmci", "keyword", name, _KEYWORDS)
-        read = _value(_KEYWORDS[name], value)
+        read = _checks(value) if name == "checks" else _value(_KEYWORDS[name], value)
         if read is None or (name in ("models", "prompts", "budgets") and not read):
             raise ConfigError(f"marker llmci: {name}={value!r} must be {_KEYWORDS[name]}.")
         least = 0 if name == "warmup" else 1
@@ -67,6 +67,13 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
             raise ConfigError(f"marker llmci: {name}={value!r} must be at least {least}.")
         values[name] = read
     return values
+
+
+def _checks(value: object) -> tuple[str, ...]:
+    from ..check_texts import check_text
+
+    found = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(check_text(each, "marker llmci: checks") for each in found)
 
 
 def _value(kind: str, value: object) -> object:

@@ -54,6 +54,8 @@ OPTIONS = (
     Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
     Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),
     Option("budget", ("--llmci-budget",), "list", "EXPR", "budget: [model-glob:]metric[.stat] OP value, such as 'ttft.median <= 300ms'"),
+    Option("check", ("--llmci-check",), "list", "CHECK",
+           "check of every answer, beside those of its test or prompt row: NAME[:ARGUMENT], such as max_words:120; llmci doctor --checks lists them"),
     Option("versus", ("--llmci-versus",), "list", "SPEC|git:REV|BASELINE",
            "compare with another spec ([alias=]SPEC, or +key=value for every model), commit or baseline, measured alternately in one session"),
     Option("versus_python", ("--llmci-versus-python",), "one", "PATH|auto",

@@ -8,6 +8,7 @@ from pytest_llmci import errors
 from pytest_llmci.errors import (
     BackendError,
     BudgetExceeded,
+    CheckError,
     ConfigError,
     GenerationError,
     InvalidOutput,
@@ -45,6 +46,7 @@ PARENTS: dict[type[Exception], type[Exception]] = {
     StoreError: LLMCIError,
     SchemaVersionError: StoreError,
     LogTamperedError: StoreError,
+    CheckError: LLMCIError,
     MeasurementError: LLMCIError,
     SinkError: LLMCIError,
     BudgetExceeded: AssertionError,

@@ -1,13 +1,13 @@
 import pytest
 
 from pytest_llmci.checks.base import Check, CheckInput
-from pytest_llmci.checks.contains import Contains
-from pytest_llmci.checks.json import IsJson
-from pytest_llmci.checks.max_words import MaxWords
-from pytest_llmci.checks.non_empty import NonEmpty
+from pytest_llmci.checks.containment import Contains
+from pytest_llmci.checks.emptiness import NonEmpty
+from pytest_llmci.checks.json_text import IsJson
+from pytest_llmci.checks.lengths import MaxWords
 from pytest_llmci.checks.pattern import Regex
-from pytest_llmci.checks.special_tokens import SpecialTokens
-from pytest_llmci.checks.valid import Valid
+from pytest_llmci.checks.specials import SpecialTokens
+from pytest_llmci.checks.validity import Valid
 from pytest_llmci.records import CheckResult, Prompt
 
 

@@ -55,7 +55,7 @@ def test_no_checks_differs_from_none_said() -> None:
         ({"models": []}, r"models=\[\] must be text or list of texts"),
         ({"prompts": [1]}, r"prompts=\[1\] must be text or list of texts"),
         ({"budgets": {"a": 1}}, "budgets=.* must be text or list of texts"),
-        ({"checks": None}, "checks=None must be text or list of texts"),
+        ({"checks": None}, "checks: expected a check, found nothing"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(kwargs: dict[str, object], message: str) -> None:

@@ -23,7 +23,7 @@ from typing import Final
 
 from ..records import CheckResult
 from .arguments import excerpt, refuse_argument
-from .base import CheckInput
+from .base import BuiltIn, CheckInput, Exemplar
 
 LEAST_REPETITIONS: Final = 4
 LEAST_CHARACTERS: Final = 40  # a short answer may well say "no, no, no, no"
@@ -45,22 +45,32 @@ class Loop:
     """Of the text's characters, 0 to 1."""
 
 
-class Repetition:
+class Repetition(BuiltIn):
     """Fails where the output ends in a loop, by the rule of this module."""
 
+    name = "repetition"
+    exemplars = (
+        Exemplar(
+            check="repetition", text="1. Yes\n2. Yes\n3. Yes\n4. Yes\n5. Yes\n6. Yes\n7. Yes\n8. Yes\n", passes=True
+        ),
+        Exemplar(
+            check="repetition", text="Sure. " + "I am not sure. " * 9, passes=False, says='"I am not sure." 9 times'
+        ),
+    )
+
     def __init__(self, argument: str = "") -> None:
-        refuse_argument(argument, "repetition")
+        refuse_argument(argument, self.name)
+        super().__init__()
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         loop = find_loop(output.text)
         if loop is None:
-            return CheckResult(name="repetition", passed=True, message="the output does not end in a loop")
-        message = (
+            return self.passed("the output does not end in a loop")
+        return self.failed(
             f"endless repetition: expected an end, found {excerpt(loop.unit)} {int(loop.repetitions)} times"
             f" back to back, {loop.share:.0%} of the output"
         )
-        return CheckResult(name="repetition", passed=False, message=message)
 
 
 def find_loop(text: str) -> Loop | None:

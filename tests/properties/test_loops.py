@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmci.checks.repetition import find_loop
+from pytest_llmci.checks.loops import find_loop
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=30), st.integers(4, 60), st.integers(0, 29))

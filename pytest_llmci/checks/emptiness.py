@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from ..records import CheckResult
 from .arguments import refuse_argument
-from .base import CheckInput
+from .base import BuiltIn, CheckInput, Exemplar
 
 
-class NonEmpty:
+class NonEmpty(BuiltIn):
     """Passes where at least one character is visible: white space, control and zero-width characters are not."""
 
+    name = "non_empty"
+    exemplars = (
+        Exemplar(check="non_empty", text=" .\n", passes=True),
+        Exemplar(check="non_empty", text="", passes=False, says="nothing at all"),
+        Exemplar(check="non_empty", text=" \u200b\n", passes=False, says="3 invisible characters"),
+    )
+
     def __init__(self, argument: str = "") -> None:
-        refuse_argument(argument, "non_empty")
+        refuse_argument(argument, self.name)
+        super().__init__()
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         text = output.text
         if text[:1].isalnum() or any(char.isprintable() and not char.isspace() for char in text):
-            return CheckResult(name="non_empty", passed=True, message="the output is not empty")
+            return self.passed("the output is not empty")
         found = f"{len(output.text)} invisible characters" if output.text else "nothing at all"
-        return CheckResult(name="non_empty", passed=False, message=f"the output is empty: expected text, found {found}")
+        return self.failed(f"the output is empty: expected text, found {found}")

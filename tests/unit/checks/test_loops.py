@@ -3,7 +3,7 @@ import time
 import pytest
 
 from pytest_llmci.checks.base import CheckInput
-from pytest_llmci.checks.repetition import Repetition, find_loop
+from pytest_llmci.checks.loops import Repetition, find_loop
 from pytest_llmci.records import Prompt
 
 SENTENCE = "The quick brown fox jumps over the lazy dog. "
