@@ -16,7 +16,7 @@ def read_csv(text: str, file: str, columns: Mapping[str, str]) -> list[Row]:
     """Rows of a comma-separated file as RFC 4180 has it; an empty cell is an absent key.
 
     A cell of ``messages``, ``tags`` or ``checks`` that starts with ``[`` is a JSON list, any other is its one entry; one of
-    ``variables`` that starts with ``{`` or ``[`` is JSON, too.
+    ``variables`` or ``checks`` that starts with ``{`` is JSON, too.
 
     :raises ConfigError: naming the line, if quotes are unbalanced or the header makes no sense.
     """
@@ -80,7 +80,7 @@ def _check_width(header: Sequence[str], line: Line, where: str) -> None:
 
 def _value(name: str, cell: str, where: str) -> object:
     start = cell.lstrip()[:1]
-    if (name in LIST_KEYS and start == "[") or (name == "variables" and start in ("[", "{")):
+    if (name in LIST_KEYS and start == "[") or (name in ("variables", "checks") and start in ("[", "{")):
         return parse_json(cell, f"{where}, key '{name}'")
     if name == "max_new_tokens" and cell.strip().isascii() and cell.strip().isdecimal() and len(cell) < 20:
         return int(cell)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, TypeVar
 
+from ..check_texts import check_text
 from ..errors import ConfigError, UnknownNameError
 from ..records import Message, Prompt
 from ..slugs import slug
@@ -75,7 +76,8 @@ class Draft:
     messages: tuple[Message, ...] = ()
     reference: str | None = None
     tags: tuple[str, ...] = ()
-    checks: tuple[str, ...] = ()
+    checks: tuple[object, ...] = ()
+    """Each a text, or a mapping of a name to its argument."""
     max_new_tokens: int | None = None
     id: str | None = None
     key: str = ""
@@ -153,7 +155,7 @@ def _draft(row: Row, around: Surroundings, reading: _Reading) -> Draft:
     draft.reference = reading.read(_text, data.get("reference"), where, "reference")
     merged = {**defaults, **data}
     draft.tags = reading.read(_texts, merged.get("tags"), where, "tags") or ()
-    draft.checks = reading.read(_texts, merged.get("checks"), where, "checks") or ()
+    draft.checks = reading.read(_checks, merged.get("checks"), where) or ()
     draft.max_new_tokens = reading.read(_length, merged.get("max_new_tokens"), where)
     return draft
 
@@ -276,6 +278,15 @@ def _texts(value: object, where: str, key: str) -> tuple[str, ...]:
     return tuple(_text(entry, where, key) or "" for entry in entries)
 
 
+def _checks(value: object, where: str) -> tuple[object, ...]:
+    if value is None:
+        return ()
+    found = tuple(value if isinstance(value, list) else [value])
+    for entry in found:
+        checked_text(check_text(entry, f"{where}: key 'checks'"), where, "checks")
+    return found
+
+
 def _length(value: object, where: str) -> int | None:
     if value is None:
         return None
@@ -307,7 +318,8 @@ class _Parts:
     messages: Sequence[tuple[str, Template]]
     reference: Template | None
     tags: Sequence[Template]
-    checks: Sequence[Template]
+    checks: Mapping[str, Template]
+    """Each text in the checks, taken apart."""
     id: Template | None
     used: Mapping[str, str]
     """Name of a placeholder -> the key of the row that it stands in."""
@@ -319,7 +331,8 @@ def _expanded(draft: Draft, parts: _Parts | None, row: Row, around: Surroundings
         name = draft.id if draft.id is not None else around.make_id(_asked(draft.text, draft.messages, draft))
         return [
             Prompt(
-                id=name, text=draft.text, messages=draft.messages, reference=draft.reference, tags=draft.tags, checks=draft.checks,
+                id=name, text=draft.text, messages=draft.messages, reference=draft.reference, tags=draft.tags,
+                checks=tuple(check_text(check, where) for check in draft.checks),
                 max_new_tokens=draft.max_new_tokens, source=source,
             )
         ]  # fmt: skip
@@ -367,7 +380,8 @@ def _taken_apart(draft: Draft, reading: _Reading) -> _Parts:
     ]
     found = _Parts(
         text=part(draft.text, draft.key), messages=[(role, content) for role, content in contents if content],
-        reference=part(draft.reference, "reference"), tags=parts(draft.tags, "tags"), checks=parts(draft.checks, "checks"),
+        reference=part(draft.reference, "reference"), tags=parts(draft.tags, "tags"),
+        checks={text: template for text in _texts_in(draft.checks) if (template := part(text, "checks"))},
         id=part(draft.id, "id"), used=used,
     )  # fmt: skip
     if draft.of_set:
@@ -380,9 +394,27 @@ def _filled(draft: Draft, parts: _Parts, values: dict[str, str], source: str) ->
         id="", text=parts.text.filled(values) if parts.text else None,
         messages=tuple(Message(role=role, content=content.filled(values)) for role, content in parts.messages),
         reference=parts.reference.filled(values) if parts.reference else None,
-        tags=tuple(tag.filled(values) for tag in parts.tags), checks=tuple(check.filled(values) for check in parts.checks),
+        tags=tuple(tag.filled(values) for tag in parts.tags),
+        checks=tuple(check_text(_with_texts(check, lambda text: parts.checks[text].filled(values)), source) for check in draft.checks),
         max_new_tokens=draft.max_new_tokens, source=_source(source, values), variables=values,
     )  # fmt: skip
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Every text in a value of JSON but names of keys."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(each)
+
+
+def _with_texts(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _with_texts(each, change) for key, each in value.items()}
+    return [_with_texts(each, change) for each in value] if isinstance(value, list) else value
 
 
 def _source(source: str, values: Mapping[str, str]) -> str:

@@ -95,7 +95,7 @@ def _conversation(row: Mapping[str, Any]) -> dict[str, object]:
 
 def _spoken(entry: object, number: int) -> dict[str, Any]:
     if not isinstance(entry, Mapping) or not {"from", "value"} <= entry.keys():
-        raise ConfigError(f"key 'conversations', message {number}: expected 'from' and 'value', found {kind(entry)}.")
+        raise ConfigError(f"key 'conversations', message {number}: expected a mapping with 'from' and 'value'.")
     role = _SPEAKERS.get(str(entry["from"]))
     if role is None:
         raise ConfigError(
