@@ -117,6 +117,8 @@ class Prompt:
     sha256: str = ""
     """Of what people saw of the prompt, where a stored row holds it no longer (``--llmci-redact``, or a secret in it): such a
     row can be recognized and not asked again."""
+    variables: dict[str, str] = field(default_factory=dict, hash=False)
+    """What was put into the placeholders of a template; empty where there was none, or it is withheld."""
 
     @property
     def shown(self) -> str:
@@ -322,6 +324,7 @@ class RoundsRecord:
     special_only: bool = False
     token_source: str = ""
     templated: bool = False
+    """True where the prompt went through the model's chat template."""
     memory_method: str = ""
     peak_rss_resolution_bytes: int | None = None
     memory_isolated: bool = True
@@ -346,6 +349,8 @@ class RoundsRecord:
     """Why ``prompt`` is not what was asked. ``prompt_sha256`` and ``md5`` are those of the original."""
     outputs_withheld: list[Withheld] = field(default_factory=list)
     """Of each output, why it is not what the model answered; empty where all are. Their hashes are those of the original."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What was put into the placeholders of the prompt's template; empty where there was none, or it is withheld."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

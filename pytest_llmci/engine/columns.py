@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ..metrics import MetricDef
 from ..records import ErrorInfo, RoundsRecord
@@ -40,6 +40,9 @@ class MetricTable:
         return self._texts.setdefault(text, text)
 
 
+_NO_VARIABLES: Final[dict[str, str]] = {}  # one for all blocks: there may be a million
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One block of rounds as a report keeps it. What the fields hold is said at :class:`~pytest_llmci.records.RoundsRecord`."""
@@ -69,6 +72,8 @@ class Block:
     """As stored, one column of ``n`` after the other; NaN where a round has none."""
     gaps: bool
     """True if there is such a round."""
+    templated: bool
+    variables: dict[str, str]
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -82,7 +87,7 @@ class Block:
             record.attempt, record.origin, text(record.worker), record.first_round, record.n, tuple(record.outputs),
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
-            record.error, table.layout(tuple(record.values)), numbers, gaps,
+            record.error, table.layout(tuple(record.values)), numbers, gaps, record.templated, record.variables or _NO_VARIABLES,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

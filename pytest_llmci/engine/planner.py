@@ -29,6 +29,8 @@ from .schedule import CellPlan, least_answers
 from .session import matching
 
 DEFAULT_CHECKS = ("valid",)
+OF_GENERATION = ("max_new_tokens", "temperature", "seed")
+"""Of :class:`MarkerValues`: how an answer is made."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
@@ -317,6 +319,7 @@ class Planner:
             warmup=s.warmup if marker.warmup is None else marker.warmup,
             block=s.block,
             generation=generation,
+            said=frozenset(name for name in OF_GENERATION if getattr(marker, name) is not None),
             memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
             checks=self.checks(marker, cell.prompt, cell.id),

@@ -17,7 +17,7 @@ processes may be mixed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +94,10 @@ class CellSummary:
     """Blocks of any status in the log; 0 where the model never answered."""
     prompt: str
     """As people see it; empty where nothing was asked."""
+    templated: bool
+    """Whether it went through the model's chat template."""
+    variables: Mapping[str, str]
+    """What was put into the placeholders of its template."""
     outputs: tuple[Output, ...] = field(repr=False)
     """The distinct answers of the rounds that count, or of single calls, in the order of measuring."""
     columns: Columns = field(repr=False)
@@ -343,10 +347,23 @@ def build_report(run_folder: Path) -> SessionReport:
 class _Pair:
     """What was measured for one cell in one test."""
 
-    __slots__ = ("attempt", "blocks", "columns", "error", "model", "noisy", "outputs", "prompt", "prompt_id")
+    __slots__ = (
+        "attempt",
+        "blocks",
+        "columns",
+        "error",
+        "model",
+        "noisy",
+        "outputs",
+        "prompt",
+        "prompt_id",
+        "templated",
+        "variables",
+    )
 
     def __init__(self, block: Block, table: MetricTable) -> None:
         self.model, self.prompt_id, self.prompt = block.model, block.prompt_id, block.prompt
+        self.templated, self.variables = block.templated, block.variables
         self.blocks = 0
         self._start(block.attempt, table)
 
@@ -361,6 +378,7 @@ class _Pair:
         if block.origin == "reference":
             return
         self.blocks += 1
+        self.templated |= block.templated
         if block.attempt > self.attempt:
             self._start(block.attempt, table)
         if block.attempt < self.attempt:
@@ -562,6 +580,8 @@ class ReportBuilder:
             noisy_rounds=pair.noisy if pair else 0,
             blocks=pair.blocks if pair else 0,
             prompt=pair.prompt if pair else "",
+            templated=pair.templated if pair else False,
+            variables=pair.variables if pair else {},
             outputs=tuple(pair.outputs.values()) if pair else (),
             columns=columns,
         )

@@ -48,9 +48,30 @@ def read_file(
         faults.add(Place(file=file, line=1, column=1), f"cannot be read: {error.strerror or error}.")
         return ()
     text = decoded(content, file, faults)
-    tests = read_tests(text, file, faults, make_id=make_id) if text is not None else ()
+    tests = read_tests(text, file, faults, folder=path.parent, make_id=make_id) if text is not None else ()
     reader = _Planned(planner, path, faults, make_id)
     return tuple(reader.test(test) for test in tests)
+
+
+def prompts_of_file(path: Path, file: str, where: str, *, make_id: Callable[[str], str] = slug) -> tuple[Prompt, ...]:
+    """Every prompt that the tests of a file ask, those of sets and files that it names among them.
+
+    :param file: its name, as the prompts' source has it.
+    :param where: what asks for it, for messages.
+    :raises ConfigError: if the file cannot be read; one line.
+    """
+    faults = Faults()
+    text = decoded(path.read_bytes(), file, faults)
+    tests = read_tests(text, file, faults, folder=path.parent, make_id=make_id) if text is not None else ()
+    if faults:
+        raise ConfigError(f"{where}: {faults.lines()[0]}")
+    found: list[Prompt] = []
+    for entry in (entry for test in tests for entry in test.prompts or ()):
+        if isinstance(entry, InlinePrompt):
+            found.append(entry.prompt)
+        else:
+            found += load_prompts(entry.text, where, path.parent, make_id=make_id)
+    return tuple(dict.fromkeys(found))
 
 
 class _Planned:

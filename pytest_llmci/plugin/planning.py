@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -105,7 +106,8 @@ class Planning:
 
     def note_file(self, path: Path, name: str) -> None:
         """A test file, so that a comparison with another revision finds the prompts in it."""
-        self._plugin.planner.marker_prompts.append(Sourced(str(path), name))
+        planner = self._plugin.planner
+        planner.marker_prompts.append(Sourced(os.path.relpath(path, planner.places.settings), name))
 
     def suite_cells(self) -> list[Cell]:
         """The cells of the built-in suite.

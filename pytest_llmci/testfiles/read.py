@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from ..check_texts import check_text
 from ..errors import ConfigError
-from ..prompts import READERS, known_sets
+from ..prompts import READERS, known_sets, split_source
 from ..prompts.base import Row
-from ..prompts.rows import to_prompt
+from ..prompts.nearby import Nearby
+from ..prompts.rows import Surroundings, to_prompts
 from ..records import Prompt
 from ..slugs import slug
 from ..text import one_line
@@ -89,10 +90,13 @@ def decoded(content: bytes, file: str, faults: Faults) -> str | None:
         return None
 
 
-def read_tests(text: str, file: str, faults: Faults, *, make_id: Callable[[str], str] = slug) -> tuple[FileTest, ...]:
+def read_tests(
+    text: str, file: str, faults: Faults, *, folder: Path | None = None, make_id: Callable[[str], str] = slug
+) -> tuple[FileTest, ...]:
     """All tests of a file, in its order; what is wrong with it is in ``faults`` then.
 
     :param file: its name, for the places and the ids.
+    :param folder: where it lies, for files that rows name.
     :param make_id: makes of the text of a prompt without an id one.
     """
     top = read_nodes(text, file, faults)
@@ -101,14 +105,16 @@ def read_tests(text: str, file: str, faults: Faults, *, make_id: Callable[[str],
     if not top.is_mapping:
         faults.add(top.place, f"expected a mapping with keys such as 'prompts', found {top.kind}.")
         return ()
-    return _FileReader(file, faults, make_id).tests(top)
+    nearby = Nearby(folder)
+    around = Surroundings(file=file, make_id=make_id, read_text=nearby.text, read_table=nearby.table)
+    return _FileReader(around, faults).tests(top)
 
 
 class _FileReader:
-    def __init__(self, file: str, faults: Faults, make_id: Callable[[str], str]) -> None:
-        self._file = file
+    def __init__(self, around: Surroundings, faults: Faults) -> None:
+        self._around = around
+        self._file = around.file
         self._faults = faults
-        self._make_id = make_id
 
     def tests(self, top: Value) -> tuple[FileTest, ...]:
         keys = top.items(known_keys("file"), spare=EXTENSION)
@@ -212,46 +218,50 @@ class _FileReader:
 
     def _prompts(self, value: Value) -> Iterator[InlinePrompt | Text]:
         seen: dict[str, Place] = {}
+        for found in self._entries(value, self._prompts_of):
+            for prompt in found:
+                if isinstance(prompt, InlinePrompt):
+                    first = seen.setdefault(prompt.prompt.id, prompt.place)
+                    if first is not prompt.place:
+                        self._faults.add(
+                            prompt.place,
+                            f"the prompt of line {first.line} has the id '{prompt.prompt.id}' as well; give one of them another id.",
+                        )
+                yield prompt
 
-        def read(entry: Value) -> InlinePrompt | Text:
-            found = self._prompt(entry)
-            if isinstance(found, InlinePrompt):
-                first = seen.setdefault(found.prompt.id, entry.place)
-                if first is not entry.place:
-                    raise ConfigError(
-                        f"the prompt of line {first.line} has the id '{found.prompt.id}' as well; give one of them another id."
-                    )
-            return found
-
-        return self._entries(value, read)
-
-    def _prompt(self, entry: Value) -> InlinePrompt | Text:
+    def _prompts_of(self, entry: Value) -> list[InlinePrompt | Text]:
+        """What one entry stands for: a set or file, one prompt, or one for each combination of its variables."""
         if not entry.is_mapping and names_prompts(text := _text(entry)):
-            return Text(text=text.strip(), place=entry.place)
+            return [Text(text=text.strip(), place=entry.place)]
         keys = entry.items() if entry.is_mapping else {}
-        row: Any = entry.plain
-        checks = tuple(self._entries(keys["checks"][1], _check, may_be_empty=True)) if "checks" in keys else ()
-        if checks:
-            row["checks"] = [check.text for check in checks]
         position = f"line {entry.place.line}"
-        try:
-            prompt = to_prompt(Row(position=position, value=row), self._file, make_id=self._make_id)
-        except ConfigError as error:
+        wrong: list[ConfigError] = []
+        prompts = to_prompts(Row(position=position, value=entry.plain), self._around, wrong)
+        for error in wrong:
             text = str(error).removeprefix(f"{self._file}, {position}").lstrip(":, ")
             named = _KEY_OF_A_ROW.search(text)
             place = keys[named[1]][0] if named and named[1] in keys else entry.place
-            raise ConfigError(f"{place}: {text.removeprefix(f'key {named[1]!r}: ') if named else text}") from error
-        return InlinePrompt(prompt=prompt, place=entry.place, checks=checks)
+            self._faults.add(place, text.removeprefix(f"key '{named[1]}': ") if named else text)
+        place = keys["checks"][1].place if "checks" in keys else entry.place
+        return [
+            InlinePrompt(
+                prompt=prompt, place=entry.place, checks=tuple(Text(text=check, place=place) for check in prompt.checks)
+            )
+            for prompt in prompts
+        ]
 
 
 def names_prompts(text: str) -> bool:
     """Whether an entry of ``prompts`` names a packaged set or a file, and is no prompt by itself.
 
-    >>> names_prompts("paper"), names_prompts("cases.yaml"), names_prompts("Explain cases.yaml")
+    >>> names_prompts("paper"), names_prompts("cases.csv+prompt=the question"), names_prompts("Explain cases.yaml")
     (True, True, False)
     """
-    word = text.strip()
-    return bool(word) and len(word.split()) == 1 and (word in known_sets() or word.lower().endswith(tuple(READERS)))
+    try:
+        file = split_source(text.strip(), "")[0]
+    except ConfigError:  # said when it is read
+        file = text.strip().partition("+")[0]
+    return len(file.split()) == 1 and (file in known_sets() or file.lower().endswith(tuple(READERS)))
 
 
 def _found(value: Value) -> str:

@@ -393,7 +393,7 @@ def test_ctrl_c_loses_nothing(hall: Hall) -> None:
 
 
 def test_another_prompt_on_the_side_of_the_reference_is_not_compared(hall: Hall) -> None:
-    against = Against(name="old", specs={"m": REFERENCE}, prompts={"a": Prompt(id="a", text="Say something else")})
+    against = Against(name="old", specs={"m": REFERENCE}, prompts={"a": [Prompt(id="a", text="Say something else")]})
     cell = Cell(id="m-a", model=CANDIDATE, prompt=PROMPTS[0])
     plan = CellPlan(rounds=5, max_rounds=5, warmup=1, block=5, generation=GENERATION)
     (entry,) = against.entries({"test_a": (cell, plan)})

@@ -118,7 +118,7 @@ def test_anchors_and_merged_keys_are_followed() -> None:
         ("marks: [a b]\n", "1:9: marks[1]: 'a b' is no name of a marker; write slow, or {skip: REASON}, {xfail: REASON}."),
         ("marks: [{skip: }]\n", "1:15: marks[1].skip: expected the reason as a text, found nothing."),
         ("prompts: [Hi., {prompt: Ho., tag: x}]\n", "1:30: prompts[2].tag: unknown key 'tag'. Did you mean 'tags'?"),
-        ("prompts: [{promt: Ho.}]\n", "1:12: prompts[1].promt: unknown key 'promt'. Did you mean 'prompt'?"),
+        ("prompts: [{promt: Ho., prompt: x}]\n", "1:12: prompts[1].promt: unknown key 'promt'. Did you mean 'prompt'?"),
         ("prompts: [{id: a}]\n", "1:11: prompts[1]: neither 'prompt' nor 'messages' is given; write one of them."),
         ("prompts: [Hi., Hi.]\n", "1:16: prompts[2]: the prompt of line 1 has the id 'Hi' as well; give one of them another id."),
         ("tests: {name: a}\n", "1:8: tests: expected a list of tests, each with its 'name', found a mapping."),
@@ -152,3 +152,16 @@ def test_bytes_that_are_no_utf_8_are_a_fault_in_their_line() -> None:
 def test_a_fault_is_one_line_without_control_characters() -> None:
     (found,) = faults_of('"a\\x1b[31m\\nb": 1\n')
     assert "\x1b" not in found and "\n" not in found and "unknown key" in found
+
+
+def test_a_row_with_variables_is_several_prompts() -> None:
+    (test,) = read(
+        "prompts:\n  - template: Name {{a}} {{b}}.\n    variables: {a: [one, two], b: x}\n    checks: [{contains: '{{b}}'}]\n    tags: t\n"
+    )
+    rows = [entry for entry in test.prompts or () if isinstance(entry, InlinePrompt)]
+    assert [row.prompt.text for row in rows] == ["Name one x.", "Name two x."]
+    assert [row.prompt.checks for row in rows] == [("contains:x",)] * 2
+    assert {row.place.line for row in rows} == {2} and rows[0].checks[0].place.line == 4
+    assert faults_of("prompts: [{template: 'Name {{c}}.', variables: {a: x}}]\n")[0].startswith(
+        "1:12: prompts[1].template: "
+    )

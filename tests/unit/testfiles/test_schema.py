@@ -19,6 +19,7 @@ RIGHT = [
     "prompts: Hi.",
     "name: a\ndescription: text\nmodels: echo\nprompts: [paper, cases.csv, {prompt: Hi., tags: [a], reference: x, max_new_tokens: 4}]",
     "prompts: [{id: 7, messages: [{role: user, content: Hi.}], checks: [json]}]",
+    "prompts: [{template: 'Name {{a}}.', variables: {a: [x, y]}, system: Be brief.}]",
     "checks: []\nbudgets: [latency <= 2s, peak_rss <= 8GiB]\nrounds: 1\nmax_rounds: 2\nwarmup: 0\nmax_new_tokens: 1\ntemperature: 0.7\nseed: 3",
     "timed: false\nmarks: [slow, {skip: why}]\nx-any: {thing: [1]}\ntests: [{name: a, rounds: 2}, {name: b, checks: json}]",
 ]
