@@ -172,7 +172,8 @@ def _limit(asked: Asked, default: float | None = None) -> float:
 
 
 def _latency(asked: Asked) -> list[object]:
-    return [{"latency": f"{_limit(asked):.10g}ms"}]
+    limit_ms = _limit(asked)
+    return [{"latency": f"{limit_ms / 1000:.10g}s" if limit_ms >= 1000 else f"{limit_ms:.10g}ms"}]
 
 
 def _word_count(asked: Asked) -> list[object]:

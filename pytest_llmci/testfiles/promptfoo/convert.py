@@ -20,7 +20,7 @@ from ..read import read_tests
 from .assertions import Asked, counterpart, difference, translate
 from .cases import Assertion, Case, CaseReader
 from .prompts import Template, read_prompts
-from .providers import Decoding, Provider, groups, read_providers
+from .providers import Decoding, Provider, groups, read_providers, talks
 from .render import as_text, render
 from .report import NotTranslated, Report, in_order
 from .sources import Sources
@@ -83,6 +83,8 @@ class _Conversion:
         self._shown = shown
         self._report = Report()
         self._sources = Sources(path.parent)
+        self._as_message = False
+        """Whether a plain text is a message: where all models are behind servers and get it so."""
         self._registry = Registry()
         checks.register(self._registry)
 
@@ -95,6 +97,13 @@ class _Conversion:
             if name in keys
             for each in read_providers(keys[name], self._report)
         ]
+        chatting = [keys[name].place for name in ("providers", "targets") if name in keys and talks(keys[name])]
+        self._as_message = bool(chatting) and not providers
+        if chatting and providers and any(prompt.text is not None for prompt in prompts):
+            self._report.note(
+                chatting[0],
+                "chat models behind a server get a plain text as a user's message; here it goes to the model raw",
+            )
         tests = self._tests(prompts, self._cases(keys))
         if self._sources.faults:
             raise ConfigError(self._sources.faults.lines()[0])
@@ -173,6 +182,8 @@ class _Conversion:
             self._report.note(
                 case.place, f"the prompt names {_listed(missing)}, which has no value here and so becomes nothing"
             )
+        if self._as_message and "prompt" in content:
+            content = {"messages": [{"role": "user", "content": content["prompt"]}]}
         return {"id": name, **content, **({"checks": [_form(text) for text in texts]} if texts else {})}
 
     def _checks(self, case: Case) -> list[str]:

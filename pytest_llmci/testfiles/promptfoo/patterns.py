@@ -9,7 +9,10 @@ from .report import NotTranslated
 
 _ASCII: Final = frozenset("wWbBdD")
 """Classes that know ASCII only in JavaScript."""
-_SAME: Final = frozenset("wWdDsSnrtfv0")
+_KNOWS_ASCII, _SPACE, _NO_SPACE, _SPACE_IN_CLASS = "\0a", "\0s", "\0S", "\0c"
+"""Stand for what depends on whether the whole pattern gets the flag for ASCII."""
+_SPACES: Final = r"\s\u00a0\u2028\u2029\u3000\ufeff"
+_SAME: Final = frozenset("nrtfv0S")
 
 
 def python_pattern(pattern: str) -> str:
@@ -18,8 +21,10 @@ def python_pattern(pattern: str) -> str:
     :raises NotTranslated: on what Python has no counterpart for, or another meaning.
 
     >>> python_pattern(r"^\d+$"), python_pattern("(?<year>[0-9]{4})-\\k<year>")
-    ('^(?a:\\d)+\\Z', '(?P<year>[0-9]{4})-(?P=year)')
+    ('(?a)^\\d+\\Z', '(?P<year>[0-9]{4})-(?P=year)')
     """
+    if "\0" in pattern:
+        raise NotTranslated("the pattern holds a NUL")
     out: list[str] = []
     inside = False
     position = 0
@@ -28,6 +33,12 @@ def python_pattern(pattern: str) -> str:
         out.append(text)
         position += taken
     found = "".join(out)
+    knows_ascii = _KNOWS_ASCII in found
+    for mark, there, here in (
+        (_KNOWS_ASCII, "", ""), (_SPACE, r"(?u:\s)", r"\s"), (_NO_SPACE, r"(?u:\S)", r"\S"), (_SPACE_IN_CLASS, _SPACES, r"\s"),
+    ):  # fmt: skip
+        found = found.replace(mark, there if knows_ascii else here)
+    found = f"(?a){found}" if knows_ascii else found
     try:
         re.compile(found)
     except (re.error, OverflowError, RecursionError) as error:
@@ -64,11 +75,15 @@ def _escape(rest: str, inside: bool) -> tuple[int, str]:
         raise NotTranslated("the pattern ends in a backslash")
     if name in _ASCII and not (inside and name == "b"):
         if not inside:
-            return 2, f"(?a:\\{name})"
+            return 2, f"{_KNOWS_ASCII}\\{name}"
         classes = {"w": "A-Za-z0-9_", "d": "0-9"}
         if name not in classes:
             raise NotTranslated(f"\\{name} in brackets counts letters of all scripts in Python")
         return 2, classes[name]
+    if name in "sS" and not inside:
+        return 2, _SPACE if name == "s" else _NO_SPACE
+    if name == "s":
+        return 2, _SPACE_IN_CLASS
     if name == "k" and (found := re.match(r"\\k<(\w+)>", rest)) is not None:
         return len(found[0]), f"(?P={found[1]})"
     if name == "u" and (found := re.match(r"\\u[0-9a-fA-F]{4}", rest)) is not None:

@@ -19,6 +19,7 @@ _SERVED: Final = frozenset({
     "nvidia", "ollama", "openai", "openllm", "openrouter", "palm", "perplexity", "portkey", "replicate", "sagemaker",
     "text-generation-webui", "together", "togetherai", "vertex", "vllm", "voyage", "watsonx", "webhook", "websocket", "ws", "wss", "xai",
 })  # fmt: skip
+_CHATS: Final = _SERVED - {"http", "https", "webhook", "websocket", "ws", "wss", "replicate", "voyage", "docker"}
 _REPOSITORY: Final = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
 LENGTHS: Final = ("max_new_tokens", "max_tokens", "max_length")
 
@@ -39,6 +40,19 @@ class Provider:
     spec: str
     place: Place
     decoding: Decoding = Decoding()
+
+
+def talks(value: Value) -> bool:
+    """Whether one of the providers gets a plain text as the message of a user, as chat models behind servers do."""
+    found = False
+    for entry in value.entries():
+        identifier = str(entry.plain)
+        if entry.is_mapping:
+            keys = entry.items()
+            identifier = str(keys["id"][1].plain) if "id" in keys else next(iter(keys), "")
+        is_completion = any(f":{word}" in identifier for word in ("completion", "text", "embedding"))
+        found = found or (identifier.partition(":")[0] in _CHATS and not is_completion)
+    return found
 
 
 def read_providers(value: Value, report: Report) -> list[Provider]:

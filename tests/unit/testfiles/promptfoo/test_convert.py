@@ -64,7 +64,7 @@ def test_one_prompt_alone_is_one_test_and_common_checks_stand_at_the_top(made: A
         "tests: [{}, {vars: {w: blue}, assert: [{type: equals, value: blue}]}]\n"
     )
     assert document(found) == {
-        "name": "Plain-words", "checks": ["latency:1500ms"],
+        "name": "Plain-words", "checks": ["latency:1.5s"],
         "prompts": [{"id": "red-1", "prompt": "Say red."}, {"id": "blue-1", "prompt": "Say blue.", "checks": ["equals:blue"]}],
     }  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_tests_of_files(made: Any) -> None:
     )  # fmt: skip
     assert rows(found) == [
         {"id": "first", "prompt": "A?", "checks": [{"contains_any": ["a", "b"]}]},
-        {"id": "B", "prompt": "B?", "checks": ["equals:b", r"regex:(?a:\d)"]},
+        {"id": "B", "prompt": "B?", "checks": ["equals:b", r"regex:(?a)\d"]},
         {"id": "C", "prompt": "C?"}, {"id": "D", "prompt": "D?"}, {"id": "E", "prompt": "E?"},
     ]  # fmt: skip
     assert rows(made("prompts: ['{{q}}']\ntests: file://t.csv\n", t__csv="q\nA?\n"))[0]["prompt"] == "A?"
@@ -236,3 +236,15 @@ def test_no_two_rows_share_an_id(made: Any) -> None:
     found = made("prompts: [Hi]\ntests: [{description: a}, {description: a-2}, {description: a}, {description: a}]\n")
     names = [row["id"] for row in rows(found)]
     assert len(set(names)) == 4
+
+
+def test_texts_for_chat_models_behind_servers_become_messages(made: Any) -> None:
+    """promptfoo sends them as a message of the user; to a generator of text they go as they are."""
+    as_message = {"messages": [{"role": "user", "content": "Hi"}]}
+    for providers, expected, told in (
+        ("[openai:gpt-4o]", as_message, 0), ("['ollama:chat:x', echo]", as_message, 0), ("['openai:completion:x']", {"prompt": "Hi"}, 0),
+        ("[openai:gpt-4o, huggingface:text-generation:gpt2]", {"prompt": "Hi"}, 1), ("[]", {"prompt": "Hi"}, 0),
+    ):  # fmt: skip
+        found = made(f"prompts: [Hi]\nproviders: {providers}\n")
+        assert rows(found) == [{"id": "case-1", **expected}]
+        assert len(found.differs) == told
