@@ -43,7 +43,7 @@ def test_the_file_on_the_page_runs(bench: Bench) -> None:
     bench.run("--llmci").assert_outcomes(passed=13, failed=2)  # echo knows no capitals
     failed = [record["test"] for record in bench.records("verdict") if record["verdict"] != "pass"]
     assert failed == [
-        f"test_capitals.llm.yaml::europe[echo-What-is-the-capital-of-{name}]" for name in ("France", "Germany")
+        f"test_capitals.llm.yaml::europe[echo-What-is-the-capital-of-{name}]" for name in ("France", "Japan")
     ]
     bench.run("--llmci", "test_capitals.llm.yaml::europe").assert_outcomes(passed=1, failed=2)
     bench.run("--llmci", "-m", "not slow", "-k", "polite").assert_outcomes(passed=1, deselected=14)
@@ -85,6 +85,6 @@ def test_the_examples_fit_the_schema_and_run(bench: Bench) -> None:
     bench.run("-rs").assert_outcomes(skipped=2)
     result = bench.run("--llm-models=echo", "--llmci-rounds=1", "--llmci-max-rounds=1", "--llmci-warmup=0")
     outcomes = result.parseoutcomes()
-    assert outcomes["failed"] + outcomes.get("passed", 0) + outcomes.get("inconclusive", 0) == 14
+    assert outcomes["failed"] + outcomes.get("passed", 0) + outcomes.get("inconclusive", 0) == 13
     told = {check["name"] for record in bench.records("verdict") for check in record["checks"]}
     assert {"icontains:Paris", "not:icontains:as an AI language model", "latency:60s", "max_words:60"} <= told
