@@ -45,12 +45,13 @@ class MarkerValues:
     max_rounds: int | None = None
     warmup: int | None = None
     max_new_tokens: int | None = None
-    temperature: float | None = None
     seed: int | None = None
     budgets: tuple[str, ...] = ()
     """All markers' budgets together, since each is a promise of its own."""
     checks: tuple[str, ...] | None = None
     """Besides the default check; None: those of the prompt row; an empty tuple: no check at all, not even the default one."""
+    temperature: float | None = None
+    """Of rounds and samples; 0 is greedy."""
     timed: bool = True
     """False: one round, no warm-up, no budget on time."""
 

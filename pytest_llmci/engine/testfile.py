@@ -99,7 +99,7 @@ class _Planned:
         try:
             return read(*arguments)
         except ConfigError as error:
-            self._faults.add(place, str(error))
+            self._faults.add(place, str(error).removeprefix("marker llmci: "))
             return None
 
     def _models(self, test: FileTest) -> tuple[ModelSpec, ...]:

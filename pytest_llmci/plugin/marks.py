@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,10 @@ _KEYWORDS = {
     "max_rounds": "whole number",
     "warmup": "whole number",
     "max_new_tokens": "whole number",
-    "temperature": "number",
     "seed": "whole number",
     "budgets": "text or list of texts",
     "checks": "check or list of checks",
+    "temperature": "number from 0",
     "timed": "True or False",
 }
 
@@ -65,8 +64,8 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
         read = _checks(value) if name == "checks" else _value(_KEYWORDS[name], value)
         if read is None or (name in ("models", "prompts", "budgets") and not read):
             raise ConfigError(f"marker llmci: {name}={value!r} must be {_KEYWORDS[name]}.")
-        least = 0 if name in ("warmup", "temperature", "seed") else 1
-        if isinstance(read, (int, float)) and not isinstance(read, bool) and read < least:
+        least = 0 if name in ("warmup", "seed") else 1
+        if isinstance(read, int) and not isinstance(read, bool) and read < least:
             raise ConfigError(f"marker llmci: {name}={value!r} must be at least {least}.")
         values[name] = read
     return values
@@ -82,11 +81,12 @@ def _checks(value: object) -> tuple[str, ...]:
 def _value(kind: str, value: object) -> object:
     if kind == "True or False":
         return value if isinstance(value, bool) else None
+    if kind.startswith("number"):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return None
+        return float(value) if 0 <= value < float("inf") else None
     if kind == "whole number":
         return value if isinstance(value, int) and not isinstance(value, bool) else None
-    if kind == "number":
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        return value if is_number else None
     if isinstance(value, str):
         return (value,)
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):

@@ -22,6 +22,8 @@ class Key:
     level: Level = "both"
     """``both``: in a test, and in the file for all of its tests."""
     least: float | None = None
+    above: float | None = None
+    """Like ``least``, but not itself allowed."""
     most: float | None = None
 
 

@@ -285,6 +285,8 @@ def _number(value: Value, key: Key) -> int | float:
         raise ConfigError(f"expected {what}, found {_found(value)}.")
     if key.least is not None and number < key.least:
         raise ConfigError(f"{number} is too small; write {what} of at least {key.least:g}.")
+    if key.above is not None and number <= key.above:
+        raise ConfigError(f"{number} is too small; write {what} above {key.above:g}.")
     if key.most is not None and number > key.most:
         raise ConfigError(f"{number} is too large; write {what} of at most {key.most:g}.")
     return number  # type: ignore[no-any-return]  # as YAML has it

@@ -59,7 +59,11 @@ def _property(name: str) -> dict[str, Any]:
 
 
 def _of_kind(key: Key) -> dict[str, Any]:
-    bounds = {word: value for word, value in (("minimum", key.least), ("maximum", key.most)) if value is not None}
+    bounds = {
+        word: value
+        for word, value in (("minimum", key.least), ("exclusiveMinimum", key.above), ("maximum", key.most))
+        if value is not None
+    }
     simple: dict[Kind, dict[str, Any]] = {
         "text": _TEXT, "name": _NAME, "yes_no": {"type": "boolean"}, "whole": {"type": "integer", **bounds},
         "number": {"type": "number", **bounds}, "texts": _one_or_list(_TEXT), "prompts": _one_or_list({"$ref": "#/$defs/prompt"}),

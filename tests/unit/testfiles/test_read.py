@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from pytest_llmci.testfiles.keys import KEYS, Key
 from pytest_llmci.testfiles.nodes import Faults
 from pytest_llmci.testfiles.read import FileTest, InlinePrompt, Text, decoded, read_tests
+from pytest_llmci.testfiles.schema import schema
 
 FILE = "test_chat.llm.yaml"
 
@@ -165,3 +168,17 @@ def test_a_row_with_variables_is_several_prompts() -> None:
     assert faults_of("prompts: [{template: 'Name {{c}}.', variables: {a: x}}]\n")[0].startswith(
         "1:12: prompts[1].template: "
     )
+
+
+def test_bounds_of_numbers_are_kept_by_reader_and_schema_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = Key(kind="number", help="a share", above=0, most=1)
+    monkeypatch.setattr("pytest_llmci.testfiles.read.KEYS", {**KEYS, "temperature": share})
+    monkeypatch.setattr("pytest_llmci.testfiles.schema.KEYS", {**KEYS, "temperature": share})
+    validator = Draft202012Validator(schema())
+    for value, told in (
+        (0, "0 is too small; write a number above 0."),
+        (1.5, "1.5 is too large; write a number of at most 1."),
+    ):
+        assert faults_of(f"temperature: {value}\n") == [f"1:14: temperature: {told}"]
+        assert not validator.is_valid({"temperature": value})
+    assert read("temperature: 1\n")[0].values == {"temperature": 1} and validator.is_valid({"temperature": 1})
