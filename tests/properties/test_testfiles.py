@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pytest_llmci.testfiles.keys import KEYS
+from pytest_llmci.testfiles.keys import KEYS, Kind, known_keys
 from pytest_llmci.testfiles.nodes import Faults
 from pytest_llmci.testfiles.read import read_tests
 from pytest_llmci.testfiles.schema import schema
@@ -25,23 +25,48 @@ OF_MEANING = (
     "neither 'prompt'",
 )
 """Faults that no schema sees: they are about two places of a file, or about ids."""
-TEXTS = st.sampled_from(
-    ["a", "paper", "cases.csv", "Say hi.", "json", "max_words:3", "latency <= 2s", "a b", "", " ", "x-y"]
+TEXTS = st.sampled_from(["a", "Say hi.", "json", "max_words:3", "latency <= 2s", "a b", "x-y"])
+WRONG: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, -1, 0, 0.5, "", " ", [], [1], {}, {"slow": "x"}, {"skip": 1}, {"a": 1, "b": 2}, "a b"]
 )
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-2, 9), st.floats(-1, 2), TEXTS)
-ROWS = st.dictionaries(
-    st.sampled_from(["id", "prompt", "tags", "checks", "max_new_tokens", "promt"]),
-    st.one_of(SCALARS, st.lists(TEXTS, max_size=2)),
+ROW_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.sampled_from(["a", "b", 3]), "prompt": TEXTS, "tags": TEXTS | st.lists(TEXTS, max_size=2), "checks": st.lists(TEXTS, max_size=2),
+    "max_new_tokens": st.integers(1, 9), "messages": st.just([{"role": "user", "content": "Hi"}]), "reference": TEXTS,
+}  # fmt: skip
+
+
+def mostly(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Now and then something else."""
+    return st.integers(0, 11).flatmap(lambda number: WRONG if number == 0 else right)
+
+
+ROWS = st.fixed_dictionaries(
+    {"prompt": mostly(TEXTS)}, optional={name: mostly(each) for name, each in ROW_VALUES.items() if name != "prompt"}
 )
-VALUES = st.one_of(
-    SCALARS,
-    st.lists(st.one_of(SCALARS, ROWS), max_size=3),
-    ROWS,
-    st.dictionaries(st.sampled_from(["skip", "json", "slow"]), SCALARS, max_size=2),
+CHECKS = TEXTS | st.sampled_from([{"max_words": 3}, {"not": {"contains": "x"}}])
+BY_KIND: dict[Kind, st.SearchStrategy[Any]] = {
+    "text": TEXTS, "texts": TEXTS | st.lists(TEXTS, min_size=1, max_size=2), "name": st.sampled_from(["a", "b", "c-d"]),
+    "prompts": TEXTS | st.lists(TEXTS | ROWS, min_size=1, max_size=3), "checks": CHECKS | st.lists(CHECKS, max_size=2), "whole": st.integers(-1, 9),
+    "number": st.floats(-0.5, 2) | st.integers(0, 2), "yes_no": st.booleans(),
+    "marks": st.lists(st.sampled_from(["slow", {"skip": "x"}, {"xfail": "y"}]), min_size=1, max_size=2),
+}  # fmt: skip
+
+
+def level(names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """A file or a test of these keys, few at a time, so that many are right."""
+    keys = {name: mostly(BY_KIND[KEYS[name].kind]) for name in names if name != "tests"} | {"round": st.just(1)}
+    pairs = [st.tuples(st.just(name), value) for name, value in keys.items()]
+    return st.lists(st.one_of(pairs), max_size=3).map(dict)
+
+
+NAMED = st.builds(
+    lambda name, rest: {**rest, **name},
+    st.fixed_dictionaries({}, optional={"name": BY_KIND["name"]}),
+    level(known_keys("test")),
 )
-LEVELS = st.dictionaries(st.sampled_from([*KEYS, "round", "x-a"]), VALUES, max_size=4)
+FILES = level(known_keys("file"))
 DOCUMENTS = st.one_of(
-    LEVELS, st.builds(lambda top, tests: {**top, "tests": tests}, LEVELS, st.lists(LEVELS, max_size=3)), VALUES
+    FILES, st.builds(lambda top, tests: {**top, "tests": tests}, FILES, st.lists(NAMED, max_size=2)), WRONG
 )
 PLACE = re.compile(r"test_it\.llm\.yaml:\d+:\d+: ")
 
@@ -52,7 +77,7 @@ def faults_of(text: str) -> list[str]:
     return faults.lines()
 
 
-@settings(max_examples=300)
+@settings(max_examples=400)
 @given(DOCUMENTS)
 def test_reader_and_schema_agree(document: Any) -> None:
     """A document without faults fits the schema, and one that fits has only faults that no schema sees."""
