@@ -108,6 +108,16 @@ class CaseReader:
             self._report.leave(value.place, str(error))
             return Case(place=value.place)
 
+    def scenarios(self, value: Value) -> Iterator[Case]:
+        """The tests of each scenario with each of its data."""
+        for entry in value.entries():
+            keys = {name: part for name, (_, part) in entry.items().items()} if entry.is_mapping else {}
+            if "config" not in keys or "tests" not in keys:
+                self._report.leave(entry.place, "a scenario without 'config' and 'tests' in place")
+                continue
+            for data in self.cases(keys["config"]):
+                yield from (test.over(data) for test in self.cases(keys["tests"]))
+
     def _of_reference(self, reference: str) -> Iterator[Case]:
         if reference.startswith(("huggingface://", "http://", "https://", "az://")):
             raise NotTranslated(f"{reference}: tests from a network")

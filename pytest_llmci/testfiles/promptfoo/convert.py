@@ -25,12 +25,11 @@ from .render import as_text, render
 from .report import NotTranslated, Report, in_order
 from .sources import Sources
 
-READ: Final = ("prompts", "providers", "targets", "tests", "defaultTest")
+READ: Final = ("prompts", "providers", "targets", "tests", "scenarios", "defaultTest")
 NO_MEANING: Final = ("description", "tags", "$schema", "assertionTemplates", "metadata")
 """Keys without which the tests are the same."""
 RUNNING: Final = "it is about how promptfoo runs"
 WHY: Final[Mapping[str, str]] = {
-    "scenarios": "write their data and tests as tests",
     "redteam": "attacks on a model are not generated here",
     "nunjucksFilters": "only {{name}} is filled in",
     "derivedMetrics": "there are no metrics of assertions",
@@ -144,7 +143,9 @@ class _Conversion:
         )
         reader = CaseReader(self._sources, self._report, known)
         default = reader.default(keys["defaultTest"]) if "defaultTest" in keys else Case(place=keys["prompts"].place)
-        cases = list(reader.cases(keys["tests"])) if "tests" in keys else [default]
+        cases = list(reader.cases(keys["tests"])) if "tests" in keys else []
+        cases += reader.scenarios(keys["scenarios"]) if "scenarios" in keys else []
+        cases = cases or ([] if {"tests", "scenarios"} & keys.keys() else [default])
         found = [case.over(default) if case is not default else case for case in cases]
         return [each for case in found for each in case.combinations()]
 
@@ -316,10 +317,8 @@ def _ids(cases: Sequence[Case]) -> list[str]:
 
 def _stem(path: Path) -> str:
     """Of the name of the test file: what is special in the configuration's name, else ``promptfoo``."""
-    name = path.name.partition(".")[0]
-    if name in ("promptfooconfig", ""):
-        return "promptfoo"
-    return slug(name).replace("-", "_").removeprefix("test_") or "promptfoo"
+    name = path.stem.removeprefix("promptfooconfig")
+    return slug(name).replace("-", "_").replace(".", "_").strip("_").removeprefix("test_") or "promptfoo"
 
 
 def _alias(spec: str) -> str:

@@ -163,7 +163,7 @@ def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
         ("tests: [{}, file://t.js]", "3:13: tests[2]: file://t.js: it is code"),
         ("tests: [{}, 'huggingface://datasets/x']", "3:13: tests[2]: huggingface://datasets/x: tests from a network"),
         ("tests: [{options: {transformVars: x}}]", "3:20: tests[1].options.transformVars: 'transformVars' of a test's options has no counterpart"),
-        ("scenarios: []", "3:1: scenarios: write their data and tests as tests"),
+        ("tests: [{}]\nscenarios: [file://s.yaml]", "4:13: scenarios[1]: a scenario without 'config' and 'tests' in place"),
         ("evaluateOptions: {repeat: 3}", "3:1: evaluateOptions: it is about how promptfoo runs"),
         ("wrong: 1", "3:1: wrong: this key is not known"),
         ("targets: [openai:gpt-4o]", "3:11: targets[1]: openai:gpt-4o: it is served, and there is no model source for servers yet;"),
@@ -248,3 +248,24 @@ def test_texts_for_chat_models_behind_servers_become_messages(made: Any) -> None
         found = made(f"prompts: [Hi]\nproviders: {providers}\n")
         assert rows(found) == [{"id": "case-1", **expected}]
         assert len(found.differs) == told
+
+
+def test_scenarios_are_multiplied_out(made: Any) -> None:
+    found = made(
+        "prompts: ['{{a}} {{b}}']\nscenarios:\n  - config: [{vars: {a: 1}}, {vars: {a: 2}, assert: [{type: is-json}]}]\n"
+        "    tests: [{vars: {b: x}}, {vars: {b: y}, description: last}]\n"
+    )
+    assert [(row["id"], row["prompt"], row.get("checks", [])) for row in rows(found)] == [
+        ("1-x", "1 x", []), ("last", "1 y", []), ("2-x", "2 x", ["json"]), ("last-2", "2 y", ["json"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("promptfooconfig.fast.yaml", "test_fast.llm.yaml"), ("My config.yml", "test_My_config.llm.yaml"), ("test_it.json", "test_it.llm.yaml"),
+    ],
+)  # fmt: skip
+def test_the_file_is_called_like_its_configuration(tmp_path: Path, name: str, file: str) -> None:
+    (tmp_path / name).write_text('{"prompts": ["Hi"]}', "utf-8")
+    assert list(convert(tmp_path / name, name).files) == [file]
