@@ -239,6 +239,8 @@ class Planner:
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
         cells = list(expand(self.specs, self.suite_prompts))
+        for cell in cells:
+            self._limits.check_prompt(cell.model, cell.prompt)
         for cell in cells if self.budgets else ():
             self._limits.check_length(
                 cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
@@ -275,7 +277,11 @@ class Planner:
         return GenerationSettings(max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed)
 
     def test_cell(self, model: ModelSpec, prompt: Prompt) -> Cell:
-        """The cell of a test of the user's own."""
+        """The cell of a test of the user's own.
+
+        :raises ConfigError: if the prompt's length cannot be met for the model.
+        """
+        self._limits.check_prompt(model, prompt)
         return Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
 
     def test_plan(self, cell: Cell, marker: MarkerValues) -> CellPlan:
