@@ -262,9 +262,9 @@ class RoundRecord:
 Withheld: TypeAlias = Literal["", "redacted", "masked"]
 """Why a stored text is not the original, so that its hash cannot be checked: not at all; ``redacted``: ``sha256:<its hash>`` stands
 in its place, as ``--llmci-redact`` asks; ``masked``: secrets in it were replaced."""
-Role: TypeAlias = Literal["timing", "memory", "reference"]
-"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once; or
-the rounds of what the model is compared with."""
+Role: TypeAlias = Literal["timing", "memory", "reference", "judge"]
+"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once;
+the rounds of what the model is compared with; or opinions on other models' outputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -289,7 +289,7 @@ def read_session(
         if isinstance(record, HeaderRecord):
             found.metrics = {metric.name: metric for metric in record.metrics if metric.name in METRICS}
             found.environment = record.environment
-        elif isinstance(record, WorkerRecord):
+        elif isinstance(record, WorkerRecord) and record.role != "judge":
             found.info = record.info or found.info
         elif isinstance(record, RoundsRecord) and record.origin in ("measured", "reference"):
             blocks.setdefault(record.cell, ([], []))[record.origin == "measured"].append(record)

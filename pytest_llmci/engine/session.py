@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
 from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
@@ -55,6 +56,7 @@ from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
+from .services import LiveServices, OpenModel
 from .turns import Request, Turns
 
 T = TypeVar("T")
@@ -110,16 +112,18 @@ class BenchSession:
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
+        open_model: OpenModel | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
+        :param open_model: finds the models that checks name; None: checks cannot ask models.
         :param redactor: takes out of the output of models' processes what must not be written; by default what looks secret.
         """
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
-        self.judge = Judge(registry, self._why_contended, metrics)
+        self.judge = Judge(registry, self._why_contended, metrics, self._services(open_model))
         self.test = CurrentTest("")
         self.uses = Uses()
         self._blocks = 0
@@ -151,6 +155,11 @@ class BenchSession:
         )  # fmt: skip
         self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
+
+    def _services(self, open_model: OpenModel | None) -> Callable[[CheckInput], Services] | None:
+        if open_model is None:
+            return None
+        return lambda output: LiveServices(self, output, open_model)
 
     @property
     def measured(self) -> int:
@@ -496,28 +505,33 @@ class BenchSession:
         return measurement
 
     def ask(
-        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None
-    ) -> T:
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None,
+        role: Role = "timing",
+    ) -> T:  # fmt: skip
         """Ask a model something that is not measured. If its process dies of it, the pool learns of it and the log gets a row.
 
         :param about: what the row shows as the prompt.
+        :param role: ``judge`` where it is asked for an opinion: what it lacks is told by the check, and not by a row of its own.
         :param turn: where the caller may want to withdraw the request.
         :raises LLMCIError: if the model failed.
         """
         test = self.test
         with turn or self._turns.request():
-            return self._ask(spec, request, about, test)
+            return self._ask(spec, request, about, test, role)
 
-    def _ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest) -> T:
-        live = self.pool.get(spec)
+    def _ask(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest, role: Role = "timing"
+    ) -> T:  # fmt: skip
+        live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
             answer = request(live.worker)
         except WorkerError as error:
-            self.pool.died(spec, error)
-            self._record_loss(spec, about, error, live, test=test, started=started)
+            self.pool.died(spec, error, role)
+            if role != "judge":
+                self._record_loss(spec, about, error, live, test=test, started=started)
             raise
-        self.pool.lived(spec)
+        self.pool.lived(spec, role)
         if about is not _ABOUT_PROFILE:  # a profile is counted when it has ended
             self.uses.requests += 1
         return answer
