@@ -101,6 +101,19 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fill:
+    """How a prompt gets an exact number of tokens: by a filler that can be measured out only beside the model."""
+
+    tokens: int
+    """Of the whole prompt as the model gets it, its chat template included."""
+    key: str
+    """What the words of the filler are drawn by."""
+    text: str | None = None
+    """The prompt, with a mark where the filler goes."""
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """One row of a prompt set: a text that goes to the model raw, or messages that go through its chat template."""
 
@@ -119,12 +132,21 @@ class Prompt:
     row can be recognized and not asked again."""
     variables: dict[str, str] = field(default_factory=dict, hash=False)
     """What was put into the placeholders of a template; empty where there was none, or it is withheld."""
+    fill: Fill | None = None
+    """Set where its length in tokens was asked for."""
+
+    @property
+    def is_open(self) -> bool:
+        """True until a model has told how much filler makes the wanted number of tokens; nothing can be asked before."""
+        return self.fill is not None and self.text is None and not self.messages
 
     @property
     def shown(self) -> str:
         """The text that people see and hashes cover: the raw text, or the messages as ``role: content`` lines."""
         if self.text is not None:
             return self.text
+        if self.fill is not None and not self.messages:
+            return f"({self.fill.tokens} tokens, by the model's tokenizer)"
         if not self.messages and self.sha256:
             return f"sha256:{self.sha256}"
         return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
@@ -240,9 +262,9 @@ class RoundRecord:
 Withheld: TypeAlias = Literal["", "redacted", "masked"]
 """Why a stored text is not the original, so that its hash cannot be checked: not at all; ``redacted``: ``sha256:<its hash>`` stands
 in its place, as ``--llmci-redact`` asks; ``masked``: secrets in it were replaced."""
-Role: TypeAlias = Literal["timing", "memory", "reference"]
-"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once; or
-the rounds of what the model is compared with."""
+Role: TypeAlias = Literal["timing", "memory", "reference", "judge"]
+"""What a model's process is for: measured rounds and all else; the memory pass, whose allocator hands memory back at once;
+the rounds of what the model is compared with; or opinions on other models' outputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

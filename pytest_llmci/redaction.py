@@ -249,5 +249,11 @@ def masked_row(row: Prompt, redactor: Redactor) -> Prompt:
     variables = {name: prose(value) for name, value in row.variables.items()}
     is_whole = (text, messages) == (row.text, row.messages)
     return replace(
-        row, text=text, messages=messages, reference=reference, variables=variables, sha256="" if is_whole else digest
+        row,
+        text=text,
+        messages=messages,
+        reference=reference,
+        variables=variables,
+        fill=None,
+        sha256="" if is_whole else digest,
     )

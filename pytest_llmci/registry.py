@@ -15,6 +15,7 @@ from .errors import FOREIGN_ERRORS, ConfigError, MissingExtraError, UnknownNameE
 
 KINDS = ("backend", "instrument", "check", "sink", "importer")
 """What can be registered, as the hook's ``registry.add(kind, ...)`` names it."""
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp, check_options
-from pytest_llmci.checks.base import CheckInput
+from pytest_llmci.checks import CheckInput, Exemplar
 from pytest_llmci.engine.report import SessionReport
 from pytest_llmci.measure.base import Reading, RoundFacts
 from pytest_llmci.metrics import MetricDef
@@ -71,6 +71,11 @@ class VoluntarySwitches:
 
 class MentionsCheck:
     """``mentions:word``: the answer holds the word, whatever its case."""
+
+    exemplars = (
+        Exemplar(check="mentions:cracker", text="A CRACKER, please", passes=True),
+        Exemplar(check="mentions:cracker", text="A nut", passes=False, says="not in the answer"),
+    )
 
     def __init__(self, argument: str) -> None:
         self._word = argument

@@ -172,6 +172,10 @@ class CausalBackend:
         """Each token alone as text."""
         return self._loaded().token_texts(ids)
 
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Tokens of a prompt as the model gets it, and whether that is inside its chat template."""
+        return self._loaded().count_tokens(prompt)
+
     def close(self) -> None:
         """Let go of the model."""
         lm, self._lm = self._lm, None

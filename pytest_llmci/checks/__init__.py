@@ -27,6 +27,7 @@ from .constructors import (
     cost,
     edit_distance,
     edit_similarity,
+    embedding,
     ends_with,
     equals,
     finish_reason,
@@ -36,6 +37,7 @@ from .constructors import (
     iequals,
     json,
     json_schema,
+    judge,
     language,
     latency,
     max_chars,
@@ -48,7 +50,9 @@ from .constructors import (
     non_empty,
     not_,
     number,
+    perplexity,
     python,
+    reference_logprob,
     refusal,
     regex,
     repetition,
@@ -82,6 +86,7 @@ __all__ = [
     "cost",
     "edit_distance",
     "edit_similarity",
+    "embedding",
     "ends_with",
     "equals",
     "finish_reason",
@@ -91,6 +96,7 @@ __all__ = [
     "iequals",
     "json",
     "json_schema",
+    "judge",
     "language",
     "latency",
     "max_chars",
@@ -104,7 +110,9 @@ __all__ = [
     "not_",
     "number",
     "parse_check",
+    "perplexity",
     "python",
+    "reference_logprob",
     "refusal",
     "regex",
     "register",
@@ -117,9 +125,11 @@ __all__ = [
     "valid",
 ]
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 DEFAULT_CHECK: Final = "valid"
 """What every output must pass unless the user says otherwise."""
 EXTRA: Final = "pytest-llmci[checks]"
+EMBEDDINGS: Final = "pytest-llmci[embeddings]"
 
 CHECKS: Final[Mapping[str, tuple[str, str]]] = {
     "valid": ("validity:Valid", "text, not only special tokens, no endless repetition"),
@@ -157,7 +167,7 @@ CHECKS: Final[Mapping[str, tuple[str, str]]] = {
     "not": ("combined:Not", "not:CHECK: that check fails"),
     "all_of": ("combined:AllOf", "all_of:[CHECK, ...]: each of them passes"),
     "any_of": ("combined:AnyOf", "any_of:[CHECK, ...]: one of them passes"),
-    "language": ("languages:Language", "language:en, or several codes of ISO 639-1"),
+    "language": ("languages:Language", "language:en, or several codes"),
     "rouge_1": ("similarity:Rouge1", "rouge_1:MIN, single words shared with the reference"),
     "rouge_2": ("similarity:Rouge2", "rouge_2:MIN, pairs of words shared with the reference"),
     "rouge_l": ("similarity:RougeL", "rouge_l:MIN, longest common sequence of words"),
@@ -165,6 +175,10 @@ CHECKS: Final[Mapping[str, tuple[str, str]]] = {
     "chrf": ("similarity:ChrF", "chrf:MIN from 0 to 1, shared sequences of characters"),
     "edit_similarity": ("similarity:EditSimilarity", "edit_similarity:MIN, 1 less the share of characters to change"),
     "edit_distance": ("similarity:EditDistance", "edit_distance:N, at most N characters to change"),
+    "perplexity": ("likelihood:Perplexity", "perplexity:N at most, under the model that made the output"),
+    "reference_logprob": ("likelihood:ReferenceLogprob", "reference_logprob:-2, the reference's mean log-probability at least"),
+    "judge": ("judged:Judged", 'judge:{"model":SPEC,"rubric":TEXT}: the opinion of another model, marked as judged'),
+    "embedding": ("embeddings:Embedding", 'embedding:{"model":NAME,"min":0.7}: likeness by static word vectors'),
 }  # fmt: skip
 """Name -> where it is in this package, and one line for people."""
 NEED_THE_EXTRA: Final = frozenset(
@@ -176,7 +190,7 @@ NEED_THE_EXTRA: Final = frozenset(
 def register(registry: Registry) -> None:
     """Add the built-in checks."""
     for name, (target, summary) in CHECKS.items():
-        extra = EXTRA if name in NEED_THE_EXTRA else ""
+        extra = EXTRA if name in NEED_THE_EXTRA else EMBEDDINGS if name == "embedding" else ""
         registry.add("check", name, f"{__name__}.{target}", extra=extra, summary=summary)
 
 

@@ -19,6 +19,9 @@ class Services(Protocol):
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         """The greedy answer of another model, named by alias or spec."""
 
+    def embed(self, model: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """A vector of each text, by a model2vec model: a folder or a name on the hub."""
+
 
 class NoModel:
     """Where no model is loaded: stored outputs, checks outside of a session."""
@@ -30,6 +33,11 @@ class NoModel:
 
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> NoReturn:
         raise CheckError(f"it needs the model '{model}', and no model is loaded here; run the test with models.")
+
+    def embed(self, model: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        from .embeddings import vectors  # which imports this module
+
+        return vectors(model, texts)  # it needs no process of its own
 
 
 NO_MODEL: Final = NoModel()
@@ -105,6 +113,8 @@ class Exemplar:
     values: Mapping[str, Number] = field(default_factory=dict)
     logprobs: tuple[float, ...] = ()
     """What the model's scores of the output are, for checks that ask for them."""
+    vectors: tuple[tuple[float, ...], ...] = ()
+    """Of the output and the reference, for checks that ask for them."""
     verdict: str = ""
     """What the other model answers, for checks that ask one."""
 

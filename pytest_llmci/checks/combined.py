@@ -5,6 +5,7 @@ A check that cannot judge (no reference, no model, a missing package) fails the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from ..check_texts import argument_text, check_text
@@ -34,14 +35,17 @@ class Not(BuiltIn):
         self._check = parse(check_text(read_json(inner, "not:json"), "not") if inner.startswith("{") else inner)
         self._inner = text_of(self._check, inner)
         self.needs_reference = needs_reference(self._check)
+        self.models = models_of(self._check)
         super().__init__(self._inner)
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         result = self._check(output)
         if result.passed:
-            return self.failed(f"expected the output not to pass {_shown(self._inner)}, but {result.message}")
-        return self.passed(f"the output does not pass {_shown(self._inner)}: {result.message}")
+            found = self.failed(f"expected the output not to pass {_shown(self._inner)}, but {result.message}")
+        else:
+            found = self.passed(f"the output does not pass {_shown(self._inner)}: {result.message}")
+        return replace(found, judged_by=result.judged_by)
 
 
 class _Several(BuiltIn):
@@ -57,6 +61,7 @@ class _Several(BuiltIn):
             (text_of(check, text), check) for text in texts for check in [parse(text)]
         ]
         self.needs_reference = any(needs_reference(check) for _, check in self._checks)
+        self.models = tuple(dict.fromkeys(model for _, check in self._checks for model in models_of(check)))
         super().__init__(argument_text([text for text, _ in self._checks], self.name))
 
 
@@ -73,11 +78,15 @@ class AllOf(_Several):
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
+        judges: list[str] = []
         for text, check in self._checks:
             result = check(output)
             if not result.passed:
-                return self.failed(f"{_shown(text)}: {result.message}")
-        return self.passed(f"the output passes all {len(self._checks)} checks")
+                return replace(self.failed(f"{_shown(text)}: {result.message}"), judged_by=result.judged_by)
+            judges += [result.judged_by] if result.judged_by else []
+        return replace(
+            self.passed(f"the output passes all {len(self._checks)} checks"), judged_by=", ".join(dict.fromkeys(judges))
+        )
 
 
 class AnyOf(_Several):
@@ -94,6 +103,7 @@ class AnyOf(_Several):
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
         failed: list[str] = []
+        judges: list[str] = []
         unjudged: CheckError | MissingValue | None = None
         for text, check in self._checks:
             try:
@@ -102,14 +112,18 @@ class AnyOf(_Several):
                 unjudged = unjudged or error
                 continue
             if result.passed:
-                return self.passed(f"the output passes {_shown(text)}: {result.message}")
+                return replace(
+                    self.passed(f"the output passes {_shown(text)}: {result.message}"), judged_by=result.judged_by
+                )
+            judges += [result.judged_by] if result.judged_by else []
             failed.append(_shown(text))
         if unjudged is not None:
             raise unjudged
-        return self.failed(
+        found = self.failed(
             f"{cut_off(output)}the output passes none of {len(failed)} checks ({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''})"
             f": {excerpt(output.text)}"
         )
+        return replace(found, judged_by=", ".join(dict.fromkeys(judges)))
 
 
 def _shown(text: str) -> str:
@@ -119,6 +133,11 @@ def _shown(text: str) -> str:
 def text_of(check: Check, written: str) -> str:
     """The text of a check in its own spelling, where it tells one."""
     return str(getattr(check, "text", written))
+
+
+def models_of(check: Check) -> tuple[str, ...]:
+    """Models besides the tested one that a check asks, by alias or spec."""
+    return tuple(getattr(check, "models", ()))
 
 
 def needs_reference(check: Check) -> bool:

@@ -219,7 +219,7 @@ def any_of(*checks: AnyCheck) -> str:
 
 
 def language(*codes: str) -> str:
-    """The output is in one of these languages: codes of ISO 639-1. Needs the extra ``checks``."""
+    """The output is in one of these languages, such as ``en``. Needs the extra ``checks``."""
     return _text("language", codes[0] if len(codes) == 1 else codes)
 
 
@@ -259,6 +259,33 @@ def chrf(minimum: float, *, reference: str | None = None) -> str:
 def edit_similarity(minimum: float, *, reference: str | None = None) -> str:
     """1 less the edit distance divided by the longer length is at least so much. Needs the extra ``checks``."""
     return _similar("edit_similarity", minimum, reference)
+
+
+def perplexity(maximum: float) -> str:
+    """The output's perplexity under the model that made it is at most so much. Needs that model."""
+    return _text("perplexity", maximum)
+
+
+def reference_logprob(minimum: float, *, reference: str | None = None, total: bool = False) -> str:
+    """The mean log-probability of the reference's tokens after the prompt is at least so much. Needs the model.
+
+    :param total: whether the sum counts.
+    """
+    return _options("reference_logprob", "min", min=minimum, reference=reference, total=total)
+
+
+def judge(rubric: str, *, model: str, max_new_tokens: int | None = None) -> str:
+    """Another model says that the output meets the rubric; the verdict is marked as judged by it.
+
+    :param model: alias or spec of the model that judges.
+    :param max_new_tokens: most tokens of its answer.
+    """
+    return _options("judge", "rubric", model=model, rubric=rubric, max_new_tokens=max_new_tokens)
+
+
+def embedding(minimum: float, *, model: str, reference: str | None = None) -> str:
+    """Output and reference are so alike by the static word vectors of a model2vec model. Needs the extra ``embeddings``."""
+    return _options("embedding", "min", min=minimum, model=model, reference=reference)
 
 
 def edit_distance(maximum: int, *, reference: str | None = None) -> str:

@@ -15,7 +15,7 @@ from ..errors import CheckError, ConfigError, MissingValue, described
 from ..records import CheckResult
 from ..registry import import_target
 from ..text import one_line
-from .arguments import excerpt, require_argument
+from .arguments import cut_off, excerpt, require_argument
 from .base import BuiltIn, CheckInput, Exemplar
 
 
@@ -56,9 +56,9 @@ class PythonCheck(BuiltIn):
             raise
         except AssertionError as error:
             reason = one_line(str(error))[:200] or "an assertion of it failed"
-            return self.failed(f"{reason}: {excerpt(output.text)}")
+            return self.failed(f"{cut_off(output)}{reason}: {excerpt(output.text)}")
         except (Exception, SystemExit) as error:
-            raise CheckError(f"{self.text} raised {described(error)[:200]}") from error
+            raise CheckError(f"{cut_off(output)}{self.text} raised {described(error)[:200]}") from error
         if isinstance(found, CheckResult):
             return found
         if found is None:

@@ -44,6 +44,9 @@ class _Scripted:
     def ask(self, model: str, question: str, *, max_new_tokens: int) -> str:
         return self._exemplar.verdict or NoModel().ask(model, question, max_new_tokens=max_new_tokens)
 
+    def embed(self, model: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        return self._exemplar.vectors or NoModel().embed(model, texts)
+
 
 NONE: Final = "it ships no exemplar; every check needs one that passes and one that fails."
 
@@ -119,6 +122,7 @@ def context_of(exemplar: Exemplar) -> str:
         "special tokens only" if exemplar.special_only else "",
         *(f"{name}: {value}" for name, value in exemplar.values.items()),
         f"log-probabilities: {', '.join(map(str, exemplar.logprobs))}" if exemplar.logprobs else "",
+        f"vectors: {', '.join(map(str, exemplar.vectors))}" if exemplar.vectors else "",
         f"the judge says: {exemplar.verdict}" if exemplar.verdict else "",
     ]
     return "; ".join(filter(None, parts))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..errors import CheckError, UnknownNameError
 from ..records import CheckResult
 from ..registry import missing_package
-from .arguments import excerpt, read_texts
+from .arguments import cut_off, excerpt, read_texts
 from .base import BuiltIn, CheckInput, Exemplar
 
 LEAST_LETTERS: Final = 20
@@ -49,7 +49,8 @@ class Language(BuiltIn):
         letters = sum(map(str.isalpha, text))
         if letters < LEAST_LETTERS:
             raise CheckError(
-                f"the output is too short to tell its language: {letters} letters, at least {LEAST_LETTERS} are needed: {excerpt(text)}"
+                f"{cut_off(output)}the output is too short to tell its language: {letters} letters,"
+                f" at least {LEAST_LETTERS} are needed: {excerpt(text)}"
             )
         with _LOCK:
             found, _ = _library().classify(text)

@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.leaderboard:COMMAND",
         "describe a table of published scores, or select models worth measuring from it",
     ),
+    "prompts": (
+        "pytest_llmci.cli.prompts:COMMAND",
+        "list prompt sets, tell every fault in them, and count tokens",
+    ),
     "report": ("pytest_llmci.cli.report:COMMAND", "rebuild the derived files of a run, or send it to a sink"),
     "reproduce": (
         "pytest_llmci.cli.reproduce:COMMAND",

@@ -19,6 +19,7 @@ from ..records import Json, to_json
 from ..text import wrapped
 from ..units import Unit, format_bytes, format_duration, format_quantity
 from . import Command
+from .doctor_checks import run_checks, summary_lines
 from .main import EXIT_FAILED, printable
 
 WIDTH: Final = 80
@@ -54,9 +55,15 @@ _LABEL: Final = 20
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="leave out what loads torch; some ten seconds")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--checks", nargs="*", metavar="MODULE:CLASS",
+        help="only the output checks, each with the exemplars that it ships and what it says of them; or those of a check of your own",
+    )  # fmt: skip
 
 
 def _run(options: Namespace) -> int:
+    if options.checks is not None:
+        return run_checks(options.checks, as_json=options.json)
     checkup = check_machine(SystemClock(), quick=options.quick, say=_say)
     _say("")
     if options.json:
@@ -64,7 +71,7 @@ def _run(options: Namespace) -> int:
     else:
         for line in render(checkup):
             print(printable(_in_reach(line)))
-    return EXIT_FAILED if checkup.off else 0
+    return EXIT_FAILED if checkup.off or checkup.wrong else 0
 
 
 def _say(text: str) -> None:
@@ -86,6 +93,9 @@ def render(checkup: Checkup) -> Iterator[str]:
     """The report in lines of at most 80 columns."""
     yield from _environment(checkup)
     yield from _findings(checkup)
+    yield _heading("output checks under their exemplars")
+    yield from summary_lines(checkup.exemplars)
+    yield ""
     yield from _remarks(checkup.remarks)
     yield from _threads(checkup)
     yield from _summary(checkup)
@@ -233,6 +243,11 @@ def _summary(checkup: Checkup) -> Iterator[str]:
     if checkup.off:
         names = ", ".join(dict.fromkeys(finding.metric for finding in checkup.off))
         yield from wrapped(f"Do not trust {names} on this machine; please report this output.", WIDTH)
+    elif checkup.wrong:
+        names = ", ".join(dict.fromkeys(result.name for result in checkup.wrong))
+        yield from wrapped(
+            f"Do not trust the checks {names} here: another version of a library? Please report this output.", WIDTH
+        )
     elif counts["disturbed"]:
         yield from wrapped(
             "Nothing is wrong. What was disturbed can be told on a quieter machine: run it again.", WIDTH

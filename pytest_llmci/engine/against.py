@@ -67,6 +67,8 @@ class Against:
         prompt = (
             cell.prompt if self.prompts is None else _counterpart(cell.prompt, self.prompts.get(cell.prompt.id, ()))
         )
+        if prompt is not None and prompt.fill is not None and prompt.fill == cell.prompt.fill:
+            prompt = cell.prompt  # of a length in tokens: both sides are asked what the candidate's tokenizer counted
         return None if prompt is None else replace(cell, model=spec, prompt=prompt)
 
     def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ..checks import CHECKS, register
+from ..checks.exemplars import ExemplarResult, run_exemplars
 from ..clock import Clock
 from ..measure import builtin_metrics
 from ..records import Json, Missing
+from ..registry import Registry
 from ..store.environment import environment
 from .exclusive import MachineLock, lock_path
 from .machine import Remark, gather, remarks
@@ -29,6 +32,8 @@ class Checkup:
     remarks: list[Remark]
     threads: list[ThreadTiming]
     """The OpenMP trap; empty where it was not shown."""
+    exemplars: list[ExemplarResult] = field(default_factory=list)
+    """Of the output checks."""
     threads_reason: str = ""
     """Why it was not shown."""
     exclusive: bool = True
@@ -38,6 +43,11 @@ class Checkup:
     def off(self) -> list[Finding]:
         """Instruments that are wrong."""
         return [finding for finding in self.findings if finding.state == "off"]
+
+    @property
+    def wrong(self) -> list[ExemplarResult]:
+        """Exemplars that got another verdict than theirs."""
+        return [result for result in self.exemplars if result.state == "wrong"]
 
 
 def check_machine(clock: Clock, *, quick: bool, say: Callable[[str], None]) -> Checkup:
@@ -51,6 +61,10 @@ def check_machine(clock: Clock, *, quick: bool, say: Callable[[str], None]) -> C
     facts = environment()
     took_s = (clock.now_ns() - begin_ns) / 1e9
     found = remarks(gather(facts))
+    say("running the checks' exemplars")
+    registry = Registry()
+    register(registry)
+    exemplars = list(run_exemplars(registry, CHECKS))
     lock = MachineLock(lock_path(), clock)
     try:
         with lock.held(lambda: None, say) as exclusive:
@@ -63,6 +77,7 @@ def check_machine(clock: Clock, *, quick: bool, say: Callable[[str], None]) -> C
         environment_s=took_s,
         findings=findings,
         remarks=found,
+        exemplars=exemplars,
         threads=[] if isinstance(threads, Missing) else threads,
         threads_reason=threads.reason if isinstance(threads, Missing) else "",
         exclusive=exclusive,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..checks import parse_check
 from ..checks.arguments import cut_off
-from ..checks.base import Check, CheckInput
+from ..checks.base import Check, CheckInput, Services
 from ..checks.combined import text_of
 from ..errors import CheckError, MissingValue, described
 from ..metrics import MetricDef
@@ -20,6 +20,7 @@ from ..stats.looks import SESSION_ALPHA, look_alpha
 from ..text import one_line
 from .schedule import CONTAMINATED_SHARE, CellMeasurement, of_the_wall_clock
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 OUT_OF_TIME = "out of time (--llmci-time-limit)"
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
 
@@ -32,8 +33,12 @@ class Judge:
         registry: Registry,
         why_contended: Callable[[], str] = lambda: CONTENDED,
         metrics: Mapping[str, MetricDef] | None = None,
+        services: Callable[[CheckInput], Services] | None = None,
     ) -> None:
-        """:param metrics: whose numbers checks may ask for."""
+        """:param metrics: whose numbers checks may ask for.
+        :param services: what the checks of an output may ask of models; None: nothing, as where no model is loaded.
+        """
+        self._services = services
         self._registry = registry
         self._metrics = metrics or {}
         self._why_contended = why_contended
@@ -61,7 +66,7 @@ class Judge:
 
     def bound(self, output: CheckInput) -> CheckInput:
         """The output with what its check may ask of models."""
-        return output
+        return output if self._services is None else replace(output, services=self._services(output))
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""
@@ -153,7 +158,7 @@ def run_check(check: Check, output: CheckInput, name: str = "") -> CheckResult:
     try:
         result: object = check(output)
     except (CheckError, MissingValue) as error:
-        return CheckResult(name=name, passed=False, message=f"{cut_off(output)}{one_line(str(error))}")
+        return CheckResult(name=name, passed=False, message=one_line(str(error)))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a check is foreign code: one that raises has not passed
         message = f"{cut_off(output)}the check itself failed: {described(error)}"
         return CheckResult(name=name, passed=False, message=message)

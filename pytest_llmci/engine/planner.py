@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import measure
 from ..checks import parse_check
-from ..checks.combined import needs_reference, text_of
+from ..checks.combined import models_of, needs_reference, text_of
 from ..errors import ConfigError, StoreError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..metrics import MetricDef
@@ -98,8 +98,6 @@ class Planner:
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         self.budgets = self._session_budgets()
-        for check in settings.checks:
-            self._read_check(check.text, check.origin)
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""
         self.names = ModelNames()
@@ -114,6 +112,8 @@ class Planner:
         self.suite_prompts: tuple[Prompt, ...] = ()
         if settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
+        for check in settings.checks:
+            self._read_check(check.text, check.origin)
 
     @property
     def output_folder(self) -> Path:
@@ -262,6 +262,8 @@ class Planner:
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
         cells = list(expand(self.specs, self.suite_prompts))
+        for cell in cells:
+            self._limits.check_prompt(cell.model, cell.prompt)
         for cell in cells if self.budgets else ():
             self._limits.check_length(
                 cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
@@ -298,7 +300,11 @@ class Planner:
         return GenerationSettings(max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed)
 
     def test_cell(self, model: ModelSpec, prompt: Prompt) -> Cell:
-        """The cell of a test of the user's own."""
+        """The cell of a test of the user's own.
+
+        :raises ConfigError: if the prompt's length cannot be met for the model.
+        """
+        self._limits.check_prompt(model, prompt)
         return Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
 
     def test_plan(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None = None) -> CellPlan:
@@ -397,5 +403,7 @@ class Planner:
     def _read_check(self, name: str, origin: str) -> tuple[str, bool]:
         if name not in self._checked:
             check = parse_check(name, self._registry, origin)
+            for model in models_of(check):
+                self.open(model, f"{origin}: check '{one_line(name[:400])[:60]}'")
             self._checked[name] = (text_of(check, name), needs_reference(check))
         return self._checked[name]

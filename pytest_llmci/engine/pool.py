@@ -33,8 +33,14 @@ _AFTER_TOO_MANY: Final[Mapping[Role, str]] = {
     "timing": "the model's remaining cells are not run; fix the cause or leave the model out",
     "memory": "the model's remaining cells get no memory pass; fix the cause or leave the passes out",
     "reference": "the model's remaining cells are not compared; fix the reference or leave the comparison out",
+    "judge": "it judges no more; fix the cause or leave the check out",
 }
-_ASKED_FOR: Final[Mapping[Role, str]] = {"timing": "cell", "memory": "memory pass", "reference": "comparison"}
+_ASKED_FOR: Final[Mapping[Role, str]] = {
+    "timing": "cell",
+    "memory": "memory pass",
+    "reference": "comparison",
+    "judge": "judgement",
+}
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 
@@ -166,6 +172,10 @@ class Pool:
         finally:
             self._capacity = before
             self._evict_down_to(before)
+
+    def make_room(self, count: int) -> None:
+        """Let that many models live at once from now on."""
+        self._capacity = max(count, self._capacity)
 
     def release(self, spec: ModelSpec, role: Role | None = None) -> None:
         """End the model's processes, or that of one role: who asks next gets a fresh one."""

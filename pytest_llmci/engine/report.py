@@ -450,6 +450,8 @@ class ReportBuilder:
             if there is None or record.attempt >= there.attempt:
                 self.benchmarks[record.test] = record
             return
+        if isinstance(record, WorkerRecord) and record.role == "judge":  # it may be no model of the session
+            return
         workers = self.workers.get(record.model)
         if workers is None:
             workers = self.workers[self.table.text(record.model)] = _Workers()

@@ -32,6 +32,8 @@ from .schedule import CellMeasurement
 if TYPE_CHECKING:
     from .judge import Judge
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 
 class Output:
     """The text of a cell's answer and what can be asked of it."""

@@ -7,18 +7,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
 from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
 from ..measure.profile import Measured
 from ..metrics import MetricDef
+from ..prompts.fit import fitted
 from ..records import (
     BenchmarkRecord,
     Cell,
     ErrorInfo,
+    Fill,
     GenerationSettings,
     LogRecord,
     ModelSpec,
@@ -32,6 +36,7 @@ from ..records import (
 )
 from ..redaction import Redactor
 from ..registry import Registry
+from ..runner.token_counts import tokens_of
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
@@ -51,6 +56,7 @@ from .model_gate import model_gate
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement, CellPlan, Schedule
+from .services import LiveServices, OpenModel
 from .turns import Request, Turns
 
 T = TypeVar("T")
@@ -106,16 +112,18 @@ class BenchSession:
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
+        open_model: OpenModel | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
+        :param open_model: finds the models that checks name; None: checks cannot ask models.
         :param redactor: takes out of the output of models' processes what must not be written; by default what looks secret.
         """
         self.settings = settings
         self.registry = registry
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
-        self.judge = Judge(registry, self._why_contended, metrics)
+        self.judge = Judge(registry, self._why_contended, metrics, self._services(open_model))
         self.test = CurrentTest("")
         self.uses = Uses()
         self._blocks = 0
@@ -139,12 +147,19 @@ class BenchSession:
         self._against = against
         self._baselines = baselines
         self._compared: dict[str, CellMeasurement] = {}
+        self._fits: dict[tuple[str, str, Fill], Prompt] = {}
+        """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
         self.schedule = Schedule(self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time)
         self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
+
+    def _services(self, open_model: OpenModel | None) -> Callable[[CheckInput], Services] | None:
+        if open_model is None:
+            return None
+        return lambda output: LiveServices(self, output, open_model)
 
     @property
     def measured(self) -> int:
@@ -183,7 +198,7 @@ class BenchSession:
             test: (cell, replace(plan, family=family)) for test, (cell, plan) in self.schedule.group(alias).items()
         }
         if self._against is not None:
-            self._compare(self._against, alias, group)
+            self._compare(self._against, alias, self._closed(group))
         try:
             for test, (cell, plan) in group.items():
                 self.test = asking if test == asking.id else CurrentTest(test)
@@ -195,6 +210,16 @@ class BenchSession:
             self.test = asking
         if self._baselines is not None:
             self._compare_stored(self._baselines, alias, group)
+
+    def _closed(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, tuple[Cell, CellPlan]]:
+        """The cells without open prompts, so that both sides are asked the same; what cannot be closed fails by itself later."""
+        found = {}
+        for test, (cell, plan) in group.items():
+            try:
+                found[test] = (replace(cell, prompt=self.fit(cell.model, cell.prompt)), plan)
+            except LLMCIError as error:
+                self._compared[test] = CellMeasurement(cell=cell, plan=plan, error=error_info(error))
+        return found
 
     def _compare_stored(self, rules: BaselineRules, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         measured = [self._compared[test] for test in group]
@@ -317,6 +342,7 @@ class BenchSession:
         role: Role = "memory" if origin == "memory" else "timing"
         try:
             live = self.pool.get(cell.model, role)
+            request = self._closed_request(measurement, request, live)
         except LLMCIError as error:
             failed(error_info(error))
             started = utc_text(self._clock.utc())
@@ -350,6 +376,36 @@ class BenchSession:
             )
             raise
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
+        """The request, and its cell, with as much filler as the model's own tokenizer asks for."""
+        if not request.prompt.is_open:
+            return request
+        prompt = self._fitted(measurement.cell.model, request.prompt, live)
+        measurement.cell = replace(measurement.cell, prompt=prompt)
+        return replace(request, prompt=prompt)
+
+    def _fitted(self, model: ModelSpec, prompt: Prompt, live: LiveModel) -> Prompt:
+        """Worked out once a model."""
+        assert prompt.fill is not None  # that is what makes it open
+        known = (model.text, prompt.id, prompt.fill)
+        if known not in self._fits:
+            try:
+                self._fits[known] = fitted(prompt, partial(tokens_of, live.worker), model.alias)
+            except WorkerError as error:
+                self.pool.died(model, error, live.record.role)
+                raise
+        return self._fits[known]
+
+    def fit(self, model: ModelSpec, prompt: Prompt) -> Prompt:
+        """A prompt that the model can be asked: itself, unless its length in tokens is open.
+
+        :raises LLMCIError: if no text has that length, or the model cannot be loaded.
+        """
+        if not prompt.is_open:
+            return prompt
+        with self._turns.request():
+            return self._fitted(model, prompt, self.pool.get(model))
 
     def _parts(self, request: RunRequest, origin: Origin) -> Iterator[RunRequest]:
         """What a block asks for: at once, but a memory pass under a time limit round by round, no more once that is over."""
@@ -449,28 +505,33 @@ class BenchSession:
         return measurement
 
     def ask(
-        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None
-    ) -> T:
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, turn: Request | None = None,
+        role: Role = "timing",
+    ) -> T:  # fmt: skip
         """Ask a model something that is not measured. If its process dies of it, the pool learns of it and the log gets a row.
 
         :param about: what the row shows as the prompt.
+        :param role: ``judge`` where it is asked for an opinion: what it lacks is told by the check, and not by a row of its own.
         :param turn: where the caller may want to withdraw the request.
         :raises LLMCIError: if the model failed.
         """
         test = self.test
         with turn or self._turns.request():
-            return self._ask(spec, request, about, test)
+            return self._ask(spec, request, about, test, role)
 
-    def _ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest) -> T:
-        live = self.pool.get(spec)
+    def _ask(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest, role: Role = "timing"
+    ) -> T:  # fmt: skip
+        live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
             answer = request(live.worker)
         except WorkerError as error:
-            self.pool.died(spec, error)
-            self._record_loss(spec, about, error, live, test=test, started=started)
+            self.pool.died(spec, error, role)
+            if role != "judge":
+                self._record_loss(spec, about, error, live, test=test, started=started)
             raise
-        self.pool.lived(spec)
+        self.pool.lived(spec, role)
         if about is not _ABOUT_PROFILE:  # a profile is counted when it has ended
             self.uses.requests += 1
         return answer

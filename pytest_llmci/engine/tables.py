@@ -42,6 +42,7 @@ def summary_lines(
         *wrapped(_footnote(report), width),
         *_templated(report, width),
         *_published(report.models[:MOST_MODELS], width),
+        *_judged(report, width),
         *_memory(report.models[:MOST_MODELS], width),
         *_own_cost(report.models, width),
         *_calls(report, width),
@@ -109,6 +110,16 @@ def _published(models: Sequence[ModelSummary], width: int) -> list[str]:
     sources = dict.fromkeys(one_line(model.published.source) for model in models if model.published)
     text = f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
     return wrapped(text, width) if sources else []
+
+
+def _judged(report: SessionReport, width: int) -> list[str]:
+    """How many verdicts on outputs are opinions, and whose."""
+    checks = [check for cell in report.cells for check in cell.checks]
+    judges = dict.fromkeys(one_line(check.judged_by) for check in checks if check.judged_by)
+    count = sum(bool(check.judged_by) for check in checks)
+    are = "is an opinion" if count == 1 else "are opinions"
+    text = f"valid: {count} of {len(checks)} verdicts on outputs {are} of {', '.join(judges)}."
+    return wrapped(text, width) if count else []
 
 
 def _best(models: Sequence[ModelSummary]) -> int | None:

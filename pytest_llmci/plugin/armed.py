@@ -193,6 +193,7 @@ class ArmedPlugin:
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
                 against=self.comparing.against, baselines=self.comparing.baselines, redactor=self.redactor,
+                open_model=lambda text: self.planner.open(text, "check"),
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session

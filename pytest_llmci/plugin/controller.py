@@ -134,7 +134,7 @@ class Controller:
     def _with_published_score(self, record: LogRecord) -> LogRecord:
         """Join what others published of a model to the start of its process."""
         published = self._plugin.published
-        if published is None or not isinstance(record, WorkerRecord) or record.role == "reference":
+        if published is None or not isinstance(record, WorkerRecord) or record.role in ("reference", "judge"):
             return record
         return replace(record, published=published.find(record.spec))
 

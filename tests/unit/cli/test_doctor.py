@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmci.checks.exemplars import ExemplarResult
 from pytest_llmci.cli import doctor as module
 from pytest_llmci.cli.doctor import advise_threads, render
 from pytest_llmci.cli.main import main
@@ -164,6 +165,21 @@ def test_only_a_wrong_instrument_is_a_failed_check(
     assert shown.out.startswith("=")
     assert shown.err == ""  # no terminal, no progress
     assert found["quick"] is False
+
+
+WRONG = ExemplarResult(
+    name="bleu", check="bleu:0.5", text="x", context="", passes=True, state="wrong", message="found 0"
+)
+
+
+def test_a_check_with_a_wrong_verdict_is_a_failed_check(
+    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found["changes"] = {"exemplars": [WRONG]}
+    assert main(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "  wrong   bleu:0.5: found 0" in shown
+    assert "Do not trust the checks bleu here" in shown
 
 
 def test_json_is_all_of_it(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

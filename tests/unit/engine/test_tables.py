@@ -12,7 +12,7 @@ from pytest_llmci.engine.judge import OUT_OF_TIME
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import BudgetResult, ComparisonResult, ErrorInfo, LogRecord
+from pytest_llmci.records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 
@@ -38,6 +38,19 @@ def two_models() -> list[LogRecord]:
         worker("w1", "slow"), rounds("r1", "slow"), verdict("v1", "slow"),
         worker("w2", "quick", values={}), rounds("r2", "quick", latencies_ms=(10, 10, 10), worker="w2"), verdict("v2", "quick"),
     ]  # fmt: skip
+
+
+def test_verdicts_that_are_opinions_are_told_from_those_of_rules(tmp_path: Path) -> None:
+    rule = CheckResult(name="valid", passed=True, message="")
+    opinion = CheckResult(name="judge:{}", passed=True, message="", judged_by="big")
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    found = lines_of(
+        tmp_path / "with", [worker("w1", "a"), rounds("r1", "a"), verdict("v1", "a", checks=[rule, opinion])]
+    )
+    assert "valid: 1 of 2 verdicts on outputs is an opinion of big." in found
+    found = lines_of(tmp_path / "without", [worker("w1", "a"), rounds("r1", "a"), verdict("v1", "a", checks=[rule])])
+    assert not any(line.startswith("valid:") for line in found)
 
 
 def test_one_line_a_model_under_its_headings(tmp_path: Path) -> None:
