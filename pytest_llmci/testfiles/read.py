@@ -152,7 +152,7 @@ class _FileReader:
         return self._test(self._name(keys["name"][1]), keys["name"][0], shared, own)
 
     def _name(self, value: Value) -> str:
-        text = str(value.node.value) if value.kind.startswith(("a text", "a number")) else ""
+        text = str(value.node.value) if value.kind == "a text" or value.node.tag.endswith(":int") else ""
         if not _NAME.match(text):
             self._faults.add(
                 value.place,

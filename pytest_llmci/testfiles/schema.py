@@ -17,7 +17,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 FILE: Final = "llm-test.schema.json"
 """Name of the packaged file, and of a project's copy."""
 _TEXT: Final = {"type": "string", "pattern": r"\S"}
-_NAME: Final = {"type": "string", "pattern": r"^[A-Za-z0-9_.-]+$"}
+_NAME: Final = {"anyOf": [{"type": "string", "pattern": r"^[A-Za-z0-9_.-]+$"}, {"type": "integer"}]}
 
 
 def packaged_path() -> str:

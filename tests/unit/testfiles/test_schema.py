@@ -17,6 +17,7 @@ from pytest_llmci.testfiles.schema import packaged_path, schema, schema_text
 
 RIGHT = [
     "prompts: Hi.",
+    "name: 7\nprompts: Hi.",
     "name: a\ndescription: text\nmodels: echo\nprompts: [paper, cases.csv, {prompt: Hi., tags: [a], reference: x, max_new_tokens: 4}]",
     "prompts: [{id: 7, messages: [{role: user, content: Hi.}], checks: [json]}]",
     "prompts: [{template: 'Name {{a}}.', variables: {a: [x, y]}, system: Be brief.}]",
@@ -27,7 +28,7 @@ WRONG = [
     "round: 3", "rounds: 0", "rounds: 1.5", "rounds: x", "warmup: -1", "temperature: -0.1", "timed: 1", "models: []", "models: [1]",
     "budgets: {a: b}", "checks: [5]", "checks: ['']", "marks: [{slow: x}]", "marks: [{skip: a, xfail: b}]", "marks: [a b]", "prompts: [1]",
     "prompts: [{promt: Hi.}]", "prompts: [{prompt: 5}]", "prompts: [{prompt: Hi., max_new_tokens: 0}]", "prompts: []", "tests: []",
-    "tests: [a]", "tests: [{rounds: 1}]", "tests: [{name: a b}]", "tests: [{name: a, tests: [{name: b}]}]", "name: a/b", "- a", "description: [a]",
+    "tests: [a]", "tests: [{rounds: 1}]", "tests: [{name: a b}]", "tests: [{name: a, tests: [{name: b}]}]", "name: a/b", "name: true", "name: 0.5", "- a", "description: [a]",
     "prompts: [{messages: [{role: nobody, content: x}]}]", "prompts: [{messages: []}]",
 ]  # fmt: skip
 
