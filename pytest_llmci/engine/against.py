@@ -103,7 +103,8 @@ class Against:
 
 def _counterpart(prompt: Prompt, there: Sequence[Prompt]) -> Prompt | None:
     """Of the prompts of one id the one that asks the same, else the one of the same file; None where that is not clear."""
-    same = [other for other in there if (other.text, other.messages) == (prompt.text, prompt.messages)]
+    asked = prompt.text, prompt.messages, prompt.fill
+    same = [other for other in there if (other.text, other.messages, other.fill) == asked]
     if same:
         return same[0]
     file = prompt.source.partition(", ")[0]

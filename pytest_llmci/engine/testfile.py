@@ -131,7 +131,8 @@ class _Planned:
                     self._check_row(
                         test, row, [Text(text=check, place=entry.place) for check in row.checks], entry.place
                     )
-        self._try(test.place_of("prompts"), check_prompt_ids, found)
+        if not self._faults:  # two rows of the file itself are told of with their own places
+            self._try(test.place_of("prompts"), check_prompt_ids, found)
         return tuple(found)
 
     def _named(self, entry: Text) -> tuple[Prompt, ...]:

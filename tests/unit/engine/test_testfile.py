@@ -107,3 +107,11 @@ def test_every_prompt_of_a_file_is_found(tmp_path: Path) -> None:
     path.write_text("round: 1\n", "utf-8")
     with pytest.raises(ConfigError, match="git:HEAD: test_it.llm.yaml:1:1: round: unknown key"):
         prompts_of_file(path, path.name, "git:HEAD")
+
+
+def test_two_prompts_of_one_id_are_told_once(plan: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan("models: echo\nprompts: [Hi., Hi.]\n")
+    assert str(caught.value) == (
+        "test_it.llm.yaml:2:16: prompts[2]: the prompt of line 2 has the id 'Hi' as well; give one of them another id."
+    )
