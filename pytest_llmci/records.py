@@ -101,6 +101,19 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fill:
+    """How a prompt gets an exact number of tokens: by a filler that can be measured out only beside the model."""
+
+    tokens: int
+    """Of the whole prompt as the model gets it, its chat template included."""
+    key: str
+    """What the words of the filler are drawn by."""
+    text: str | None = None
+    """The prompt, with a mark where the filler goes."""
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """One row of a prompt set: a text that goes to the model raw, or messages that go through its chat template."""
 
@@ -117,12 +130,23 @@ class Prompt:
     sha256: str = ""
     """Of what people saw of the prompt, where a stored row holds it no longer (``--llmci-redact``, or a secret in it): such a
     row can be recognized and not asked again."""
+    variables: dict[str, str] = field(default_factory=dict, hash=False)
+    """What was put into the placeholders of a template; empty where there was none, or it is withheld."""
+    fill: Fill | None = None
+    """Set where its length in tokens was asked for."""
+
+    @property
+    def is_open(self) -> bool:
+        """True until a model has told how much filler makes the wanted number of tokens; nothing can be asked before."""
+        return self.fill is not None and self.text is None and not self.messages
 
     @property
     def shown(self) -> str:
         """The text that people see and hashes cover: the raw text, or the messages as ``role: content`` lines."""
         if self.text is not None:
             return self.text
+        if self.fill is not None and not self.messages:
+            return f"({self.fill.tokens} tokens, by the model's tokenizer)"
         if not self.messages and self.sha256:
             return f"sha256:{self.sha256}"
         return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
@@ -344,6 +368,7 @@ class RoundsRecord:
     special_only: bool = False
     token_source: str = ""
     templated: bool = False
+    """True where the prompt went through the model's chat template."""
     memory_method: str = ""
     peak_rss_resolution_bytes: int | None = None
     memory_isolated: bool = True
@@ -368,6 +393,8 @@ class RoundsRecord:
     """Why ``prompt`` is not what was asked. ``prompt_sha256`` and ``md5`` are those of the original."""
     outputs_withheld: list[Withheld] = field(default_factory=list)
     """Of each output, why it is not what the model answered; empty where all are. Their hashes are those of the original."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What was put into the placeholders of the prompt's template; empty where there was none, or it is withheld."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -115,7 +115,7 @@ class Redactor:
         if self.redact:
             block = replace(
                 block,
-                prompt=HASHED + block.prompt_sha256, prompt_withheld="redacted", messages=[],
+                prompt=HASHED + block.prompt_sha256, prompt_withheld="redacted", messages=[], variables={},
                 outputs=[HASHED + digest for digest in block.output_sha256], outputs_withheld=["redacted"] * len(block.outputs),
                 output_token_ids=[], error=_without_quotes(block.error),
             )  # fmt: skip
@@ -124,6 +124,7 @@ class Redactor:
         prose = self.secrets.hide_in_prose
         prompt, outputs = prose(block.prompt), [prose(text) for text in block.outputs]
         messages = [replace(message, content=prose(message.content)) for message in block.messages]
+        variables = {name: prose(value) for name, value in block.variables.items()}
         changed = prompt != block.prompt or messages != block.messages
         ids = block.output_token_ids
         known: list[Withheld] = block.outputs_withheld or [""] * len(outputs)
@@ -136,6 +137,7 @@ class Redactor:
             prompt="",
             outputs=[],
             messages=[],
+            variables={},
             md5=[],
             output_sha256=[],
             output_of_round=[],
@@ -145,6 +147,7 @@ class Redactor:
         written = replace(
             _masked(rest, self.secrets),
             prompt=prompt, messages=[] if changed else messages, prompt_withheld="masked" if changed else block.prompt_withheld,
+            variables=variables,
             outputs=outputs, outputs_withheld=withheld if any(withheld) else [],
             output_token_ids=[[] if masked else tokens for tokens, masked in zip(ids, withheld, strict=True)] if ids else [],
             md5=block.md5, output_sha256=block.output_sha256, output_of_round=block.output_of_round, token_ns=block.token_ns,
@@ -205,7 +208,7 @@ def _without_messages(samples: SampleResult | None) -> SampleResult | None:
 
 def _texts_of_block(block: RoundsRecord) -> str:
     return "\n".join([
-        block.prompt, *block.outputs, *(message.content for message in block.messages), block.test, block.cell,
+        block.prompt, *block.outputs, *(message.content for message in block.messages), *block.variables.values(), block.test, block.cell,
         *block.reasons.values(), *block.noisy,
     ])  # fmt: skip
 
@@ -258,5 +261,14 @@ def masked_row(row: Prompt, redactor: Redactor) -> Prompt:
     messages = tuple(replace(message, content=prose(message.content)) for message in row.messages)
     text = None if row.text is None else prose(row.text)
     reference = None if row.reference is None else prose(row.reference)
+    variables = {name: prose(value) for name, value in row.variables.items()}
     is_whole = (text, messages) == (row.text, row.messages)
-    return replace(row, text=text, messages=messages, reference=reference, sha256="" if is_whole else digest)
+    return replace(
+        row,
+        text=text,
+        messages=messages,
+        reference=reference,
+        variables=variables,
+        fill=None,
+        sha256="" if is_whole else digest,
+    )

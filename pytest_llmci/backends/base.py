@@ -104,6 +104,16 @@ class Scores(Protocol):
         """
 
 
+class CountsTokens(Protocol):
+    """A backend that knows how long a prompt is before it answers: ``llmci prompts --model``, and prompts of an exact length."""
+
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Tokens of a prompt as the model gets it, its chat template included, and whether that was applied.
+
+        :raises GenerationError: if the model cannot take such a prompt.
+        """
+
+
 class TellsTokens(Protocol):
     """A backend whose ``Completion.token_ids`` can be shown."""
 

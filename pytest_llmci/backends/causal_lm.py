@@ -255,6 +255,14 @@ class CausalLM:
         """Each token alone as text, special ones included; a part of a character is U+FFFD."""
         return [str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
 
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Tokens of a prompt as the model gets it, and whether that is inside its chat template.
+
+        :raises GenerationError: if the model cannot take such a prompt.
+        """
+        inputs, templated = self._encode(prompt)
+        return int(inputs["input_ids"].shape[1]), templated
+
     def _finish_reason(self, ids: Sequence[int], wanted: int) -> str:
         return "stop" if len(ids) < wanted or (ids and ids[-1] in self.eos_ids) else "length"
 

@@ -445,6 +445,10 @@ class EchoBackend:
         pieces = _pieces(write_answer(self._script, prompt, settings))
         return self.complete(self.generate(prompt, settings, lambda: on_text(next(pieces))))
 
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Its words; there is no chat template."""
+        return len(prompt.shown.split()), False
+
     def score(self, context: str, continuation: str) -> list[float]:
         """A made-up log-probability for each word: between -1 and -2, always the same for the same word and context."""
         return [

@@ -176,6 +176,10 @@ class CausalBackend:
         """Natural log-probability of each token of an answer after the prompt as the model sees it."""
         return self._loaded().score_after(prompt, text, token_ids)
 
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Tokens of a prompt as the model gets it, and whether that is inside its chat template."""
+        return self._loaded().count_tokens(prompt)
+
     def close(self) -> None:
         """Let go of the model."""
         lm, self._lm = self._lm, None

@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "init": (
         "pytest_llmci.cli.init:COMMAND",
-        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC",
+        "write settings and prompts, a workflow for GitHub Actions, a stage of DVC, test files without Python",
     ),
     "promote": (
         "pytest_llmci.cli.promote:COMMAND",
@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "leaderboard": (
         "pytest_llmci.cli.leaderboard:COMMAND",
         "describe a table of published scores, or select models worth measuring from it",
+    ),
+    "prompts": (
+        "pytest_llmci.cli.prompts:COMMAND",
+        "list prompt sets, tell every fault in them, and count tokens",
     ),
     "recommend": (
         "pytest_llmci.cli.recommend:COMMAND",

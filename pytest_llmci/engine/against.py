@@ -37,8 +37,8 @@ class Against:
     """As people know it: ``origin/main``, ``smollm2+dtype=bfloat16``."""
     specs: Mapping[str, ModelSpec]
     """Alias -> the reference of that model, which has the same alias; a model without one is not compared."""
-    prompts: Mapping[str, Prompt] | None = None
-    """Prompt id -> the reference's prompt; None: the same prompts."""
+    prompts: Mapping[str, Sequence[Prompt]] | None = None
+    """Prompt id -> the reference's prompts of that id, of several files or tests; None: the same prompts."""
     settings: Settings | None = None
     """Those of the reference; None: the same."""
     sys_path: Sequence[str] | None = None
@@ -64,7 +64,11 @@ class Against:
         spec = self.specs.get(cell.model.alias)
         if spec is None or (self.only_tagged and GATE_TAG not in cell.prompt.tags):
             return None
-        prompt = cell.prompt if self.prompts is None else self.prompts.get(cell.prompt.id)
+        prompt = (
+            cell.prompt if self.prompts is None else _counterpart(cell.prompt, self.prompts.get(cell.prompt.id, ()))
+        )
+        if prompt is not None and prompt.fill is not None and prompt.fill == cell.prompt.fill:
+            prompt = cell.prompt  # of a length in tokens: both sides are asked what the candidate's tokenizer counted
         return None if prompt is None else replace(cell, model=spec, prompt=prompt)
 
     def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:
@@ -80,8 +84,12 @@ class Against:
         own = self.settings
         if own is None:
             return plan.generation
-        tokens = own.max_new_tokens or plan.generation.max_new_tokens
-        return replace(plan.generation, max_new_tokens=tokens, temperature=own.temperature, seed=own.seed)
+        generation = plan.generation
+        if own.max_new_tokens and "max_new_tokens" not in plan.said:
+            generation = replace(generation, max_new_tokens=own.max_new_tokens)
+        if "temperature" not in plan.said:
+            generation = replace(generation, temperature=own.temperature)
+        return generation if "seed" in plan.said else replace(generation, seed=own.seed)
 
     def setup(self, setup: WorkerSetup) -> WorkerSetup:
         """What the reference's processes are started with."""
@@ -91,3 +99,14 @@ class Against:
             start_in=self.start_in or setup.start_in,
             threads=setup.threads if self.settings is None else self.settings.threads,
         )
+
+
+def _counterpart(prompt: Prompt, there: Sequence[Prompt]) -> Prompt | None:
+    """Of the prompts of one id the one that asks the same, else the one of the same file; None where that is not clear."""
+    asked = prompt.text, prompt.messages, prompt.fill
+    same = [other for other in there if (other.text, other.messages, other.fill) == asked]
+    if same:
+        return same[0]
+    file = prompt.source.partition(", ")[0]
+    near = [other for other in there if other.source.partition(", ")[0] == file] if len(there) > 1 else there
+    return near[0] if len(near) == 1 else None

@@ -45,7 +45,7 @@ def block_record(
         token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
         memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
-        messages=list(cell.prompt.messages), output_token_ids=_token_ids(rounds, outputs),
+        messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(rounds, outputs),
     )  # fmt: skip
 
 

@@ -167,6 +167,10 @@ def calibrate(trial: Trial, clock: Clock, say: Callable[[str], None]) -> Calibra
 
 
 def _row(prompt: Prompt) -> dict[str, Json]:
+    if prompt.is_open:
+        raise ConfigError(
+            f"--prompts: {prompt.source}: it has a length in tokens; calibrate with one in words, or another set."
+        )
     if prompt.text is not None:
         return {"id": prompt.id, "prompt": prompt.text}
     return {"id": prompt.id, "messages": [{"role": each.role, "content": each.content} for each in prompt.messages]}

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ..metrics import MetricDef
 from ..records import ErrorInfo, Provenance, RoundsRecord
@@ -40,6 +40,9 @@ class MetricTable:
         return self._texts.setdefault(text, text)
 
 
+_NO_VARIABLES: Final[dict[str, str]] = {}  # one for all blocks: there may be a million
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One block of rounds as a report keeps it. What the fields hold is said at :class:`~pytest_llmci.records.RoundsRecord`."""
@@ -71,6 +74,8 @@ class Block:
     """True if there is such a round."""
     seed: int
     provenance: Provenance
+    templated: bool
+    variables: dict[str, str]
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -85,6 +90,7 @@ class Block:
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
+            record.templated, record.variables or _NO_VARIABLES,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

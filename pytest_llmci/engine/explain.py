@@ -275,7 +275,9 @@ def _context(
         noisy = verdict.noisy_rounds
         lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} round{'' if verdict.rounds == 1 else 's'}")
     if measurement is not None:
-        lines.append(f"  {'prompt':<10} {_quoted(shown(measurement.cell.prompt.shown))}")
+        through = " (chat template)" if any(block.templated for block in measurement.blocks) else ""
+        prompt = _quoted(shown(measurement.cell.prompt.shown), WIDTH - 15 - len(through))
+        lines.append(f"  {'prompt':<10} {prompt}{through}")
         for block in measurement.whole_blocks[:1]:
             tokens = block.values.get("output_tokens", [None])[0]
             count = f" ({tokens} tokens)" if tokens is not None else ""

@@ -134,6 +134,7 @@ class LLM:
             self._session.load(self._spec)  # here: only a process that the main thread started dies with it
         except WorkerError as error:
             raise as_exception(error_info(error)) from None
+        asked = self._session.fit(self._spec, asked)
         about, turn = replace(asked, id=f"stream-{asked.id}"), self._session.request()
         pieces: queue.SimpleQueue[str | Completion | BaseException] = queue.SimpleQueue()
 

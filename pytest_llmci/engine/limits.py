@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
-from ..records import GenerationSettings, ModelSpec
+from ..records import GenerationSettings, ModelSpec, Prompt
 from ..registry import Registry
 from ..runner.placement import cpus_of
 from ..runner.worker import interpreter_of, threads_of
@@ -68,6 +68,20 @@ class Preflight:
                     f"an answer has at most {most} token{'' if most == 1 else 's'} (max_new_tokens)",
                     "met",
                 )
+
+    def check_prompt(self, spec: ModelSpec, prompt: Prompt) -> None:
+        """Refuse a length in tokens for a model source that counts none before it answers.
+
+        :raises ConfigError: one line.
+        """
+        if not prompt.is_open:
+            return
+        factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
+        if not hasattr(factory, "count_tokens"):
+            raise ConfigError(
+                f"{prompt.source}: its length in tokens cannot be met for model '{spec.text}', as backend '{spec.backend}' does not count"
+                " the tokens of a prompt; ask for 'words', or leave the model out."
+            )
 
     def _keeps_length(self, spec: ModelSpec) -> bool:
         factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")

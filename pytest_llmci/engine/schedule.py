@@ -48,6 +48,8 @@ class CellPlan:
     checks: tuple[str, ...] = ("valid",)
     expected_to_fail: bool = False
     """Whether its test says so (xfail): then it does not count for its model as a whole."""
+    said: frozenset[str] = frozenset()
+    """What of ``generation`` the test itself says, so that no settings change it."""
     family: int = 1
     """How many budgets and sampled cells of the session are decided by a test that can err; they share its false alarms."""
     samples: int = 0

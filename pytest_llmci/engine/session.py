@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,10 +18,12 @@ from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
 from ..measure.profile import Measured
 from ..metrics import MetricDef
+from ..prompts.fit import fitted
 from ..records import (
     BenchmarkRecord,
     Cell,
     ErrorInfo,
+    Fill,
     GenerationSettings,
     LogRecord,
     ModelSpec,
@@ -34,6 +37,7 @@ from ..records import (
 )
 from ..redaction import Redactor
 from ..registry import Registry
+from ..runner.token_counts import tokens_of
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
@@ -147,6 +151,8 @@ class BenchSession:
         self._against = against
         self._baselines = baselines
         self._compared: dict[str, CellMeasurement] = {}
+        self._fits: dict[tuple[str, str, Fill], Prompt] = {}
+        """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
@@ -200,7 +206,7 @@ class BenchSession:
             test: (cell, replace(plan, family=family)) for test, (cell, plan) in self.schedule.group(alias).items()
         }
         if self._against is not None:
-            self._compare(self._against, alias, group)
+            self._compare(self._against, alias, self._closed(group))
         try:
             for test, (cell, plan) in group.items():
                 self.test = asking if test == asking.id else CurrentTest(test)
@@ -212,6 +218,16 @@ class BenchSession:
             self.test = asking
         if self._baselines is not None:
             self._compare_stored(self._baselines, alias, group)
+
+    def _closed(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, tuple[Cell, CellPlan]]:
+        """The cells without open prompts, so that both sides are asked the same; what cannot be closed fails by itself later."""
+        found = {}
+        for test, (cell, plan) in group.items():
+            try:
+                found[test] = (replace(cell, prompt=self.fit(cell.model, cell.prompt)), plan)
+            except LLMCIError as error:
+                self._compared[test] = CellMeasurement(cell=cell, plan=plan, error=error_info(error))
+        return found
 
     def _compare_stored(self, rules: BaselineRules, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         measured = [self._compared[test] for test in group]
@@ -351,6 +367,7 @@ class BenchSession:
         role: Role = "memory" if origin == "memory" else "timing"
         try:
             live = self.pool.get(cell.model, role)
+            request = self._closed_request(measurement, request, live)
         except LLMCIError as error:
             failed(error_info(error))
             started = utc_text(self._clock.utc())
@@ -384,6 +401,36 @@ class BenchSession:
             )
             raise
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
+        """The request, and its cell, with as much filler as the model's own tokenizer asks for."""
+        if not request.prompt.is_open:
+            return request
+        prompt = self._fitted(measurement.cell.model, request.prompt, live)
+        measurement.cell = replace(measurement.cell, prompt=prompt)
+        return replace(request, prompt=prompt)
+
+    def _fitted(self, model: ModelSpec, prompt: Prompt, live: LiveModel) -> Prompt:
+        """Worked out once a model."""
+        assert prompt.fill is not None  # that is what makes it open
+        known = (model.text, prompt.id, prompt.fill)
+        if known not in self._fits:
+            try:
+                self._fits[known] = fitted(prompt, partial(tokens_of, live.worker), model.alias)
+            except WorkerError as error:
+                self.pool.died(model, error, live.record.role)
+                raise
+        return self._fits[known]
+
+    def fit(self, model: ModelSpec, prompt: Prompt) -> Prompt:
+        """A prompt that the model can be asked: itself, unless its length in tokens is open.
+
+        :raises LLMCIError: if no text has that length, or the model cannot be loaded.
+        """
+        if not prompt.is_open:
+            return prompt
+        with self._turns.request():
+            return self._fitted(model, prompt, self.pool.get(model))
 
     def _parts(self, request: RunRequest, origin: Origin) -> Iterator[RunRequest]:
         """What a block asks for: at once, but a memory pass under a time limit round by round, no more once that is over."""

@@ -42,6 +42,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *wrapped(_footnote(report), width),
+        *_templated(report, width),
         *_published(report.models[:MOST_MODELS], width),
         *_costs(report, width),
         *_judged(report, width),
@@ -95,6 +96,17 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _templated(report: SessionReport, width: int) -> list[str]:
+    """Which prompts the model saw inside its chat template, and which as they are."""
+    asked = [cell for cell in report.cells if cell.prompt]
+    templated = sum(cell.templated for cell in asked)
+    if not templated:
+        return []
+    which = "all" if templated == len(asked) else f"{templated} of {len(asked)}"
+    rest = "" if templated == len(asked) else "; the others went to the model as they are"
+    return wrapped(f"chat template: applied in {which} cell{'' if len(asked) == 1 else 's'}{rest}.", width)
 
 
 def _score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:

@@ -24,10 +24,13 @@ from .fixtures import (
 from .options import add_options, is_armed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .armed import ArmedPlugin
 
 __all__ = ["llm", "llm_open", "llm_profile", "llm_prompt", "llm_result", "llmci_session"]
 
+YAML_SUFFIXES = (".llm.yaml", ".llm.yml")
 ARMED: pytest.StashKey[ArmedPlugin] = pytest.StashKey()
 """Where an armed session keeps its state; absent otherwise."""
 
@@ -51,6 +54,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from .armed import arm
 
         arm(config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Take our test files without Python; asked of every file, so a look at the name has to do."""
+    if not file_path.name.endswith(YAML_SUFFIXES):
+        return None
+    from .yaml_files import collect_file, is_wanted
+
+    return collect_file(file_path, parent) if is_wanted(file_path, parent) else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -29,7 +29,7 @@ from ..text import one_line
 from .revision import gather_at
 
 if TYPE_CHECKING:
-    from ..records import Cell, GenerationSettings, Json
+    from ..records import Cell, GenerationSettings, Json, Prompt
     from .armed import ArmedPlugin
 
 REVISION = "git:"
@@ -94,7 +94,7 @@ class Comparing:
             return
         against = Against(
             name=reference.name, specs=reference.specs,
-            prompts=None if reference.prompts is None else {prompt.id: prompt for prompt in reference.prompts},
+            prompts=None if reference.prompts is None else _by_id(reference.prompts),
             settings=reference.settings, sys_path=reference.sys_path,
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
             changed_files=reference.changed,
@@ -336,3 +336,10 @@ class Comparing:
         if self._checkout is not None:
             self._checkout.close()
             self._checkout = None
+
+
+def _by_id(prompts: Iterable[Prompt]) -> dict[str, list[Prompt]]:
+    found: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        found.setdefault(prompt.id, []).append(prompt)
+    return found

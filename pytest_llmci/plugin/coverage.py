@@ -40,6 +40,8 @@ class Collected:
     """The options of pytest's that select, as they were given."""
     marker_budgets: dict[tuple[str, str], bool] = field(default_factory=dict)
     """(budget, test or class or module whose marker asks for it) -> whether any cell has to meet it."""
+    file_budgets: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """(budget, line of the test file that asks for it) -> the same."""
     left_out_by: list[str] = field(default_factory=list)
     """What kept pytest from collecting tests at all, so that nobody knows which models and budgets they are for."""
     unused_models: list[str] = field(default_factory=list)
@@ -88,6 +90,11 @@ class Collected:
         """A budget of a marker that stands there, as one of its tests sees it."""
         self.marker_budgets[text, place] = met or self.marker_budgets.get((text, place), False)
 
+    def note_file_budget(self, budget: Budget, *, met: bool) -> None:
+        """A budget of a test file, as one of its cells sees it."""
+        key = budget.text, budget.origin
+        self.file_budgets[key] = met or self.file_budgets.get(key, False)
+
     def note_budgets(self, budgets: Sequence[Budget], specs: Sequence[ModelSpec]) -> None:
         """Work out what no test will ever meet."""
         held = {id(budget) for _, plan in self.cells.values() for budget in plan.budgets}
@@ -95,6 +102,7 @@ class Collected:
         self.unmatched_budgets = [
             *(f"{budget.text} (from {budget.origin})" for budget in budgets if id(budget) not in held),
             *(f"{text} (from the marker of {place})" for (text, place), met in self.marker_budgets.items() if not met),
+            *(f"{text} (from {place})" for (text, place), met in self.file_budgets.items() if not met),
         ]
 
     def uncertain_budgets(self) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest._code.code import ExceptionInfo, TerminalRepr
 
 from ..records import Cell
+from . import ARMED
 
 if TYPE_CHECKING:
+    from ..engine.schedule import CellPlan
+    from ..stats.budget_expression import Budget
     from .armed import ArmedPlugin
 
 
@@ -29,17 +32,28 @@ class Suite(pytest.Collector):
 class CellItem(pytest.Item):
     """Measures one cell and judges it."""
 
-    def __init__(self, *, cell: Cell, **kwargs: Any) -> None:
+    def __init__(
+        self, *, cell: Cell, plan: CellPlan | None = None, budgets: Sequence[Budget] = (), **kwargs: Any
+    ) -> None:  # fmt: skip
+        """:param plan: how it is measured; a suite's cells are planned alike, by the session's settings.
+
+        :param budgets: those that the item's own file asks for, whether this cell has to meet them or not.
+        """
         super().__init__(**kwargs)
         self.cell = cell
+        self.plan = plan
+        self.budgets = budgets
         self.llmci_model = cell.model
 
     @property
     def plugin(self) -> ArmedPlugin:
         """The armed plugin."""
-        parent = self.parent
-        assert isinstance(parent, Suite)
-        return parent.plugin
+        return self.config.stash[ARMED]
+
+    @property
+    def is_of_suite(self) -> bool:
+        """Whether it belongs to a built-in suite, and so to no file."""
+        return isinstance(self.parent, Suite)
 
     def runtest(self) -> None:
         """Measure, judge, and raise what the cell failed with."""

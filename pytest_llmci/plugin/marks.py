@@ -19,6 +19,7 @@ _KEYWORDS = {
     "max_rounds": "whole number",
     "warmup": "whole number",
     "max_new_tokens": "whole number",
+    "seed": "whole number",
     "budgets": "text or list of texts",
     "checks": "check or list of checks",
     "samples": "whole number",
@@ -66,7 +67,7 @@ def _read_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[st
         read = _checks(value) if name == "checks" else _value(_KEYWORDS[name], value)
         if read is None or (name in ("models", "prompts", "budgets") and not read):
             raise ConfigError(f"marker llmci: {name}={value!r} must be {_KEYWORDS[name]}.")
-        least = 0 if name == "warmup" else 1
+        least = 0 if name in ("warmup", "seed") else 1
         if isinstance(read, int) and not isinstance(read, bool) and read < least:
             raise ConfigError(f"marker llmci: {name}={value!r} must be at least {least}.")
         if name == "samples" and isinstance(read, int) and read > MOST_SAMPLES:

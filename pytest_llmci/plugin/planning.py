@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -11,6 +13,7 @@ from ..engine.planner import MarkerValues
 from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
+from ..settings import Sourced
 from ..stats.budget_expression import Budget
 from .collecting import (
     group_by_model,
@@ -101,6 +104,11 @@ class Planning:
             self.faults.append((where, f"{where}: {error}"))
             return MarkerValues()
 
+    def note_file(self, path: Path, name: str) -> None:
+        """A test file, so that a comparison with another revision finds the prompts in it."""
+        planner = self._plugin.planner
+        planner.marker_prompts.append(Sourced(os.path.relpath(path, planner.places.settings), name))
+
     def suite_cells(self) -> list[Cell]:
         """The cells of the built-in suite.
 
@@ -154,7 +162,7 @@ class Planning:
             self.faults.append(("", str(error)))
 
     def _heed_suite_ids(self, items: list[pytest.Item]) -> None:
-        cells = [item for item in items if isinstance(item, CellItem)]
+        cells = [item for item in items if isinstance(item, CellItem) and item.is_of_suite]
         if cells:  # else it is said already why there is none
             try:
                 deselect(self._plugin.suite_ids, items, cells, self._plugin.config)
@@ -216,7 +224,10 @@ class Planning:
             return
         self._plugin.collected.models.add(model.alias)
         if isinstance(item, CellItem):
-            self._plugin.collected.add(item.nodeid, item.cell, self._plugin.planner.suite_plan(item.cell))
+            plan = item.plan or self._plugin.planner.suite_plan(item.cell)
+            self._plugin.collected.add(item.nodeid, item.cell, plan)
+            for budget in item.budgets:
+                self._plugin.collected.note_file_budget(budget, met=budget in plan.budgets)
             return
         marker = self.marker(item)
         self._plugin.planner.checks(marker, None, item.nodeid)

@@ -26,7 +26,7 @@ def repeat_command(item: pytest.Item) -> list[str]:
     variables = variables_given(os.environ)
     start = [*([] if armed or "LLMCI=1" in variables else ["LLMCI=1"]), *variables]
     start = [" ".join([*start, "pytest"]), *options_given(arguments)]
-    if isinstance(item, CellItem):
+    if isinstance(item, CellItem) and item.is_of_suite:
         suite = item.nodeid.partition("::")[0]
         if any(
             argument.partition("::")[0] == suite for argument in arguments

@@ -182,8 +182,8 @@ def _read(run: Path) -> tuple[HeaderRecord, list[_Recorded]]:
 
 def _prompt(block: RoundsRecord) -> Prompt:
     if block.messages:
-        return Prompt(id=block.prompt_id, messages=tuple(block.messages))
-    return Prompt(id=block.prompt_id, text=block.prompt)
+        return Prompt(id=block.prompt_id, messages=tuple(block.messages), variables=block.variables)
+    return Prompt(id=block.prompt_id, text=block.prompt, variables=block.variables)
 
 
 def _choose(recorded: Sequence[_Recorded], cells: Collection[str], run: Path) -> list[_Recorded]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from ..errors import ConfigError
 from .base import Row
 from .listing import listed_rows
 
 
-def read_json(text: str, file: str) -> list[Row]:
+def read_json(text: str, file: str, _columns: Mapping[str, str]) -> list[Row]:
     """Rows of a JSON document.
 
     :raises ConfigError: if it is not valid JSON or a key stands twice in one row.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .base import Row
 
 
-def read_txt(text: str, _file: str) -> list[Row]:
+def read_txt(text: str, _file: str, _columns: Mapping[str, str]) -> list[Row]:
     """Each line is one prompt, blanks at its ends included; blank lines are skipped."""
     return [
         Row(position=f"row {row} (line {number})", value=line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from .base import Row
@@ -11,11 +13,23 @@ from .listing import listed_rows
 if TYPE_CHECKING:
     import yaml
 
+_INT: Final = "tag:yaml.org,2002:int"
+_WHOLE: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
+"""What is a number, as YAML 1.2 has it: YAML 1.1 takes ``12:30`` for 750 and ``010`` for 8."""
 
-def read_yaml(text: str, file: str) -> list[Row]:
-    """Rows of a YAML document, by the safe loader: no tag makes an object.
+
+def read_yaml(text: str, file: str, _columns: Mapping[str, str]) -> list[Row]:
+    """Rows of a YAML document.
 
     :raises ConfigError: if it is not valid YAML or a key stands twice in one row.
+    """
+    return listed_rows(parse_yaml(text, file), file)
+
+
+def parse_yaml(text: str, file: str) -> object:
+    """A YAML document, by the safe loader: no tag makes an object.
+
+    :raises ConfigError: if it is not valid YAML or a key stands twice in one mapping.
     """
     import yaml
 
@@ -26,11 +40,15 @@ def read_yaml(text: str, file: str) -> list[Row]:
             _refuse_twins(node)
             return super().construct_mapping(node, deep)
 
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, _WHOLE if tag == _INT else pattern) for tag, pattern in resolvers]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     try:
-        data = yaml.load(text, Loader)  # noqa: S506 - it is a safe loader
+        data: object = yaml.load(text, Loader)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML: {_fault(error)}.") from error
-    return listed_rows(data, file)
+    return data
 
 
 def _refuse_twins(node: yaml.MappingNode) -> None:

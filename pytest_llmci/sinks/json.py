@@ -151,6 +151,8 @@ def _cell(cell: CellSummary) -> JsonObject:
         "budgets": [json_view(budget) for budget in cell.budgets],
         "comparisons": [json_view(comparison) for comparison in cell.comparisons],
         "prompt": cell.prompt,
+        "templated": cell.templated,
+        "variables": {**cell.variables},
         "outputs": [output._asdict() for output in cell.outputs],
     }
 

@@ -279,8 +279,8 @@ def _row_of(block: RoundsRecord) -> Prompt:
         return Prompt(id=block.prompt_id, sha256=block.prompt_sha256)
     digest = block.prompt_sha256 if block.prompt_withheld else ""
     if block.messages:
-        return Prompt(id=block.prompt_id, messages=tuple(block.messages), sha256=digest)
-    return Prompt(id=block.prompt_id, text=block.prompt, sha256=digest)
+        return Prompt(id=block.prompt_id, messages=tuple(block.messages), sha256=digest, variables=block.variables)
+    return Prompt(id=block.prompt_id, text=block.prompt, sha256=digest, variables=block.variables)
 
 
 def _origin(header: HeaderRecord, project: Path | None) -> Origin:

@@ -123,8 +123,9 @@ def planned_protocol(
 
     :param threads: CPU threads of the model's process; 0 where the framework chooses.
     """
+    known = {} if prompt.is_open else {"prompt_sha256": prompt_sha256(prompt)}
     found: dict[str, Json] = {
-        "prompt_sha256": prompt_sha256(prompt),
+        **known,
         "max_new_tokens": generation.max_new_tokens,
         "fixed_length": generation.fixed_length,
         "temperature": generation.temperature,

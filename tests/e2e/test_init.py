@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from repositories import Repository
@@ -131,3 +133,77 @@ def test_without_github_the_next_steps_are_told(tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert again.returncode == 4 and "already" in again.stderr and len(again.stderr.splitlines()) == 1
+
+
+PROMPTFOO = """\
+prompts:
+  - 'Answer in one sentence: {{question}}'
+  - '{{question | upper}}'
+providers: [openai:gpt-4o]
+defaultTest: {assert: [{type: latency, threshold: 60000}]}
+tests:
+  - {description: capital, vars: {question: What is the capital of France, city: Paris}, assert: [{type: not-contains, value: '{{city}}!'}]}
+  - vars: {question: [What is TCP, What is UDP]}
+    assert: [{type: llm-rubric, value: is right}, {type: word-count, value: {min: 1, max: 500}}]
+"""
+
+
+def run_init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest_llmci.cli.main", "init", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LLMCI_LOCK_FILE": str(folder / "lock"), "PYTEST_ADDOPTS": "",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--llmci-rounds=1", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+
+
+def test_a_configuration_of_promptfoo_is_converted_and_runs(tmp_path: Path) -> None:
+    (tmp_path / "promptfooconfig.yaml").write_text(PROMPTFOO, "utf-8")
+    done = run_init(tmp_path, "--from", "promptfooconfig.yaml")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["wrote test_promptfoo.llm.yaml", "1 test, 3 prompts, 8 checks, 0 models"]
+    start = lines.index("not translated (3):")
+    assert [line.partition(": ")[0].strip() for line in lines[start + 1 : start + 4]] == [
+        "promptfooconfig.yaml:3:5", "promptfooconfig.yaml:4:13", "promptfooconfig.yaml:9:14",
+    ]  # fmt: skip
+    assert "no model of it can be run here: give --llm-models, or the key 'models'" in lines
+    measured = run_pytest(tmp_path, "--llm-models=echo")
+    assert measured.returncode == 0 and "3 passed" in measured.stdout
+    again = run_init(tmp_path, "--from", "promptfooconfig.yaml")
+    assert again.returncode == 4 and len(again.stderr.splitlines()) == 1 and "there already" in again.stderr
+    assert run_init(tmp_path, "--from", "promptfooconfig.yaml", "--force").returncode == 0
+
+
+def test_a_first_test_file_runs_and_its_schema_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    done = run_init(tmp_path, "--llm-yaml", "tests/test_first.llm.yaml", "--model=echo")
+    assert done.stdout.splitlines()[:2] == ["wrote tests/test_first.llm.yaml", "wrote tests/llm-test.schema.json"]
+    packaged = run_init(tmp_path, "--schema").stdout.strip()
+    assert (tmp_path / "tests/llm-test.schema.json").read_text("utf-8") == Path(packaged).read_text("utf-8")
+    text = (tmp_path / "tests/test_first.llm.yaml").read_text("utf-8")
+    assert text.startswith("# yaml-language-server: $schema=llm-test.schema.json\n")
+    jsonschema.validate(yaml.safe_load(text), json.loads(Path(packaged).read_text("utf-8")))
+    measured = run_pytest(tmp_path, "--llmci")
+    assert "2 failed" in measured.stdout or "1 failed" in measured.stdout  # echo knows no capitals
+    assert "InvalidOutput: icontains:paris" in measured.stdout
+
+
+def test_options_of_init_that_do_not_go_together_are_one_line(tmp_path: Path) -> None:
+    for arguments, told in (
+        (("--schema", "--github"), "--schema and --github do not go together; call llmci init twice."),
+        (("--from", "x.yaml", "--llm-yaml"), "--llm-yaml and --from do not go together; call llmci init twice."),
+        (
+            ("--llm-yaml", "cases.yaml"),
+            "pytest collects test_*.llm.yaml and *_test.llm.yaml, and 'cases.yaml' is neither.",
+        ),
+        (("--from", "none.yaml"), "none.yaml: cannot be read: No such file or directory."),
+    ):
+        done = run_init(tmp_path, *arguments)
+        assert done.returncode == 4 and told in done.stderr and len(done.stderr.splitlines()) == 1
+        assert list(tmp_path.iterdir()) == []

@@ -131,3 +131,27 @@ def test_a_module_that_only_an_answer_imports_must_be_of_the_commit_too(project:
     result = run(project, fresh=True)
     result.stdout.re_match_lines([r".*its module 'stray' was loaded from.*"])
     assert {found for cell in verdicts(project).values() for found in cell} == {("latency", "not comparable")}
+
+
+def test_the_prompts_of_a_test_file_are_those_of_the_commit(project: Bench) -> None:
+    """Two tests may call different prompts alike; each is compared with its own of then, and what is decoded is as the test says."""
+    tests = (
+        "temperature: 0.5\nseed: 3\ntests:\n  - name: a\n    prompts: [{id: same, prompt: One.}]\n"
+        "  - name: b\n    prompts:\n      - {id: same, prompt: Two.}\n"
+    )
+    project.write("test_it.llm.yaml", tests)
+    Repository(project.path).commit("tests")
+    project.write("app/bot.py", PIPELINE.format(seconds=0.06) + "# a word\n")
+    project.write("test_it.llm.yaml", tests + "      - {id: new, prompt: Three.}\n")
+    run(project, "test_it.llm.yaml", fresh=True)
+    compared = {record["test"] for record in project.records("verdict") if record["comparisons"]}
+    assert {test for test in compared if "llm.yaml" in test} == {
+        "test_it.llm.yaml::a[bot-same]", "test_it.llm.yaml::b[bot-same]",
+    }  # fmt: skip
+    blocks = [
+        block for block in project.records("rounds") if "llm.yaml" in block["test"] and block["origin"] == "reference"
+    ]
+    assert {(block["test"], block["prompt"]) for block in blocks} == {
+        ("test_it.llm.yaml::a[bot-same]", "One."), ("test_it.llm.yaml::b[bot-same]", "Two."),
+    }  # fmt: skip
+    assert {(block["generation"]["temperature"], block["generation"]["seed"]) for block in blocks} == {(0.5, 3)}

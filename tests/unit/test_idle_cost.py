@@ -19,6 +19,17 @@ ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.hookspe
 """Modules of ours that every session loads."""
 FOR_OUR_TESTS = {".plugin.collecting", ".records", ".metrics", ".units", ".errors"}
 """What it takes besides to tell our fixtures from a user's own of the same name."""
+FOR_A_TEST_FILE = {
+    ".plugin.yaml_files",
+    ".plugin.items",
+    ".records",
+    ".metrics",
+    ".units",
+    ".errors",
+    ".testfiles",
+    ".testfiles.names",
+}
+"""What it takes to take a test file without Python for one."""
 SESSION = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -76,3 +87,13 @@ def test_a_folder_with_a_test_of_ours(tmp_path: Path) -> None:
     assert heavy(modules) == set()
     assert ours(modules) == ALWAYS | FOR_OUR_TESTS
     assert [path.name for path in tmp_path.iterdir()] == ["test_ours.py"]
+
+
+def test_a_folder_with_a_test_file_without_python(tmp_path: Path) -> None:
+    (tmp_path / "test_ours.llm.yaml").write_text("prompts: [Hi.]\n", "utf-8")
+    (tmp_path / "test_other.yaml").write_text("not: ours\n", "utf-8")
+    status, modules, output = run_session(tmp_path)
+    assert status == pytest.ExitCode.OK
+    assert "1 skipped" in output
+    assert heavy(modules) == set()
+    assert ours(modules) == ALWAYS | FOR_A_TEST_FILE

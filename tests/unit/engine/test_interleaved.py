@@ -34,6 +34,7 @@ from pytest_llmci.records import (
     RunRequest,
     WorkerRecord,
 )
+from pytest_llmci.settings import Settings
 
 METRICS = {metric.name: metric for metric in builtin_metrics()}
 CANDIDATE = ModelSpec(alias="m", backend="echo", target="new", text="m=echo:new")
@@ -393,7 +394,7 @@ def test_ctrl_c_loses_nothing(hall: Hall) -> None:
 
 
 def test_another_prompt_on_the_side_of_the_reference_is_not_compared(hall: Hall) -> None:
-    against = Against(name="old", specs={"m": REFERENCE}, prompts={"a": Prompt(id="a", text="Say something else")})
+    against = Against(name="old", specs={"m": REFERENCE}, prompts={"a": [Prompt(id="a", text="Say something else")]})
     cell = Cell(id="m-a", model=CANDIDATE, prompt=PROMPTS[0])
     plan = CellPlan(rounds=5, max_rounds=5, warmup=1, block=5, generation=GENERATION)
     (entry,) = against.entries({"test_a": (cell, plan)})
@@ -433,3 +434,31 @@ def test_the_gate_of_a_model_names_what_became_worse() -> None:
         "failed", "m as a whole against old: cpu_time +8.1 %, 0 rounds a side; cpu_time of its cells: m-b +9.0 %, m-a +8.1 %"
     )  # fmt: skip
     assert model_gate("m", [result("pass")], "old", "u").outcome == "passed"
+
+
+def test_of_several_prompts_of_one_id_the_same_one_or_that_of_the_same_file_is_compared() -> None:
+    cell = Cell(id="m-a", model=CANDIDATE, prompt=Prompt(id="a", text="One", source="x.yaml, line 3"))
+    changed = Prompt(id="a", text="Uno", source="x.yaml, line 2")
+    other, same = (
+        Prompt(id="a", text="Two", source="y.yaml, line 3"),
+        Prompt(id="a", text="One", source="z.yaml, line 9"),
+    )
+    for there, expected in (
+        ([other, changed, same], same), ([other, changed], changed), ([other], other), ([changed, changed], None), ([other, other], None),
+    ):  # fmt: skip
+        found = Against(name="x", specs={"m": REFERENCE}, prompts={"a": there}).reference(cell)
+        assert (found.prompt if found else None) == expected
+
+
+def test_what_a_test_says_of_its_answers_holds_on_both_sides() -> None:
+    cell = Cell(id="m-a", model=CANDIDATE, prompt=PROMPTS[0])
+    asked = GenerationSettings(max_new_tokens=9, temperature=0.5, seed=7)
+    against = Against(name="x", specs={"m": REFERENCE}, settings=Settings(max_new_tokens=30, temperature=0.1, seed=1))
+    for said, expected in (
+        (frozenset({"max_new_tokens", "temperature", "seed"}), asked),
+        (frozenset({"temperature"}), GenerationSettings(max_new_tokens=30, temperature=0.5, seed=1)),
+        (frozenset[str](), GenerationSettings(max_new_tokens=30, temperature=0.1, seed=1)),
+    ):
+        plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=asked, said=said)
+        (entry,) = against.entries({"test_a": (cell, plan)})
+        assert entry.reference_generation == expected

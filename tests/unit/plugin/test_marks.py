@@ -23,12 +23,12 @@ def test_without_a_marker_nothing_is_asked_for() -> None:
 def test_every_keyword_is_read() -> None:
     found = read_markers([
         mark(
-            models="tiny", prompts=["a.yaml", "paper"], rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets="latency <= 1s",
+            models="tiny", prompts=["a.yaml", "paper"], rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, seed=0, budgets="latency <= 1s",
             checks=("json",), samples=20, min_pass_rate=1, temperature=0.7, timed=False,
         )
     ])  # fmt: skip
     assert found == MarkerValues(
-        models=("tiny",), prompts=("a.yaml", "paper"), rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, budgets=("latency <= 1s",),
+        models=("tiny",), prompts=("a.yaml", "paper"), rounds=3, max_rounds=9, warmup=0, max_new_tokens=7, seed=0, budgets=("latency <= 1s",),
         checks=("json",), samples=20, min_pass_rate=1.0, temperature=0.7, timed=False,
     )  # fmt: skip
 
@@ -59,6 +59,8 @@ def test_no_checks_differs_from_none_said() -> None:
         ({"min_pass_rate": "0.8"}, "min_pass_rate='0.8' must be number over 0 and up to 1"),
         ({"temperature": -1}, "temperature=-1 must be number from 0"),
         ({"temperature": True}, "temperature=True must be number from 0"),
+        ({"temperature": float("inf")}, "temperature=inf must be number from 0"),
+        ({"seed": 1.5}, "seed=1.5 must be whole number"),
         ({"timed": 1}, "timed=1 must be True or False"),
         ({"models": []}, r"models=\[\] must be text or list of texts"),
         ({"prompts": [1]}, r"prompts=\[1\] must be text or list of texts"),

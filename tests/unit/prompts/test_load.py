@@ -230,7 +230,7 @@ def test_anything_survives(tmp_path: Path) -> None:
         ),
         (
             {"prompt": "x", "checks": [""]},
-            "key 'checks': expected a text or a list of texts, none of them empty, found an empty",
+            "key 'checks': the check is empty; write 'name', 'name:argument' or one name with its argument",
         ),
         ({"prompt": "x", "max_new_tokens": "5"}, "key 'max_new_tokens': expected a whole number, found a text."),
         (
