@@ -71,10 +71,17 @@ def test_every_key_of_a_known_shape_is_named() -> None:
 
 
 def test_variables_are_neither_written_nor_told_where_prompts_are_not(bench: Bench) -> None:
-    bench.write("mine.yaml", "- {id: t, template: 'Pay {{who}}', variables: {who: Zaphod}}\n")
+    bench.write("mine.yaml", "- {id: t, template: 'Pay {{who}}', variables: {who: [Zaphod, Zaphod B]}}\n")
     bench.run(
-        "--llm-models=echo", "--llmci-suite=inference", "--llm-prompts=mine.yaml", "--llmci-rounds=1", "--llmci-redact"
+        "--llm-models=echo",
+        "--llmci-suite=inference",
+        "--llm-prompts=mine.yaml",
+        "--llmci-rounds=3",
+        "--llmci-redact",
+        "--llmci-save-baseline",
     )
     assert bench.records("rounds")[0]["variables"] == {}
-    for path in bench.latest.rglob("*"):
+    written = [*bench.latest.rglob("*"), *(bench.path / "llmci-baselines").rglob("*")]
+    assert any("main" in str(path) for path in written)
+    for path in written:
         assert not path.is_file() or b"Zaphod" not in path.read_bytes(), path
