@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -16,6 +17,7 @@ def _copy(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "parallel"])
+@needs_models
 def test_the_extension_adds_a_backend_a_metric_a_check_and_a_sink(bench: Bench, workers: list[str]) -> None:
     if workers:
         pytest.importorskip("xdist")
@@ -64,15 +66,12 @@ def test_a_chat_of_two_turns(bench: Bench) -> None:
 
 
 def test_a_look_at_the_logits(bench: Bench) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     _copy(bench, "logits")
     bench.run("--llm-models=tiny", "-k", "not capital", fresh=True).assert_outcomes(passed=2, deselected=1)
 
 
+@needs_models
 def test_two_models_in_one_test(bench: Bench) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     _copy(bench, "compare_models")
     bench.run("--llm-models=tiny", "--llm-prompts=prompts.yaml", fresh=True).assert_outcomes(passed=2)
     assert {record["model"]: record["info"]["dtype"] for record in bench.records("worker")} == {
@@ -81,6 +80,7 @@ def test_two_models_in_one_test(bench: Bench) -> None:
     }
 
 
+@needs_models
 def test_a_property_of_a_model(bench: Bench) -> None:
     pytest.importorskip("hypothesis")
     _copy(bench, "properties")
@@ -102,7 +102,6 @@ def test_a_property_of_a_model(bench: Bench) -> None:
     [("chat", [], 1), ("logits", [], 3), ("compare_models", ["--llm-prompts=prompts.yaml"], 2), ("properties", [], 1)],
 )
 def test_on_a_real_model(bench: Bench, name: str, arguments: list[str], passed: int) -> None:
-    pytest.importorskip("torch")
     pytest.importorskip("hypothesis")
     _copy(bench, name)
     bench.run("--llm-models=smollm2", *arguments, fresh=True).assert_outcomes(passed=passed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.prompts import load_prompts
@@ -18,10 +19,10 @@ LISTED, TEMPLATES, DEFAULTS, GENERATED = re.findall(r"```yaml\n(.*?)```", TEXT, 
 
 
 @pytest.mark.model
+@needs_models
 def test_the_list_is_what_it_says(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
     bench.write("mine.yaml", LISTED)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["prompts", "mine.yaml", "--model=smollm2"]) == 0
