@@ -17,7 +17,6 @@ def _copy(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "parallel"])
-@needs_models
 def test_the_extension_adds_a_backend_a_metric_a_check_and_a_sink(bench: Bench, workers: list[str]) -> None:
     if workers:
         pytest.importorskip("xdist")
@@ -65,6 +64,7 @@ def test_a_chat_of_two_turns(bench: Bench) -> None:
     bench.run("--llm-models=echo:Who knows.", fresh=True).assert_outcomes(failed=1)
 
 
+@needs_models
 def test_a_look_at_the_logits(bench: Bench) -> None:
     _copy(bench, "logits")
     bench.run("--llm-models=tiny", "-k", "not capital", fresh=True).assert_outcomes(passed=2, deselected=1)
@@ -80,7 +80,6 @@ def test_two_models_in_one_test(bench: Bench) -> None:
     }
 
 
-@needs_models
 def test_a_property_of_a_model(bench: Bench) -> None:
     pytest.importorskip("hypothesis")
     _copy(bench, "properties")
@@ -101,6 +100,7 @@ def test_a_property_of_a_model(bench: Bench) -> None:
     ("name", "arguments", "passed"),
     [("chat", [], 1), ("logits", [], 3), ("compare_models", ["--llm-prompts=prompts.yaml"], 2), ("properties", [], 1)],
 )
+@needs_models
 def test_on_a_real_model(bench: Bench, name: str, arguments: list[str], passed: int) -> None:
     pytest.importorskip("hypothesis")
     _copy(bench, name)

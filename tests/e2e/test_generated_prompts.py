@@ -20,7 +20,6 @@ def lengths(bench: Bench) -> dict[str, set[int]]:
     return {block["cell"]: set(block["values"]["prompt_tokens"]) for block in bench.records("rounds")}
 
 
-@needs_models
 def test_a_suite(bench: Bench) -> None:
     bench.write("mine.yaml", SET)
     result = bench.run(
@@ -113,6 +112,7 @@ def test_a_model_that_counts_no_tokens_is_refused_before_anything_runs(bench: Be
     )
 
 
+@needs_models
 def test_with_a_real_tokenizer_and_its_chat_template(bench: Bench) -> None:
     bench.write(
         "mine.yaml", SET + "  - {id: chat, messages: [{role: user, content: 'Read {{filler}}'}], tokens: 150}\n"
