@@ -175,6 +175,15 @@ class CausalBackend:
     def score_after(self, prompt: Prompt, text: str, token_ids: Sequence[int]) -> list[float]:
         """Natural log-probability of each token of an answer after the prompt as the model sees it."""
         return self._loaded().score_after(prompt, text, token_ids)
+    @property
+    def model(self) -> Foreign:
+        """The model of transformers, for functions that ``llm.call`` runs."""
+        return self._loaded().model
+
+    @property
+    def tokenizer(self) -> Foreign:
+        """Its tokenizer."""
+        return self._loaded().tokenizer
 
     def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
         """Tokens of a prompt as the model gets it, and whether that is inside its chat template."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -357,10 +358,16 @@ def _expanded(draft: Draft, parts: _Parts | None, row: Row, around: Surroundings
             )
         ]  # fmt: skip
     wanted = draft.wanted or Wanted()
+    versions = [
+        {**values, **version} for values in draft.combinations or [{}] for version in wanted.versions
+    ]  # the source tells their number and not the values, which are as private as the prompt
     found = [
-        generated(_filled(draft, parts, {**values, **version}, source), wanted, where)
-        for values in draft.combinations or [{}]
-        for version in wanted.versions
+        generated(
+            _filled(draft, parts, values, f"{source}, combination {number}" if len(versions) > 1 else source),
+            wanted,
+            where,
+        )
+        for number, values in enumerate(versions, 1)
     ]
     if draft.wanted is not None:
         _check_distinct(found, where)
@@ -373,7 +380,7 @@ def _check_distinct(prompts: Sequence[Prompt], where: str) -> None:
     for prompt in prompts:
         first = seen.setdefault((prompt.text, prompt.messages, prompt.fill), prompt)
         if first is not prompt:
-            told, own = (_source("", each.variables).removeprefix(", ") for each in (first, prompt))
+            told, own = (each.source.rpartition(", ")[2] for each in (first, prompt))
             raise ConfigError(
                 f"{where}: {told} and {own} give the same prompt '{one_line(prompt.shown)[:40]}'; ask for more words or other seeds."
             )
@@ -451,7 +458,7 @@ def _filled(draft: Draft, parts: _Parts, values: dict[str, str], source: str) ->
         reference=parts.reference.filled(values) if parts.reference else None,
         tags=tuple(tag.filled(values) for tag in parts.tags),
         checks=tuple(check_text(_with_texts(check, lambda text: parts.checks[text].filled(values)), source) for check in draft.checks),
-        max_new_tokens=draft.max_new_tokens, source=_source(source, variables), variables=variables,
+        max_new_tokens=draft.max_new_tokens, source=source, variables=variables,
     )  # fmt: skip
 
 
@@ -472,17 +479,10 @@ def _with_texts(value: object, change: Callable[[str], str]) -> object:
     return [_with_texts(each, change) for each in value] if isinstance(value, list) else value
 
 
-def _source(source: str, values: Mapping[str, str]) -> str:
-    if not values:
-        return source
-    told = ", ".join(f"{name}={one_line(value)[:20]}" for name, value in values.items())
-    return f"{source}, {told}"
-
-
 def _with_ids(prompts: Sequence[Prompt], draft: Draft, parts: _Parts, around: Surroundings, where: str) -> list[Prompt]:
     """An id for each: what the row says, with the values where it names them or else behind it."""
     ids = [_id_of(prompt, draft, parts.id, around) for prompt in prompts]
-    many = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
+    many = {name for name, count in Counter(ids).items() if count > 1}
     for number, prompt in enumerate(prompts):
         if ids[number] in many and prompt.variables:  # 'C#' and 'C', or values that run into each other
             digest = sha256("\0".join(prompt.variables.values()).encode("utf-8")).hexdigest()[:_PLAIN_ID_DIGITS]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -41,3 +42,75 @@ def test_own_tests_run_armed_and_skip_unarmed(bench: Bench) -> None:
     _copy(bench, "own_tests")
     bench.run().assert_outcomes(passed=1, skipped=4)
     bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", fresh=True).assert_outcomes(passed=7)
+
+
+def test_a_check_of_ones_own_domain(bench: Bench) -> None:
+    _copy(bench, "domain_check")
+    careful = "--llm-models=careful=echo:Take 200 mg and see a doctor if it stays."
+    bench.run(careful, "--llm-prompts=prompts.yaml", fresh=True).assert_outcomes(passed=2)
+    assert [check["name"] for check in bench.results()["cells"][1]["checks"]] == ["valid", "dose:250", "max_words:60"]
+    result = bench.run("--llm-models=careless=echo:Take 5000 mg.", "--llm-prompts=prompts.yaml", fresh=True)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*dose:1000: names 5000 mg, and 1000 mg is the limit*"])
+    result.stdout.fnmatch_lines(["*sends_to_a_doctor: *returned False*"])
+
+
+def test_a_chat_of_two_turns(bench: Bench) -> None:
+    _copy(bench, "chat")
+    bench.run("--llm-models=echo:Your dog is Rex.", fresh=True).assert_outcomes(passed=1)
+    first, second = bench.records("rounds")
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "user"]
+    assert second["messages"][1]["content"] == first["outputs"][0] == "Your dog is Rex."
+    bench.run("--llm-models=echo:Who knows.", fresh=True).assert_outcomes(failed=1)
+
+
+@needs_models
+def test_a_look_at_the_logits(bench: Bench) -> None:
+    _copy(bench, "logits")
+    bench.run("--llm-models=tiny", "-k", "not capital", fresh=True).assert_outcomes(passed=2, deselected=1)
+
+
+@needs_models
+def test_two_models_in_one_test(bench: Bench) -> None:
+    _copy(bench, "compare_models")
+    bench.run("--llm-models=tiny", "--llm-prompts=prompts.yaml", fresh=True).assert_outcomes(passed=2)
+    assert {record["model"]: record["info"]["dtype"] for record in bench.records("worker")} == {
+        "tiny": "float32",
+        "half": "bfloat16",
+    }
+
+
+def test_a_property_of_a_model(bench: Bench) -> None:
+    pytest.importorskip("hypothesis")
+    _copy(bench, "properties")
+    bench.run("--llm-models=echo", fresh=True).assert_outcomes(passed=1)
+    assert len({block["prompt"] for block in bench.records("rounds")}) > 3
+    bench.write(
+        "bot.py", "def answer(messages):\n    return '' if messages[-1]['content'].endswith('\\n') else 'Paris'\n"
+    )
+    result = bench.run("--llm-models=py:bot:answer", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines([r".*(Falsifying example|Failing test case): .*"])
+    result.stdout.fnmatch_lines(["*assert (not True or <valid: failed: *"])
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments", "passed"),
+    [("chat", [], 1), ("logits", [], 3), ("compare_models", ["--llm-prompts=prompts.yaml"], 2), ("properties", [], 1)],
+)
+@needs_models
+def test_on_a_real_model(bench: Bench, name: str, arguments: list[str], passed: int) -> None:
+    pytest.importorskip("hypothesis")
+    _copy(bench, name)
+    bench.run("--llm-models=smollm2", *arguments, fresh=True).assert_outcomes(passed=passed)
+
+
+@pytest.mark.parametrize("name", ["domain_check", "chat", "logits", "compare_models", "properties"])
+def test_each_example_says_how_to_run_it_and_skips_unarmed(bench: Bench, name: str) -> None:
+    _copy(bench, name)
+    assert "$ pytest --llm-models=" in (EXAMPLES / name / "README.md").read_text("utf-8")
+    result = bench.run(fresh=True)
+    assert result.ret == pytest.ExitCode.OK
+    assert result.parseoutcomes().keys() == {"skipped"}

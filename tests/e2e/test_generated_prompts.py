@@ -6,6 +6,7 @@ import json
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 SET = """
 generate:
@@ -106,23 +107,26 @@ def test_a_model_that_counts_no_tokens_is_refused_before_anything_runs(bench: Be
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [
-            "*mine.yaml, generate, entry 1, tokens=20: its length in tokens cannot be met for model 'py:bot:answer', as backend 'py' does not count*"
+            "*mine.yaml, generate, entry 1, combination 1: its length in tokens cannot be met for model 'py:bot:answer', as backend 'py' does not count*"
         ]
     )
 
 
+@needs_models
 def test_with_a_real_tokenizer_and_its_chat_template(bench: Bench) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     bench.write(
         "mine.yaml", SET + "  - {id: chat, messages: [{role: user, content: 'Read {{filler}}'}], tokens: 150}\n"
     )
-    bench.run(
+    result = bench.run(
         "--llm-models=tiny",
         "--llmci-suite=inference",
         "--llm-prompts=mine.yaml",
         "--llmci-rounds=1",
         "--llmci-max-new-tokens=2",
-    ).assert_outcomes(passed=3)
+        "--llmci-budget=output_tokens <= 1",
+    )
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["  prompt * (chat template)"])
+    result.stdout.fnmatch_lines(["chat template: applied in 1 of 3 cells; the others went to the model as they"])
     assert lengths(bench) == {"tiny-scale-20t": {20}, "tiny-scale-40t": {40}, "tiny-chat-150t": {150}}
     assert [cell["templated"] for cell in bench.results()["cells"]] == [False, False, True]

