@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue, RegressionDetected
     from .measure.profile import Measured, llm_profile, profile
     from .metrics import MetricDef
-    from .records import CheckResult, Completion, GenerationSettings, Missing, ModelSpec, Prompt
+    from .records import (
+        CheckResult,
+        Completion,
+        ContinuationScore,
+        GenerationSettings,
+        Missing,
+        ModelSpec,
+        Prompt,
+        ScoreRequest,
+    )
     from .registry import Registry
     from .stats.compare import GateSettings, Verdicts, decide
 
@@ -23,6 +32,7 @@ _HOMES = {
     "CellResult": "engine.results",
     "CheckResult": "records",
     "Completion": "records",
+    "ContinuationScore": "records",
     "GateSettings": "stats.compare",
     "Generation": "engine.results",
     "GenerationSettings": "records",
@@ -38,6 +48,7 @@ _HOMES = {
     "RegressionDetected": "errors",
     "Registry": "registry",
     "Score": "engine.handles",
+    "ScoreRequest": "records",
     "Verdicts": "stats.compare",
     "decide": "stats.compare",
     "llm_profile": "measure.profile",
@@ -50,6 +61,7 @@ __all__ = [
     "CellResult",
     "CheckResult",
     "Completion",
+    "ContinuationScore",
     "GateSettings",
     "Generation",
     "GenerationSettings",
@@ -64,6 +76,7 @@ __all__ = [
     "Registry",
     "RegressionDetected",
     "Score",
+    "ScoreRequest",
     "Verdicts",
     "__version__",
     "decide",

@@ -290,6 +290,23 @@ def test_stream(llm):
     assert "".join(llm.stream("hi")).split() == ["one", "two"]
 def test_score(llm):
     assert llm.score("a b", "c d").total < 0
+def test_score_many(llm):
+    from pytest_llmci import ScoreRequest
+    seen = []
+    asked = [ScoreRequest(context="a b", continuations=("c d", "e")), ScoreRequest(context="", continuations=("f",))]
+    first, second = llm.score_many(asked, on_result=lambda number, scores: seen.append(number))
+    assert first[0].logprob == llm.score("a b", "c d").total and first[0].tokens == 2 and first[0].is_greedy is None
+    assert len(first) == 2 and len(second) == 1 and seen == [0, 1]
+    assert llm.score_many([]) == []
+    for wrong in ({"requests": ["x"]}, {"requests": [ScoreRequest(context="x", continuations=())]}, {"requests": asked, "batch": 0},
+                  {"requests": [ScoreRequest(context="x", continuations=("y",), rolling=True)]}):
+        with pytest.raises(Exception, match="llm.*(expected a ScoreRequest|no continuations|batch=0|rolling)"):
+            llm.score_many(**wrong)
+def test_generate_many(llm):
+    seen = []
+    answers = llm.generate_many(["hi", "you"], stop=[" two"], on_result=lambda number, answer: seen.append(number))
+    assert [(answer.text, answer.finish_reason) for answer in answers] == [("one", "stop")] * 2 and seen == [0, 1]
+    assert llm.generate_many([]) == []
 def test_profile(llm):
     with llm.profile() as measured:
         llm.generate("hi")
@@ -307,7 +324,7 @@ def test_times(llm):
     assert out.finish_reason and out.output_tokens == 2
 """,
     )
-    bench.run("--llm-models=echo:one two").assert_outcomes(passed=7)
+    bench.run("--llm-models=echo:one two").assert_outcomes(passed=9)
 
 
 @pytest.mark.parametrize("isolation", ["worker", "inline"])
