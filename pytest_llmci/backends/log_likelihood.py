@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from ..errors import GenerationError
@@ -24,16 +24,19 @@ from .packages import Foreign
 from .scored_tokens import Scored, ScoredTokens, Tokens
 from .token_trie import TokenTrie, common_length, families
 
-PASS_TOKENS: Final = 512
+PASS_TOKENS: Final = 384
 """Of one pass, unless one continuation has more: enough for full matrix products, few enough for attention to stay cheap."""
+PASS_TOKENS_GPU: Final = 4096
 PASS_LOGITS: Final = 1 << 26
 """Numbers that the output layer gives in one pass, at most: 256 MiB."""
+TREE_TOKENS: Final = 4096
+"""A longer run is read as a row: the attention mask of a tree grows with the square of its tokens."""
 ROW_TOKENS: Final = 4096
 """Of one batch of whole rows, padding included, unless one row has more."""
 KEPT_TOKENS: Final = 48
 """A beginning of so many tokens, common to questions that follow each other, is kept for all passes."""
 LONG_CONTEXT: Final = 1024
-"""The context of a single question is kept from so many tokens on: the attention mask of a tree grows with their square."""
+"""The context of a single question is kept from so many tokens on, so that they stand in no mask."""
 Way = Literal["tree", "kept"]
 """A tree alone, or one behind a beginning that is kept."""
 _PLAIN_LAYERS: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -145,10 +148,7 @@ class LogLikelihood:
 
         :raises GenerationError: naming the question at fault.
         """
-        questions = [
-            Question(number, request.id or f"{number + 1}", self.tokens.of(request))
-            for number, request in enumerate(requests)
-        ]
+        questions = [self._question(number, request) for number, request in enumerate(requests)]
         try:
             with self.torch.inference_mode():
                 rest = self._score_trees(questions, batch, on_batch, on_scores)
@@ -156,8 +156,13 @@ class LogLikelihood:
         except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, MemoryError) as error:
             raise self.failure(error) from error
         for question in questions:
-            if not any(question.continuations):  # of empty documents nothing had to be asked
+            if not any(question.continuations):  # empty documents: nothing had to be asked
+                on_batch([question.number])
                 on_scores(question.number, question.scores())
+
+    def _question(self, number: int, request: ScoreRequest) -> Question:
+        named = request if request.id else replace(request, id=f"{number + 1}")
+        return Question(number, named.id, self.tokens.of(named))
 
     # -------------------------------------------------------------------------------------------------------- as trees
 
@@ -168,7 +173,7 @@ class LogLikelihood:
         rest: list[Run] = []
         if not self.trusted.get("tree", True):
             return [run for question in questions for run in question.runs()]
-        short = [question for question in questions if self._reach is None or question.longest <= self._reach]
+        short = [question for question in questions if question.longest <= min(self._reach or TREE_TOKENS, TREE_TOKENS)]
         rest += [run for question in questions if question not in short for run in question.runs()]
         for family in families([question.shared for question in short], KEPT_TOKENS, alone=LONG_CONTEXT):
             members = short[family.first : family.end]
@@ -183,13 +188,14 @@ class LogLikelihood:
 
     def _passes(self, questions: Sequence[Question], common: int, batch: int) -> Iterator[tuple[list[Run], bool]]:
         """Runs that go into one pass, and whether it is the last one. A question is cut in two only where it is too large."""
+        most = PASS_TOKENS if self.model.device.type == "cpu" else PASS_TOKENS_GPU
         passes: list[list[Run]] = [[]]
         tokens = scored = members = 0
         for question in questions:
             runs = [*question.runs()]
             costs = [_cost(run, before, common) for run, before in zip(runs, [None, *runs], strict=False)]
             fits = (
-                tokens + sum(costs) <= PASS_TOKENS
+                tokens + sum(costs) <= most
                 and scored + sum(len(run.scored.target) for run in runs) <= self._most_scored
             )
             if passes[-1] and (members >= batch or not fits):
@@ -197,7 +203,7 @@ class LogLikelihood:
                 tokens = scored = members = 0
             members += 1
             for run, cost in zip(runs, costs, strict=True):
-                if passes[-1] and (tokens + cost > PASS_TOKENS or scored + len(run.scored.target) > self._most_scored):
+                if passes[-1] and (tokens + cost > most or scored + len(run.scored.target) > self._most_scored):
                     passes.append([])
                     tokens, scored, members = len(run.scored.context) - common, 0, 1
                 passes[-1].append(run)

@@ -111,5 +111,5 @@ class ScoredTokens:
     def _many(self, texts: Sequence[str], *, special: bool = True) -> list[Tokens]:
         """:param special: as the tokenizer does by itself, which may put a begin-of-text token first, but never a second one."""
         special = special and not (self._begin and texts[0].startswith(self._begin))
-        batch = self.tokenizer([*texts], add_special_tokens=special, return_attention_mask=False)
+        batch = self.tokenizer([*texts], add_special_tokens=special, return_attention_mask=False, verbose=False)
         return [tuple(ids) for ids in batch["input_ids"]]

@@ -65,12 +65,13 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Questions that follow each other and begin with the same tokens, such as the examples of a few-shot benchmark."""
+    """Questions that follow each other and begin with the same tokens, such as the examples of a few-shot benchmark; or questions
+    that follow each other and have nothing in common."""
 
     first: int
     end: int
     common: int
-    """How many tokens all begin with."""
+    """How many tokens all begin with; 0 where that is not worth being kept."""
 
 
 def families(contexts: Sequence[Tokens], least: int, *, alone: int) -> Iterator[Family]:
@@ -80,7 +81,7 @@ def families(contexts: Sequence[Tokens], least: int, *, alone: int) -> Iterator[
     :param least: a beginning is worth being kept from so many tokens on, if it is at least half of the context.
     :param alone: the beginning of a question without a family is kept from so many tokens on.
     """
-    first = 0
+    first, strangers = 0, 0
     while first < len(contexts):
         common, end = contexts[first], first + 1
         while end < len(contexts):
@@ -89,5 +90,11 @@ def families(contexts: Sequence[Tokens], least: int, *, alone: int) -> Iterator[
                 break
             common = common[:shared]
             end += 1
-        yield Family(first, end, len(common) if end > first + 1 or len(common) >= alone else 0)
+        if end > first + 1 or len(common) >= alone:
+            if strangers < first:
+                yield Family(strangers, first, 0)
+            yield Family(first, end, len(common))
+            strangers = end
         first = end
+    if strangers < first:
+        yield Family(strangers, first, 0)
