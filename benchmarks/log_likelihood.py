@@ -37,11 +37,19 @@ TARGET, TARGET_OF_DEFAULT = 0.40, 0.25
 CLOSE = 1e-3
 """Largest difference of two log-probabilities that are the same."""
 OURS, AGAIN = "ours", "ours again"
-_WORDS = (
+_TEXT = (
     "the river carries small stones past seven green hills where a farmer counts his sheep and asks why water freezes at night when"
     " plants need light heat moves through metal faster than wood an engine burns fuel gravity pulls every planet around the sun cells"
     " divide rocks erode sound travels in waves and most animals breathe oxygen"
-).split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A loaded model."""
+
+    backend: Any
+    context_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,10 @@ class Compared:
 
 def generated(count: int, shape: str) -> list[ScoreRequest]:
     """Questions without meaning, of the lengths that real ones have."""
-    chance = random.Random(7)
+    chance, vocabulary = random.Random(7), _TEXT.split()
 
     def words(least: int, most: int) -> str:
-        return " ".join(chance.choices(_WORDS, k=chance.randint(least, most)))
+        return " ".join(chance.choices(vocabulary, k=chance.randint(least, most)))
 
     def question() -> tuple[str, list[str]]:
         return f"Question: {words(15, 35)}?", [words(2, 8) for _ in range(4)]
@@ -89,16 +97,16 @@ def read_questions(path: Path, count: int) -> list[ScoreRequest]:
     ]  # fmt: skip
 
 
-def load(text: str) -> Any:
+def load(text: str) -> Opened:
     """A backend, ready to answer."""
     registry = Registry()
     backends.register(registry)
     spec = parse_spec(text, registry.names("backend"), "--model")
-    backend: Any = registry.load("backend", spec.backend, "--model")(spec)
+    factory: Any = registry.load("backend", spec.backend, "--model")
+    backend = factory(spec)
     backend.prepare()
     folder = str(Path(tempfile.gettempdir(), "llmci-benchmark-cache"))
-    backend.load(LoadContext(threads=1, cache_dir=folder, say=print))
-    return backend
+    return Opened(backend, backend.load(LoadContext(threads=1, cache_dir=folder, say=print)).context_length)
 
 
 def our_scores(backend: Any, requests: Sequence[ScoreRequest], batch: int) -> list[Sequence[ContinuationScore]]:
@@ -108,11 +116,11 @@ def our_scores(backend: Any, requests: Sequence[ScoreRequest], batch: int) -> li
     return [found[number] for number in range(len(requests))]
 
 
-def harness(backend: Any, batch: int) -> Any:
+def harness(opened: Opened, batch: int) -> Any:
     """lm-eval's model class around the same weights and tokenizer."""
     huggingface: Any = importlib.import_module("lm_eval.models.huggingface")
-    lm = backend._lm
-    return huggingface.HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=batch, max_length=lm.context_length)
+    model, tokenizer = opened.backend.model, opened.backend.tokenizer
+    return huggingface.HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=opened.context_length)
 
 
 def harness_scores(lm: Any, requests: Sequence[ScoreRequest]) -> list[list[tuple[float, bool]]]:
@@ -147,15 +155,15 @@ def compared(ours: Sequence[Sequence[ContinuationScore]], theirs: Sequence[Seque
 
 
 def measure(
-    name: str, requests: list[ScoreRequest], backend: Any, options: argparse.Namespace, targets: Targets
+    name: str, requests: list[ScoreRequest], opened: Opened, options: argparse.Namespace, targets: Targets
 ) -> None:
     """One set of questions."""
-    tried = {batch: harness(backend, batch) for batch in options.batches}
+    tried = {batch: harness(opened, batch) for batch in options.batches}
     seconds = {batch: cpu_s(partial(harness_scores, lm, requests)) for batch, lm in tried.items()}
     best = min(seconds, key=seconds.__getitem__)
     print(f"\n{name}: {len(requests)} questions; {machine_line()}")
     print("  lm-eval by batch size, CPU s: " + ", ".join(f"{batch}: {each:.1f}" for batch, each in seconds.items()))
-    ours = partial(our_scores, backend, requests, options.batch)
+    ours = partial(our_scores, opened.backend, requests, options.batch)
     sides: dict[str, Callable[[], float]] = {
         OURS: partial(cpu_s, ours),
         f"lm-eval, batch {best}": partial(cpu_s, partial(harness_scores, tried[best], requests)),
@@ -196,13 +204,13 @@ def main() -> int:
     options = parser.parse_args()
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(1)
-    backend, targets = load(options.model), Targets()
+    opened, targets = load(options.model), Targets()
     if options.questions:
         sets = {options.questions.name: read_questions(options.questions, options.count)}
     else:
         sets = {shape: generated(options.count, shape) for shape in options.shapes.split(",")}
     for name, requests in sets.items():
-        measure(name, requests, backend, options, targets)
+        measure(name, requests, opened, options, targets)
     return targets.status(check=options.check)
 
 

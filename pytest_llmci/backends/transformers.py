@@ -174,6 +174,16 @@ class CausalBackend:
         """Log-probabilities of many continuations."""
         self._loaded().score_many(requests, batch, on_batch=on_batch, on_scores=on_scores)
 
+    @property
+    def model(self) -> Foreign:
+        """The model of transformers, for functions that ``llm.call`` runs beside it."""
+        return self._loaded().model
+
+    @property
+    def tokenizer(self) -> Foreign:
+        """Its tokenizer."""
+        return self._loaded().tokenizer
+
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """Each token alone as text."""
         return self._loaded().token_texts(ids)
