@@ -349,3 +349,57 @@ def test_where_greedy_is_counted_it_must_be_known(folder: Path) -> None:
 
     with pytest.raises(ConfigError, match="task 'own': it counts whether a continuation is the greedy answer"):
         run_lm_eval_task(write_task(folder, rows(2), LAST_WORD), Scorer(None))
+
+
+# ------------------------------------------------------------------------------------------------------------ the tokens
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_tokens_are_the_harnesss_own(tiny: Opened, begins: bool) -> None:
+    import copy
+
+    from lm_eval.models.huggingface import HFLM
+    from tokenizers.processors import TemplateProcessing
+
+    from pytest_llmci.backends.scored_tokens import ScoredTokens
+
+    tokenizer = copy.deepcopy(tiny.backend.tokenizer)
+    if begins:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    lm = HFLM(pretrained=tiny.backend.model, tokenizer=tokenizer, batch_size=1, max_length=2048)
+    captured: list[Any] = []
+    lm._loglikelihood_tokens = lambda requests, **_: captured.extend(requests)
+    pairs = [
+        ("ab", " c"),
+        ("ab  ", "c"),
+        ("", "c d"),
+        ("<s>ab", " c"),
+        ("", "<s>c"),
+        ("Q: é\n", "日本"),
+        ("a\n\n", "\nb"),
+    ]
+    from lm_eval.api.instance import Instance
+
+    lm.loglikelihood(
+        [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs], disable_tqdm=True
+    )
+    rules = ScoredTokens(name="m", tokenizer=tokenizer, prefix=1, limit=2048)
+    for pair, (_, context, continuation) in zip(pairs, captured, strict=True):
+        assert rules.pair(*pair) == (tuple(context), tuple(continuation)), pair
+
+
+@pytest.mark.parametrize("limit", [4, 7, 16])
+def test_windows_of_documents_are_the_harnesss_own(tiny: Opened, limit: int) -> None:
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    from pytest_llmci.backends.scored_tokens import ScoredTokens
+
+    rules = ScoredTokens(name="m", tokenizer=tiny.backend.tokenizer, prefix=1, limit=limit)
+    for length in range(1, 40):
+        text = "abcdefghij" * 4
+        ids = list(tiny.backend.tokenizer(text[:length])["input_ids"])
+        expected = [make_disjoint_window(each) for each in get_rolling_token_windows(ids, 1, limit, 1)]
+        (runs,) = rules.of(ScoreRequest(context="", continuations=(text[:length],), rolling=True))
+        assert [(list(run.context), list(run.target)) for run in runs] == [(list(a), list(b)) for a, b in expected], (
+            length
+        )
