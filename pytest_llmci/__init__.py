@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue, RegressionDetected
     from .measure.profile import Measured, llm_profile, profile
     from .metrics import MetricDef
-    from .records import CheckResult, Completion, GenerationSettings, Missing, ModelSpec, Prompt
+    from .records import (
+        CheckResult,
+        Completion,
+        ContinuationScore,
+        GenerationSettings,
+        Missing,
+        ModelSpec,
+        Prompt,
+        ScoreRequest,
+    )
     from .registry import Registry
     from .stats.compare import GateSettings, Verdicts, decide
 
@@ -24,6 +33,7 @@ _HOMES = {
     "CellResult": "engine.results",
     "CheckResult": "records",
     "Completion": "records",
+    "ContinuationScore": "records",
     "GateSettings": "stats.compare",
     "Generation": "engine.results",
     "GenerationSettings": "records",
@@ -40,6 +50,7 @@ _HOMES = {
     "Registry": "registry",
     "Run": "engine.frames",
     "Score": "engine.handles",
+    "ScoreRequest": "records",
     "Verdicts": "stats.compare",
     "decide": "stats.compare",
     "load_run": "engine.frames",
@@ -53,6 +64,7 @@ __all__ = [
     "CellResult",
     "CheckResult",
     "Completion",
+    "ContinuationScore",
     "GateSettings",
     "Generation",
     "GenerationSettings",
@@ -68,6 +80,7 @@ __all__ = [
     "RegressionDetected",
     "Run",
     "Score",
+    "ScoreRequest",
     "Verdicts",
     "__version__",
     "decide",

@@ -188,7 +188,34 @@ class RunRequest:
     """Number of rounds of this cell that went before, in earlier blocks."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreRequest:
+    """One question of a log-likelihood benchmark: how likely is each continuation after the context?"""
+
+    context: str
+    continuations: tuple[str, ...]
+    id: str = ""
+    """What messages and evidence call the question; empty: its number."""
+    rolling: bool = False
+    """True: each continuation is a whole document, scored from its beginning in windows of the model's context where it is
+    longer than that, each token once; the context must be empty."""
+
+
 # --------------------------------------------------------------------------------------------------- what came of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContinuationScore:
+    """How likely a model finds one continuation."""
+
+    logprob: float
+    """Sum of the natural log-probabilities of its tokens."""
+    tokens: int
+    """How many those are."""
+    is_greedy: bool | None = None
+    """Whether each token is the most likely one at its place; None where the source does not know."""
+    truncated: int = 0
+    """Tokens cut from the left of the context, as context and continuation were longer than what the model can read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

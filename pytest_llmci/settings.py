@@ -76,6 +76,8 @@ class Settings:
     samples: int = 0
     """Most sampled outputs a cell that its checks are judged on; 0: they are judged on its rounds."""
     min_pass_rate: float = MIN_PASS_RATE
+    batch: int | None = None
+    """Questions or prompts that a model works on at once where nothing is timed; None: 16 questions, and one prompt at a time."""
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
@@ -160,6 +162,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         samples=read.samples(),
         min_pass_rate=read.min_pass_rate(),
         threads=read.threads(),
+        batch=read.integer("batch", 0, least=1) if "batch" in raw else None,
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from ..errors import GenerationError
-from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
+from ..records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    Json,
+    ModelSpec,
+    Prompt,
+    ScoreRequest,
+)
 
 Stamp = Callable[[], None]
 """Called at the arrival of each token (or chunk, where the source groups tokens)."""
@@ -111,6 +119,41 @@ class CountsTokens(Protocol):
         """Tokens of a prompt as the model gets it, its chat template included, and whether that was applied.
 
         :raises GenerationError: if the model cannot take such a prompt.
+        """
+
+
+OnBatch = Callable[[Sequence[int]], None]
+"""Told before each piece of work which requests it is about: the time limit counts from there, and a death is told by them."""
+OnScores = Callable[[int, Sequence[ContinuationScore]], None]
+"""The number of a request and the scores of its continuations, as soon as they are known, in any order."""
+OnCompletion = Callable[[int, Completion], None]
+
+
+class ScoresMany(Protocol):
+    """A backend that scores many continuations faster than one after the other; else they go through :class:`Scores`."""
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], batch: int, *, on_batch: OnBatch, on_scores: OnScores
+    ) -> None:
+        """Score all of them.
+
+        :param batch: questions that are worked on at once, at most.
+        :raises GenerationError: naming the question at fault.
+        """
+
+
+class GeneratesMany(Protocol):
+    """A backend that answers many prompts faster than one after the other; else they go through :meth:`Backend.generate`."""
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, *,
+        on_batch: OnBatch, on_completion: OnCompletion,
+    ) -> None:  # fmt: skip
+        """Answer all of them; none is measured.
+
+        :param stop: an answer ends before the first of these that it holds.
+        :param batch: prompts that are worked on at once, at most.
+        :raises GenerationError: naming the prompt at fault.
         """
 
 

@@ -450,7 +450,16 @@ class EchoBackend:
         return len(prompt.shown.split()), False
 
     def score(self, context: str, continuation: str) -> list[float]:
-        """A made-up log-probability for each word: between -1 and -2, always the same for the same word and context."""
+        """A made-up log-probability for each word: between -1 and -2, always the same for the same word and context.
+
+        It is an answer like others to what strikes, ``token`` aside, and takes the time of a first token.
+        """
+        self._make_noise()
+        if self._strikes_at(Prompt(id="", text=f"{context}{continuation}")):
+            self._strike(GenerationError)
+        if self._script.ttft_ns:
+            self._wait_until(self._clock.now_ns() + self._script.ttft_ns)
+        self._answers += 1
         return [
             -1.0 - zlib.crc32(f"{context}|{word}".encode("utf-8", "surrogatepass")) % 1000 / 1000
             for word in continuation.split()

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigError, LLMCIError, WorkerError
 from ..measure.profile import Measured
-from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
+from ..records import Completion, ContinuationScore, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
 from ..runner.wire import pack_arguments
 from ..runner.worker import ModelWorker
 from ..slugs import slug
@@ -28,6 +28,8 @@ from .turns import UNWANTED, Request, Withdrawn
 T = TypeVar("T")
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+SCORED_AT_ONCE: Final = 16
+"""Questions, where ``--llmci-batch`` says nothing: scores do not depend on it, memory hardly does."""
 STREAM_GRACE_S = 0.5
 """Longest wait for the rest of a stream that nobody reads; after it the model's process is ended."""
 
@@ -172,6 +174,61 @@ class LLM:
         about = _about("score", self._session.prompt(continuation).id, f"llm.score({context!r}, {continuation!r})")
         return Score(logprobs=tuple(self._ask(lambda worker: worker.score(context, continuation), about)))
 
+    def score_many(
+        self, requests: Sequence[ScoreRequest], *, batch: int | None = None,
+        on_result: Callable[[int, Sequence[ContinuationScore]], None] | None = None,
+    ) -> list[list[ContinuationScore]]:  # fmt: skip
+        """How likely the model finds each continuation of each question; several questions at once where the model source can.
+
+        A context that is too long loses its beginning, as :attr:`ContinuationScore.truncated` tells.
+
+        :param batch: questions that are worked on at once, at most; by default ``--llmci-batch``.
+        :param on_result: gets the number of a question and its scores as soon as they are known, in any order: what it has
+            got is not lost if the model dies.
+        :raises GenerationError: if the model source knows no log-probabilities, or naming the question that cannot be scored.
+        """
+        for number, request in enumerate(requests, start=1):
+            _check_request(number, request)
+        found: list[list[ContinuationScore]] = [[] for _ in requests]
+
+        def keep(number: int, scores: Sequence[ContinuationScore]) -> None:
+            found[number] = [*scores]
+            if on_result is not None:
+                on_result(number, found[number])
+
+        size = self._batch(batch, SCORED_AT_ONCE)
+        about = _about("score", "many", f"llm.score_many: {_count(len(requests), 'question')}")
+        if requests:
+            self._ask(lambda worker: worker.score_many(requests, size, keep), about)
+        return found
+
+    def generate_many(
+        self, prompts: Sequence[str | Prompt | Sequence[Mapping[str, str]]], *, stop: Sequence[str] = (), batch: int | None = None,
+        max_new_tokens: int | None = None, temperature: float | None = None, seed: int | None = None,
+        on_result: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:  # fmt: skip
+        """Answers to many prompts, several at once where the model source can; neither measured nor recorded.
+
+        :param stop: an answer ends before the first of these texts that it holds.
+        :param batch: prompts that are worked on at once, at most; by default ``--llmci-batch``.
+        :param on_result: gets the number of a prompt and its answer as soon as it is known, in any order.
+        :raises GenerationError: naming the prompt that cannot be answered.
+        """
+        asked = [self._session.prompt(prompt) for prompt in prompts]
+        settings = self._settings(max_new_tokens, temperature, seed)
+        found: dict[int, Completion] = {}
+
+        def keep(number: int, completion: Completion) -> None:
+            found[number] = completion
+            if on_result is not None:
+                on_result(number, completion)
+
+        size = self._batch(batch, 1)
+        about = _about("generate", "many", f"llm.generate_many: {_count(len(asked), 'prompt')}")
+        if asked:
+            self._ask(lambda worker: worker.generate_many(asked, settings, tuple(stop), size, keep), about)
+        return [found[number] for number in range(len(asked))]
+
     def call(self, target: str, *arguments: object) -> object:
         """Run ``package.module:function(backend, *arguments)`` in the model's process.
 
@@ -194,6 +251,9 @@ class LLM:
     def profile(self) -> AbstractContextManager[Measured]:
         """Measure whatever the block asks of this model, with the instruments inside the model's process."""
         return _ProfiledBlock(self._session, self._spec)
+
+    def _batch(self, asked: int | None, otherwise: int) -> int:
+        return (self._session.settings.batch or otherwise) if asked is None else _whole(asked, "batch", 1)
 
     def _settings(self, max_new_tokens: int | None, temperature: float | None, seed: int | None) -> GenerationSettings:
         base = self._defaults().generation
@@ -279,6 +339,22 @@ async def _aside(work: Callable[[], T], withdraw: Callable[[], None]) -> T:
 def _about(what: str, name: str, shown: str) -> Prompt:
     """What the row of a request that the process died of shows as its prompt."""
     return Prompt(id=f"{what}-{name}", text=shown, source="test body")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _check_request(number: int, request: ScoreRequest) -> None:
+    if not isinstance(request, ScoreRequest):
+        raise ConfigError(
+            f"llm.score_many: request {number} is of type {type(request).__name__};"
+            " expected a ScoreRequest(context=..., continuations=...)."
+        )
+    if not request.continuations:
+        raise ConfigError(f"llm.score_many: request {number} has no continuations; give at least one.")
+    if request.rolling and request.context:
+        raise ConfigError(f"llm.score_many: request {number} is rolling and has a context; leave one of them away.")
 
 
 def _whole(value: object, name: str, least: int) -> int:

@@ -11,14 +11,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..backends.base import Backend, LoadContext, LoadedModel
+from ..backends.base import Backend, LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.profile import Measured, Probe, profile
 from ..measure.region import PROCESS_METER, Region
-from ..records import Completion, GenerationSettings, Json, Missing, ModelSpec, Prompt, Role, RoundRecord, RunRequest
+from ..records import (
+    Completion,
+    GenerationSettings,
+    Json,
+    Missing,
+    ModelSpec,
+    Prompt,
+    Role,
+    RoundRecord,
+    RunRequest,
+    ScoreRequest,
+)
 from ..registry import Registry, import_target
 from .import_path import library_folders
-from .loop import MeasuringLoop, Progress
+from .jobs import generate_each, score_each
+from .loop import MeasuringLoop, Progress, text_is_unicode
 from .memory_pass import MemoryPass
 from .origin import module_files
 from .own_cost import own_cost
@@ -178,6 +190,57 @@ class ModelHost:
         with self._phase("scoring"), self._one_line_each():
             found: Sequence[float] = score(context, continuation)
             return [float(value) for value in found]
+
+    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None:
+        """The log-probability of each continuation of each question; handed over as they come, in any order.
+
+        :param batch: questions that are worked on at once, at most, where the backend can.
+        :raises GenerationError: if the backend knows no log-probabilities, or a question cannot be scored.
+        """
+        backend = self._loaded_backend()
+        many: Any = getattr(backend, "score_many", None)
+        one: Any = getattr(backend, "score", None)
+        if many is None and one is None:
+            raise GenerationError(f"{self._name()}: this backend knows no log-probabilities.", kind="unsupported")
+        self._loaded_loop().was_asked()
+        with self._phase("scoring many"), self._one_line_each():
+            begins = self._batch_begins("scoring many")
+            if many is not None:
+                many(requests, batch, on_batch=begins, on_scores=on_scores)
+            else:
+                score_each(one, requests, on_batch=begins, on_scores=on_scores)
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
+    ) -> None:  # fmt: skip
+        """Answers that are not measured; handed over as they come, in any order.
+
+        :param stop: an answer ends before the first of these that it holds.
+        :param batch: prompts that are worked on at once, at most, where the backend can.
+        :raises GenerationError: if a prompt cannot be answered.
+        """
+        backend = self._loaded_backend()
+        many = getattr(backend, "generate_many", None)
+        self._loaded_loop().was_asked()
+
+        def hand_over(number: int, completion: Completion) -> None:
+            on_completion(number, text_is_unicode(completion))
+
+        with self._phase("generating many"), self._one_line_each():
+            begins = self._batch_begins("generating many")
+            if many is not None:
+                many(prompts, settings, stop, batch, on_batch=begins, on_completion=hand_over)
+            else:
+                generate_each(backend, prompts, settings, stop, on_batch=begins, on_completion=hand_over)
+
+    def _batch_begins(self, phase: str) -> OnBatch:
+        """Tells from outside which requests are being worked on: the time limit counts from there."""
+
+        def begins(numbers: Sequence[int]) -> None:
+            self._progress.enter(phase, numbers[0])
+            self._progress.tokens(len(numbers))
+
+        return begins
 
     def call(self, target: str, arguments: Sequence[object]) -> object:
         """Run ``package.module:function(backend, *arguments)`` next to the model.

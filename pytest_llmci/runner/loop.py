@@ -94,7 +94,7 @@ class MeasuringLoop:
             probe.stop()
         if is_first:
             self._first_ns = end - begin
-        completion = _text_is_unicode(self._backend.complete(produced))
+        completion = text_is_unicode(self._backend.complete(produced))
         token_ns = _gaps(begin, stamps)
         reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)
         return RoundRecord(
@@ -131,7 +131,7 @@ def _gaps(begin: int, stamps: list[int]) -> tuple[int, ...]:
     return tuple(gaps)
 
 
-def _text_is_unicode(completion: Completion) -> Completion:
+def text_is_unicode(completion: Completion) -> Completion:
     """Half a surrogate pair has no UTF-8 form and no hash; it is replaced, as a decoder would have done."""
     try:
         completion.text.encode("utf-8")

@@ -16,7 +16,10 @@ from typing import Final
 _STATE: Final = struct.Struct("=iiiiq")
 _TOKENS_AT: Final = 3
 """Place of the tokens among the integers of the page."""
-PHASES: Final = ("starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring")
+PHASES: Final = (
+    "starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring", "scoring many",
+    "generating many",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,11 @@ class Position:
 
     phase: str
     block_round: int
-    """Round within the block, from 0."""
+    """Round within the block, from 0; in a batch the number of its first request."""
     beat: int
     """Grows with every round, warm-up included: the watchdog's clock restarts when it moves."""
     tokens: int
-    """Tokens of the running inference that have arrived."""
+    """Tokens of the running inference that have arrived; in a batch how many requests it holds."""
     began_ns: int = field(default=0, compare=False)
     """When the beat came, by the clock that all processes of the machine share."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from .. import errors
+from ..backends.base import OnCompletion, OnScores
 from ..backends.hub import bytes_in
 from ..clock import Clock
 from ..errors import (
@@ -31,12 +32,14 @@ from ..errors import (
 from ..measure.profile import Measured
 from ..records import (
     Completion,
+    ContinuationScore,
     GenerationSettings,
     ModelSpec,
     Prompt,
     Role,
     RoundRecord,
     RunRequest,
+    ScoreRequest,
     from_json,
     to_json,
 )
@@ -47,6 +50,7 @@ from . import evidence, wire
 from .guard import Guard
 from .host import Loaded, ModelHost
 from .import_path import import_path_for
+from .jobs import Job, generate_job, in_messages, prompt_size, score_job, score_size
 from .loop import NoProgress
 from .memory_pass import ALLOCATOR
 from .placement import cpus_of
@@ -150,6 +154,12 @@ class ModelWorker(Protocol):
 
     def score(self, context: str, continuation: str) -> list[float]: ...
 
+    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None: ...
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
+    ) -> None: ...  # fmt: skip
+
     def call(self, target: str, packed: list[object]) -> object:
         """:param packed: the arguments from :func:`.wire.pack_arguments`."""
 
@@ -194,6 +204,14 @@ class InlineWorker:
     def score(self, context: str, continuation: str) -> list[float]:
         return self._host.score(context, continuation)
 
+    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None:
+        self._host.score_many(requests, batch, on_scores)
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
+    ) -> None:  # fmt: skip
+        self._host.generate_many(prompts, settings, stop, batch, on_completion)
+
     def call(self, target: str, packed: list[object]) -> object:
         passed: Any = wire.unpack_value(packed)
         return wire.unpack_value(wire.pack_value(self._host.call(target, passed)))
@@ -227,6 +245,7 @@ class WorkerProcess:
         self._home = Path(tempfile.mkdtemp(prefix="llmci-"))
         self._rounds_asked = 0
         self._rounds_kept = 0
+        self._job: Job | None = None
         log = setup.log_folder / f"{spec.alias}-{number}.log" if setup.keeps_logs else None
         self.log = str(log or "")
         try:
@@ -320,6 +339,48 @@ class WorkerProcess:
         found: list[float] = self._ask(message, self._setup.limits.inference_s, "timeout")["logprobs"]
         return found
 
+    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None:
+        def receive(number: int, message: wire.Message) -> None:
+            on_scores(number, [from_json(ContinuationScore, each) for each in message["scores"]])
+
+        job = score_job(requests)
+        for job.first, part in in_messages(requests, score_size):
+            message = {"type": "score_many", "requests": [to_json(each) for each in part], "batch": batch}
+            self._ask_part(message, job, len(part), receive)
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
+    ) -> None:  # fmt: skip
+        def receive(number: int, message: wire.Message) -> None:
+            on_completion(number, from_json(Completion, message["completion"]))
+
+        job = generate_job(prompts)
+        for job.first, part in in_messages(prompts, prompt_size):
+            message = {
+                "type": "generate_many", "prompts": [to_json(each) for each in part], "generation": to_json(settings), "stop": [*stop],
+                "batch": batch,
+            }  # fmt: skip
+            self._ask_part(message, job, len(part), receive)
+
+    def _ask_part(
+        self, message: wire.Message, job: Job, count: int, on_answer: Callable[[int, wire.Message], None]
+    ) -> None:
+        """Send one message of a job; the time limit is that of a batch, counted from when it begins."""
+        expected = set(range(count))
+
+        def receive(answer: wire.Message) -> None:
+            if answer["number"] in expected:  # one that comes twice is told by the count below
+                expected.remove(answer["number"])
+                on_answer(job.first + answer["number"], answer)
+                job.done += 1
+
+        self._ask(message, self._setup.limits.inference_s, "timeout", self._beat, receive, job=job)
+        if expected:
+            self.kill()
+            raise WorkerProtocolError(
+                f"{self._spec.alias}: its process answered {count - len(expected)} of {count} {job.what}s and said that it was done."
+            )
+
     def call(self, target: str, packed: list[object]) -> object:
         message = {"type": "call", "target": target, "arguments": packed}
         return wire.unpack_value(self._ask(message, self._setup.limits.inference_s, "timeout")["result"])
@@ -343,17 +404,19 @@ class WorkerProcess:
         on_message: Callable[[wire.Message], None] = lambda message: None,
         *,
         rounds: int = 0,
+        job: Job | None = None,
     ) -> wire.Message:
         """Send a request and wait for its end.
 
         :param limit_s: killed when this long has passed without a new sign of life.
         :param rounds: how many measured rounds were asked for, for the evidence of a death.
+        :param job: the job that the request is a part of, for the same.
         :raises WorkerError: if the process dies or is killed.
         :raises LLMCIError: what the process answered.
         """
         if self._to < 0:
             raise WorkerCrashed(f"{self._spec.alias}: the model's process is gone")
-        self._rounds_asked, self._rounds_kept = rounds, 0
+        self._rounds_asked, self._rounds_kept, self._job = rounds, 0, job
         try:
             self._send(message)
             return self._await_end(limit_s, limit_name, sign_of_life, on_message)
@@ -464,7 +527,10 @@ class WorkerProcess:
         raise WorkerCrashed(f"{self._spec.alias} {how}", self._facts(position, facts))
 
     def _facts(self, position: Position, more: Mapping[str, str | None]) -> dict[str, str]:
-        facts: dict[str, str | None] = {"when": position.describe(self._rounds_asked), **more}
+        when = self._job.when(position) if self._job else position.describe(self._rounds_asked)
+        facts: dict[str, str | None] = {"when": when, **more}
+        if self._job:
+            facts["kept"] = self._job.kept
         if self._rounds_asked:
             rounds = f"{self._rounds_kept} finished round{'' if self._rounds_kept == 1 else 's'}"
             facts["kept"] = f"{rounds}, in log.jsonl; not used in any median" if self._rounds_kept else None

@@ -10,11 +10,21 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import BackendError, ConfigError, LLMCIError, MissingExtraError, StoreError
-from ..records import GenerationSettings, ModelSpec, Prompt, RunRequest, from_json, to_json
+from ..records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    RunRequest,
+    ScoreRequest,
+    from_json,
+    to_json,
+)
 from ..registry import Registry
 from . import wire
 from .host import ModelHost
@@ -163,6 +173,27 @@ class Server:
     def on_score(self, message: wire.Message) -> wire.Message:
         """Log-probabilities."""
         return {"logprobs": self.host().score(message["context"], message["continuation"])}
+
+    def on_score_many(self, message: wire.Message) -> wire.Message:
+        """Log-probabilities of many continuations, those of each question sent as they come."""
+        requests = [from_json(ScoreRequest, each) for each in message["requests"]]
+
+        def send(number: int, scores: Sequence[ContinuationScore]) -> None:
+            self.send({"type": "scores", "number": number, "scores": [to_json(score) for score in scores]})
+
+        self.host().score_many(requests, message["batch"], send)
+        return {}
+
+    def on_generate_many(self, message: wire.Message) -> wire.Message:
+        """Answers to many prompts, each sent as it comes."""
+        prompts = [from_json(Prompt, each) for each in message["prompts"]]
+        settings = from_json(GenerationSettings, message["generation"])
+
+        def send(number: int, completion: Completion) -> None:
+            self.send({"type": "completion", "number": number, "completion": to_json(completion)})
+
+        self.host().generate_many(prompts, settings, message["stop"], message["batch"], send)
+        return {}
 
     def on_call(self, message: wire.Message) -> wire.Message:
         """A user's function next to the model."""

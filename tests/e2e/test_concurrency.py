@@ -245,6 +245,11 @@ def _starts_and_deaths(bench: Bench) -> tuple[str, str]:
 CRASHES = {
     "call": ("llm.call('crashing:crash')", "in llm.call", "llm.call('crashing:crash')"),
     "score": ("llm.score('a', 'b')", "in llm.score", "llm.score('a', 'b')"),
+    "score_many": (
+        "from pytest_llmci import ScoreRequest as R; llm.score_many([R(context='a', continuations=('b',), id='arc-7')])",
+        "in llm.score_many, question 1 of 1 (arc-7)",
+        "llm.score_many: 1 question",
+    ),
     "stream": ("list(llm.stream('Hi'))", "in llm.stream, 0 tokens into the answer", "Hi"),
 }
 

@@ -290,6 +290,23 @@ def test_stream(llm):
     assert "".join(llm.stream("hi")).split() == ["one", "two"]
 def test_score(llm):
     assert llm.score("a b", "c d").total < 0
+def test_score_many(llm):
+    from pytest_llmci import ScoreRequest
+    seen = []
+    asked = [ScoreRequest(context="a b", continuations=("c d", "e")), ScoreRequest(context="", continuations=("f",))]
+    first, second = llm.score_many(asked, on_result=lambda number, scores: seen.append(number))
+    assert first[0].logprob == llm.score("a b", "c d").total and first[0].tokens == 2 and first[0].is_greedy is None
+    assert len(first) == 2 and len(second) == 1 and seen == [0, 1]
+    assert llm.score_many([]) == []
+    for wrong in ({"requests": ["x"]}, {"requests": [ScoreRequest(context="x", continuations=())]}, {"requests": asked, "batch": 0},
+                  {"requests": [ScoreRequest(context="x", continuations=("y",), rolling=True)]}):
+        with pytest.raises(Exception, match="llm.*(expected a ScoreRequest|no continuations|batch=0|rolling)"):
+            llm.score_many(**wrong)
+def test_generate_many(llm):
+    seen = []
+    answers = llm.generate_many(["hi", "you"], stop=[" two"], on_result=lambda number, answer: seen.append(number))
+    assert [(answer.text, answer.finish_reason) for answer in answers] == [("one", "stop")] * 2 and seen == [0, 1]
+    assert llm.generate_many([]) == []
 def test_profile(llm):
     with llm.profile() as measured:
         llm.generate("hi")
@@ -307,7 +324,48 @@ def test_times(llm):
     assert out.finish_reason and out.output_tokens == 2
 """,
     )
-    bench.run("--llm-models=echo:one two").assert_outcomes(passed=7)
+    bench.run("--llm-models=echo:one two").assert_outcomes(passed=9)
+
+
+def test_batch_is_an_option_and_an_argument(bench: Bench) -> None:
+    bench.write(
+        "batching.py",
+        """
+from pytest_llmci.backends.echo import EchoBackend
+from pytest_llmci.records import Completion, ContinuationScore
+class Batching(EchoBackend):
+    def score_many(self, requests, batch, *, on_batch, on_scores):
+        on_batch([0])
+        for number, request in enumerate(requests):
+            on_scores(number, [ContinuationScore(logprob=-float(batch), tokens=1)])
+    def generate_many(self, prompts, settings, stop, batch, *, on_batch, on_completion):
+        on_batch([0])
+        for number, prompt in enumerate(prompts):
+            on_completion(number, Completion(text=str(batch), finish_reason="stop"))
+""",
+    )
+    bench.write(
+        "conftest.py",
+        "def pytest_llmci_register(registry): registry.add('backend', 'batching', 'batching:Batching')\n",
+    )
+    bench.write(
+        "test_it.py",
+        """
+from pytest_llmci import ScoreRequest
+def test_it(llm, request):
+    asked = [ScoreRequest(context="x", continuations=("y",))]
+    expected = request.config.getoption("llmci_batch")
+    assert llm.score_many(asked)[0][0].logprob == -float(expected or 16)
+    assert llm.score_many(asked, batch=3)[0][0].logprob == -3
+    assert llm.generate_many(["x"])[0].text == (expected or "1")
+    assert llm.generate_many(["x"], batch=3)[0].text == "3"
+""",
+    )
+    bench.run("--llm-models=a=batching:", fresh=True).assert_outcomes(passed=1)
+    bench.run("--llm-models=a=batching:", "--llmci-batch=7", fresh=True).assert_outcomes(passed=1)
+    bench.run("--llm-models=a=batching:", "--llmci-batch=0", fresh=True).stderr.fnmatch_lines(
+        ["ERROR: --llmci-batch: 0 is too small*"]
+    )
 
 
 @pytest.mark.parametrize("isolation", ["worker", "inline"])

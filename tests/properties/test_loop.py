@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmci.records import Completion
-from pytest_llmci.runner.loop import _gaps, _text_is_unicode
+from pytest_llmci.runner.loop import _gaps, text_is_unicode
 
 
 @given(st.integers(0, 2**62), st.lists(st.integers(0, 2**40)))
@@ -21,7 +21,7 @@ def test_gaps_sum_to_the_time_of_the_last_token_exactly(begin: int, waits: list[
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
 def test_any_answer_can_be_encoded_and_valid_ones_stay(text: str) -> None:
     """The text of a round has a UTF-8 form; one that had it before is not touched."""
-    found = _text_is_unicode(Completion(text=text, finish_reason="stop")).text
+    found = text_is_unicode(Completion(text=text, finish_reason="stop")).text
     assert found.encode("utf-8").decode("utf-8") == found
     try:
         text.encode("utf-8")

@@ -14,7 +14,7 @@ import pytest_llmci
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = {
     *("profile", "llm_profile", "Measured"),
-    *("LLM", "Generation", "Score", "CellResult"),
+    *("LLM", "Generation", "Score", "CellResult", "ScoreRequest", "ContinuationScore"),
     *("ModelSpec", "Prompt", "GenerationSettings", "Completion", "CheckResult", "MetricDef", "Registry"),
     *("Missing", "MissingValue", "BudgetExceeded", "InvalidOutput", "RegressionDetected", "LLMCIError"),
     *("decide", "GateSettings", "Verdicts"),

@@ -3,14 +3,23 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
 
-from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp
+from pytest_llmci.backends.base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp
 from pytest_llmci.errors import ConfigError, GenerationError, MissingExtraError, ModelLoadError
-from pytest_llmci.records import Completion, GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest
+from pytest_llmci.records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    RoundRecord,
+    RunRequest,
+    ScoreRequest,
+)
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.host import ModelHost
 
@@ -70,9 +79,11 @@ class Phases:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.counted: list[int] = []
+        self.rounds: list[int] = []
 
     def enter(self, phase: str, block_round: int = 0) -> None:
         self.seen.append(phase)
+        self.rounds.append(block_round)
 
     def tokens(self, count: int) -> None:
         self.counted.append(count)
@@ -86,7 +97,7 @@ def divide(backend: Fake, *numbers: int) -> list[object]:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     """The module as the registry finds it, without traces of other tests."""
     module = types.ModuleType("fake_source")
-    module.__dict__.update(Fake=Fake, Able=Able, divide=divide)
+    module.__dict__.update(Fake=Fake, Able=Able, Batching=Batching, divide=divide)
     monkeypatch.setitem(sys.modules, "fake_source", module)
     for name, empty in (("raises", {}), ("context", []), ("closed", [])):
         monkeypatch.setattr(Fake, name, empty)
@@ -200,6 +211,8 @@ def test_whatever_an_inference_raises_becomes_one_line(fakes: type[Fake]) -> Non
         lambda host: host.run(request(), lambda record: None),
         lambda host: host.stream(PROMPT, SETTINGS, lambda text: None),
         lambda host: host.score("a", "b"),
+        lambda host: host.score_many([ScoreRequest(context="a", continuations=("b",))], 1, lambda number, scores: None),
+        lambda host: host.generate_many([PROMPT], SETTINGS, (), 1, lambda number, completion: None),
         lambda host: host.call("fake_source:divide", [1, 2]),
     ],
 )
@@ -239,6 +252,77 @@ def test_whatever_a_backend_raises_in_a_stream_or_score_becomes_one_line(
     with pytest.raises(GenerationError, match="^a=fake: ValueError: two lines$") as caught:
         host.stream(PROMPT, SETTINGS, print) if ask == "stream" else host.score("a", "b")
     assert caught.value.kind == "unexpected"
+    assert phases.seen[-1] == "idle"
+
+
+QUESTIONS = [ScoreRequest(context="a", continuations=("b", "c")), ScoreRequest(context="d", continuations=("e",))]
+
+
+def test_many_questions_are_scored_one_by_one_where_the_backend_has_no_faster_way(fakes: type[Fake]) -> None:
+    phases = Phases()
+    found: dict[int, Sequence[ContinuationScore]] = {}
+    loaded("Able", phases).score_many(QUESTIONS, 8, found.__setitem__)
+    one = ContinuationScore(logprob=-1.5, tokens=2)
+    assert found == {0: [one, one], 1: [one]}
+    assert phases.seen[3:] == [
+        "scoring many",
+        *["scoring many"] * 3,
+        "idle",
+    ]  # each continuation has the time limit for itself
+    assert phases.rounds[4:7] == [0, 0, 1] and phases.counted == [1, 1, 1]
+
+
+def test_many_prompts_are_answered_one_by_one_and_end_before_a_stop(fakes: type[Fake]) -> None:
+    phases: Phases = Phases()
+    found: dict[int, Completion] = {}
+    prompts = [Prompt(id="p", text="Hi"), Prompt(id="q", text="you. Q: and"), Prompt(id="r", text="half \ud83d")]
+    loaded(phases=phases).generate_many(prompts, SETTINGS, ("Q:", "."), 8, found.__setitem__)
+    assert [(found[n].text, found[n].finish_reason) for n in range(3)] == [
+        ("to Hi", "stop"), ("to you", "stop"), ("to half \N{REPLACEMENT CHARACTER}", "stop"),
+    ]  # fmt: skip
+    assert phases.seen[4:] == ["generating many"] * 3 + ["idle"] and phases.rounds[4:7] == [0, 1, 2]
+
+
+class Batching(Able):
+    """Does all at once."""
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], batch: int, *, on_batch: OnBatch, on_scores: OnScores
+    ) -> None:  # fmt: skip
+        self._do("score_many")
+        on_batch(range(batch))
+        for number in reversed(range(len(requests))):
+            on_scores(number, [ContinuationScore(logprob=-float(batch), tokens=1, is_greedy=True)])
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, *, on_batch: OnBatch,
+        on_completion: OnCompletion,
+    ) -> None:  # fmt: skip
+        on_batch([1, 0])
+        for number, prompt in enumerate(prompts):
+            on_completion(number, Completion(text=f"{batch} {prompt.text} {stop}", finish_reason="stop"))
+
+
+def test_a_backend_with_a_faster_way_gets_the_whole_job(fakes: type[Fake]) -> None:
+    phases = Phases()
+    scores: dict[int, Sequence[ContinuationScore]] = {}
+    answers: dict[int, Completion] = {}
+    host = loaded("Batching", phases)
+    host.score_many(QUESTIONS, 2, scores.__setitem__)
+    host.generate_many([PROMPT, PROMPT], SETTINGS, ("x",), 2, answers.__setitem__)
+    assert [*scores] == [1, 0] and scores[0] == [ContinuationScore(logprob=-2.0, tokens=1, is_greedy=True)]
+    assert answers[1].text == "2 Hi ('x',)"
+    assert phases.rounds[3:] == [0, 0, 0, 0, 1, 0] and phases.counted == [2, 2]
+
+
+def test_what_is_wrong_with_a_job_becomes_one_line(fakes: type[Fake]) -> None:
+    with pytest.raises(GenerationError, match="a=fake: this backend knows no log-probabilities") as caught:
+        loaded().score_many(QUESTIONS, 1, lambda number, scores: None)
+    assert caught.value.kind == "unsupported"
+    fakes.raises["score_many"] = ValueError("two\nlines")
+    phases = Phases()
+    with pytest.raises(GenerationError, match="^a=fake: ValueError: two lines$"):
+        loaded("Batching", phases).score_many(QUESTIONS, 1, lambda number, scores: None)
     assert phases.seen[-1] == "idle"
 
 

@@ -72,6 +72,8 @@ def test_the_child_does_not_make_the_page(tmp_path: Path) -> None:
         ("starting", 0, "while starting"),
         ("calling", 0, "in llm.call"),
         ("idle", 9, "between inferences"),
+        ("scoring many", 2, "while scoring many"),
+        ("generating many", 2, "while generating many"),
     ],
 )
 def test_where_it_stood_in_words(phase: str, tokens: int, words: str) -> None:

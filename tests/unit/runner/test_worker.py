@@ -9,7 +9,7 @@ import tempfile
 import time
 import tomllib
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,16 @@ from pytest_llmci.errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from pytest_llmci.records import GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest
+from pytest_llmci.records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    RoundRecord,
+    RunRequest,
+    ScoreRequest,
+)
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
@@ -411,6 +420,89 @@ def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(start: Star
 def test_the_oldest_interpreter_is_the_one_that_the_package_names() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["requires-python"].startswith(f">={'.'.join(map(str, OLDEST_PYTHON))}")
+
+
+# -------------------------------------------------------------------------------------------------- jobs of many requests
+
+
+def questions(count: int) -> list[ScoreRequest]:
+    return [ScoreRequest(context=f"c{n}", continuations=("yes", "no no"), id=f"arc-{n}") for n in range(count)]
+
+
+def prompts(count: int) -> list[Prompt]:
+    return [Prompt(id=f"p{n}", text=f"Hi {n}") for n in range(count)]
+
+
+@posix_only
+def test_a_job_is_answered_in_messages_and_numbered_throughout(
+    start: Start, setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmci.runner.jobs.MESSAGE_REQUESTS", 2)
+    scores: dict[int, Sequence[ContinuationScore]] = {}
+    answers: dict[int, Completion] = {}
+    inline_scores: dict[int, Sequence[ContinuationScore]] = {}
+    inline_answers: dict[int, Completion] = {}
+    worker, inline = start("a=echo:x y stop z"), InlineWorker(spec_of("a=echo:x y stop z"), setup)
+    for one, its_scores, its_answers in ((worker, scores, answers), (inline, inline_scores, inline_answers)):
+        one.load()
+        one.score_many(questions(5), 4, its_scores.__setitem__)
+        one.generate_many(prompts(5), GenerationSettings(max_new_tokens=4), (" stop",), 4, its_answers.__setitem__)
+    assert sorted(scores) == sorted(answers) == [0, 1, 2, 3, 4]
+    assert [score.tokens for score in scores[4]] == [1, 2]
+    assert scores[4][1].logprob == sum(worker.score("c4", "no no"))
+    assert answers[4].text == "x y"
+    assert (scores, answers) == (inline_scores, inline_answers)
+
+
+@posix_only
+@pytest.mark.parametrize("kind", ["score", "generate"])
+def test_a_crash_in_a_job_names_the_request_and_keeps_what_came(
+    start: Start, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("pytest_llmci.runner.jobs.MESSAGE_REQUESTS", 3)
+    worker = start(f"a=echo+crash=exit:7+at={9 if kind == 'score' else 4}")
+    worker.load()
+    found: dict[int, object] = {}
+    settings = GenerationSettings(max_new_tokens=4)
+    ask = {
+        "score": lambda: worker.score_many(questions(9), 4, found.__setitem__),
+        "generate": lambda: worker.generate_many(prompts(9), settings, (), 4, found.__setitem__),
+    }
+    with pytest.raises(WorkerCrashed) as caught:
+        ask[kind]()
+    what, name = ("question", "arc-4") if kind == "score" else ("prompt", "p4")
+    assert caught.value.facts["when"] == f"in llm.{kind}_many, {what} 5 of 9 ({name})"
+    assert caught.value.facts["kept"] == f"4 of 9 {what}s had been answered"
+    assert sorted(found) == [0, 1, 2, 3]
+
+
+@posix_only
+def test_the_time_limit_of_a_job_is_that_of_a_batch(start: Start) -> None:
+    worker = start("a=echo+ttft=0.25s", limits=Limits(inference_s=0.6))
+    worker.load()
+    found: dict[int, object] = {}
+    worker.score_many(questions(3), 1, found.__setitem__)  # six times 0.25 s
+    assert len(found) == 3
+    slow = start("a=echo+hang=sleep+at=2", limits=Limits(inference_s=0.3))
+    slow.load()
+    with pytest.raises(WorkerTimeout) as caught:
+        slow.score_many(questions(3), 1, found.__setitem__)
+    assert caught.value.facts["when"] == "in llm.score_many, question 2 of 3 (arc-1)"
+
+
+@posix_only
+def test_a_question_without_an_answer_is_no_answer(start: Start, tmp_path: Path) -> None:
+    code = "def take():\n    n, = struct.unpack('>I', os.read(0, 4)); os.read(0, n)\n"
+    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(worker_module._PACKAGE)!r}}})\n"
+    code += "take(); send({'type': 'done', 'values': {}, 'reasons': {}, 'info': {}})\n"
+    code += "take(); [send({'type': 'scores', 'number': 1, 'scores': []}) for _ in range(2)]; send({'type': 'done'})\ntime.sleep(60)"
+    worker = start(impostor(tmp_path, SEND + code))
+    worker.load()
+    with pytest.raises(
+        WorkerProtocolError, match="^a: its process answered 1 of 2 questions and said that it was done.$"
+    ):
+        worker.score_many(questions(2), 1, lambda number, scores: None)
+    assert gone(worker.pid)
 
 
 # ----------------------------------------------------------------------------------------------------- protocol noise
