@@ -23,6 +23,7 @@ from ..records import (
     LogRecord,
     ModelSpec,
     Prompt,
+    QuestionsRecord,
     Role,
     RoundRecord,
     RoundsRecord,
@@ -41,6 +42,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
+from .benchmark import TaskMeasurement, task_verdict
 from .blocks import Origin, block_record, failed_in_memory_pass, learnt, of_memory_alone
 from .comparison import Rules
 from .exclusive import MachineLock, lock_path
@@ -121,7 +123,7 @@ class BenchSession:
         self._blocks = 0
         """Blocks with a finished inference."""
         self._clock = clock
-        self._observer = observer
+        self.observer = self._observer = observer
         self._emit = emit
         self._process = process
         self._serial = itertools.count(1)
@@ -461,16 +463,23 @@ class BenchSession:
         with turn or self._turns.request():
             return self._ask(spec, request, about, test)
 
-    def _ask(self, spec: ModelSpec, request: Callable[[ModelWorker], T], about: Prompt, test: CurrentTest) -> T:
-        live = self.pool.get(spec)
+    def _ask(
+        self,
+        spec: ModelSpec,
+        request: Callable[[ModelWorker], T],
+        about: Prompt,
+        test: CurrentTest,
+        role: Role = "timing",
+    ) -> T:
+        live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
             answer = request(live.worker)
         except WorkerError as error:
-            self.pool.died(spec, error)
+            self.pool.died(spec, error, role)
             self._record_loss(spec, about, error, live, test=test, started=started)
             raise
-        self.pool.lived(spec)
+        self.pool.lived(spec, role)
         if about is not _ABOUT_PROFILE:  # a profile is counted when it has ended
             self.uses.requests += 1
         return answer
@@ -485,6 +494,48 @@ class BenchSession:
             cell=measurement.cell.id, prompt=about, generation=measurement.plan.generation, rounds=1, warmup=0
         )
         self._record_block(measurement, request, (), "call", live, test=test, started=started)
+
+    def ask_aside(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], object], about: Prompt, role: Role = "timing"
+    ) -> str:
+        """:meth:`ask` for work that is not timed and takes long: it waits for timed work of this session and keeps it waiting.
+
+        :param role: ``reference`` for what the model is compared with.
+        :returns: the ``uid`` of the process that answered.
+        :raises LLMCIError: if the model failed.
+        """
+        test = self.test
+        with ExitStack() as until_answered:
+            if self.schedule.selected:
+                until_answered.enter_context(self._undisturbed("measured"))
+            with self._turns.request():
+                uid = self.pool.get(spec, role).record.uid
+                self._ask(spec, request, about, test, role)
+        return uid
+
+    def record_questions(self, record: QuestionsRecord) -> QuestionsRecord:
+        """Record a batch of answers."""
+        self._emit(record)
+        return record
+
+    def take_over(self, record: QuestionsRecord, run: str, *, worker: str, test: str, attempt: int) -> QuestionsRecord:
+        """Record a batch that an earlier run had answered.
+
+        :param worker: the process of this session whose model is the same.
+        """
+        origin = record.resumed_from or run
+        taken = replace(record, uid=self.new_uid(), worker=worker, test=test, attempt=attempt, resumed_from=origin)
+        return self.record_questions(taken)
+
+    def out_of_time(self) -> bool:
+        """Whether the time for measuring is over."""
+        return self._out_of_time()
+
+    def conclude_task(self, measurement: TaskMeasurement) -> VerdictRecord:
+        """Judge a benchmark task and record the verdict."""
+        verdict = task_verdict(measurement, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt)
+        self._emit(verdict)
+        return verdict
 
     def load(self, spec: ModelSpec) -> WorkerRecord:
         """The model's latest start; it is loaded if it is not alive.
@@ -578,8 +629,13 @@ def prompt_of(
 
 
 def matching(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
-    """The budgets that apply to a model."""
-    return tuple(budget for budget in budgets if budget.applies_to(alias))
+    """The budgets that apply to a model's cells."""
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope != "task")
+
+
+def of_tasks(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
+    """The budgets on scores that apply to a model."""
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope == "task")
 
 
 def user_cache_dir() -> Path:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
+from ..engine.benchmark import TaskRunner
+from ..engine.handles import SCORED_AT_ONCE
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
 from ..engine.session import BenchSession, Uses
@@ -117,6 +120,9 @@ class RedirectedObserver(Silent):
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         self.target.round_ended(cell, done, planned, seconds)
 
+    def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
+        self.target.questions_answered(spec, task, done, of)
+
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
         self.target.pair_begins(spec, pair, most)
 
@@ -196,6 +202,13 @@ class ArmedPlugin:
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session
+
+    @cached_property
+    def task_runner(self) -> TaskRunner:
+        """Asks benchmark tasks."""
+        s = self.settings
+        compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
+        return TaskRunner(self.session, SystemClock(), batch=SCORED_AT_ONCE, replay=compared)
 
     @property
     def is_running(self) -> bool:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, UnknownNameError
-from ..slugs import slug
+from ..settings import FILES_OF_QUESTIONS, suite_name
 from . import TASKS
 from .base import Doc, QuestionSet, Task, build_questions
 from .hub import address, announcement, hub_docs, is_there, nowhere
 from .mmlu import subject_of
 from .own import own_task
 
-OWN: Final = (".jsonl", ".json")
-"""Endings of a file of a user's own questions."""
 HARNESS_FILES: Final = (".yaml", ".yml")
 """Endings of a task of lm-evaluation-harness."""
 
@@ -59,9 +57,9 @@ def parse_asked(text: str, origin: str) -> Asked:
     """
     head, plus, option = text.partition("+")
     shots = _shots(option, f"{origin}: '{text}'") if plus else None
-    if head.lower().endswith((*OWN, *HARNESS_FILES)) and ":" not in head:
-        return Asked(name=slug(Path(head).stem), place=head, shots=shots, origin=origin, text=text)
     name, colon, place = head.partition(":")
+    if not colon and head.lower().endswith(FILES_OF_QUESTIONS):
+        return Asked(name=suite_name(text), place=head, shots=shots, origin=origin, text=text)
     if not name or (colon and not place):
         raise ConfigError(f"{origin}: '{text}' is not of the form NAME[:PATH][+shots=N], nor a file of questions.")
     return Asked(name=name, place=place, shots=shots, origin=origin, text=text)
