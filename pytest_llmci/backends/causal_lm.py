@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import GenerationError
-from ..records import Completion, GenerationSettings, Json, Prompt
-from .base import Stamp, require_length
+from ..records import Completion, GenerationSettings, Json, Prompt, ScoreRequest
+from .base import OnBatch, OnScores, Stamp, require_length
 from .kv_cache import cache_size
+from .log_likelihood import LogLikelihood
 from .packages import Foreign, first_line
+from .scored_tokens import ScoredTokens
 from .torch_facts import torch_facts
 
 TemplateMode = Literal["auto", "on", "off"]
@@ -102,6 +104,7 @@ class CausalLM:
     context_length: int | None = None
     eos_ids: frozenset[int] = field(init=False)
     pad_id: int = field(init=False)
+    _scorer: LogLikelihood | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.eos_ids = _eos_ids(self.model, self.tokenizer)
@@ -243,13 +246,14 @@ class CausalLM:
     def score(self, context: str, continuation: str) -> list[float]:
         """Natural log-probability of each token of ``continuation`` after ``context``.
 
-        Both are tokenised together and split at the context's own length, white space at the end of the context
-        counting as the continuation's, no special tokens added; an empty context is one begin-of-text token.
-        Source: the loglikelihood requests of lm-evaluation-harness.
+        Which tokens those are: :mod:`.scored_tokens`.
 
         :raises GenerationError: if they do not fit into the model's context or the framework fails.
         """
-        context_ids, continuation_ids = self._encode_pair(context, continuation)
+        try:
+            context_ids, continuation_ids = self._tokens().pair(context, continuation)
+        except (TypeError, ValueError) as error:
+            raise self._failure(error) from error
         if not continuation_ids:
             raise GenerationError(f"{self.name}: the continuation {continuation!r} has no tokens.", kind="prompt")
         require_length(len(context_ids), len(continuation_ids) - 1, self.context_length, self.name)
@@ -258,21 +262,29 @@ class CausalLM:
         except (RuntimeError, ValueError, IndexError, MemoryError) as error:
             raise self._failure(error) from error
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        if not context:
-            begin = self.tokenizer.bos_token_id
-            return [begin if begin is not None else min(self.eos_ids, default=0)], self._ids(continuation)
-        bare = context.rstrip()
-        context, continuation = bare, context[len(bare) :] + continuation
-        context_ids = self._ids(context)
-        return context_ids, self._ids(context + continuation)[len(context_ids) :]
+    def score_many(
+        self, requests: Sequence[ScoreRequest], batch: int, *, on_batch: OnBatch, on_scores: OnScores
+    ) -> None:  # fmt: skip
+        """Log-probabilities of many continuations; see :mod:`.log_likelihood`.
 
-    def _ids(self, text: str) -> list[int]:
-        try:
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        except (TypeError, ValueError) as error:
-            raise self._failure(error) from error
-        return ids
+        :raises GenerationError: naming the question at fault.
+        """
+        self.scorer().score_many(requests, batch, on_batch=on_batch, on_scores=on_scores)
+
+    def scorer(self) -> LogLikelihood:
+        """What scores many continuations; it remembers what it has found out of the model."""
+        if self._scorer is None:
+            self._scorer = LogLikelihood(
+                name=self.name, torch=self.torch, model=self.model, tokens=self._tokens(), pad_id=self.pad_id,
+                failure=self._failure,
+            )  # fmt: skip
+        return self._scorer
+
+    def _tokens(self) -> ScoredTokens:
+        tokenizer = self.tokenizer
+        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, min(self.eos_ids, default=0))
+        prefix = next(token for token in ends if token is not None)
+        return ScoredTokens(name=self.name, tokenizer=tokenizer, prefix=prefix, limit=self.context_length)
 
     def _log_probabilities(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
         torch = self.torch
@@ -339,7 +351,7 @@ class CausalLM:
         device = self.model.device.type
         with contextlib.suppress(RuntimeError, NotImplementedError):
             self.model.to("meta")
-        self.model = self.tokenizer = None
+        self.model = self.tokenizer = self._scorer = None
         gc.collect()
         if device == "cuda":
             self.torch.cuda.empty_cache()

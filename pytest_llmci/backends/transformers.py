@@ -31,9 +31,9 @@ from typing import ClassVar, Final, TypeVar
 
 from ..clock import SystemClock
 from ..errors import GenerationError, ModelLoadError, UnknownNameError
-from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
+from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
 from . import hub
-from .base import LoadContext, LoadedModel, Stamp, check_options
+from .base import LoadContext, LoadedModel, OnBatch, OnScores, Stamp, check_options
 from .cache import file_sha256, folder_sha256
 from .causal_lm import CausalLM, Produced, TemplateMode, context_length_of
 from .gguf import convert_in_child, ensure_converted
@@ -167,6 +167,22 @@ class CausalBackend:
     def score(self, context: str, continuation: str) -> list[float]:
         """Natural log-probability of each token of ``continuation`` after ``context``."""
         return self._loaded().score(context, continuation)
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], batch: int, *, on_batch: OnBatch, on_scores: OnScores
+    ) -> None:  # fmt: skip
+        """Log-probabilities of many continuations."""
+        self._loaded().score_many(requests, batch, on_batch=on_batch, on_scores=on_scores)
+
+    @property
+    def model(self) -> Foreign:
+        """The model of transformers, for functions that ``llm.call`` runs beside it."""
+        return self._loaded().model
+
+    @property
+    def tokenizer(self) -> Foreign:
+        """Its tokenizer."""
+        return self._loaded().tokenizer
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """Each token alone as text."""

@@ -311,6 +311,13 @@ def test_scores_that_do_not_fit_are_refused(tiny: TinyBackend) -> None:
         tiny.score("x", "")
 
 
+def test_functions_beside_the_model_get_at_it(tiny: TinyBackend) -> None:
+    assert tiny._lm is not None
+    assert tiny.model is tiny._lm.model and tiny.tokenizer is tiny._lm.tokenizer
+    with pytest.raises(GenerationError, match="not loaded"):
+        _ = TinyBackend(ModelSpec(alias="t", backend="tiny", text="tiny")).model
+
+
 def test_what_it_says_of_itself(opened: tuple[TinyBackend, LoadedModel]) -> None:
     info = opened[1].info
     lm = opened[0]._lm
