@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from ..clock import SystemClock
 from ..engine.against import GATE_TAG, Against
 from ..engine.against_baseline import BaselineRules, StoredBaseline
+from ..engine.benchmark import TaskMeasurement
 from ..engine.code_origin import own_modules, prove_origin
+from ..engine.compare_questions import absent, compare_sides, side_of, side_of_baseline
 from ..engine.comparison import Accept
 from ..engine.old_environment import old_environment
 from ..engine.reference import Candidate, Reference, reference_of_spec
@@ -20,6 +22,7 @@ from ..engine.session import user_cache_dir
 from ..errors import ConfigError, StoreError
 from ..runner.worker import threads_of
 from ..specs import is_same_model
+from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
 from ..store.baseline import Chosen, choose, list_baselines, protocol_differences
 from ..store.checkout import Checkout
@@ -87,6 +90,26 @@ class Comparing:
                 environment=environment,
             )
         self._settle(cells, accepted)
+
+    def compare_task(self, measurement: TaskMeasurement) -> None:
+        """Compare the answers to a benchmark task with those of each baseline."""
+        planner, answers, cell = self._plugin.planner, measurement.answers, measurement.cell
+        if measurement.error is not None or not answers.is_complete:
+            return
+        tests = len(self._plugin.collected.selected_tasks) + len(self._plugin.collected.selected)
+        alpha = SESSION_ALPHA / max(1, tests * len(planner.baselines))
+        now = side_of(answers, machine_part(environment()).facts)
+        for name, chosen in planner.baselines:
+            tasks = chosen.record.newest.tasks
+            stored = next(
+                (task for task in tasks if (task.model, task.task) == (cell.model.alias, cell.test.name)), None
+            )
+            if stored is None:
+                result = absent("new", name, f"{name} has no answers of {cell.model.alias} to {cell.test.name}")
+            else:
+                there = side_of_baseline(stored, machine_part(chosen.record.environment).facts)
+                result = compare_sides(there, now, against=name, alpha=alpha)
+            measurement.comparisons.append(result)
 
     def _settle(self, cells: list[Cell], accepted: Accept) -> None:
         reference = self.reference

@@ -167,6 +167,7 @@ class Running:
         """
         __tracebackhide__ = True
         measurement = self._plugin.task_runner.measure(cell)
+        self._plugin.comparing.compare_task(measurement)
         verdict = self._plugin.redactor.record(self._plugin.session.conclude_task(measurement))
         if junit.is_wanted(self._plugin.config):
             junit.add_task(item, verdict, measurement.answers.rates)

@@ -30,6 +30,7 @@ from pytest_llmci.store.baseline import (
     BaselineModel,
     BaselineRecord,
     BaselineSession,
+    BaselineTask,
     Origin,
     baseline_text,
 )
@@ -73,6 +74,7 @@ OF_BASELINES: tuple[type, ...] = (
     BaselineSession,
     BaselineModel,
     BaselineCell,
+    BaselineTask,
     Origin,
     Prompt,
     Message,
