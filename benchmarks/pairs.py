@@ -36,9 +36,12 @@ class Ratio:
         return self.low <= other.high and other.low <= self.high
 
 
-def in_turn(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each side gave, by round, after one round that does not count."""
-    for call in sides.values():
+def in_turn(sides: Mapping[str, Callable[[], T]], rounds: int, *, warm: bool = False) -> dict[str, list[T]]:
+    """What each side gave, by round, after one round that does not count.
+
+    :param warm: no such round is needed: everything that is used has been used before.
+    """
+    for call in () if warm else sides.values():
         call()
     names = list(sides)
     found: dict[str, list[T]] = {name: [] for name in names}

@@ -77,6 +77,8 @@ class Settings:
     temperature: float = 0.0
     threads: int = 1
     """CPU threads of a model's process; 0 leaves the framework's own choice."""
+    batch: int | None = None
+    """Questions or prompts that a model works on at once where nothing is timed; None: 16 questions, and one prompt at a time."""
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
@@ -158,6 +160,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         seed=read.integer("seed", 0, least=0),
         temperature=read.temperature(),
         threads=read.threads(),
+        batch=read.integer("batch", 0, least=1) if "batch" in raw else None,
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),

@@ -9,19 +9,31 @@ import hashlib
 import json
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from ..errors import GenerationError
 from ..records import Completion, GenerationSettings, Json, Prompt, ScoreRequest
-from .base import OnBatch, OnScores, Stamp, require_length
+from .base import OnBatch, OnCompletion, OnScores, Stamp, require_length
+from .batched_answers import Row, Stops, answer_ids, batches
 from .kv_cache import cache_size
 from .log_likelihood import LogLikelihood
 from .packages import Foreign, first_line
 from .scored_tokens import ScoredTokens
+from .stopping import stopped
 from .torch_facts import torch_facts
 
 TemplateMode = Literal["auto", "on", "off"]
+FRAMEWORK_ERRORS: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    NotImplementedError,
+    AssertionError,
+    MemoryError,
+)
+"""What torch and transformers raise where an inference cannot be carried out."""
 _SHOWN_LIST = 20
 """Entries up to which a list of the generation configuration is recorded in full."""
 
@@ -138,20 +150,65 @@ class CausalLM:
             with self.torch.inference_mode():
                 answer = self.model.generate(**inputs, **self._decoding(settings), streamer=streamer)
             self._synchronize()
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            IndexError,
-            NotImplementedError,
-            AssertionError,
-            MemoryError,
-        ) as error:
+        except FRAMEWORK_ERRORS as error:
             raise self._failure(error) from error
         return Produced(
             sequence=getattr(answer, "sequences", answer), prompt_tokens=prompt_tokens, wanted=settings.max_new_tokens,
             templated=templated, cache=getattr(answer, "past_key_values", None),
         )  # fmt: skip
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, *, on_batch: OnBatch,
+        on_completion: OnCompletion,
+    ) -> None:  # fmt: skip
+        """Answers to many prompts, several in a batch, padded on the left; see :class:`.base.GeneratesMany`.
+
+        Where answers are sampled, each is alone, so that its seed gives what :meth:`generate` would.
+
+        :raises GenerationError: naming the prompt at fault.
+        """
+        on_batch([0])
+        rows = [self._row(number, prompt, settings) for number, prompt in enumerate(prompts)]
+        penalty = getattr(self.model.generation_config, "repetition_penalty", None)  # would weigh padding, too
+        most = batch if settings.temperature == 0 else 1
+        for group in batches(rows, most, settings.max_new_tokens, padded=penalty in {None, 1.0}):
+            on_batch([row.number for row in group])
+            try:
+                answers = self._answer(group, settings, stop)
+            except FRAMEWORK_ERRORS as error:
+                raise self._failure(error) from error
+            for row, ids in zip(group, answers, strict=True):
+                completion = self._completion(ids, settings.max_new_tokens, len(row.ids), templated=row.templated)
+                on_completion(row.number, stopped(completion, stop))
+
+    def _row(self, number: int, prompt: Prompt, settings: GenerationSettings) -> Row:
+        try:
+            inputs, templated = self._encode(prompt)
+            ids = tuple(inputs["input_ids"][0].tolist())
+            self._require_length(len(ids), settings.max_new_tokens)
+        except GenerationError as error:
+            raise GenerationError(f"prompt '{prompt.id}': {error}", kind=error.kind) from error
+        except FRAMEWORK_ERRORS as error:
+            raise self._failure(error) from error
+        return Row(number=number, prompt=prompt, ids=ids, templated=templated)
+
+    def _answer(self, rows: Sequence[Row], settings: GenerationSettings, stop: Sequence[str]) -> list[tuple[int, ...]]:
+        longest = max(len(row.ids) for row in rows)
+        blanks = [longest - len(row.ids) for row in rows]
+        ids = self.torch.tensor([[self.pad_id] * blank + [*row.ids] for blank, row in zip(blanks, rows, strict=True)])
+        mask = self.torch.tensor([[0] * blank + [1] * (longest - blank) for blank in blanks])
+        stops = Stops(self._text, stop, longest, self.torch)
+        if settings.temperature > 0:
+            self.torch.manual_seed(settings.seed)
+        device = self.model.device
+        with self.torch.inference_mode():
+            answer = self.model.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), **self._decoding(settings),
+                **({"stopping_criteria": [stops]} if any(stop) else {}),
+            )  # fmt: skip
+        made = getattr(answer, "sequences", answer)[:, longest:].tolist()
+        eos_ids = frozenset() if settings.fixed_length else self.eos_ids
+        return [answer_ids(ids, eos_ids, stops.ended.get(number)) for number, ids in enumerate(made)]
 
     def _require_length(self, prompt_tokens: int, wanted: int) -> None:
         if prompt_tokens == 0:
@@ -218,18 +275,22 @@ class CausalLM:
         size = cache_size(produced.cache)
         produced.cache = None
         ids = tuple(int(token) for token in produced.sequence[0, produced.prompt_tokens :].tolist())
+        completion = self._completion(ids, produced.wanted, produced.prompt_tokens, templated=produced.templated)
+        if size is None:
+            return completion
+        return replace(completion, kv_cache_bytes=size.num_bytes, kv_cache_tokens=size.tokens)
+
+    def _completion(self, ids: tuple[int, ...], wanted: int, prompt_tokens: int, *, templated: bool) -> Completion:
         special = set(self.tokenizer.all_special_ids)
         return Completion(
             text=self._text(ids),
-            finish_reason=self._finish_reason(ids, produced.wanted),
-            prompt_tokens=produced.prompt_tokens,
+            finish_reason=self._finish_reason(ids, wanted),
+            prompt_tokens=prompt_tokens,
             output_tokens=len(ids),
             token_source="tokenizer",
             special_only=bool(ids) and all(token in special for token in ids),
             token_ids=ids,
-            templated=produced.templated,
-            kv_cache_bytes=size.num_bytes if size else None,
-            kv_cache_tokens=size.tokens if size else None,
+            templated=templated,
         )
 
     def _text(self, ids: Sequence[int]) -> str:

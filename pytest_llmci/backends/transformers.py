@@ -33,7 +33,7 @@ from ..clock import SystemClock
 from ..errors import GenerationError, ModelLoadError, UnknownNameError
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
 from . import hub
-from .base import LoadContext, LoadedModel, OnBatch, OnScores, Stamp, check_options
+from .base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from .cache import file_sha256, folder_sha256
 from .causal_lm import CausalLM, Produced, TemplateMode, context_length_of
 from .gguf import convert_in_child, ensure_converted
@@ -173,6 +173,14 @@ class CausalBackend:
     ) -> None:  # fmt: skip
         """Log-probabilities of many continuations."""
         self._loaded().score_many(requests, batch, on_batch=on_batch, on_scores=on_scores)
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, *, on_batch: OnBatch,
+        on_completion: OnCompletion,
+    ) -> None:  # fmt: skip
+        """Answers to many prompts."""
+        lm = self._loaded()
+        lm.generate_many(prompts, settings, stop, batch, on_batch=on_batch, on_completion=on_completion)
 
     @property
     def model(self) -> Foreign:

@@ -195,7 +195,7 @@ class LLM:
             if on_result is not None:
                 on_result(number, found[number])
 
-        size = SCORED_AT_ONCE if batch is None else _whole(batch, "batch", 1)
+        size = self._batch(batch, SCORED_AT_ONCE)
         about = _about("score", "many", f"llm.score_many: {_count(len(requests), 'question')}")
         if requests:
             self._ask(lambda worker: worker.score_many(requests, size, keep), about)
@@ -222,7 +222,7 @@ class LLM:
             if on_result is not None:
                 on_result(number, completion)
 
-        size = 1 if batch is None else _whole(batch, "batch", 1)
+        size = self._batch(batch, 1)
         about = _about("generate", "many", f"llm.generate_many: {_count(len(asked), 'prompt')}")
         if asked:
             self._ask(lambda worker: worker.generate_many(asked, settings, tuple(stop), size, keep), about)
@@ -250,6 +250,9 @@ class LLM:
     def profile(self) -> AbstractContextManager[Measured]:
         """Measure whatever the block asks of this model, with the instruments inside the model's process."""
         return _ProfiledBlock(self._session, self._spec)
+
+    def _batch(self, asked: int | None, otherwise: int) -> int:
+        return (self._session.settings.batch or otherwise) if asked is None else _whole(asked, "batch", 1)
 
     def _settings(self, max_new_tokens: int | None, temperature: float | None, seed: int | None) -> GenerationSettings:
         base = self._defaults().generation

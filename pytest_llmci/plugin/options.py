@@ -56,6 +56,8 @@ OPTIONS = (
     Option("seed", ("--llmci-seed",), "number", "N", "seed of sampling (default 0)"),
     Option("temperature", ("--llmci-temperature",), "number", "X", "0 is greedy (default)"),
     Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
+    Option("batch", ("--llmci-batch",), "number", "N",
+           "questions or prompts that a model works on at once where nothing is timed: llm.score_many, llm.generate_many (default: 16 questions, 1 prompt)"),
     Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
     Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),
     Option("budget", ("--llmci-budget",), "list", "EXPR", "budget: [model-glob:]metric[.stat] OP value, such as 'ttft.median <= 300ms'"),

@@ -327,6 +327,47 @@ def test_times(llm):
     bench.run("--llm-models=echo:one two").assert_outcomes(passed=9)
 
 
+def test_batch_is_an_option_and_an_argument(bench: Bench) -> None:
+    bench.write(
+        "batching.py",
+        """
+from pytest_llmci.backends.echo import EchoBackend
+from pytest_llmci.records import Completion, ContinuationScore
+class Batching(EchoBackend):
+    def score_many(self, requests, batch, *, on_batch, on_scores):
+        on_batch([0])
+        for number, request in enumerate(requests):
+            on_scores(number, [ContinuationScore(logprob=-float(batch), tokens=1)])
+    def generate_many(self, prompts, settings, stop, batch, *, on_batch, on_completion):
+        on_batch([0])
+        for number, prompt in enumerate(prompts):
+            on_completion(number, Completion(text=str(batch), finish_reason="stop"))
+""",
+    )
+    bench.write(
+        "conftest.py",
+        "def pytest_llmci_register(registry): registry.add('backend', 'batching', 'batching:Batching')\n",
+    )
+    bench.write(
+        "test_it.py",
+        """
+from pytest_llmci import ScoreRequest
+def test_it(llm, request):
+    asked = [ScoreRequest(context="x", continuations=("y",))]
+    expected = request.config.getoption("llmci_batch")
+    assert llm.score_many(asked)[0][0].logprob == -float(expected or 16)
+    assert llm.score_many(asked, batch=3)[0][0].logprob == -3
+    assert llm.generate_many(["x"])[0].text == (expected or "1")
+    assert llm.generate_many(["x"], batch=3)[0].text == "3"
+""",
+    )
+    bench.run("--llm-models=a=batching:", fresh=True).assert_outcomes(passed=1)
+    bench.run("--llm-models=a=batching:", "--llmci-batch=7", fresh=True).assert_outcomes(passed=1)
+    bench.run("--llm-models=a=batching:", "--llmci-batch=0", fresh=True).stderr.fnmatch_lines(
+        ["ERROR: --llmci-batch: 0 is too small*"]
+    )
+
+
 @pytest.mark.parametrize("isolation", ["worker", "inline"])
 def test_an_argument_that_cannot_be_sent_is_named_before_the_model_is_asked(bench: Bench, isolation: str) -> None:
     bench.write("helper_module.py", "def add(backend, a, b): return a + b\ndef odd(backend): return {1, 2}\n")

@@ -21,7 +21,7 @@ def test_without_options_everything_has_its_default() -> None:
 def test_every_option_becomes_a_plain_value() -> None:
     settings = resolve(
         models=("tiny,echo", "smollm2"), prompts=("paper",), suite=("inference",), rounds="7", max_rounds="30", warmup="0", block="2",
-        time_limit="10m", max_new_tokens="9", seed="3", temperature="0.7", threads="2", max_latency=("2s", "tiny:1s"),
+        time_limit="10m", max_new_tokens="9", seed="3", temperature="0.7", threads="2", batch="12", max_latency=("2s", "tiny:1s"),
         max_memory=("2GiB",), budget=("ttft <= 1s",), inconclusive="fail", isolation="inline", timeout="20s", load_timeout="1h",
         memory_limit="4GiB", timing="parallel", output="out", sink=("html:x.html,csv",), plan="yes",
     )  # fmt: skip
@@ -30,7 +30,13 @@ def test_every_option_becomes_a_plain_value() -> None:
     assert settings.suites == ("inference",)
     assert (settings.rounds, settings.max_rounds, settings.warmup, settings.block) == (7, 30, 0, 2)
     assert (settings.time_limit_s, settings.timeout_s, settings.load_timeout_s) == (600.0, 20.0, 3600.0)
-    assert (settings.max_new_tokens, settings.seed, settings.temperature, settings.threads) == (9, 3, 0.7, 2)
+    assert (settings.max_new_tokens, settings.seed, settings.temperature, settings.threads, settings.batch) == (
+        9,
+        3,
+        0.7,
+        2,
+        12,
+    )
     assert [budget.text for budget in settings.max_latency] == ["2s", "tiny:1s"]
     assert (settings.max_memory[0].text, settings.budgets[0].text) == ("2GiB", "ttft <= 1s")
     assert (settings.inconclusive, settings.isolation, settings.timing) == ("fail", "inline", "parallel")
@@ -92,6 +98,8 @@ def test_auto_threads_leave_the_choice_to_the_framework() -> None:
         ("temperature", "-1", "--temperature: '-1' is not a temperature"),
         ("temperature", "nan", "--temperature: 'nan' is not a temperature"),
         ("temperature", "inf", "--temperature: 'inf' is not a temperature"),
+        ("batch", "0", "--batch: 0 is too small"),
+        ("batch", "x", "--batch: 'x' is not a whole number"),
         ("threads", "0", "--threads: 0 is too small; .* Or write 'auto'"),
         ("threads", "all", "--threads: 'all' is not a whole number.* Or write 'auto'"),
         ("time_limit", "0s", "--time_limit: '0s' must be longer than zero"),

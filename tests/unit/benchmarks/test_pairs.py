@@ -22,6 +22,9 @@ def test_sides_take_turns_forwards_and_backwards_and_the_first_round_does_not_co
     found = pairs.in_turn({"a": lambda: side("a"), "b": lambda: side("b")}, 3)
     assert "".join(order) == "ab" + "ab" + "ba" + "ab"
     assert found == {"a": [3, 6, 7], "b": [4, 5, 8]}
+    order.clear()
+    pairs.in_turn({"a": lambda: side("a"), "b": lambda: side("b")}, 2, warm=True)
+    assert "".join(order) == "ab" + "ba"
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios(pairs: ModuleType) -> None:
