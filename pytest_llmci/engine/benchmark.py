@@ -98,6 +98,9 @@ class TaskRunner:
         """Ask all questions; failures of the model and of the data are held in the result and not raised."""
         measurement = TaskMeasurement(cell=cell)
         try:
+            if cell.test.harness:
+                self._through_harness(measurement)
+                return measurement
             questions = cell.test.load()
             worker = self._session.load(cell.model)
             self._take_over(measurement, questions, worker)
@@ -115,6 +118,12 @@ class TaskRunner:
         except LLMCIError as error:
             measurement.error = error_info(error)
         return measurement
+
+    def _through_harness(self, measurement: TaskMeasurement) -> None:
+        from .harness import harness_records
+
+        for record in harness_records(self._session, self._clock, measurement.cell, batch=self._batch, size=BATCH):
+            measurement.answers.take(self._session.record_questions(record))
 
     def _take_over(self, measurement: TaskMeasurement, questions: QuestionSet, worker: WorkerRecord) -> None:
         if self._earlier is None:

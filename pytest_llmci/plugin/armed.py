@@ -229,7 +229,9 @@ class ArmedPlugin:
         """Asks benchmark tasks."""
         s = self.settings
         compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
-        return TaskRunner(self.session, SystemClock(), batch=SCORED_AT_ONCE, earlier=self.earlier, replay=compared)
+        return TaskRunner(
+            self.session, SystemClock(), batch=s.batch or SCORED_AT_ONCE, earlier=self.earlier, replay=compared
+        )
 
     @property
     def is_running(self) -> bool:
