@@ -221,9 +221,14 @@ def _of_hub(task: Task, asked: Asked, subject: str, limit: int | None) -> TaskTe
     return TaskTest(suite=asked.name, name=name, subject=subject, task=task, load=load, announcement=announcement(task))
 
 
+def _harness_is_there() -> bool:
+    """Whether lm-eval is installed. Imports nothing."""
+    return importlib.util.find_spec("lm_eval") is not None
+
+
 def _of_harness(asked: Asked, base: Path, limit: int | None) -> TaskTest:
     """A task that lm-evaluation-harness knows, where that is installed."""
-    if importlib.util.find_spec("lm_eval") is None:
+    if not _harness_is_there():
         where = f"with the extra eval, every task of lm-evaluation-harness runs: pip install '{EXTRA}'"
         if asked.is_harness_file:
             raise MissingExtraError(f"{asked.origin}: {asked.place}: {where}.")

@@ -209,7 +209,10 @@ def test_a_log_probability_that_is_no_number_fails_the_task(bench: Bench) -> Non
         ("mine.jsonl+shots=2", "*mine: +shots=2: its prompt has no examples here*"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_loads(bench: Bench, suite: str, message: str) -> None:
+def test_bad_input_is_one_line_before_anything_loads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, suite: str, message: str
+) -> None:
+    monkeypatch.setattr("pytest_llmci.tasks.loading._harness_is_there", lambda: False)
     bench.write("mine.jsonl", rows(2))
     bench.write("broken.jsonl", rows(1) + rows(1).replace('"gold": 0', '"gold": 9').replace("number 0", "number 1"))
     bench.write("empty.jsonl", "\n")
@@ -241,6 +244,35 @@ def test_answers_that_are_generated(bench: Bench) -> None:
     redacted.assert_outcomes(passed=1)
     assert {row["output"][:7] for row in questions(bench)} == {"sha256:"}
     assert [row["exact_match"] for row in questions(bench)] == ["0.0", "0.0", "1.0", "0.0"]
+
+
+OWN_TASK = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Q: {{query}}\nA:"
+doc_to_choice: "{{choices}}"
+doc_to_target: gold
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.mark.slow
+def test_a_task_file_of_the_harness_is_a_benchmark_like_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "cache"))
+    bench.write("colours.yaml", OWN_TASK.replace("ROWS", str(bench.write("rows.jsonl", rows(70)))))
+    result = bench.run(
+        "--llm-models=echo", "--llmci-suite=colours.yaml", "--llmci-budget=score.colours >= 99", fresh=True
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["BudgetExceeded: score.colours * % < 99 %"])
+    [task] = bench.results()["tasks"]
+    assert task["asked"]["title"].startswith("colours of lm-evaluation-harness") and task["answered"] == 70
+    asked = questions(bench)
+    assert sum(row["prediction"] == row["gold"] for row in asked) / 70 == pytest.approx(task["metrics"]["acc"]["value"])
 
 
 def test_parallel_workers_ask_the_same_and_report_the_same(bench: Bench) -> None:
