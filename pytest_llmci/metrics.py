@@ -12,8 +12,8 @@ from typing import Literal
 from .units import Unit
 
 Direction = Literal["lower", "higher", "none"]
-Scope = Literal["round", "memory", "worker"]
-"""One value a measured round; one value a round of the separate memory pass; one value a start of the model's process."""
+Scope = Literal["round", "memory", "worker", "task"]
+"""One value a measured round; a round of the separate memory pass; a start of the model's process; a benchmark task."""
 STATISTICS = ("n", "min", "median", "mean", "std", "p90", "p95", "p99", "max")
 """The statistics that a budget, an attribute or a column may name."""
 
@@ -43,6 +43,11 @@ class MetricDef:
     """Short column heading for people; the name where empty."""
     group: str = "other"
     """Heading under which docs and reports list it."""
+
+    @property
+    def of_rounds(self) -> bool:
+        """Whether rounds have it: those under the schedule, or those of the memory pass."""
+        return self.scope in ("round", "memory")
 
     @property
     def heading(self) -> str:

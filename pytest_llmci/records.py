@@ -425,6 +425,88 @@ class RoundsRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TaskFacts:
+    """What a benchmark task asks in one test."""
+
+    suite: str
+    """The benchmark, as ``--llmci-suite`` names it."""
+    name: str
+    """The same with the subject, where each subject has a test: ``mmlu_anatomy``."""
+    title: str
+    subject: str
+    version: str
+    """Of the task in lm-evaluation-harness; empty for questions of one's own."""
+    kind: Literal["choice", "generation"]
+    metrics: list[str]
+    main: str
+    """The metric that is the score."""
+    shots: int
+    """Examples in the prompt."""
+    questions: int
+    """That are asked."""
+    rows: int
+    """Of the file."""
+    size: int | None
+    """Questions of the whole benchmark, or of its subject; None where nobody knows."""
+    whole: bool
+    """Whether the result may be called the score of the benchmark: all of its questions, asked as the harness asks them."""
+    label: str
+    """How many of how many, and what else sets the result apart from the benchmark's score."""
+    source: str
+    """The file's name, or the address on the hub."""
+    source_sha256: str
+    """Of the file; empty for the hub."""
+    questions_sha256: str
+    """Of all questions and their answers, in their order."""
+    prompt_sha256: str
+    """Of all that the model is given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuestionsRecord:
+    """One batch of answered questions of one task, columnar (log line type ``questions``). Lists run over the questions."""
+
+    TYPE: ClassVar[str] = "questions"
+
+    uid: str
+    cell: str
+    """``<alias>-<task>``."""
+    model: str
+    test: str
+    """Node id."""
+    worker: str
+    """``uid`` of the worker record."""
+    started: str
+    task: TaskFacts
+    origin: Literal["measured", "replay", "reference", "reference replay"]
+    """``measured``: the answers that count; ``reference``: those of what the model is compared with; ``replay``: asked a second
+    time, to see whether equal questions get equal numbers."""
+    n: int
+    index: list[int]
+    """Place of each question in its file, from 0."""
+    doc_sha256: list[str]
+    """Of each question and its answer."""
+    gold: list[list[int]]
+    """Places of the right choices, from 0; empty where the answer is generated."""
+    prediction: list[int]
+    """Place of the choice with the highest log-probability; -1 where the answer is generated."""
+    logprobs: list[list[float]]
+    """Natural log-probability of each choice; empty where the answer is generated."""
+    outputs: list[str]
+    """What was generated; empty for questions with choices."""
+    truncated: list[int]
+    """Tokens cut from the beginning of the prompt, as it was longer than the model's context."""
+    values: dict[str, list[float]]
+    """Metric of the task -> what each question adds to it, 0 to 1."""
+    attempt: int = 0
+    """Of the test: 0 for its first run, 1 for its first rerun; only the last attempt counts."""
+    resumed_from: str = ""
+    """Run that these answers were taken from (``--llmci-resume``); empty where this session asked."""
+    outputs_withheld: Withheld = ""
+    """Why ``outputs`` are not what was generated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
     """One check of one cell's output."""
 
@@ -575,6 +657,8 @@ class VerdictRecord:
     """Of a cell whose checks are judged on sampled outputs; None where they are judged on its rounds."""
     provenance: Provenance = "live"
     """``replayed``: judged again on what another run measured."""
+    task: str = ""
+    """The benchmark task that the test asked; empty for a cell that is measured in rounds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -660,11 +744,27 @@ class FooterRecord:
 
 
 LogRecord: TypeAlias = (
-    HeaderRecord | WorkerRecord | RoundsRecord | VerdictRecord | GateRecord | BenchmarkRecord | FooterRecord
+    HeaderRecord
+    | WorkerRecord
+    | RoundsRecord
+    | QuestionsRecord
+    | VerdictRecord
+    | GateRecord
+    | BenchmarkRecord
+    | FooterRecord
 )
 LOG_RECORDS: dict[str, type[LogRecord]] = {
     kind.TYPE: kind
-    for kind in (HeaderRecord, WorkerRecord, RoundsRecord, VerdictRecord, GateRecord, BenchmarkRecord, FooterRecord)
+    for kind in (
+        HeaderRecord,
+        WorkerRecord,
+        RoundsRecord,
+        QuestionsRecord,
+        VerdictRecord,
+        GateRecord,
+        BenchmarkRecord,
+        FooterRecord,
+    )
 }
 
 

@@ -18,6 +18,7 @@ from .records import (
     FooterRecord,
     HeaderRecord,
     Prompt,
+    QuestionsRecord,
     RoundsRecord,
     SampleResult,
     VerdictRecord,
@@ -102,6 +103,8 @@ class Redactor:
             return record
         if isinstance(found, RoundsRecord):
             found = self._rounds(found)
+        elif isinstance(found, QuestionsRecord):
+            found = self._questions(found)
         elif isinstance(found, VerdictRecord):
             found = self._verdict(found)
         else:
@@ -154,6 +157,17 @@ class Redactor:
             values=block.values,
         )  # fmt: skip
         return block if written == block else written
+
+    def _questions(self, batch: QuestionsRecord) -> QuestionsRecord:
+        """Answers that were generated may quote the question; all else of a batch is numbers and hashes."""
+        if self.redact and batch.outputs and batch.outputs_withheld != "redacted":
+            hashes = [hashed(text) for text in batch.outputs]
+            return replace(batch, outputs=hashes, outputs_withheld="redacted")
+        if not self.secrets.may_be_in("\n".join([*batch.outputs, batch.test, batch.cell, batch.task.source])):
+            return batch
+        outputs = [self.secrets.hide_in_prose(text) for text in batch.outputs]
+        withheld: Withheld = "masked" if outputs != batch.outputs else batch.outputs_withheld
+        return replace(_masked(replace(batch, outputs=[]), self.secrets), outputs=outputs, outputs_withheld=withheld)
 
     def _verdict(self, verdict: VerdictRecord) -> VerdictRecord:
         if self.redact:

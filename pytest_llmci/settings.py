@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from .errors import ConfigError, UnknownNameError
+from .slugs import slug
 from .specs import split_list
 from .units import parse_duration_s, parse_quantity
 
@@ -61,6 +62,15 @@ class Settings:
     prompts: tuple[Sourced, ...] = ()
     """Prompt sets or files as written."""
     suites: tuple[str, ...] = ()
+    """Names, as node ids begin."""
+    tasks: tuple[Sourced, ...] = ()
+    """Those of the suites that are benchmark tasks or files of questions, as written."""
+    task_data: Path | None = None
+    """Folder that holds the files of benchmark tasks; None for none."""
+    limit: int | None = None
+    """Questions that each benchmark task asks at most; None for all."""
+    resume: str = ""
+    """Run whose answers to benchmark tasks are taken over; empty for none."""
     rounds: int = 5
     max_rounds: int = 20
     warmup: int = 1
@@ -147,10 +157,15 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         )
     isolation: Isolation = read.choice("isolation", ("worker", "inline"))
     mlflow, mlflow_required = read.mlflow()
+    suites = read.suites()
     return Settings(
         models=read.files("models"),
         prompts=read.files("prompts"),
-        suites=_known(read.commas("suite"), SUITES, "suite"),
+        suites=tuple(dict.fromkeys(suite_name(one.text) for one in suites)),
+        tasks=tuple(one for one in suites if one.text not in SUITES),
+        task_data=read.folder("task_data", "data") if "task_data" in raw else None,
+        limit=read.integer("limit", 0, least=1) if "limit" in raw else None,
+        resume=read.text("resume", ""),
         rounds=rounds,
         max_rounds=max_rounds,
         warmup=read.integer("warmup", 1, least=0),
@@ -195,11 +210,19 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
     )
 
 
-def _known(given: Iterable[Sourced], known: Mapping[str, str], what: str) -> tuple[str, ...]:
-    for item in given:
-        if item.text not in known:
-            raise UnknownNameError.build(item.origin, what, item.text, known)
-    return tuple(dict.fromkeys(item.text for item in given))
+FILES_OF_QUESTIONS: Final = (".jsonl", ".json", ".yaml", ".yml")
+"""Endings by which a suite is known to be a file of the user's own."""
+
+
+def suite_name(text: str) -> str:
+    """How the node ids of a suite begin: a name, or the stem of a file.
+
+    >>> suite_name("mmlu:data/mmlu+shots=5"), suite_name("sets/My questions.jsonl")
+    ('mmlu', 'My-questions')
+    """
+    head = text.partition("+")[0]
+    name, colon, _ = head.partition(":")
+    return slug(Path(head).stem) if not colon and head.lower().endswith(FILES_OF_QUESTIONS) else name
 
 
 def _known_sinks(given: Iterable[Sourced], known: Iterable[str]) -> tuple[str, ...]:
@@ -258,6 +281,20 @@ class _Reader:
             for part in line.text.split(",")
             if part.strip()
         )
+
+    def suites(self) -> tuple[Sourced, ...]:
+        """As written, each once.
+
+        :raises ConfigError: if two have one name, so that their tests could not be told apart.
+        """
+        found: dict[str, Sourced] = {}
+        for one in self.commas("suite") if "suite" in self._raw else ():
+            there = found.setdefault(suite_name(one.text), one)
+            if there.text != one.text:
+                raise ConfigError(
+                    f"{one.origin}: '{there.text}' and '{one.text}' would both be called {suite_name(one.text)}."
+                )
+        return tuple(found.values())
 
     def files(self, name: str) -> tuple[Sourced, ...]:
         """Comma lists of what may be paths."""

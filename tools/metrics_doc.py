@@ -26,6 +26,7 @@ _PER = {
     "round": "a measured round",
     "memory": "a round of the memory pass (`--llmci-memory`)",
     "worker": "a start of the model",
+    "task": "a benchmark task",
 }
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 

@@ -31,6 +31,8 @@ key               value                  meaning
                                          answer of this process counted from 0, warm-ups included; by default always
 ``token``         number                 how many tokens come before they strike; by default none
 ``only_prompt``   text                   they strike only where the id or the text of the prompt contains it
+``scores``        text                   which made-up log-probabilities: any text; with ``~`` at its end their last digits
+                                         change from answer to answer
 ================  =====================  =============================================================================
 
 With a temperature above 0 the words that fill up depend on the seed.
@@ -58,6 +60,8 @@ from .base import LoadContext, LoadedModel, Stamp, check_options
 _ON: Final = ("on", "ok", "yes", "true", "1")
 _NO_WEIGHTS: Final = "echo has no weights"
 _FOREVER_S: Final = 3600
+DRIFT: Final = "~"
+"""At the end of ``scores``: each answer's last digits are others, as where a machine adds up in another order each time."""
 _SENTENCE: Final = (
     "the a river stone morning small model answers with words that follow each other quietly across seven green hills"
     " while someone counts every token and writes down how long it took because numbers matter more than promises when"
@@ -98,6 +102,7 @@ class Script:
     at: int | Literal["load"] | None = None
     token: int = 0
     only_prompt: str = ""
+    scores: str = ""
 
     @property
     def strikes(self) -> bool:
@@ -148,6 +153,7 @@ def _read(spec: ModelSpec) -> Script:
         at=keys.moment("at"),
         token=keys.count("token") or 0,
         only_prompt=keys.text("only_prompt"),
+        scores=keys.text("scores"),
     )
 
 
@@ -310,6 +316,7 @@ class EchoBackend:
         "at": "when they strike",
         "token": "after how many tokens they strike",
         "only_prompt": "for which prompt they strike",
+        "scores": "which log-probabilities: any text; with ~ at its end their last digits change",
     }
 
     def __init__(self, spec: ModelSpec, clock: Clock | None = None) -> None:
@@ -460,8 +467,10 @@ class EchoBackend:
         if self._script.ttft_ns:
             self._wait_until(self._clock.now_ns() + self._script.ttft_ns)
         self._answers += 1
+        kind = self._script.scores.removesuffix(DRIFT)
+        noise = self._answers * 1e-9 if self._script.scores.endswith(DRIFT) else 0.0
         return [
-            -1.0 - zlib.crc32(f"{context}|{word}".encode("utf-8", "surrogatepass")) % 1000 / 1000
+            noise - 1.0 - zlib.crc32(f"{kind}{context}|{word}".encode("utf-8", "surrogatepass")) % 1000 / 1000
             for word in continuation.split()
         ]
 

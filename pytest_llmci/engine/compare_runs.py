@@ -14,11 +14,12 @@ from typing import Final
 
 from ..errors import ConfigError, UnknownNameError
 from ..metrics import MetricDef
-from ..records import Comparability, ComparisonResult, Mode
+from ..records import Comparability, ComparisonResult, Json, Mode
 from ..stats.looks import SESSION_ALPHA
 from ..stats.quality import compare_answers
 from ..stats.stored import TimeMetric, Witnesses, environment_shift
 from ..store.comparability import Difference
+from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     LEAST_CPU_SHARE,
     LENGTH,
@@ -282,9 +283,10 @@ class _Comparing:
 
     def result(self) -> RunsComparison:
         pairs, new, lost = pair_cells(self._base, self._candidate)
-        if not pairs:
+        if not pairs and not (self._base.answers.keys() & self._candidate.answers.keys()):
             raise ConfigError(self._nothing_common())
-        self._refuse_other_question(pairs)
+        if pairs:
+            self._refuse_other_question(pairs)
         by_model: dict[str, list[_Pair]] = {}
         for pair in pairs:
             by_model.setdefault(pair.candidate.model, []).append(pair)
@@ -295,12 +297,38 @@ class _Comparing:
             self._note(cell, self._alone(cell, "new", _why_new(cell, self._base)))
         for cell in lost:
             self._note(cell, self._alone(cell, "lost coverage", f"{self._candidate.name} did not measure it"))
+        self._compare_answers(len(pairs))
         self._notes += _of_imports(self._base, self._candidate)
         return RunsComparison(
             by_run=self._by_run, base=tuple(self._older), candidate=self._candidate, mode=self._mode, metrics=self._candidate.metrics,
             cells=tuple(self._found.values()), models=tuple(self._whole), changed=what_changed(self._base, self._candidate),
             hardware=tuple(self._hardware), notes=tuple(dict.fromkeys(self._notes)),
         )  # fmt: skip
+
+    def _compare_answers(self, others: int) -> None:
+        """Benchmark tasks, question by question."""
+        before, now = self._base.answers, self._candidate.answers
+        if METRIC not in (self._only or (METRIC,)):
+            return
+        alpha = self._alpha / max(1, len(before.keys() & now.keys()) + others)
+        for key in dict.fromkeys([*now, *before]):
+            alias, task = key
+            if key not in before:
+                result = absent("new", self._against, f"{self._base.name} has no answers of {alias} to {task}")
+            elif key not in now:
+                result = absent(
+                    "lost coverage", self._against, f"{self._candidate.name} did not answer {task} to its end"
+                )
+            else:
+                sides = (side_of(run.answers[key], self._machine(run, alias)) for run in (self._base, self._candidate))
+                result = compare_sides(*sides, against=self._against, alpha=alpha)
+            name = f"{alias}-{task}"
+            accepted = self._maybe_accepted(name, result)
+            self._found[name] = ComparedCell(id=name, model=alias, prompt_id=task, results=(accepted,))
+
+    @staticmethod
+    def _machine(run: StoredRun, alias: str) -> Mapping[str, Json]:
+        return run.models[alias].environment.facts if alias in run.models else {}
 
     def _nothing_common(self) -> str:
         sides = [f"{run.name} has {_listed(sorted(map('-'.join, run.cells)))}" for run in (self._base, self._candidate)]

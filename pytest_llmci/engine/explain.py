@@ -101,7 +101,7 @@ def explain(
         )
     lines += _context(verdict, measurement, repeat, shown)
     if worse and not (failed_checks or unlucky):
-        lines.append(_command("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
+        lines.append(command_line("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
     text, headline = "\n".join(lines), plain("; ".join(headlines))
     if failed:
         return ExplainedBudget(text, headline)
@@ -284,10 +284,10 @@ def _context(
             lines += [
                 f"  {'output':<10} {_quoted(shown(text), WIDTH - 15 - len(count))}{count}" for text in block.outputs[:1]
             ]
-    return [*lines, _command("repeat", repeat)]
+    return [*lines, command_line("repeat", repeat)]
 
 
-def _command(label: str, parts: Sequence[str]) -> str:
+def command_line(label: str, parts: Sequence[str]) -> str:
     """The command, wrapped as a POSIX shell wraps it, so that all its lines can be copied as they are."""
     text = f"  {label:<10} {parts[0]}"
     if os.name != "posix":

@@ -23,6 +23,9 @@ class Observer(Protocol):
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         """One measured round is over."""
 
+    def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
+        """A batch of a benchmark task's questions is answered."""
+
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
         """A fresh pair of processes, of a model and what it is compared with, is about to be started.
 
@@ -49,6 +52,9 @@ class Silent:
         pass
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
+        pass
+
+    def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
         pass
 
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:

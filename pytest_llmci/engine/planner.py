@@ -23,15 +23,19 @@ from ..stats.budget_expression import Budget, check_contradictions, max_latency_
 from ..store.baseline import Chosen, check_name, choose
 from ..store.comparability import Part, machine_part
 from ..store.environment import environment
+from ..tasks.loading import TaskTest, parse_asked, task_tests
 from ..text import one_line
+from .benchmark import TaskCell
 from .comparison import START_TIMES
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
-from .session import matching
+from .session import matching, of_tasks
 
 DEFAULT_CHECKS = ("valid",)
 OF_GENERATION = ("max_new_tokens", "temperature", "seed")
 """Of :class:`MarkerValues`: how an answer is made."""
+INFERENCE = "inference"
+"""The built-in suite of timed cells."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
@@ -117,8 +121,11 @@ class Planner:
         self._check_comparison()
         self.marker_prompts: list[Sourced] = []
         """Prompt sets and files that markers name."""
+        self.tasks: tuple[TaskTest, ...] = tuple(test for one in settings.tasks for test in self._task_tests(one))
+        """What the benchmark tasks of the session ask, a test each."""
+        self._check_task_budgets()
         self.suite_prompts: tuple[Prompt, ...] = ()
-        if settings.suites:
+        if INFERENCE in settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
         for check in settings.checks:
             self._read_check(check.text, check.origin)
@@ -283,6 +290,45 @@ class Planner:
                 cell.model, matching(self.budgets, cell.model.alias), self._suite_generation(cell)
             )
         return cells
+
+    def _task_tests(self, asked: Sourced) -> list[TaskTest]:
+        data = self._settings.task_data
+        if data is not None:
+            data = self.places.of(self._settings.origins.get("task_data", "")) / data
+        entry = parse_asked(asked.text, asked.origin)
+        return task_tests(entry, self.places.of(asked.origin), data=data, limit=self._settings.limit)
+
+    def _check_task_budgets(self) -> None:
+        """Refuse a budget on a benchmark that the session does not run."""
+        known = {name for test in self.tasks for name in (test.suite, test.name)}
+        for budget in self.budgets:
+            if budget.metric.scope == "task" and budget.statistic not in ("mean", *known):
+                where = f"{budget.origin}: budget '{budget.text}'"
+                if not known:
+                    raise ConfigError(
+                        f"{where}: no benchmark task runs; name one, --llmci-suite={budget.statistic}, or take the budget away."
+                    )
+                raise UnknownNameError.build(where, "benchmark task", budget.statistic, known)
+
+    def task_cells(self, suite: str) -> list[TaskCell]:
+        """What the tests of a benchmark ask, a model's together.
+
+        :raises ConfigError: if there is no model.
+        """
+        if not self.specs:
+            raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
+        tests = [test for test in self.tasks if test.suite == suite]
+        return [
+            TaskCell(id=f"{spec.alias}-{test.name}", model=spec, test=test, budgets=self._task_budgets(spec, test))
+            for spec in self.specs
+            for test in tests
+        ]
+
+    def _task_budgets(self, spec: ModelSpec, test: TaskTest) -> tuple[Budget, ...]:
+        """Those that this test alone decides: on its subject, or on a benchmark that has one test."""
+        alone = sum(other.suite == test.suite for other in self.tasks) == 1
+        names = {test.name, *([test.suite] if alone else [])}
+        return tuple(budget for budget in of_tasks(self.budgets, spec.alias) if budget.statistic in names)
 
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""

@@ -42,6 +42,7 @@ from ..records import (
     Price,
     Provenance,
     PublishedScore,
+    QuestionsRecord,
     RoundsRecord,
     SampleResult,
     Verdict,
@@ -50,6 +51,7 @@ from ..records import (
 )
 from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
+from .answers import Answers, BenchmarkScore, TaskSummary, benchmark_scores
 from .columns import Block, Columns, MetricTable
 
 BlockStatus: TypeAlias = Literal["ok", "memory", "reference", "call", "sample", "unused", "superseded"]
@@ -166,6 +168,18 @@ class ModelSummary:
     """Benchmark score that somebody else measured; None where none was joined."""
     price: Price | None = None
     """What it costs; None where no price was chosen."""
+    tasks: tuple[TaskSummary, ...] = field(default=(), repr=False)
+    """Its benchmark tasks."""
+
+    @cached_property
+    def scores(self) -> list[BenchmarkScore]:
+        """What it reached in each benchmark that was answered to its end; not all of them may be called its score."""
+        return benchmark_scores(self.tasks)
+
+    @property
+    def measured_scores(self) -> list[BenchmarkScore]:
+        """Those that may be."""
+        return [score for score in self.scores if score.whole]
 
     def values(self, metric: str) -> list[float]:
         """The sample of a metric over all rounds that count, or over all starts, SI.
@@ -176,6 +190,8 @@ class ModelSummary:
             raise UnknownNameError.build(f"model {self.alias}", "metric", metric, self.metrics)
         if self.metrics[metric].scope == "worker":
             return self.worker_values.get(metric, [])
+        if self.metrics[metric].scope == "task":
+            return [score.per_cent for score in self.measured_scores]
         return [value for cell in self.cells for value in cell.values(metric)]
 
     def summary(self, metric: str) -> Summary:
@@ -206,11 +222,14 @@ class ModelSummary:
                 else:
                     samples[name] = values
         return {
-            name: self._summarised(name, (self.worker_values if metric.scope == "worker" else samples).get(name, []))
+            name: self._summarised(name, samples.get(name, []) if metric.of_rounds else self.values(name))
             for name, metric in self.metrics.items()
         }
 
     def _reason(self, metric: str) -> str:
+        if self.metrics[metric].scope == "task":
+            parts = [f"{score.suite}: {score.label}" for score in self.scores]
+            return f"no whole benchmark was run ({'; '.join(parts)})" if parts else "no benchmark task was run"
         if metric in self.worker_reasons:
             return self.worker_reasons[metric]
         reasons = (cell.columns.reasons[metric] for cell in self.cells if metric in cell.columns.reasons)
@@ -279,6 +298,8 @@ class SessionReport:
     blocks: tuple[Block, ...] = field(repr=False)
     """Every block of the log once, in its order, whatever its :meth:`status`."""
     gates: tuple[GateRecord, ...]
+    tasks: tuple[TaskSummary, ...] = field(repr=False)
+    """Benchmark tasks, one a test."""
     benchmarks: tuple[BenchmarkRecord, ...]
     """What other tools measured around models, one a test: of its last attempt."""
     footer: FooterRecord | None
@@ -458,6 +479,7 @@ class ReportBuilder:
         self.workers: dict[str, _Workers] = {}
         self.gates: list[GateRecord] = []
         self.benchmarks: dict[str, BenchmarkRecord] = {}
+        self.answers: dict[tuple[str, str], Answers] = {}
         self.footer: FooterRecord | None = None
         self._uids: set[str] = set()
 
@@ -474,7 +496,9 @@ class ReportBuilder:
             self._take_new(record)
         self.lines += 1
 
-    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord | BenchmarkRecord) -> None:
+    def _take_new(
+        self, record: WorkerRecord | RoundsRecord | QuestionsRecord | VerdictRecord | BenchmarkRecord
+    ) -> None:
         if isinstance(record, BenchmarkRecord):
             there = self.benchmarks.get(record.test)
             if there is None or record.attempt >= there.attempt:
@@ -489,6 +513,9 @@ class ReportBuilder:
             if record.worker and record.error is not None and record.error.kind in _DEATHS:
                 workers.dead.add(record.worker)  # one that died while loading has a record of its own
             self._take_rounds(record)
+        elif isinstance(record, QuestionsRecord):
+            if record.origin in ("measured", "replay"):
+                self.answers.setdefault(self._key(record.test, record.cell), Answers()).take(record)
         elif isinstance(record, WorkerRecord):
             self._take_worker(record, workers)
         else:
@@ -543,6 +570,8 @@ class ReportBuilder:
         if self.header is None:
             raise StoreError(f"{folder / LOG_NAME} has no header.")
         last_attempts = {key: pair.attempt for key, pair in self.pairs.items() if pair.attempt}
+        tasks = self.tasks()
+        self.verdicts = {key: verdict for key, verdict in self.verdicts.items() if not verdict.task}
         cells = self._cells()
         by_model: dict[str, list[CellSummary]] = {alias: [] for alias in self.workers}
         for cell in cells:
@@ -550,10 +579,11 @@ class ReportBuilder:
         return SessionReport(
             folder=folder,
             header=self.header,
-            models=tuple(self._model(alias, tuple(own)) for alias, own in by_model.items()),
+            models=tuple(self._model(alias, tuple(own), tasks) for alias, own in by_model.items()),
             cells=cells,
             blocks=tuple(self.blocks),
             gates=tuple(self.gates),
+            tasks=tasks,
             benchmarks=tuple(self.benchmarks.values()),
             footer=self.footer,
             lines=self.lines,
@@ -561,7 +591,25 @@ class ReportBuilder:
             last_attempts=last_attempts,
         )
 
-    def _model(self, alias: str, cells: tuple[CellSummary, ...]) -> ModelSummary:
+    def tasks(self) -> tuple[TaskSummary, ...]:
+        """The benchmark tasks so far."""
+        judged = {key: verdict for key, verdict in self.verdicts.items() if verdict.task}
+        return tuple(
+            self._task(key, self.answers.get(key), judged.get(key)) for key in dict.fromkeys([*self.answers, *judged])
+        )
+
+    def _task(self, key: tuple[str, str], answers: Answers | None, verdict: VerdictRecord | None) -> TaskSummary:
+        told = answers.records[0] if answers is not None else verdict
+        assert told is not None  # every key comes from one of the two
+        return TaskSummary(
+            cell=key[1], test=key[0], model=self.table.text(told.model),
+            name=answers.facts.name if answers is not None else verdict.task if verdict is not None else "",
+            verdict=verdict.verdict if verdict else None, error=verdict.error if verdict else None,
+            budgets=tuple(verdict.budgets) if verdict else (), comparisons=tuple(verdict.comparisons) if verdict else (),
+            answers=answers,
+        )  # fmt: skip
+
+    def _model(self, alias: str, cells: tuple[CellSummary, ...], tasks: tuple[TaskSummary, ...]) -> ModelSummary:
         workers = self.workers[alias]
         return ModelSummary(
             alias=alias,
@@ -575,6 +623,7 @@ class ReportBuilder:
             worker_reasons=workers.reasons,
             published=workers.published,
             price=workers.price,
+            tasks=tuple(task for task in tasks if task.model == alias),
         )
 
     def _cells(self) -> tuple[CellSummary, ...]:

@@ -214,7 +214,7 @@ class _Side:
             found += self._prompts_of(source, self._today(self.then.folder))
         for source in candidate.marker_prompts:
             found += self._prompts_of(source, candidate.places.settings)
-        if self.settings.suites and not self.settings.prompts:
+        if "inference" in self.settings.suites and not self.settings.prompts:
             found += load_prompts(DEFAULT_SUITE_PROMPTS, "--llmci-suite")
         if candidate.prompts and {prompt.id for prompt in found}.isdisjoint(prompt.id for prompt in candidate.prompts):
             raise ConfigError(

@@ -28,6 +28,7 @@ from ..records import (
     LogRecord,
     ModelSpec,
     Prompt,
+    QuestionsRecord,
     Role,
     RoundRecord,
     RoundsRecord,
@@ -47,6 +48,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
+from .benchmark import TaskMeasurement, task_verdict
 from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
 from .comparison import Rules, counted
 from .exclusive import MachineLock, lock_path
@@ -133,7 +135,7 @@ class BenchSession:
         self._blocks = 0
         """Blocks with a finished inference."""
         self._clock = clock
-        self._observer = observer
+        self.observer = self._observer = observer
         self._emit = emit
         self._process = process
         self._serial = itertools.count(1)
@@ -578,6 +580,48 @@ class BenchSession:
         )
         self._record_block(measurement, request, (), "call", live, test=test, started=started)
 
+    def ask_aside(
+        self, spec: ModelSpec, request: Callable[[ModelWorker], object], about: Prompt, role: Role = "timing"
+    ) -> str:
+        """:meth:`ask` for work that is not timed and takes long: it waits for timed work of this session and keeps it waiting.
+
+        :param role: ``reference`` for what the model is compared with.
+        :returns: the ``uid`` of the process that answered.
+        :raises LLMCIError: if the model failed.
+        """
+        test = self.test
+        with ExitStack() as until_answered:
+            if self.schedule.selected:
+                until_answered.enter_context(self._undisturbed("measured"))
+            with self._turns.request():
+                uid = self.pool.get(spec, role).record.uid
+                self._ask(spec, request, about, test, role)
+        return uid
+
+    def record_questions(self, record: QuestionsRecord) -> QuestionsRecord:
+        """Record a batch of answers."""
+        self._emit(record)
+        return record
+
+    def take_over(self, record: QuestionsRecord, run: str, *, worker: str, test: str, attempt: int) -> QuestionsRecord:
+        """Record a batch that an earlier run had answered.
+
+        :param worker: the process of this session whose model is the same.
+        """
+        origin = record.resumed_from or run
+        taken = replace(record, uid=self.new_uid(), worker=worker, test=test, attempt=attempt, resumed_from=origin)
+        return self.record_questions(taken)
+
+    def out_of_time(self) -> bool:
+        """Whether the time for measuring is over."""
+        return self._out_of_time()
+
+    def conclude_task(self, measurement: TaskMeasurement) -> VerdictRecord:
+        """Judge a benchmark task and record the verdict."""
+        verdict = task_verdict(measurement, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt)
+        self._emit(verdict)
+        return verdict
+
     def load(self, spec: ModelSpec) -> WorkerRecord:
         """The model's latest start; it is loaded if it is not alive.
 
@@ -671,8 +715,13 @@ def prompt_of(
 
 
 def matching(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
-    """The budgets that apply to a model."""
-    return tuple(budget for budget in budgets if budget.applies_to(alias))
+    """The budgets that apply to a model's cells."""
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope != "task")
+
+
+def of_tasks(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
+    """The budgets on scores that apply to a model."""
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope == "task")
 
 
 def user_cache_dir() -> Path:

@@ -13,9 +13,19 @@ from typing import Final, TypeAlias
 
 from ..errors import StoreError
 from ..metrics import MetricDef
-from ..records import HeaderRecord, Json, LogRecord, ModelSpec, RoundsRecord, VerdictRecord, WorkerRecord
+from ..records import (
+    HeaderRecord,
+    Json,
+    LogRecord,
+    ModelSpec,
+    QuestionsRecord,
+    RoundsRecord,
+    VerdictRecord,
+    WorkerRecord,
+)
 from ..store.comparability import Part, environment_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
+from .answers import Answers
 from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
 from .imported import BACKEND
 from .report import replayed_run
@@ -24,7 +34,7 @@ COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens
 """Metrics that are read whatever is asked for."""
 MOST_SAMPLES: Final = 200
 """Of an imported cell in a comparison, which takes every pair of samples of both sides."""
-_KINDS: Final = ("header", "worker", "rounds", "verdict")
+_KINDS: Final = ("header", "worker", "rounds", "questions", "verdict")
 _NOT_FINITE: Final = "a measured number was not finite"
 Key: TypeAlias = tuple[str, str]
 """Alias and prompt id: what pairs a cell with that of another run."""
@@ -124,6 +134,8 @@ class StoredRun:
     models: Mapping[str, StoredModel]
     cells: Mapping[Key, tuple[StoredCell, ...]] = field(repr=False)
     """Most keys have one cell; several tests may have measured one each."""
+    answers: Mapping[Key, Answers] = field(default_factory=dict, repr=False)
+    """Alias and benchmark task -> its answers, where all questions have one."""
 
     @property
     def name(self) -> str:
@@ -196,6 +208,7 @@ class Gathering:
         self._workers: dict[str, WorkerRecord] = {}
         self._cells: dict[tuple[str, str, str], _Cell] = {}
         self._verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self._answers: dict[Key, Answers] = {}
         self.header: HeaderRecord | None = None
 
     def take(self, record: LogRecord) -> None:
@@ -203,15 +216,25 @@ class Gathering:
         if isinstance(record, HeaderRecord):
             self.header = record
             self._metrics = {metric.name: metric for metric in record.metrics if metric.name in self._wanted}
-        elif isinstance(record, (WorkerRecord, RoundsRecord, VerdictRecord)) and record.uid not in self._seen:
+        elif (
+            isinstance(record, (WorkerRecord, RoundsRecord, QuestionsRecord, VerdictRecord))
+            and record.uid not in self._seen
+        ):
             self._seen.add(record.uid)
             self._take_new(record)
 
-    def _take_new(self, record: WorkerRecord | RoundsRecord | VerdictRecord) -> None:
+    def _take_new(self, record: WorkerRecord | RoundsRecord | QuestionsRecord | VerdictRecord) -> None:
         if isinstance(record, WorkerRecord):
             if record.role == "timing":
                 self._workers[record.uid] = record
+        elif isinstance(record, QuestionsRecord):
+            if record.origin in ("measured", "replay"):
+                self._answers.setdefault((record.model, record.task.name), Answers()).take(record)
         elif isinstance(record, VerdictRecord):
+            if record.task:
+                if record.error is not None:
+                    self._answers.pop((record.model, record.task), None)
+                return
             there = self._verdicts.get((record.cell, record.test))
             if there is None or record.attempt >= there.attempt:
                 self._verdicts[record.cell, record.test] = replace(record, comparisons=[], budgets=[])
@@ -242,6 +265,7 @@ class Gathering:
             environment=header.environment,
             models=dict(self._models(header)),
             cells={key: tuple(found) for key, found in cells.items()},
+            answers={key: answers for key, answers in self._answers.items() if answers.is_complete},
         )
 
     def _models(self, header: HeaderRecord) -> Iterator[tuple[str, StoredModel]]:

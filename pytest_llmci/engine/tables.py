@@ -16,6 +16,7 @@ from .interleaved import NOT_ALONE
 from .report import CellSummary, ModelSummary, SessionReport
 from .schedule import OUT_OF_TIME
 from .streak import TOO_MANY
+from .task_table import task_lines
 
 MOST_MODELS = 50
 """Rows of the table; the rest is in summary.csv."""
@@ -37,23 +38,33 @@ def summary_lines(
     :param further: what was written beyond the files of every run.
     :param streak: how many runs in a row could not decide, this one included.
     """
-    lines = [*_replayed(report, width), *_table(report.models[:MOST_MODELS], width)]
+    timed = [model for model in report.models if model.cells or not model.tasks]
+    lines = [*_replayed(report, width), *(_table(report.models[:MOST_MODELS], width) if timed else [])]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
-        *wrapped(_footnote(report), width),
+        *(wrapped(_footnote(report), width) if timed else []),
+        *task_lines(report, width),
         *_templated(report, width),
         *_published(report.models[:MOST_MODELS], width),
         *_costs(report, width),
         *_judged(report, width),
         *_memory(report.models[:MOST_MODELS], width),
-        *_own_cost(report.models, width),
+        *(_own_cost(report.models, width) if timed else []),
         *_samples(report, width),
         *_calls(report, width),
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
-    if hints and not gated and not report.replayed_run and not report.count("failed"):
+    if hints and not gated and not timed and not any(task.verdict == "failed" for task in report.tasks):
+        example = report.tasks[0].facts.suite if report.tasks and report.tasks[0].facts else "arc_challenge"
+        lines += [
+            "",
+            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
+            f"  add  --llmci-budget='score.{example} >= 30'   fail below a limit, in per cent",
+            "  add  --llmci-save-baseline               keep these answers, then --llmci-baseline",
+        ]
+    elif hints and not gated and not report.replayed_run and not report.count("failed"):
         lines += [
             "",
             "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
@@ -61,7 +72,11 @@ def summary_lines(
             "  add  --llmci-versus=git:origin/main      what did this branch do?",
             "  add  --llmci-save-baseline               keep this run, then --llmci-baseline",
         ]
-    lines += ["", *_undecided(report, width, streak), *_place(saved, report.folder, further)]
+    lines += [
+        "",
+        *_undecided(report, width, streak),
+        *_place(saved, report.folder, further, questions=any(task.answers for task in report.tasks)),
+    ]
     return lines
 
 
@@ -110,14 +125,23 @@ def _templated(report: SessionReport, width: int) -> list[str]:
 
 
 def _score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:
-    if not any(model.published for model in models):
+    if not any(model.published or model.measured_scores for model in models):
         return []
-    return [("score", lambda m: f"({format_rate(m.published.value)})" if m.published else "n/a")]
+    return [("score", _score)]
+
+
+def _score(model: ModelSummary) -> str:
+    """As it was measured here, over whole benchmarks; else as others published it, in brackets."""
+    measured = model.summary("score").mean if "score" in model.metrics else Missing("")
+    if not isinstance(measured, Missing):
+        return f"{measured:.1f}"
+    return f"({format_rate(model.published.value)})" if model.published else "n/a"
 
 
 def _published(models: Sequence[ModelSummary], width: int) -> list[str]:
     """That a score was not measured here, and whose it is."""
-    sources = dict.fromkeys(one_line(model.published.source) for model in models if model.published)
+    shown = [model for model in models if model.published and not model.measured_scores]
+    sources = dict.fromkeys(one_line(model.published.source) for model in shown if model.published)
     text = f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
     return wrapped(text, width) if sources else []
 
@@ -336,10 +360,12 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
     return [f"  more rounds may decide: --llmci-max-rounds={2 * max(USUAL_ROUNDS, most)}"]
 
 
-def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:
+def _place(saved: Path, run: Path, further: Sequence[Path], *, questions: bool) -> list[str]:
     inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
     outside = [shown_path(path) for path in further if not path.is_relative_to(run)]
-    lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *inside])})"]
+    lines = [
+        f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *(['questions.csv'] if questions else []), *inside])})"
+    ]
     return [*lines, f"Also written: {_listed(outside)}"] if outside else lines
 
 

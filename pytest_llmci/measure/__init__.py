@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..metrics import MetricDef
 from ..registry import Entry, Registry, import_target
+from .score import SCORE
 from .starts import WORKER_METRICS
 
 FUSED: tuple[Entry, ...] = (
@@ -80,7 +81,7 @@ def builtin_metrics() -> tuple[MetricDef, ...]:
     for entry in INSTRUMENTS:
         instrument: Any = import_target(entry.target, f"instrument '{entry.name}'")
         found += instrument.metrics
-    return (*found, *WORKER_METRICS)
+    return (*found, *WORKER_METRICS, SCORE)
 
 
 def metric_defs(registry: Registry) -> tuple[MetricDef, ...]:

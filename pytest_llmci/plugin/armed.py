@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
+from ..engine.benchmark import TaskRunner
+from ..engine.handles import SCORED_AT_ONCE
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
+from ..engine.resume import EarlierAnswers
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
 from ..records import Cell, LogRecord, ModelSpec, to_json
@@ -27,6 +31,7 @@ from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
 from ..settings import Settings, resolve_settings
+from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
 from .comparing import Comparing
@@ -120,6 +125,9 @@ class RedirectedObserver(Silent):
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         self.target.round_ended(cell, done, planned, seconds)
 
+    def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
+        self.target.questions_answered(spec, task, done, of)
+
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
         self.target.pair_begins(spec, pair, most)
 
@@ -177,6 +185,8 @@ class ArmedPlugin:
             from ..leaderboard.published import read_published
 
             self.published = read_published(self.settings.scores, places.of)
+        self.earlier = self._earlier_answers()
+        """Those of ``--llmci-resume``; None where nothing is resumed."""
         self.observer = RedirectedObserver()
         self.observer.hide = self.redactor.text
         self.run_folder: Path | None = None
@@ -189,6 +199,23 @@ class ArmedPlugin:
         self.comparing = Comparing(self)
         self.planning = Planning(self)
         self.running = Running(self)
+
+    def _earlier_answers(self) -> EarlierAnswers | None:
+        wanted, origin = self.settings.resume, self.settings.origins.get("resume", "--llmci-resume")
+        if not wanted:
+            return None
+        if not self.settings.tasks:
+            raise ConfigError(
+                f"{origin}: no benchmark task runs, and nothing else is taken over; add --llmci-suite, or take it away."
+            )
+        output = self.planner.output_folder
+        if wanted != "yes":
+            return EarlierAnswers(resolve_run(wanted, output), origin)
+        own = str(getattr(self.config, "workerinput", {}).get("llmci", {}).get("run", ""))  # it is there already
+        before = [run for run in list_runs(output) if run.name != Path(own).name]
+        if not before:
+            raise ConfigError(f"{origin}: there is no run in '{output}'; name one, or leave {origin} away.")
+        return EarlierAnswers(before[-1], origin)
 
     # ------------------------------------------------------------------------------------------------------- session
 
@@ -211,6 +238,15 @@ class ArmedPlugin:
         from ..engine.replay import ReplaySession
 
         return functools.partial(ReplaySession, self.replayed)
+
+    @cached_property
+    def task_runner(self) -> TaskRunner:
+        """Asks benchmark tasks."""
+        s = self.settings
+        compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
+        return TaskRunner(
+            self.session, SystemClock(), batch=s.batch or SCORED_AT_ONCE, earlier=self.earlier, replay=compared
+        )
 
     @property
     def is_running(self) -> bool:

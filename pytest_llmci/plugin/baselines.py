@@ -72,6 +72,7 @@ class BaselineKeeper:
         if exit_status == pytest.ExitCode.OK:
             return ""
         undecided = {cell.test for cell in report.cells if cell.verdict == "inconclusive"}
+        undecided |= {task.test for task in report.tasks if task.verdict == "inconclusive"}
         wrong = self._failed - undecided
         if self._failed and not wrong:
             return ""
@@ -107,9 +108,13 @@ def _told(name: str, saved: Saved, report: SessionReport) -> str:
 
 
 def _size(session: BaselineSession) -> str:
+    tasks = _count(len(session.tasks), "benchmark task")
+    if not session.cells:
+        return tasks
     rounds = sorted({cell.rounds for cell in session.cells})
     each = f"{rounds[0]} to {rounds[-1]} rounds" if len(rounds) > 1 else _count(rounds[0], "round")
-    return f"{_count(len(session.cells), 'cell')}, {each} each"
+    more = f", {tasks}" if session.tasks else ""
+    return f"{_count(len(session.cells), 'cell')}, {each} each{more}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from ..clock import SystemClock
 from ..engine.against import GATE_TAG, Against
 from ..engine.against_baseline import BaselineRules, StoredBaseline
+from ..engine.benchmark import TaskMeasurement
 from ..engine.code_origin import own_modules, prove_origin
+from ..engine.compare_questions import absent, compare_sides, side_of, side_of_baseline
 from ..engine.comparison import Accept
 from ..engine.old_environment import old_environment
 from ..engine.reference import Candidate, Reference, reference_of_spec
@@ -20,10 +22,11 @@ from ..engine.session import user_cache_dir
 from ..errors import ConfigError, StoreError
 from ..runner.worker import threads_of
 from ..specs import is_same_model
+from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
 from ..store.baseline import Chosen, choose, list_baselines, protocol_differences
 from ..store.checkout import Checkout
-from ..store.comparability import Part, machine_part, planned_protocol
+from ..store.comparability import Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment
 from ..text import one_line
 from .revision import gather_at
@@ -66,6 +69,8 @@ class Comparing:
         """
         cells = [cell for cell, _ in self._plugin.collected.selected.values()]
         self.close()
+        if self._plugin.settings.versus and self._plugin.collected.selected_tasks:
+            self._refuse_tasks(with_cells=bool(cells))
         if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
             return
         today = SystemClock().utc().date()
@@ -87,6 +92,38 @@ class Comparing:
                 environment=environment,
             )
         self._settle(cells, accepted)
+
+    def _refuse_tasks(self, *, with_cells: bool) -> None:
+        """Answers to benchmark tasks do not drift with the machine's load: nothing is won by asking both sides alternately.
+
+        :raises ConfigError: if nothing else would be compared.
+        """
+        origin = self._plugin.settings.origins.get("versus", "--llmci-versus")
+        instead = "keep the other side's answers with --llmci-save-baseline and compare with --llmci-baseline"
+        if not with_cells:
+            raise ConfigError(f"{origin}: it measures cells in rounds and no benchmark tasks; {instead}.")
+        self._notes.append(f"benchmark tasks are not compared by {origin}: {instead}")
+
+    def compare_task(self, measurement: TaskMeasurement) -> None:
+        """Compare the answers to a benchmark task with those of each baseline."""
+        planner, answers, cell = self._plugin.planner, measurement.answers, measurement.cell
+        if measurement.error is not None or not answers.is_complete:
+            return
+        tests = len(self._plugin.collected.selected_tasks) + len(self._plugin.collected.selected)
+        alpha = SESSION_ALPHA / max(1, tests * len(planner.baselines))
+        info = self._plugin.session.load(cell.model).info
+        now = side_of(answers, environment_part(environment(), info).facts)
+        for name, chosen in planner.baselines:
+            tasks = chosen.record.newest.tasks
+            stored = next(
+                (task for task in tasks if (task.model, task.task) == (cell.model.alias, cell.test.name)), None
+            )
+            if stored is None:
+                result = absent("new", name, f"{name} has no answers of {cell.model.alias} to {cell.test.name}")
+            else:
+                there = side_of_baseline(stored, chosen.record.environment)
+                result = compare_sides(there, now, against=name, alpha=alpha)
+            measurement.comparisons.append(result)
 
     def _settle(self, cells: list[Cell], accepted: Accept) -> None:
         reference = self.reference

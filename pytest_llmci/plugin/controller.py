@@ -15,6 +15,7 @@ import pytest
 
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
+from ..engine.score_gate import score_gates
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import (
     SCHEMA_VERSION,
@@ -276,9 +277,15 @@ class Controller:
             else:
                 forget_failure(self._config, one)
         self._emit(session, gate, shown=gate.outcome != "passed")
+        for one in self._score_gates():
+            self._emit(session, one, shown=one.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated
             forget_failure(self._config, gate)
+
+    def _score_gates(self) -> list[GateRecord]:
+        judged = [budget for cell in self._plugin.collected.tasks.values() for budget in cell.budgets]
+        return score_gates(self._report.tasks(), self._plugin.planner.budgets, judged)
 
     def _emit(self, session: pytest.Session, gate: GateRecord, *, shown: bool) -> None:
         gate = self._plugin.redactor.record(gate)

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from ..engine.benchmark import TaskCell
 from ..engine.schedule import CellPlan
+from ..engine.session import of_tasks
 from ..records import Cell, ModelSpec, to_json
 from ..stats.budget_expression import Budget
 
@@ -28,6 +30,10 @@ class Collected:
 
     cells: dict[str, tuple[Cell, CellPlan]] = field(default_factory=dict)
     selected: dict[str, tuple[Cell, CellPlan]] = field(default_factory=dict)
+    tasks: dict[str, TaskCell] = field(default_factory=dict)
+    """Node id of a test -> the benchmark task that it asks."""
+    selected_tasks: list[str] = field(default_factory=list)
+    """Node ids of those that will run."""
     models: set[str] = field(default_factory=set)
     """Aliases that any test uses, with or without a measured cell."""
     removed: dict[str, int] = field(default_factory=dict)
@@ -55,8 +61,14 @@ class Collected:
         """A test that measures a cell."""
         self.cells[nodeid] = (cell, plan)
 
+    def add_task(self, nodeid: str, cell: TaskCell) -> None:
+        """A test that asks a benchmark task."""
+        self.tasks[nodeid] = cell
+
     def select(self, nodeids: Iterable[str], expected_to_fail: Collection[str] = ()) -> None:
         """The tests that will run, and those of them that are marked xfail."""
+        nodeids = list(nodeids)
+        self.selected_tasks = [nodeid for nodeid in nodeids if nodeid in self.tasks]
         self.selected = {nodeid: self.cells[nodeid] for nodeid in nodeids if nodeid in self.cells}
         for nodeid in self.selected.keys() & set(expected_to_fail):
             cell, plan = self.selected[nodeid]
@@ -98,6 +110,7 @@ class Collected:
     def note_budgets(self, budgets: Sequence[Budget], specs: Sequence[ModelSpec]) -> None:
         """Work out what no test will ever meet."""
         held = {id(budget) for _, plan in self.cells.values() for budget in plan.budgets}
+        held |= {id(budget) for cell in self.tasks.values() for budget in of_tasks(budgets, cell.model.alias)}
         self.unused_models = [spec.alias for spec in specs if spec.alias not in self.models]
         self.unmatched_budgets = [
             *(f"{budget.text} (from {budget.origin})" for budget in budgets if id(budget) not in held),
@@ -119,5 +132,8 @@ class Collected:
             "cells": len(self.cells), "selected": len(self.selected), "tests": self.tests, "removed": self.removed,
             "all_deselected": self.all_deselected, "deselected_by": self.deselected_by, "left_out_by": self.left_out_by,
             "unused_models": self.unused_models, "lost_cells": self.lost_cells,
-            "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted({c.model.alias for c, _ in self.selected.values()}),
+            "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted(
+                {c.model.alias for c, _ in self.selected.values()} | {self.tasks[nodeid].model.alias for nodeid in self.selected_tasks}
+            ),
+            "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks),
         }  # fmt: skip

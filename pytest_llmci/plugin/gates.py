@@ -10,7 +10,7 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from ..engine.explain import WIDTH
-from ..records import GateRecord, LogRecord, RoundsRecord, VerdictRecord, WorkerRecord
+from ..records import GateRecord, LogRecord, QuestionsRecord, RoundsRecord, VerdictRecord, WorkerRecord
 from ..text import wrapped
 from .junit import of_gate
 
@@ -27,6 +27,8 @@ class Seen:
     """Aliases that were at least tried; their failures are failed tests already."""
     inferences: int = 0
     profiles: int = 0
+    questions: int = 0
+    """Of benchmark tasks, answered."""
     requests: int = 0
     """Answers that are no inference, such as those of ``llm.call``."""
     inconclusive: int = 0
@@ -36,7 +38,7 @@ class Seen:
     @property
     def nothing(self) -> bool:
         """Whether no model and no instrument gave anything."""
-        return not (self.inferences or self.profiles or self.requests)
+        return not (self.inferences or self.questions or self.profiles or self.requests)
 
     def note_uses(self, uses: Sequence[int]) -> None:
         """Profiles and requests that a process had since it was asked last."""
@@ -50,6 +52,10 @@ class Seen:
             self.inferences += record.n if record.origin != "memory" else 0  # a second look at cells that are counted
             if record.n:
                 self.models.add(record.model)
+        elif isinstance(record, QuestionsRecord):
+            self.tried.add(record.model)
+            self.models.add(record.model)
+            self.questions += record.n if record.origin == "measured" else 0
         elif isinstance(record, WorkerRecord) and record.role != "judge":
             self.tried.add(record.model)
         elif isinstance(record, VerdictRecord):
@@ -112,6 +118,8 @@ def _what_there_is(seen: Seen) -> str:
     parts = []
     if seen.inferences:
         parts.append(f"{_count(seen.inferences, 'inference')} of {_count(len(seen.models), 'model')}")
+    if seen.questions:
+        parts.append(_count(seen.questions, "answered question"))
     if seen.profiles:
         parts.append(_count(seen.profiles, "profile"))
     if seen.requests:

@@ -12,6 +12,7 @@ from ..records import Cell
 from . import ARMED
 
 if TYPE_CHECKING:
+    from ..engine.benchmark import TaskCell
     from ..engine.schedule import CellPlan
     from ..stats.budget_expression import Budget
     from .armed import ArmedPlugin
@@ -73,6 +74,56 @@ class CellItem(pytest.Item):
         from .failures import failure_repr
 
         return failure_repr(self, excinfo.value) or super().repr_failure(excinfo, style)
+
+
+class TaskSuite(pytest.Collector):
+    """A benchmark."""
+
+    def __init__(self, *, plugin: ArmedPlugin, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plugin = plugin
+
+    def collect(self) -> Iterable[TaskItem]:
+        """One item a model, and a subject where the benchmark has some."""
+        for cell in self.plugin.planner.task_cells(self.name):
+            name = f"{cell.model.alias}-{cell.test.subject}" if cell.test.subject else cell.model.alias
+            yield TaskItem.from_parent(self, name=name, cell=cell)
+
+
+class TaskItem(pytest.Item):
+    """Asks one model all questions of a benchmark task and judges the answers."""
+
+    def __init__(self, *, cell: TaskCell, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.llmci_model = cell.model
+
+    def runtest(self) -> None:
+        """Ask, count, judge, and raise what the task failed with."""
+        parent = self.parent
+        assert isinstance(parent, TaskSuite)
+        parent.plugin.running.run_task(self, self.cell)
+
+    @property
+    def location(self) -> tuple[str, int | None, str]:
+        """The benchmark's name in place of a file."""
+        return self.nodeid.partition("::")[0], None, self.nodeid
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        """Where it stands: nowhere in the user's files."""
+        return self.parent.name if self.parent else "", 0, self.nodeid
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """The explanation alone where the model failed; a traceback where the tool did."""
+        from .failures import failure_repr
+
+        return failure_repr(self, excinfo.value) or super().repr_failure(excinfo, style)
+
+
+def new_task_suite(session: pytest.Session, name: str, plugin: ArmedPlugin) -> TaskSuite:
+    """The collector of a benchmark; its node id is the benchmark's name."""
+    suite: TaskSuite = TaskSuite.from_parent(session, name=name, nodeid=name, plugin=plugin)
+    return suite
 
 
 def new_suite(session: pytest.Session, name: str, plugin: ArmedPlugin) -> Suite:

@@ -17,6 +17,7 @@ from ..stats.summary import summarise
 
 if TYPE_CHECKING:
     from ..engine.schedule import CellMeasurement
+    from ..tasks.counting import Rate
 
 Property = tuple[str, object]
 OURS: pytest.StashKey[list[Property]] = pytest.StashKey()
@@ -68,6 +69,19 @@ def _of_cell(
             yield f"llmci.{name}", values[0]
         else:
             yield f"llmci.{name}.median", summarise(values).median
+
+
+def add_task(item: pytest.Item, verdict: VerdictRecord, rates: Mapping[str, Rate]) -> None:
+    """Put the rates of a benchmark task on the test case."""
+    found: list[Property] = [
+        ("llmci.model", verdict.model),
+        ("llmci.verdict", verdict.verdict),
+        *((f"llmci.{metric}", rate.value) for metric, rate in rates.items()),
+        *((f"llmci.{metric}.questions", rate.n) for metric, rate in rates.items()),
+        *_of_comparisons(verdict.comparisons),
+    ]
+    item.stash.setdefault(OURS, []).extend(found)
+    item.user_properties.extend(found)
 
 
 def of_gate(gate: GateRecord) -> list[Property]:

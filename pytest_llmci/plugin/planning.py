@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from ..engine.planner import MarkerValues
+from ..engine.planner import INFERENCE, MarkerValues
 from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
@@ -25,7 +25,7 @@ from .collecting import (
     resolves_to_ours,
 )
 from .fixtures import MARKER
-from .items import CellItem, new_suite
+from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
 from .suite_ids import deselect
 
@@ -162,7 +162,9 @@ class Planning:
             self.faults.append(("", str(error)))
 
     def _heed_suite_ids(self, items: list[pytest.Item]) -> None:
-        cells = [item for item in items if isinstance(item, CellItem) and item.is_of_suite]
+        cells = [
+            item for item in items if isinstance(item, TaskItem) or (isinstance(item, CellItem) and item.is_of_suite)
+        ]
         if cells:  # else it is said already why there is none
             try:
                 deselect(self._plugin.suite_ids, items, cells, self._plugin.config)
@@ -193,9 +195,9 @@ class Planning:
         return [*texts[:MOST_FAULTS], f"... and {more} more"] if more > 0 else texts
 
     def _add_suite(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
-        suite = new_suite(session, name, self._plugin)
+        suite: Suite | TaskSuite = (new_suite if name == INFERENCE else new_task_suite)(session, name, self._plugin)
         try:
-            found = list(suite.collect())
+            found: list[pytest.Item] = list(suite.collect())
         except ConfigError as error:
             self.faults.append(("", str(error)))
             return
@@ -223,6 +225,9 @@ class Planning:
                 self._note_budgets(item, ())
             return
         self._plugin.collected.models.add(model.alias)
+        if isinstance(item, TaskItem):
+            self._plugin.collected.add_task(item.nodeid, item.cell)
+            return
         if isinstance(item, CellItem):
             plan = item.plan or self._plugin.planner.suite_plan(item.cell)
             self._plugin.collected.add(item.nodeid, item.cell, plan)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .items import CellItem
+from .items import CellItem, TaskItem
 from .options import ARMING_FLAGS, OPTIONS
 
 WRITING = ("save_baseline", "update_baseline")
@@ -26,6 +26,8 @@ def repeat_command(item: pytest.Item) -> list[str]:
     variables = variables_given(os.environ)
     start = [*([] if armed or "LLMCI=1" in variables else ["LLMCI=1"]), *variables]
     start = [" ".join([*start, "pytest"]), *options_given(arguments)]
+    if isinstance(item, TaskItem):
+        return [*start, shlex.quote(item.nodeid)]
     if isinstance(item, CellItem) and item.is_of_suite:
         suite = item.nodeid.partition("::")[0]
         if any(

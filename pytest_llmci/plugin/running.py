@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..engine.benchmark import TaskCell
 from ..engine.explain import Explained, explain, with_commands_unwrapped
+from ..engine.explain_task import explain_task
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
@@ -21,7 +23,7 @@ from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
 from .fixtures import MARKER
-from .items import CellItem
+from .items import CellItem, TaskItem
 from .planning import is_ours
 from .protocol import may_be_short, run_short, wants_teardown
 from .repeat import repeat_command
@@ -164,6 +166,28 @@ class Running:
         except NotReplayed as error:
             raise cannot(error, self._plugin.settings) from None
         failure = self._conclude(item)
+        if failure is not None:
+            raise failure
+
+    def run_task(self, item: TaskItem, cell: TaskCell) -> None:
+        """What an item of a benchmark does.
+
+        :raises Explained: if it failed.
+        """
+        __tracebackhide__ = True
+        measurement = self._plugin.task_runner.measure(cell)
+        self._plugin.comparing.compare_task(measurement)
+        verdict = self._plugin.redactor.record(self._plugin.session.conclude_task(measurement))
+        if junit.is_wanted(self._plugin.config):
+            junit.add_task(item, verdict, measurement.answers.rates)
+        if verdict.verdict == "pass":
+            return
+        if verdict.verdict == "inconclusive":
+            item.stash[VERDICT] = "inconclusive"
+        failure = explain_task(
+            verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
+            metrics=self._plugin.planner.metrics,
+        )  # fmt: skip
         if failure is not None:
             raise failure
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from ..errors import ConfigError
-from ..settings import SUITES, Settings
+from ..settings import SUITES, Settings, Sourced, suite_name
+from ..tasks import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class SuiteIds:
 
     def added_to(self, settings: Settings) -> Settings:
         """The settings, with the suites that the ids name."""
-        return replace(settings, suites=tuple(dict.fromkeys((*settings.suites, *self.suites))))
+        more = [name for name in self.suites if name not in settings.suites]
+        tasks = [Sourced(name, "command line") for name in more if name not in SUITES]
+        return replace(settings, suites=(*settings.suites, *more), tasks=(*settings.tasks, *tasks))
 
     def unknown(self, nodeids: Iterable[str]) -> list[str]:
         """A line for each id that is not there.
@@ -46,10 +50,12 @@ def take_suite_ids(config: pytest.Config) -> SuiteIds:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return SuiteIds()
     here = config.invocation_params.dir
+    named = (part for text in config.getoption("llmci_suite", None) or () for part in text.split(","))
+    known = {*SUITES, *TASKS, *map(suite_name, named)}
     given = [
         argument
         for argument in config.args
-        if _suite_of(argument) in SUITES and not (here / _suite_of(argument)).exists()
+        if _suite_of(argument) in known and not _is_there(here / _suite_of(argument), argument)
     ]
     config.args = [argument for argument in config.args if argument not in given]
     return SuiteIds(tuple(dict.fromkeys(given)))
@@ -68,6 +74,11 @@ def deselect(ids: SuiteIds, items: list[pytest.Item], cells: Sequence[pytest.Ite
         gone = set(map(id, left_out))
         items[:] = [item for item in items if id(item) not in gone]
         config.hook.pytest_deselected(items=left_out)
+
+
+def _is_there(path: Path, argument: str) -> bool:
+    """Whether pytest will find a file of the user's own under that argument; a folder has no tests of its own."""
+    return path.is_file() if "::" in argument else path.exists()
 
 
 def _suite_of(nodeid: str) -> str:

@@ -15,6 +15,7 @@ from ..engine.comparison import DETECT, START_TIMES
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
 from ..engine.observer import Silent
+from ..engine.planner import INFERENCE
 from ..engine.streak import runs_undecided
 from ..engine.tables import NARROWEST_NAME, summary_lines
 from ..records import Cell, ModelSpec
@@ -29,6 +30,7 @@ from .github import failure_annotations
 from .running import VERDICT_ATTRIBUTE
 
 if TYPE_CHECKING:
+    from ..engine.benchmark import TaskCell
     from .armed import ArmedPlugin
 
 SHORT_S = 5.0
@@ -48,6 +50,8 @@ class Terminal(Silent):
         self._plugin = plugin
         self._model = ""
         """Alias whose line is being written; empty outside of a suite."""
+        self._suite = ""
+        """Suite of that line."""
         self._bracket = ""
         """What has to be written before the next dot: the rest of an open bracket."""
         self._status = ""
@@ -70,7 +74,22 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
-        return [self._describe(), *self._describe_comparison(), *self._describe_tables()]
+        return [self._describe(), *self._describe_tasks(), *self._describe_comparison(), *self._describe_tables()]
+
+    def _describe_tasks(self) -> list[str]:
+        """What each benchmark asks; of the hub's, what will be fetched."""
+        texts: list[str] = []
+        for suite in dict.fromkeys(test.suite for test in self._plugin.planner.tasks):
+            tests = [test for test in self._plugin.planner.tasks if test.suite == suite]
+            if tests[0].announcement:
+                texts.append(tests[0].announcement)
+                continue
+            sets = [test.load() for test in tests]
+            asked = _count(sum(len(each.questions) for each in sets), "question")
+            part = "" if all(each.is_whole for each in sets) else ", a part of the benchmark"
+            text = f"{sets[0].label}, from {sets[0].source}" if len(sets) == 1 else f"{asked}, from {len(sets)} files"
+            texts.append(f"{suite}: {text}{part}")
+        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
 
     def _describe_comparison(self) -> list[str]:
         asked = self._plugin.comparing.asked_for
@@ -130,11 +149,13 @@ class Terminal(Silent):
             run = self._plugin.replayed.header
             return f"llmci: replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
         parts = [_count(len(self._plugin.planner.specs), "model")]
+        if s.suites and INFERENCE not in s.suites:
+            return f"llmci: {parts[0]}, {_threads(self._plugin.planner.specs, s.threads)}"
         prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
         if prompts:
             parts.append(_count(prompts, "prompt"))
         parts.append(_count(s.rounds, "round"))
-        tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if s.suites else ""
+        tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if INFERENCE in s.suites else ""
         threads = _threads(self._plugin.planner.specs, s.threads)
         extra = ", inline" if s.isolation == "inline" else ""
         return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
@@ -142,7 +163,7 @@ class Terminal(Silent):
     def _predicted(self, prompts: int) -> str:
         """How long a suite will take, where every model has run here before."""
         s = self._plugin.settings
-        if not s.suites:
+        if INFERENCE not in s.suites:
             return ""
         planner, tokens = self._plugin.planner, s.max_new_tokens or SUITE_MAX_NEW_TOKENS
         history = read_history(planner.output_folder)
@@ -196,10 +217,24 @@ class Terminal(Silent):
             reporter.write_line(
                 f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}{memory}  {starts:>5}  {shown}"
             )
+        self._print_task_plan(width)
         for nodeid in cells if self._verbosity > 0 else ():
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""
         reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(loads, 'load')}{about}. Nothing was loaded.")
+
+    def _print_task_plan(self, width: int) -> None:
+        """What benchmark tasks will ask; those of the hub are not read for a plan."""
+        tasks = self._plugin.collected.tasks
+        groups: dict[tuple[str, str], list[TaskCell]] = {}
+        for nodeid in self._plugin.collected.selected_tasks:
+            cell = tasks[nodeid]
+            groups.setdefault((cell.model.alias, cell.test.suite), []).append(cell)
+        for (alias, suite), members in groups.items():
+            known = not any(cell.test.announcement for cell in members)
+            asked = sum(len(cell.test.load().questions) for cell in members) if known else 0
+            questions = _count(asked, "question") if known else "as many questions as the hub has"
+            self._reporter.write_line(f"{alias:<{width}}  {suite}: {_count(len(members), 'test')}, {questions}")
 
     # ------------------------------------------------------------------------------------------------------- progress
 
@@ -212,11 +247,13 @@ class Terminal(Silent):
         place = nodeid.partition("::")[0]
         known = self._plugin.collected.selected.get(nodeid)
         alias = known[0].model.alias if known is not None and place in self._plugin.settings.suites else ""
+        if nodeid in self._plugin.collected.tasks:
+            alias = self._plugin.collected.tasks[nodeid].model.alias
         if place == GATE_FILE:
             self._begin_line(place)
-        elif alias and alias != self._model:
+        elif alias and (alias, place) != (self._model, self._suite):
             self._begin_line(place, alias)
-        self._model = alias
+        self._model, self._suite = alias, place
 
     def _begin_line(self, place: str, alias: str = "") -> None:
         """What pytest does for the first test of a file, with a label of our own; a gate comes after its last percentage."""
@@ -263,6 +300,14 @@ class Terminal(Silent):
         self._doing = f"round {done} of {planned}"
         self._began_ns = self._now()
         self._show_status(f" {cell.id}: {self._doing}")
+
+    def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
+        if self._bracket and self._model == spec.alias:
+            self._write(self._bracket)
+            self._bracket = ""
+        self._doing = f"{task}: {done} of {of} questions"
+        self._began_ns = self._now()
+        self._show_status(f" {self._doing}")
 
     def _estimate(self, cell: Cell, planned: int, seconds: float) -> str:
         left = self._plugin.session.schedule.left_in_group(cell.model.alias)

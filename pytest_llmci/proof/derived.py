@@ -59,7 +59,7 @@ def derive(folder: Path) -> Derivation:
         with tempfile.TemporaryDirectory(prefix="llmci-verify-") as place:
             for sink in (CsvSink(place), JsonSink(place)):
                 sink.write(report, folder)
-            for name in DERIVED:
+            for name in (*DERIVED, *(["questions.csv"] if (Path(place) / "questions.csv").exists() else [])):
                 if not (folder / name).is_file():
                     missing.append(name)
                 elif found := first_difference(folder / name, Path(place) / name):

@@ -76,7 +76,7 @@ class CsvSink:
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
         place = Path(os.path.expanduser(self._target)) if self._target else folder
-        return [
+        written = [
             _write_table(place / "results.csv", results_columns(report.metrics), _results(report)),
             _write_table(
                 place / "summary.csv",
@@ -84,6 +84,9 @@ class CsvSink:
                 (_summary_row(model, report.provenance) for model in report.models),
             ),
         ]
+        if any(task.answers is not None for task in report.tasks):
+            written.append(_write_table(place / "questions.csv", question_columns(report), _questions(report)))
+        return written
 
 
 def _write_table(path: Path, columns: list[str], rows: Iterable[Iterable[_Field]]) -> Path:
@@ -103,7 +106,7 @@ def _write_table(path: Path, columns: list[str], rows: Iterable[Iterable[_Field]
 
 def _round_metrics(metrics: list[MetricDef]) -> list[MetricDef]:
     """The metrics that have a column of their own: the paper's columns come first and are not repeated."""
-    return [metric for metric in metrics if metric.scope != "worker" and metric.name not in PAPER_COLUMNS]
+    return [metric for metric in metrics if metric.of_rounds and metric.name not in PAPER_COLUMNS]
 
 
 def results_columns(metrics: list[MetricDef]) -> list[str]:
@@ -195,6 +198,44 @@ def _unmeasured_row(cell: CellSummary, own: int) -> list[_Field]:
     return _failed_row(cell.model, "", place, reason, "", number=None, seed=None, provenance=cell.provenance, own=own)
 
 
+# ----------------------------------------------------------------------------------------------------- questions.csv
+
+QUESTION_COLUMNS: Final = (
+    "model", "task", "index", "doc_sha256", "gold", "prediction", "output", "logprobs", "truncated", "cell", "test", "whole", "label",
+    "source", "resumed_from",
+)  # fmt: skip
+
+
+def question_columns(report: SessionReport) -> list[str]:
+    """The header of questions.csv: behind the fixed columns one for each metric of any task."""
+    metrics = dict.fromkeys(metric for task in report.tasks if task.facts is not None for metric in task.facts.metrics)
+    return [*QUESTION_COLUMNS, *metrics]
+
+
+def _questions(report: SessionReport) -> Iterator[list[_Field]]:
+    """One row a question: places of choices from 0, several right ones and log-probabilities divided by spaces."""
+    metrics = question_columns(report)[len(QUESTION_COLUMNS) :]
+    for task in report.tasks:
+        for record in task.answers.records if task.answers is not None else ():
+            facts = record.task
+            place = [
+                guard_text(record.cell),
+                guard_text(record.test),
+                str(facts.whole).lower(),
+                guard_text(facts.label),
+            ]
+            place += [guard_text(facts.source), guard_text(record.resumed_from)]
+            values = [record.values.get(metric) for metric in metrics]
+            for at in range(record.n):
+                generated = facts.kind == "generation"
+                yield [
+                    guard_text(record.model), facts.name, record.index[at], record.doc_sha256[at], " ".join(map(str, record.gold[at])),
+                    None if generated else record.prediction[at], guard_text(record.outputs[at]) if generated else None,
+                    " ".join(map(repr, record.logprobs[at])), record.truncated[at], *place,
+                    *(None if column is None else column[at] for column in values),
+                ]  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------------------- summary.csv
 
 
@@ -228,6 +269,7 @@ def benchmark_score(model: ModelSummary) -> tuple[float | None, str]:
     """The mean of the measured scores, else what others published, in per cent; and which of the two it is."""
     measured = model.statistics.get("score", {}).get("mean")
     if measured is not None:
-        return measured, "measured"
+        of = ", ".join(f"{score.suite} {score.metric}" for score in model.measured_scores)
+        return measured, f"measured: {of}" if of else "measured"
     published = model.published
     return (published.value, f"published: {published.source}") if published else (None, "")

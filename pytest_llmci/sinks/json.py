@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final, cast
 
+from ..engine.answers import TaskSummary
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..records import BenchmarkRecord, Json, JsonObject, json_view, to_json
@@ -65,12 +66,13 @@ def _write_metrics(stream: IO[str], models: list[JsonObject]) -> None:
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.scope != "worker"}
+    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.of_rounds}
     gates = (
         {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
     )
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
+    _write_list(stream, "tasks", map(_dump, map(_task, report.tasks)))
     _write_list(stream, "gates", map(_dump, gates))
     _write_list(stream, "benchmarks", map(_dump, map(_benchmark, report.benchmarks)))
     stream.write("}\n")
@@ -130,6 +132,28 @@ def _model(model: ModelSummary) -> JsonObject:
             name: {**numbers} if numbers["n"] else _numbers(model.summaries[name])
             for name, numbers in model.statistics.items()
         },
+    }
+
+
+def _task(task: TaskSummary) -> JsonObject:
+    rates: JsonObject = {
+        metric: {"value": rate.value, "stderr": rate.stderr, "n": rate.n} for metric, rate in task.rates.items()
+    }
+    answers = task.answers
+    return {
+        "cell": task.cell,
+        "model": task.model,
+        "task": task.name,
+        "test": task.test,
+        "verdict": task.verdict,
+        "error": to_json(task.error) if task.error else None,
+        "asked": json_view(task.facts) if task.facts else None,
+        "answered": answers.answered if answers else 0,
+        "resumed": answers.resumed if answers else 0,
+        "truncated": answers.truncated if answers else 0,
+        "metrics": rates,
+        "budgets": [json_view(budget) for budget in task.budgets],
+        "comparisons": [json_view(comparison) for comparison in task.comparisons],
     }
 
 

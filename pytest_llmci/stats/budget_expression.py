@@ -129,6 +129,8 @@ def _subject(head: str, where: str, metrics: Mapping[str, MetricDef]) -> tuple[s
 
 
 def _statistic(named: str | None, metric: MetricDef, operator: Operator, where: str) -> str:
+    if metric.scope == "task":  # a benchmark, or the mean over all of them
+        return named or "mean"
     if named is None:
         worst = "min" if operator in (">=", ">") else "max"
         return worst if metric.deterministic else "median"

@@ -91,6 +91,28 @@ class BaselineCell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineTask:
+    """The answers to one benchmark task."""
+
+    id: str
+    """Of the cell: ``<alias>-<task>``."""
+    model: str
+    task: str
+    test: str
+    """Node id."""
+    main: str
+    """The metric that is the score."""
+    label: str
+    """How many of how many questions."""
+    questions_sha256: str
+    prompt_sha256: str
+    right: list[float]
+    """What each question adds to the metric, 0 to 1, in the order of the file."""
+    deterministic: bool | None = None
+    """Whether questions that were asked twice got the same numbers to the last bit; None where none was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """Where the numbers came from, and how to run them again."""
 
@@ -120,6 +142,8 @@ class BaselineSession:
     origin: Origin
     models: list[BaselineModel]
     cells: list[BaselineCell]
+    tasks: list[BaselineTask] = field(default_factory=list)
+    """Benchmark tasks that were answered to their end."""
 
     def cell(self, cell_id: str, test: str = "") -> BaselineCell | None:
         """The cell of that id: the one of that test, else the first."""
@@ -245,7 +269,7 @@ def _holding(record: BaselineRecord, sessions: list[BaselineSession]) -> Baselin
 
 
 _ITEM_A_LINE: Final[Mapping[str, Any]] = {
-    "metrics": {}, "prompts": {}, "sessions": {"*": {"models": {}, "cells": {}}},
+    "metrics": {}, "prompts": {}, "sessions": {"*": {"models": {}, "cells": {}, "tasks": {}}},
 }  # fmt: skip
 """What is broken into lines, so that a change of one cell is a change of one line."""
 

@@ -14,8 +14,26 @@ from typing import Final, NoReturn
 from ..clock import SystemClock, utc_text
 from ..errors import StoreError
 from ..metrics import MetricDef
-from ..records import HeaderRecord, LogRecord, Prompt, RoundsRecord, VerdictRecord, WorkerRecord, to_json
-from .baseline import SCHEMA, BaselineCell, BaselineModel, BaselineRecord, BaselineSession, Origin, check_name
+from ..records import (
+    HeaderRecord,
+    LogRecord,
+    Prompt,
+    QuestionsRecord,
+    RoundsRecord,
+    VerdictRecord,
+    WorkerRecord,
+    to_json,
+)
+from .baseline import (
+    SCHEMA,
+    BaselineCell,
+    BaselineModel,
+    BaselineRecord,
+    BaselineSession,
+    BaselineTask,
+    Origin,
+    check_name,
+)
 from .comparability import Part, environment_part, prompt_sha256, protocol_part, subject_part
 from .log import LOG_NAME, LogReader
 
@@ -71,6 +89,7 @@ class _Gathered:
         """Start of a process -> what its blocks made known later."""
         self.pairs: dict[tuple[str, str], _Measured] = {}
         self.verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self.answers: dict[tuple[str, str], list[QuestionsRecord]] = {}
         self.contended = 0
         self._uids: set[str] = set()
 
@@ -81,13 +100,18 @@ class _Gathered:
                     f"run {record.run_id} is a replay and measured nothing: save {record.settings.get('replayed_run')} instead."
                 )
             self.header = record
-        elif isinstance(record, (WorkerRecord, RoundsRecord, VerdictRecord)) and record.uid not in self._uids:
+        elif (
+            isinstance(record, (WorkerRecord, RoundsRecord, QuestionsRecord, VerdictRecord))
+            and record.uid not in self._uids
+        ):
             self._uids.add(record.uid)
             if isinstance(record, WorkerRecord):
                 if record.role == "timing" and record.error is None:
                     self.workers[record.uid] = record
             elif isinstance(record, RoundsRecord):
                 self._take_block(record)
+            elif isinstance(record, QuestionsRecord):
+                self.answers.setdefault((record.test, record.cell), []).append(record)
             else:
                 self._take_verdict(record)
 
@@ -114,13 +138,15 @@ class _Gathered:
         self._claim()
         found = {key: self._known(measured.blocks) for key, measured in self.pairs.items()}
         kept = {key: blocks for key, blocks in found.items() if blocks}
-        if not kept:
+        tasks = self._tasks()
+        if not kept and not tasks:
             self._refuse()
         rows = _Rows(prompts)
         defs = {metric.name: metric for metric in self.header.metrics}
         cells = [self._cell(test, blocks, defs, rows) for (test, _), blocks in kept.items()]
-        models = self._models(dict.fromkeys(cell.model for cell in cells), defs)
-        environment = self._environment({cell.model for cell in cells})
+        aliases = dict.fromkeys([*(cell.model for cell in cells), *(task.model for task in tasks)])
+        models = self._models(aliases, defs)
+        environment = self._environment(set(aliases))
         held = {metric for cell in cells for metric in cell.samples} | {
             metric for model in models for metric in model.values
         }
@@ -131,9 +157,21 @@ class _Gathered:
                 BaselineSession(
                     saved=saved, run_id=self.header.run_id, version=self.header.version, origin=_origin(self.header, project),
                     models=models, cells=sorted(cells, key=lambda cell: (cell.model, cell.id, cell.test)),
+                    tasks=sorted(tasks, key=lambda task: (task.model, task.id, task.test)),
                 )
             ],
         )  # fmt: skip
+
+    def _tasks(self) -> list[BaselineTask]:
+        """Those of the last attempt, answered to their end without an error."""
+        found = []
+        for (test, cell), records in self.answers.items():
+            verdict = self.verdicts.get((test, cell))
+            last = max(record.attempt for record in records)
+            task = _task([record for record in records if record.attempt == last and record.worker in self.workers])
+            if task is not None and (verdict is None or verdict.error is None):
+                found.append(task)
+        return found
 
     def _known(self, blocks: Iterable[RoundsRecord]) -> list[RoundsRecord]:
         """Blocks with a whole sample, of a process that is in the log."""
@@ -197,6 +235,29 @@ class _Gathered:
             outputs=list(reasons), output_of_round=places, finish_reasons=list(reasons.values()),
             checks={check.name: check.passed for check in verdict.checks} if verdict else {},
         )  # fmt: skip
+
+
+def _task(records: list[QuestionsRecord]) -> BaselineTask | None:
+    """None where a question has no answer."""
+    measured = [record for record in records if record.origin == "measured"]
+    facts = measured[0].task if measured else None
+    if facts is None:
+        return None
+    right = {i: v for record in measured for i, v in zip(record.index, record.values[facts.main], strict=True)}
+    given = {i: v for record in measured for i, v in _given(record)}
+    again = [(i, v) for record in records if record.origin == "replay" for i, v in _given(record)]
+    if len(right) != facts.questions:
+        return None
+    return BaselineTask(
+        id=measured[0].cell, model=measured[0].model, task=facts.name, test=measured[0].test, main=facts.main, label=facts.label,
+        questions_sha256=facts.questions_sha256, prompt_sha256=facts.prompt_sha256,
+        right=[float(f"{right[index]:.{DIGITS}g}") for index in sorted(right)],
+        deterministic=all(given.get(index) == value for index, value in again) if again else None,
+    )  # fmt: skip
+
+
+def _given(record: QuestionsRecord) -> list[tuple[int, object]]:
+    return list(zip(record.index, record.outputs or record.logprobs, strict=True))
 
 
 def _in_short(metric: MetricDef) -> MetricDef:

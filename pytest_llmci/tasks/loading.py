@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError, UnknownNameError
-from ..slugs import slug
+from ..errors import ConfigError, MissingExtraError, UnknownNameError
+from ..settings import FILES_OF_QUESTIONS, suite_name
 from . import TASKS
 from .base import Doc, QuestionSet, Task, build_questions
 from .hub import address, announcement, hub_docs, is_there, nowhere
+from .lm_eval_bridge import EXTRA, harness_version
 from .mmlu import subject_of
 from .own import own_task
 
-OWN: Final = (".jsonl", ".json")
-"""Endings of a file of a user's own questions."""
 HARNESS_FILES: Final = (".yaml", ".yml")
 """Endings of a task of lm-evaluation-harness."""
 
@@ -59,9 +59,9 @@ def parse_asked(text: str, origin: str) -> Asked:
     """
     head, plus, option = text.partition("+")
     shots = _shots(option, f"{origin}: '{text}'") if plus else None
-    if head.lower().endswith((*OWN, *HARNESS_FILES)) and ":" not in head:
-        return Asked(name=slug(Path(head).stem), place=head, shots=shots, origin=origin, text=text)
     name, colon, place = head.partition(":")
+    if not colon and head.lower().endswith(FILES_OF_QUESTIONS):
+        return Asked(name=suite_name(text), place=head, shots=shots, origin=origin, text=text)
     if not name or (colon and not place):
         raise ConfigError(f"{origin}: '{text}' is not of the form NAME[:PATH][+shots=N], nor a file of questions.")
     return Asked(name=name, place=place, shots=shots, origin=origin, text=text)
@@ -90,6 +90,12 @@ class TaskTest:
 
     :raises ConfigError: if those of the hub cannot be had.
     """
+    harness: str = ""
+    """Name or file of the task that lm-evaluation-harness asks; empty for those of our own."""
+    limit: int | None = None
+    """Questions that the harness asks at most."""
+    shots: int | None = None
+    """Examples that it is told to put into the prompt."""
     announcement: str = ""
     """What has to be said before anything is fetched; empty for a file."""
 
@@ -112,6 +118,8 @@ def task_tests(asked: Asked, base: Path, *, data: Path | None = None, limit: int
     :param limit: how many questions each test asks at most.
     :raises ConfigError: in one line, if there is no such task or file, or a file is malformed.
     """
+    if asked.is_harness_file or (asked.name not in TASKS and not asked.is_file and not asked.place):
+        return [_of_harness(asked, base, limit)]
     if asked.is_file:
         return [_of_file(own_task(asked.name), asked, base / Path(asked.place).expanduser(), limit)]
     task = find_task(asked.name, asked.origin)
@@ -211,6 +219,31 @@ def _of_hub(task: Task, asked: Asked, subject: str, limit: int | None) -> TaskTe
         _examples(task, Path(), asked.shots)
     name = f"{task.name}_{subject}" if subject else task.name
     return TaskTest(suite=asked.name, name=name, subject=subject, task=task, load=load, announcement=announcement(task))
+
+
+def _harness_is_there() -> bool:
+    """Whether lm-eval is installed. Imports nothing."""
+    return importlib.util.find_spec("lm_eval") is not None
+
+
+def _of_harness(asked: Asked, base: Path, limit: int | None) -> TaskTest:
+    """A task that lm-evaluation-harness knows, where that is installed."""
+    if not _harness_is_there():
+        where = f"with the extra eval, every task of lm-evaluation-harness runs: pip install '{EXTRA}'"
+        if asked.is_harness_file:
+            raise MissingExtraError(f"{asked.origin}: {asked.place}: {where}.")
+        unknown = UnknownNameError.build(asked.origin, "suite", asked.name, ("inference", *TASKS))
+        raise UnknownNameError(f"{unknown} Or, {where}.")
+    text = str(base / Path(asked.place).expanduser()) if asked.is_harness_file else asked.name
+
+    def load() -> QuestionSet:
+        raise ConfigError(f"{asked.name}: its documents are read by lm-evaluation-harness.")
+
+    return TaskTest(
+        suite=asked.name, name=asked.name, subject="", task=own_task(asked.name), load=load, harness=text, limit=limit, shots=asked.shots,
+        announcement=f"{asked.name}: through {harness_version()}, which fetches its documents from the hub unless they are in the cache"
+        " or are files",
+    )  # fmt: skip
 
 
 def _notes(docs: Sequence[Doc]) -> tuple[str, ...]:

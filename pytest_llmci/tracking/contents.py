@@ -499,7 +499,7 @@ def _prompt_data(facts: Facts, groups: Iterable[Iterable[StoredCell]]) -> Prompt
 
 def _table(placed: Iterable[tuple[int, CellSummary]], metrics: Iterable[MetricDef]) -> str:
     """One row a cell, in the form of MLflow's ``log_table``; numbers are medians, None where there is none."""
-    names = [metric.name for metric in metrics if metric.scope != "worker"]
+    names = [metric.name for metric in metrics if metric.of_rounds]
     own = [name for name in names if name not in _TABLE_HEAD]
     rows = [_row(step, cell, _medians(cell, names), own) for step, cell in placed]
     return json.dumps({"columns": [*_TABLE_HEAD, *own, "missing"], "data": rows}, ensure_ascii=True, allow_nan=False)

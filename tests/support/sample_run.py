@@ -18,7 +18,9 @@ from pytest_llmci.records import (
     HeaderRecord,
     LogRecord,
     ModelSpec,
+    QuestionsRecord,
     RoundsRecord,
+    TaskFacts,
     VerdictRecord,
     WorkerRecord,
 )
@@ -137,6 +139,36 @@ def benchmark(uid: str = "b1", **changes: Any) -> BenchmarkRecord:
         "round_s": [0.2, 0.1, 0.3],
     }
     return BenchmarkRecord(**{"uid": uid, **facts, **changes})
+
+
+def task_facts(**changes: Any) -> TaskFacts:
+    facts: dict[str, Any] = {
+        "suite": "arc_easy", "name": "arc_easy", "title": "ARC-Easy, test", "subject": "", "version": "1.0", "kind": "choice",
+        "metrics": ["acc", "acc_norm"], "main": "acc_norm", "shots": 0, "questions": 4, "rows": 4, "size": 2376, "whole": False,
+        "label": "4 of 2376 questions", "source": "some.jsonl", "source_sha256": "5", "questions_sha256": "q", "prompt_sha256": "p",
+    }  # fmt: skip
+    return TaskFacts(**{**facts, **changes})
+
+
+def questions(
+    uid: str = "q1",
+    model: str = "a",
+    *,
+    right: Sequence[bool] = (True, False, True, True),
+    first: int = 0,
+    **changes: Any,
+) -> QuestionsRecord:
+    """Answers to that many questions; the right choice is the first of two."""
+    n = len(right)
+    task = changes.pop("task", None) or task_facts()
+    facts: dict[str, Any] = {
+        "cell": f"{model}-{task.name}", "model": model, "test": f"{task.suite}::{model}", "worker": "w1",
+        "started": "2026-01-01T00:00:02.000Z", "task": task, "origin": "measured", "n": n, "index": list(range(first, first + n)),
+        "doc_sha256": [_sha256(f"document {number}") for number in range(first, first + n)], "gold": [[0]] * n,
+        "prediction": [0 if good else 1 for good in right], "logprobs": [[-1.0, -2.0] if good else [-2.0, -1.0] for good in right],
+        "outputs": [], "truncated": [0] * n, "values": {metric: [float(good) for good in right] for metric in task.metrics},
+    }  # fmt: skip
+    return QuestionsRecord(**{"uid": uid, **facts, **changes})
 
 
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL, cause unknown", facts={"when": "round 2 of 5"})

@@ -123,16 +123,20 @@ def test_a_wrong_value_is_one_line_that_names_the_option(name: str, value: str |
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("suite", "inferense", "unknown suite 'inferense'. Did you mean 'inference'"),
-        ("sink", "csw:out", "unknown sink 'csw'. Did you mean 'csv'"),
-    ],
-)
-def test_unknown_names_show_the_known_ones(name: str, value: str, message: str) -> None:
-    with pytest.raises(UnknownNameError, match=message):
-        resolve(**{name: (value,)})
+def test_an_unknown_sink_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="unknown sink 'csw'. Did you mean 'csv'"):
+        resolve(sink=("csw:out",))
+
+
+def test_suites_are_names_and_what_is_no_built_in_one_is_left_to_the_tasks() -> None:
+    settings = resolve(suite=("inference,mmlu:data/mmlu+shots=5", "sets/My questions.jsonl"))
+    assert settings.suites == ("inference", "mmlu", "My-questions")
+    assert [task.text for task in settings.tasks] == ["mmlu:data/mmlu+shots=5", "sets/My questions.jsonl"]
+
+
+def test_two_suites_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'a/mine.jsonl' and 'b/mine.jsonl' would both be called mine"):
+        resolve(suite=("a/mine.jsonl", "b/mine.jsonl"))
 
 
 def test_a_comma_in_the_path_of_a_model_or_of_prompts_separates_nothing(

@@ -27,6 +27,7 @@ NOT_PLANTED: Final[Mapping[str, str]] = {
     "own_time_around": "it is what the harness takes besides; benchmarks set it beside a bare loop",
     "gpu_utilisation": "the driver averages over a time of its own choice",
     "energy": "nobody here can spend a known number of joules",
+    "score": "it is counted and not measured: every answer is in the log; its definitions are compared with another harness",
     "tokens_per_joule": "output_tokens divided by energy, and energy cannot be planted",
 }
 """Metric -> why no truth can be planted for it."""

@@ -364,7 +364,7 @@ def test_headings_and_scopes_that_others_show() -> None:
     }  # fmt: skip
     assert {metric.name for metric in builtin_metrics() if metric.deterministic} == {
         "peak_rss", "rss_before", "peak_rss_delta", "prompt_tokens", "output_tokens", "model_footprint",
-        "gpu_peak_allocated", "gpu_peak_reserved", "kv_cache_per_token",
+        "gpu_peak_allocated", "gpu_peak_reserved", "kv_cache_per_token", "score",
     }  # fmt: skip
 
 

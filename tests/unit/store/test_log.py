@@ -350,7 +350,7 @@ def test_unknown_line_types_and_keys_of_a_later_minor_version_are_passed_over(tm
     path = write_log(tmp_path, [])
     rechain(
         path,
-        [*bodies(path)[:1], {"type": "questions", "uid": "q", "later": 1}, {**bodies(path)[1], "lines": 2, "more": 5}],
+        [*bodies(path)[:1], {"type": "later", "uid": "q", "later": 1}, {**bodies(path)[1], "lines": 2, "more": 5}],
     )
     assert [record.TYPE for record in read_log(path)] == ["header", "footer"]
     assert verify_log(path).ok

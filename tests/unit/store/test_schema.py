@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import benchmark, usual_records, verdict, write_log
+from sample_run import benchmark, questions, usual_records, verdict, write_log
 
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
@@ -25,6 +25,7 @@ from pytest_llmci.records import (
     Prompt,
     PublishedScore,
     SampleResult,
+    TaskFacts,
 )
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.baseline import (
@@ -32,6 +33,7 @@ from pytest_llmci.store.baseline import (
     BaselineModel,
     BaselineRecord,
     BaselineSession,
+    BaselineTask,
     Origin,
     baseline_text,
 )
@@ -49,6 +51,7 @@ NESTED: tuple[type, ...] = (
     ModelSpec,
     Price,
     PublishedScore,
+    TaskFacts,
     MetricDef,
 )
 
@@ -77,6 +80,7 @@ OF_BASELINES: tuple[type, ...] = (
     BaselineSession,
     BaselineModel,
     BaselineCell,
+    BaselineTask,
     Origin,
     Prompt,
     Message,
@@ -133,7 +137,7 @@ def test_every_line_of_a_log_keeps_to_the_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(load_schema("log"))
     gate = GateRecord(name="coverage", outcome="skipped", message="not run")
-    lines = write_log(tmp_path, [*usual_records(), gate, benchmark()]).read_text().splitlines()
+    lines = write_log(tmp_path, [*usual_records(), questions(), gate, benchmark()]).read_text().splitlines()
     for line in lines:
         validator.validate(json.loads(line))
     assert {json.loads(line)["type"] for line in lines} == set(LOG_RECORDS)

@@ -40,11 +40,28 @@ def test_what_is_no_suite_is_refused(text: str) -> None:
         asked(text)
 
 
-def test_an_unknown_task_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_task_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmci.tasks.loading._harness_is_there", lambda: False)
     with pytest.raises(UnknownNameError, match="unknown suite 'arc_chalenge'. Did you mean 'arc_challenge'"):
         found("arc_chalenge", tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean 'hellaswag'"):
         found("helaswag:file.jsonl", tmp_path)
+
+
+def test_what_is_not_ours_goes_through_the_harness_where_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmci.tasks.loading._harness_is_there", lambda: True)
+    [named] = found("lambada_openai+shots=2", tmp_path, limit=7)
+    assert (named.harness, named.limit, named.shots) == ("lambada_openai", 7, 2)
+    [own] = found("tasks/mine.yaml", tmp_path)
+    assert own.harness == str(tmp_path / "tasks/mine.yaml") and own.name == "mine"
+    assert "lm-evaluation-harness" in own.announcement
+    monkeypatch.setattr("pytest_llmci.tasks.loading._harness_is_there", lambda: False)
+    with pytest.raises(
+        ConfigError, match=r"every task of lm-evaluation-harness runs: pip install 'pytest-llmci\[eval\]'"
+    ):
+        found("tasks/mine.yaml", tmp_path)
 
 
 def test_a_slice_of_a_benchmark_says_how_many_of_how_many(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""A task of lm-evaluation-harness in a session: asked through the bridge, recorded as every other benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ..clock import Clock, utc_text
+from ..errors import ConfigError
+from ..records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    Prompt,
+    QuestionsRecord,
+    ScoreRequest,
+    TaskFacts,
+)
+from ..runner.worker import ModelWorker
+from ..tasks.base import digest
+from ..tasks.counting import chosen
+from ..tasks.lm_eval_bridge import run_lm_eval_task
+from ..tasks.outcomes import QuestionOutcome, TaskOutcome
+
+if TYPE_CHECKING:
+    from .benchmark import TaskCell
+    from .session import BenchSession
+
+_FIRST: Final = ("acc_norm", "acc", "exact_match")
+"""Metrics that are the score where a task has them, the first that it has."""
+_SHOWN: Final = 5
+
+
+class _Asked:
+    """The session's model as the bridge wants one."""
+
+    def __init__(self, session: BenchSession, cell: TaskCell, batch: int) -> None:
+        self._session, self._cell, self._batch = session, cell, batch
+        self.worker = ""
+
+    def _ask(self, count: int, request: Callable[[ModelWorker], None]) -> None:
+        about = Prompt(
+            id=self._cell.test.name, text=f"{count} requests of {self._cell.test.name}", source="lm-evaluation-harness"
+        )
+        self.worker = self._session.ask_aside(self._cell.model, request, about)
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], *, batch: int | None = None,
+        on_result: Callable[[int, Sequence[ContinuationScore]], None] | None = None,
+    ) -> list[list[ContinuationScore]]:  # fmt: skip
+        """Log-probabilities of each request's continuations."""
+        found: dict[int, list[ContinuationScore]] = {}
+
+        def keep(number: int, scores: Sequence[ContinuationScore]) -> None:
+            found[number] = [*scores]
+            if on_result is not None:
+                on_result(number, scores)
+
+        if requests:
+            self._ask(len(requests), lambda model: model.score_many(requests, batch or self._batch, keep))
+        return [found[number] for number in range(len(requests))]
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], *, stop: Sequence[str] = (), batch: int | None = None, max_new_tokens: int | None = None,
+        temperature: float | None = None, on_result: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:  # fmt: skip
+        """Answers to prompts."""
+        found: dict[int, Completion] = {}
+        settings = GenerationSettings(
+            max_new_tokens=max_new_tokens or GenerationSettings().max_new_tokens, temperature=temperature or 0.0,
+            seed=self._session.settings.seed,
+        )  # fmt: skip
+
+        def keep(number: int, completion: Completion) -> None:
+            found[number] = completion
+            if on_result is not None:
+                on_result(number, completion)
+
+        if prompts:
+            self._ask(
+                len(prompts),
+                lambda model: model.generate_many(prompts, settings, tuple(stop), batch or self._batch, keep),
+            )
+        return [found[number] for number in range(len(prompts))]
+
+
+def harness_records(
+    session: BenchSession, clock: Clock, cell: TaskCell, *, batch: int, size: int
+) -> Iterator[QuestionsRecord]:
+    """Ask all documents of the task; the harness counts when it has all answers, so that no part of them outlives a kill.
+
+    :param size: questions in a record.
+    :raises ConfigError: in one line, if the task cannot be had, is a group, or has no metric that is a rate of questions.
+    """
+    asked, test = _Asked(session, cell, batch), session.test
+    started, done = utc_text(clock.utc()), 0
+
+    def answered(_: object) -> None:
+        nonlocal done
+        done += 1
+        session.observer.questions_answered(cell.model, cell.test.name, done, 0)
+
+    outcomes = run_lm_eval_task(
+        cell.test.harness, asked, limit=cell.test.limit, shots=cell.test.shots, on_question=answered
+    )
+    if len(outcomes) != 1:
+        names = ", ".join(outcome.task for outcome in outcomes[:_SHOWN])
+        raise ConfigError(
+            f"--llmci-suite: {cell.test.harness} is a group of {len(outcomes)} tasks; name those that are meant: {names}, ..."
+        )
+    [outcome] = outcomes
+    facts = _facts(cell, outcome)
+    for start in range(0, outcome.n, size):
+        part = outcome.questions[start : start + size]
+        yield QuestionsRecord(
+            uid=session.new_uid(), cell=cell.id, model=cell.model.alias, test=test.id, worker=asked.worker, started=started, task=facts,
+            origin="measured", n=len(part), index=[question.answer.key.index for question in part],
+            doc_sha256=[question.doc_sha256 for question in part], gold=[_gold(question) for question in part],
+            prediction=[chosen(question.logprobs) if len(question.logprobs) > 1 else -1 for question in part],
+            logprobs=[list(question.logprobs) for question in part],
+            outputs=["\n".join(question.answer.outputs) for question in part] if facts.kind == "generation" else [],
+            truncated=[question.truncated for question in part],
+            values={metric: [question.values[metric] for question in part] for metric in facts.metrics}, attempt=test.attempt,
+        )  # fmt: skip
+
+
+def _gold(question: QuestionOutcome) -> list[int]:
+    return [int(question.target)] if len(question.logprobs) > 1 and question.target.isdecimal() else []
+
+
+def _facts(cell: TaskCell, outcome: TaskOutcome) -> TaskFacts:
+    """What was asked, and which of the metrics are rates of questions."""
+    metrics = [
+        metric for metric in outcome.metrics
+        if outcome.higher_is_better.get(metric, True)
+        and all(0 <= question.values.get(metric, -1.0) <= 1 for question in outcome.questions)
+    ]  # fmt: skip
+    if not metrics:
+        raise ConfigError(
+            f"{cell.test.name}: its metrics ({', '.join(outcome.metrics) or 'none'}) are no shares of questions, so that there is no score."
+        )
+    main = next((metric for first in _FIRST for metric in metrics if metric.partition(",")[0] == first), metrics[0])
+    n, part = outcome.n, [] if outcome.is_whole else [f"--llmci-limit={cell.test.limit}"]
+    more = [f"{outcome.shots} examples as asked for"] if cell.test.shots is not None else []
+    counted = f"{n} questions" if outcome.is_whole else f"{n} of {outcome.size} questions"
+    return TaskFacts(
+        suite=cell.test.suite, name=cell.test.name, title=f"{outcome.task} of {outcome.harness}", subject="", version=outcome.version,
+        kind="generation" if any(question.answer.outputs for question in outcome.questions) else "choice", metrics=metrics, main=main,
+        shots=outcome.shots, questions=n, rows=outcome.size, size=outcome.size, whole=outcome.is_whole and cell.test.shots is None,
+        label=", ".join([counted, *part, *more]), source=outcome.harness, source_sha256="", questions_sha256=outcome.questions_sha256,
+        prompt_sha256=digest([question.answer.key.prompt_sha256 for question in outcome.questions]),
+    )  # fmt: skip

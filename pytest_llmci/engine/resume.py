@@ -1,0 +1,91 @@
+"""Answers of an earlier run that a session takes over, so that a benchmark goes on where it was killed.
+
+Only answers of the same model to the same questions in the same words are taken, and only whole batches are there: what an
+uninterrupted session would have asked together is asked together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ConfigError, StoreError
+from ..records import LogRecord, QuestionsRecord, TaskFacts, WorkerRecord
+from ..store.comparability import subject_part
+from ..store.log import LOG_NAME, LogReader, read_spool
+from .benchmark import TaskCell
+
+_SAME = ("questions_sha256", "prompt_sha256", "metrics", "shots")
+_WORDS = {
+    "questions_sha256": "other questions (a limit, another file, or changed rows)",
+    "prompt_sha256": "another prompt",
+    "metrics": "other metrics",
+    "shots": "another number of examples",
+}
+
+
+class EarlierAnswers:
+    """The answers in a run folder, of a run that was killed or finished."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        """:param origin: the option, for messages.
+
+        :raises ConfigError: if the run holds no answers to a benchmark task, or cannot be read.
+        """
+        self.run = folder.name
+        self._origin = origin
+        self._workers: dict[str, WorkerRecord] = {}
+        self._batches: dict[tuple[str, str], dict[str, QuestionsRecord]] = {}
+        try:
+            for record in _records(folder):
+                self._take(record)
+        except StoreError as error:
+            raise ConfigError(f"{origin}: {error}") from error
+        if not self._batches:
+            raise ConfigError(
+                f"{origin}: {self.run} holds no answers to benchmark tasks; name another run, or leave {origin} away."
+            )
+
+    def _take(self, record: LogRecord) -> None:
+        if isinstance(record, WorkerRecord):
+            self._workers[record.uid] = record
+        elif isinstance(record, QuestionsRecord) and record.origin == "measured":
+            self._batches.setdefault((record.model, record.task.name), {})[record.uid] = record
+
+    def __call__(self, cell: TaskCell, facts: TaskFacts, worker: WorkerRecord) -> tuple[str, list[QuestionsRecord]]:
+        """The run and those of its batches that answer this task, each question once.
+
+        :raises ConfigError: if it has answers to this task and they are of another model, or to other questions.
+        """
+        batches = list(self._batches.get((cell.model.alias, facts.name), {}).values())
+        last = max((batch.attempt for batch in batches), default=0)
+        kept: list[QuestionsRecord] = []
+        seen: set[int] = set()
+        for batch in (batch for batch in batches if batch.attempt == last):
+            self._check(facts, batch, worker)
+            if seen.isdisjoint(batch.index):
+                seen.update(batch.index)
+                kept.append(batch)
+        return self.run, kept
+
+    def _check(self, facts: TaskFacts, batch: QuestionsRecord, worker: WorkerRecord) -> None:
+        different = [_WORDS[name] for name in _SAME if getattr(batch.task, name) != getattr(facts, name)]
+        earlier = self._workers.get(batch.worker)
+        if earlier is None:
+            different.append("a process that the log does not tell of")
+        else:
+            different += map(str, subject_part(earlier, {}).differences(subject_part(worker, {})))
+        if batch.outputs_withheld:
+            different.append("answers whose text was withheld")
+        if different:
+            raise ConfigError(
+                f"{self._origin}: {self.run} answered {facts.name} with {'; '.join(different)}: nothing is taken over from that; leave"
+                f" {self._origin} away to ask all questions."
+            )
+
+
+def _records(folder: Path) -> Iterator[LogRecord]:
+    """Of the log, up to its last whole line, and of what parallel workers had recorded and not handed over."""
+    yield from LogReader(folder / LOG_NAME, (WorkerRecord.TYPE, QuestionsRecord.TYPE))
+    for spool in sorted((folder / "spool").glob("*.jsonl")):
+        yield from read_spool(spool)

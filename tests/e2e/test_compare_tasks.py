@@ -1,0 +1,108 @@
+"""Answers to benchmark tasks against a baseline, and against another run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench import Bench
+
+from pytest_llmci.cli.main import main
+
+
+def rows(count: int, gold: int = 0) -> str:
+    made = [
+        {"query": f"What is number {n}?", "choices": [f"thing {n} {c}" for c in range(4)], "gold": (n + gold) % 4}
+        for n in range(count)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in made)
+
+
+def ask(bench: Bench, *args: str, models: str = "m=echo") -> pytest.RunResult:
+    return bench.run(f"--llm-models={models}", "--llmci-suite=mine.jsonl", *args)
+
+
+def test_a_model_that_answers_otherwise_is_compared_question_by_question(bench: Bench) -> None:
+    bench.write("mine.jsonl", rows(120))
+    saved = ask(bench, "--llmci-save-baseline")
+    saved.assert_outcomes(passed=1)
+    saved.stdout.fnmatch_lines(["Baseline main saved in * (1 benchmark task): commit it"])
+    same = ask(bench, "--llmci-baseline")
+    same.assert_outcomes(passed=1)
+    same.stdout.fnmatch_lines(  # wrapped, as the terminal is narrow
+        ["m-mine against main: pass: acc *", "*changed sides; counted,*"]
+    )
+    outcomes = set()
+    for scores in ("a", "b", "c", "d"):
+        ask(bench, "--llmci-baseline", models=f"m=echo:+scores={scores}")
+        [task] = bench.results()["tasks"]
+        [result] = task["comparisons"]
+        drop = result["base"] - result["candidate"]
+        assert (
+            result["verdict"]
+            == task["verdict"].replace("failed", "regressed")
+            == ("regressed" if drop > 1e-9 else "pass")
+        )
+        assert result["mode"] == "exact" and result["rounds"] == 120
+        outcomes.add(result["verdict"])
+    assert outcomes == {"regressed", "pass"}, "models by chance: some are better, some worse"
+
+
+def test_a_regression_fails_the_test_and_says_what_was_lost(bench: Bench) -> None:
+    bench.write("mine.jsonl", rows(120))
+    for scores in ("a", "b", "c", "d"):  # the best of them becomes the baseline
+        ask(bench, f"--llmci-save-baseline={scores}", models=f"m=echo:+scores={scores}").assert_outcomes(passed=1)
+    found = {}
+    for scores in ("a", "b", "c", "d"):
+        result = ask(bench, f"--llmci-baseline={scores}", models="m=echo:+scores=e")
+        found[scores] = (bench.results()["tasks"][0]["comparisons"][0]["verdict"], result)
+    worse = [result for verdict, result in found.values() if verdict == "regressed"]
+    assert worse
+    worse[0].assert_outcomes(failed=1)
+    worse[0].stdout.fnmatch_lines(["RegressionDetected: score against ?: acc *", "* lost, * won; counted*"])
+
+
+def test_numbers_that_do_not_repeat_are_tested_and_not_counted(bench: Bench) -> None:
+    bench.write("mine.jsonl", rows(120))
+    ask(bench, "--llmci-save-baseline", models="m=echo:+scores=~").assert_outcomes(passed=1)
+    result = ask(bench, "--llmci-baseline", models="m=echo:+scores=~")
+    result.assert_outcomes(passed=1)
+    [compared] = bench.results()["tasks"][0]["comparisons"]
+    assert compared["mode"] == "saved" and compared["p_value"] == 1.0
+    assert "the reference and this run did not repeat to the last bit" in compared["reason"]
+
+
+def test_other_questions_are_not_comparable_which_is_no_pass(bench: Bench) -> None:
+    bench.write("mine.jsonl", rows(40))
+    ask(bench, "--llmci-save-baseline").assert_outcomes(passed=1)
+    limited = ask(bench, "--llmci-baseline", "--llmci-limit=30")
+    limited.stdout.fnmatch_lines(["m-mine against main: not comparable: other questions: 40 questions -> 30 of 40*"])
+    assert bench.results()["tasks"][0]["verdict"] == "inconclusive" and limited.ret == 0
+    strict = ask(bench, "--llmci-baseline", "--llmci-limit=30", "--llmci-inconclusive=fail")
+    strict.assert_outcomes(failed=1)
+    new = ask(bench, "--llmci-baseline", models="other=echo")
+    new.stdout.fnmatch_lines(["other-mine against main: new: main has no answers of other to mine"])
+
+
+def test_llmci_compare_has_the_tasks_of_two_runs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.write("mine.jsonl", rows(120))
+    ask(bench, "--llmci-save-baseline=x").assert_outcomes(passed=1)
+    ask(bench, "--llmci-save-baseline=y", models="m=echo:+scores=~").assert_outcomes(passed=1)
+    output = str(bench.path / "llmci-results")
+    capsys.readouterr()
+    assert main(["compare", "latest~1", "latest", "--output", output]) == 0
+    said = capsys.readouterr().out
+    assert "m-mine" in said
+    assert main(["compare", "latest", "latest", "--output", output, "--json"]) == 0
+    [cell] = json.loads(capsys.readouterr().out)["cells"]
+    assert cell["results"][0]["metric"] == "score" and cell["results"][0]["verdict"] == "pass"
+
+
+def test_llmci_compare_tells_a_task_that_was_lost(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.write("mine.jsonl", rows(20))
+    bench.write("yours.jsonl", rows(20, 1))
+    bench.run("--llm-models=m=echo", "--llmci-suite=mine.jsonl,yours.jsonl").assert_outcomes(passed=2)
+    ask(bench).assert_outcomes(passed=1)
+    capsys.readouterr()
+    assert main(["compare", "latest~1", "latest", "--output", str(bench.path / "llmci-results")]) == 1
+    assert "yours" in capsys.readouterr().out
