@@ -182,7 +182,8 @@ def is_armed(config: pytest.Config) -> bool:
     :raises pytest.UsageError: if a flag that was typed would have no effect. What stands in ``addopts``, ``PYTEST_ADDOPTS`` or the
         settings is for the sessions that are armed.
     """
-    if any(config.getoption(name, None) for name in (ARMING, "llmci_models", "llmci_replay")):
+    named = any(config.getoption(name, None) for name in (ARMING, "llmci_models"))
+    if named or config.getoption("llmci_replay", None) is not None:
         return True
     value = os.environ.get("LLMCI", "").strip().lower()
     if not value:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from pytest_llmci.settings import MOST_SAMPLES
 from pytest_llmci.stats.looks import SESSION_ALPHA
 from pytest_llmci.stats.pass_rate import (
-    MOST_SAMPLES,
     boundaries,
     judge_passes,
     least_to_certify,
