@@ -22,6 +22,9 @@ def drawn(folder: Path) -> list[str]:
 def test_a_session_draws_into_its_run_folder_and_the_manifest_knows_the_files(bench: Bench) -> None:
     result = bench.suite("echo,slow=echo+ttft=2ms", "--llmci-sink=plots", fresh=True)
     result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        ["Saved in llmci-results/latest (results.csv, summary.csv, log.jsonl, plots/ (20 files))"]
+    )
     assert drawn(bench.latest / "plots") == FILES
     listed = {entry["path"] for entry in json.loads((bench.latest / "manifest.json").read_text("utf-8"))["files"]}
     assert {f"plots/{name}" for name in FILES} <= listed
@@ -31,7 +34,9 @@ def test_a_session_draws_into_its_run_folder_and_the_manifest_knows_the_files(be
 
 
 def test_a_folder_of_ones_own(bench: Bench) -> None:
-    bench.suite("echo", "--llmci-sink=plots:pictures/of it", fresh=True).assert_outcomes(passed=2)
+    result = bench.suite("echo", "--llmci-sink=plots:pictures/of it", fresh=True)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["Also written: pictures/of it/ (20 files)"])
     assert drawn(bench.path / "pictures" / "of it") == FILES
     assert not (bench.latest / "plots").exists()
 

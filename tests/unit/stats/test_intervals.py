@@ -11,8 +11,8 @@ def test_one_prompt_is_the_usual_t_interval() -> None:
     values = np.array([1.0, 1.2, 0.9, 1.1, 1.4])
     found = mean_interval(values, np.zeros(5, dtype=np.intp))
     low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
-    assert (found.n, found.mean) == (5, pytest.approx(values.mean()))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.n == 5 and found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(low) and found.high == pytest.approx(high)
 
 
 def test_what_prompts_differ_by_is_no_uncertainty() -> None:
