@@ -10,6 +10,7 @@ from ..metrics import MetricDef
 from ..records import ComparisonResult, Json, to_json
 from ..text import one_line, wrapped
 from ..units import format_duration
+from .compare_questions import METRIC
 from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
@@ -63,7 +64,9 @@ def headline(found: RunsComparison) -> str:
 
 def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
     """Label and text of what surrounds the numbers."""
-    yield "how", _how(found)
+    if any(map(len, (*found.base, found.candidate))):  # timed cells
+        yield "how", _how(found)
+    yield from _answers(found)
     if found.changed:
         yield "changed", "; ".join(found.changed)
     else:
@@ -82,6 +85,14 @@ def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
         yield "decide", "pytest --llmci --llmci-versus=... measures both sides in turn, and sees far smaller changes"
 
 
+def _answers(found: RunsComparison) -> Iterator[tuple[str, str]]:
+    """Of each benchmark task, which questions were lost and won, and what could have been seen."""
+    for cell in found.cells:
+        for result in cell.results:
+            if result.metric == METRIC:
+                yield "answers", f"{cell.id}: {result.reason}"
+
+
 def _sides(found: RunsComparison) -> list[tuple[StoredRun, str]]:
     return [*((run, "before") for run in found.base), (found.candidate, "now")]
 
@@ -89,7 +100,9 @@ def _sides(found: RunsComparison) -> list[tuple[StoredRun, str]]:
 def _when(run: StoredRun) -> str:
     parts = [run.started[:16].replace("T", " ") + " UTC"]
     parts += [f"commit {run.commit[:10]}"] if run.commit else []
-    return ", ".join([*parts, _count(len(run), "cell")])
+    parts += [_count(len(run), "cell")] if len(run) or not run.answers else []
+    parts += [_count(len(run.answers), "benchmark task")] if run.answers else []
+    return ", ".join(parts)
 
 
 def _how(found: RunsComparison) -> str:

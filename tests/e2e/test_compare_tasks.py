@@ -78,10 +78,10 @@ def test_llmci_compare_has_the_tasks_of_two_runs(bench: Bench, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["compare", "latest~1", "latest", "--output", output]) == 0
     said = capsys.readouterr().out
-    assert "m-mine" in said
+    assert "answers     m-mine: acc 21.7 % -> 21.7 % over 120 questions" in said and "1 benchmark task" in said
     assert main(["compare", "latest", "latest", "--output", output, "--json"]) == 0
     [cell] = json.loads(capsys.readouterr().out)["cells"]
-    assert cell["results"][0]["metric"] == "score" and cell["results"][0]["verdict"] == "pass"
+    assert cell["comparisons"][0]["metric"] == "score" and cell["verdict"] == "pass"
 
 
 def test_llmci_compare_tells_a_task_that_was_lost(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
