@@ -1,4 +1,4 @@
-"""Names of things that can be added: backends, instruments, checks, sinks, importers.
+"""Names of things that can be added: backends, instruments, checks, sinks, importers, plots.
 
 An entry is ``"package.module:Attribute"`` and is imported on first use, so that a table costs nothing and the model's
 process can import the same thing by the same text.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .errors import FOREIGN_ERRORS, ConfigError, MissingExtraError, UnknownNameError, described
 
-KINDS = ("backend", "instrument", "check", "sink", "importer")
+KINDS = ("backend", "instrument", "check", "sink", "importer", "plot")
 """What can be registered, as the hook's ``registry.add(kind, ...)`` names it."""
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
@@ -60,7 +60,7 @@ class Registry:
     def add(self, kind: str, name: str, target: str, *, extra: str = "", summary: str = "") -> None:
         """Register a name.
 
-        :param kind: ``backend``, ``instrument``, ``check``, ``sink`` or ``importer``.
+        :param kind: ``backend``, ``instrument``, ``check``, ``sink``, ``importer`` or ``plot``.
         :param name: lower case; what users write.
         :param target: ``package.module:Attribute``, importable in the model's process too.
         :raises ConfigError: if the kind is unknown, the name is malformed or taken by something else.

@@ -193,3 +193,20 @@ def format_rate(value: float) -> str:
         return f"{value:,.0f}"
     factor, name = next((each for each in _LARGE if size < 999.5 * each[0]), _LARGE[-1])
     return f"{value / factor:.3g} {name}"
+
+
+def axis_scale(largest: float, unit: Unit) -> tuple[float, str]:
+    """The unit in which people read numbers up to that size, for an axis or a column: how many of SI one of it is, and its name.
+
+    >>> axis_scale(0.25, "s"), axis_scale(3e9, "B"), axis_scale(40.0, "%"), axis_scale(12.0, "1")
+    ((0.001, 'ms'), (1073741824.0, 'GiB'), (1.0, '%'), (1.0, ''))
+    """
+    names: dict[float, str] = {1.0: {"1/s": "per second", "1": "", "1/J": "per joule"}.get(unit, unit)}
+    if unit == "s":
+        names = {1e-9: "ns", 1e-6: "µs", 1e-3: "ms", 1.0: "s"}
+    elif unit in ("B", "B/s"):
+        ends = "/s" if unit == "B/s" else ""
+        names = {2.0 ** (10 * power): f"{name}{ends}" for power, name in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))}
+    fitting = [factor for factor in names if factor <= abs(largest)]
+    factor = max(fitting, default=min(names))
+    return factor, names[factor]

@@ -45,6 +45,13 @@ def _configure(parser: ArgumentParser) -> None:
         help=f"where to write; may be given several times (default: {', '.join(DEFAULT_SINKS)})",
     )
     parser.add_argument(
+        "--plots",
+        dest="sinks",
+        action="append_const",
+        const="plots",
+        help="draw the figures of the run, as --sink plots does",
+    )
+    parser.add_argument(
         "--progress",
         action="store_true",
         help="print a line 'step: ...' for each request that a server has answered",

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import textwrap
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import SinkError
 from ..registry import missing_package
+from ..text import clipped, one_line, width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,9 +36,20 @@ INK: Final = "#333333"
 FAINT: Final = "#8C8C8C"
 DIVERGING: Final = "RdBu_r"
 """Colour map from -1 to 1: red and blue, which people of any colour vision tell apart."""
+VERMILION: Final = "#D55E00"
+FONT: Final = "DejaVu Sans"
+"""Comes with matplotlib, so that a figure is the same on every machine."""
+_FALLBACK: Final = f"'{FONT}', Verdana, sans-serif"
+"""What a browser without that font takes: Verdana has nearly the same widths."""
+QUIET: Final = "#555555"
+"""Of captions."""
+LABEL_ROOM: Final = 32
+"""Columns of a model's name."""
+NOTE_INCHES: Final = (6.4, 1.0)
+"""Size of a figure that is a note."""
 _STYLE: Final[dict[str, Any]] = {
     "font.size": 10,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [FONT],
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -50,6 +67,8 @@ _STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "pytest-llmci",
     "savefig.dpi": 150,
 }
+_DRAWING: Final = threading.RLock()
+"""matplotlib's settings are those of the whole process: who changes them draws alone."""
 
 
 class Plot(Protocol):
@@ -70,6 +89,21 @@ class Plot(Protocol):
         """Draw onto an empty figure. Called only where nothing is :meth:`lacking`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Nothing but words, in place of a figure."""
+
+    name: str
+    text: str
+    inches: tuple[float, float] = NOTE_INCHES
+
+    def lacking(self) -> str:
+        return self.text
+
+    def draw(self, figure: Figure) -> None:
+        """Never called."""
+
+
 def render(plot: Plot) -> Figure:
     """The figure; where data are lacking, a note that says so in place of empty axes.
 
@@ -80,11 +114,13 @@ def render(plot: Plot) -> Figure:
     except ModuleNotFoundError as error:
         raise missing_package("drawing a figure", error.name or "matplotlib", EXTRA) from error
     with _style():
-        figure = Figure(figsize=plot.inches, layout="constrained")
         lacking = plot.lacking()
         if lacking:
-            figure.text(0.5, 0.5, f"{plot.name}: {lacking}", ha="center", va="center", color=INK, wrap=True)
+            figure = Figure(figsize=NOTE_INCHES)
+            note = textwrap.fill(one_line(f"{plot.name}: {lacking}"), 80)
+            figure.text(0.02, 0.5, literal(note), ha="left", va="center", color=INK)
         else:
+            figure = Figure(figsize=plot.inches, layout="constrained")
             plot.draw(figure)
     return figure
 
@@ -97,23 +133,62 @@ def encode(plot: Plot, kind: Format) -> bytes:
     return _encoded(render(plot), kind)
 
 
+def inline_svg(plot: Plot) -> str:
+    """The figure as an ``<svg>`` element for a page: no prolog, ids that begin with the plot's name, a label that is read aloud.
+
+    :raises MissingExtraError: without matplotlib.
+    """
+    text = encode(plot, "svg").decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = _TAG.sub(lambda tag: _ID.sub(lambda found: f"{found[1]}{plot.name}-{found[2]}", tag[0]), text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{plot.name}" ', 1).strip()
+
+
+_ID: Final = re.compile(r"""(\bid="|href="#|url\(#)([A-Za-z_][\w.-]*)""")
+_COORDINATE: Final = re.compile(r"(?<![\w#.])(-?\d+\.\d\d)\d+")
+_DRAWN: Final = re.compile(r"""\s(?:d|x|y)="[^"]*\"""")
+_CLOUD_DPI: Final = 100  # of pictures within an SVG: clouds of very many dots
+_TAG: Final = re.compile(r"<[^<>]+>")
+_COMMENT: Final = re.compile(r"<!--.*?-->\s*", re.DOTALL)  # each text once more
+
+
+def check_installed(what: str) -> None:
+    """Refuse, before anything is measured, what cannot be drawn. Nothing is imported.
+
+    :raises MissingExtraError: without matplotlib.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_package(what, "matplotlib", EXTRA)
+
+
 def _encoded(figure: Figure, kind: Format) -> bytes:
     buffer = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with _style():
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+        if kind == "png":
+            figure.savefig(buffer, format="png", metadata={"Software": None})
+            return buffer.getvalue()
+        figure.savefig(
+            buffer, format="svg", dpi=_CLOUD_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    return _TAG.sub(_small_tag, _COMMENT.sub("", buffer.getvalue().decode("utf-8"))).encode("utf-8")
 
 
-def save(plot: Plot, folder: Path, kinds: Sequence[Format] = ("png", "svg")) -> list[Path]:
+def _small_tag(tag: re.Match[str]) -> str:
+    """A tag with coordinates to a hundredth of a point, and a font for who does not have ours."""
+    text = tag[0].replace(f"'{FONT}'", _FALLBACK)
+    return _DRAWN.sub(lambda drawn: _COORDINATE.sub(r"\1", drawn[0]), text)
+
+
+def save(plot: Plot, folder: Path, kinds: Sequence[Format] = ("png", "svg"), *, stem: str = "") -> list[Path]:
     """Write the figure as ``<name>.png`` and ``<name>.svg``.
 
+    :param stem: in place of the plot's own name.
     :returns: the files written.
     :raises MissingExtraError: without matplotlib.
     :raises SinkError: if the folder cannot be written.
     """
     figure = render(plot)
-    paths = [folder / f"{plot.name}.{kind}" for kind in kinds]
+    paths = [folder / f"{stem or plot.name}.{kind}" for kind in kinds]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, kind in zip(paths, kinds, strict=True):
@@ -127,10 +202,11 @@ def save(plot: Plot, folder: Path, kinds: Sequence[Format] = ("png", "svg")) -> 
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Our look, and quiet about letters that the font does not have: names of models may hold any."""
+    """Our look whatever the user's is, and quiet about letters that the font does not have: names of models may hold any."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    look = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with _DRAWING, mpl.rc_context({**look, **_STYLE}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
@@ -163,6 +239,48 @@ def literal(text: str) -> str:
     'a\\$b'
     """
     return text.replace("$", r"\$")
+
+
+def label(text: str, room: int = LABEL_ROOM) -> str:
+    r"""A name as a figure shows it: one line, cut in its middle to that many columns, no formula, nothing that XML refuses.
+
+    >>> label("a\nb$c"), label("a-rather-long-name", 11)
+    ('a b\\$c', 'a-rat..name')
+    """
+    return literal(_short(_NOT_XML.sub("", one_line(text)), room))
+
+
+def labels(texts: Sequence[str], room: int = LABEL_ROOM) -> list[str]:
+    """:func:`label` of each, told apart where two were cut to the same."""
+    seen: dict[str, int] = {}
+    found = []
+    for text in texts:
+        short = label(text, room)
+        seen[short] = seen.get(short, 0) + 1
+        found.append(short if seen[short] == 1 else f"{label(text, room - 4)} ({seen[short]})")
+    return found
+
+
+_NOT_XML: Final = re.compile("[\ufffe\uffff]")
+
+
+def _short(text: str, room: int) -> str:
+    if width(text) <= room:
+        return text
+    half = (room - 2) // 2
+    end = clipped(text[::-1], half)[::-1]
+    return f"{clipped(text, room - 2 - half)}..{end}"
+
+
+def entitle(figure: Figure, title: str, caption: str) -> None:
+    """Title above, caption below: what is drawn, which interval, what was cut."""
+    inches = figure.get_size_inches()[0]
+    figure.suptitle(literal(title), x=0.01, ha="left", fontsize=12)
+    lines = textwrap.wrap(one_line(caption), int(inches * _CAPTION_LETTERS))
+    figure.supxlabel(literal("\n".join(lines)), x=0.01, ha="left", fontsize=8, color=QUIET)
+
+
+_CAPTION_LETTERS: Final = 15.5  # an inch, at 8 points
 
 
 def finite(values: Sequence[float | None]) -> list[float]:

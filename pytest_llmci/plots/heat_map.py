@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..text import shortened
-from .base import DIVERGING, INK, literal
+from .base import DIVERGING, INK, entitle, literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +25,21 @@ class HeatMap:
     r: Mapping[frozenset[str], float | None] = field(repr=False)
     """Two titles -> their r; None or absent where there is none."""
     title: str = "Correlations (Pearson's r)"
+    n: Mapping[frozenset[str], int] = field(default_factory=dict, repr=False)
+    """Two titles -> how many rows have both, to be written below r; empty to write none."""
+    caption: str = ""
+    why: str = ""
+    """Why there is nothing to draw, where the columns do not tell."""
     name: str = "correlations"
 
     @property
     def inches(self) -> tuple[float, float]:
-        side = max(4.5, 0.75 * len(self.titles) + 2)
+        side = max(4.5, 0.75 * len(self.titles) + (2.4 if self.caption else 2))
         return (side + 1.2, side)
 
     def lacking(self) -> str:
+        if self.why:
+            return self.why
         if len(self.titles) < 2:
             return "a correlation needs two columns of numbers"
         return "" if any(r is not None for r in self.r.values()) else "no two columns have enough rows in common"
@@ -52,9 +59,10 @@ class HeatMap:
         for y, row in enumerate(cells):
             for x, cell in enumerate(row):
                 colour = "white" if cell is not None and abs(cell) > _DARK else INK
-                axes.text(
-                    x, y, "n/a" if cell is None else f"{cell:.2f}", ha="center", va="center", color=colour, fontsize=9
-                )
+                told = "n/a" if cell is None else f"{cell:.2f}"
+                rows = self.n.get(frozenset((self.titles[x], self.titles[y])))
+                told += "" if rows is None else f"\nn = {rows:,}"
+                axes.text(x, y, told, ha="center", va="center", color=colour, fontsize=9)
         names = [literal(shortened(title, LONGEST)) for title in self.titles]
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
@@ -62,4 +70,7 @@ class HeatMap:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, shrink=0.8, ticks=[-1, -0.5, 0, 0.5, 1])
-        axes.set_title(literal(self.title))
+        if self.caption:
+            entitle(figure, self.title, self.caption)
+        else:
+            axes.set_title(literal(self.title))

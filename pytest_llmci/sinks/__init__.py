@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import FOREIGN_ERRORS, ConfigError
+from ..plots import register as register_plots
 from ..registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ SINKS: tuple[Entry, ...] = (
         summary="the run for a comment on a pull request; TARGET: the file (summary.md in the run folder)",
     ),
     Entry(
+        name="plots",
+        target="pytest_llmci.sinks.plots:PlotsSink",
+        summary="figures of the run as PNG and SVG, in plots/ of its folder; TARGET: another folder",
+    ),
+    Entry(
         name="dvc",
         target="pytest_llmci.sinks.dvc:DvcSink",
         summary="metrics, plots and the whole run behind a pointer, for git and DVC; TARGET: folder (llmci-dvc)",
@@ -59,9 +65,10 @@ DEFAULT_SINKS: tuple[str, ...] = ("csv", "json")
 
 
 def register(registry: Registry) -> None:
-    """Add all of them to a session's table."""
+    """Add all of them to a session's table, and what they draw."""
     for entry in SINKS:
         registry.add("sink", entry.name, entry.target, extra=entry.extra, summary=entry.summary)
+    register_plots(registry)
 
 
 def open_sink(text: str, registry: Registry, where: str) -> Sink:
@@ -76,6 +83,8 @@ def open_sink(text: str, registry: Registry, where: str) -> Sink:
         target = registry.get("sink", name, where).target
         raise ConfigError(f"{where}: sink '{name}' is registered as {target}, which is no class.")
     sink: Sink = factory(target)
+    if hasattr(sink, "registry"):
+        sink.registry = registry
     return sink
 
 
