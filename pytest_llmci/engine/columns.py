@@ -69,6 +69,7 @@ class Block:
     """As stored, one column of ``n`` after the other; NaN where a round has none."""
     gaps: bool
     """True if there is such a round."""
+    pair: int | None = None
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -82,7 +83,7 @@ class Block:
             record.attempt, record.origin, text(record.worker), record.first_round, record.n, tuple(record.outputs),
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
-            record.error, table.layout(tuple(record.values)), numbers, gaps,
+            record.error, table.layout(tuple(record.values)), numbers, gaps, record.pair,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:
