@@ -108,6 +108,11 @@ class Columns:
         self.reasons: dict[str, str] = {}
         """Metric -> why it is missing, where it is missing in any round."""
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Whose numbers these are, in the order of measuring; those of a memory pass among them."""
+        return self._blocks
+
     def add(self, block: Block) -> None:
         """Take the numbers of a block."""
         self._blocks += (block,)

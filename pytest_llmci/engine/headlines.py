@@ -1,4 +1,4 @@
-"""Why a cell did not pass, in one line each: for tables, annotations and the first line of a failure."""
+"""Why a cell did not pass, and what became of a run, in one line each: for tables, annotations and the first line of a failure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,30 @@ from ..metrics import MetricDef
 from ..records import BudgetResult
 from ..units import format_quantity
 from .explain_comparison import regression_title
-from .report import CellSummary
+from .report import CellSummary, SessionReport
+
+
+def verdict_line(report: SessionReport) -> str:
+    """The verdict over a run, such as ``2 of 20 cells failed``."""
+    cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
+    gates = [gate for gate in report.gates if gate.outcome == "failed"]
+    if failed:
+        text = f"{failed} of {_count(cells, 'cell')} failed"
+    elif gates:
+        text = f"failed: {', '.join(gate.name for gate in gates)}"
+    elif undecided:
+        text = f"{undecided} of {_count(cells, 'cell')} undecided, none failed"
+    elif not cells:
+        text = "nothing was judged"
+    else:
+        text = f"{_count(cells, 'cell')} passed"
+    if report.footer is None or report.recovered:
+        text += " (the session was killed)"
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def headlines(cell: CellSummary, metrics: Mapping[str, MetricDef]) -> list[str]:

@@ -10,7 +10,7 @@ from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
 from .costs import chosen_rows
 from .explain_comparison import wide_rows
-from .headlines import headlines
+from .headlines import headlines, verdict_line
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
 
@@ -48,22 +48,8 @@ def _lines(report: SessionReport, most: int) -> list[str]:
 
 
 def headline(report: SessionReport) -> str:
-    """The verdict in one line, such as ``2 of 20 cells failed``."""
-    cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
-    gates = [gate for gate in report.gates if gate.outcome == "failed"]
-    if failed:
-        text = f"{failed} of {_count(cells, 'cell')} failed"
-    elif gates:
-        text = f"failed: {', '.join(gate.name for gate in gates)}"
-    elif undecided:
-        text = f"{undecided} of {_count(cells, 'cell')} undecided, none failed"
-    elif not cells:
-        text = "nothing was judged"
-    else:
-        text = f"{_count(cells, 'cell')} passed"
-    if report.footer is None or report.recovered:
-        text += " (the session was killed)"
-    return escaped(text)
+    """:func:`verdict_line` as Markdown."""
+    return escaped(verdict_line(report))
 
 
 def _compared(report: SessionReport, most: int) -> list[str]:
