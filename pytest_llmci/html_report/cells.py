@@ -189,7 +189,7 @@ class Drill:
             why=tuple(map(one_line, headlines(cell, self.metrics))) if cell.verdict != "pass" else (),
             latency="" if isinstance(middle, Missing) else format_duration(middle),
             command=repeat_command(self.report.header.command, cell.test),
-            reproduce=f"llmci reproduce {shlex.quote(self.report.folder.name)} --cell {shlex.quote(cell.id)}",
+            reproduce=one_line(shlex.join(["llmci", "reproduce", self.report.folder.name, "--cell", cell.id])),
             prompt=prompt,
             answers=tuple(answers),
             more_answers=len(cell.outputs) - len(answers),
@@ -209,7 +209,8 @@ class Drill:
 
     def _statistics(self, cell: CellSummary) -> tuple[tuple[Statistic, ...], tuple[tuple[str, str], ...]]:
         samples = cell.columns.samples()
-        found, reasons = [], {}
+        found: list[Statistic] = []
+        reasons: dict[str, list[str]] = {}
         for metric in self.report.metrics:
             if metric.scope == "worker":
                 continue
@@ -218,7 +219,9 @@ class Drill:
                 reasons.setdefault(summary.median.reason or "not measured", []).append(metric.name)
                 continue
             numbers = (summary.median, summary.min, summary.max, summary.mean, summary.p95)
-            texts = tuple("n/a" if isinstance(each, Missing) else format_quantity(each, metric.unit) for each in numbers)
+            texts = tuple(
+                "n/a" if isinstance(each, Missing) else format_quantity(each, metric.unit) for each in numbers
+            )
             found.append(
                 Statistic(
                     name=metric.name, heading=metric.heading, definition=metric.definition, numbers=texts, n=summary.n
@@ -331,4 +334,4 @@ def repeat_command(command: Sequence[str], test: str) -> str:
     name = test.rpartition("::")[2]
     chosen = ["-k", name] if _KEYWORD.fullmatch(name) else [test]
     again = [argument for argument in command if argument.partition("=")[0] not in _WRITING]
-    return shlex.join([*again, *chosen])
+    return one_line(shlex.join([*again, *chosen]))

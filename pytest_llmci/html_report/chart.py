@@ -22,7 +22,7 @@ def rounds_chart(seconds: Sequence[float], noisy: Sequence[bool]) -> str:
     """
     if not seconds:
         return ""
-    top = max(max(seconds), 1e-12)
+    top = max(*seconds, 1e-12)
     step = (WIDTH - _LEFT - _RIGHT) / len(seconds)
     marks = [
         _mark(_LEFT + (place + 0.5) * step, _height(value, top), is_noisy)

@@ -111,6 +111,4 @@ def _themed(style: str) -> str:
     ('fill: var(--plot-paper); stroke: var(--plot-blue)', 'fill: #d55e00')
     """
     safe = style.replace("&quot;", '"').replace("&apos;", "'")
-    return _COLOUR.sub(
-        lambda found: f"var(--plot-{_COLOURS[found[0]]})" if found[0] in _COLOURS else found[0], safe
-    )
+    return _COLOUR.sub(lambda found: f"var(--plot-{_COLOURS[found[0]]})" if found[0] in _COLOURS else found[0], safe)

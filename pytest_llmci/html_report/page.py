@@ -65,9 +65,7 @@ def write_page(stream: IO[str], report: SessionReport, figures: Figures) -> None
 
 def policy(css: str, script: str) -> str:
     """What the page may load and run: itself."""
-    return (
-        f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    return f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:
@@ -86,7 +84,11 @@ def _template() -> Any:
     except ModuleNotFoundError as error:
         raise missing_package("the HTML report", error.name or "jinja2", EXTRA) from error
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "line": one_line, "shell": _shell, "state_class": state_class, "is_state": is_state, "state_words": _WORDS.__getitem__,
@@ -115,5 +117,3 @@ def state_class(text: str) -> str:
     if text in _OPEN or "undecided" in text:
         return "warn"
     return "good" if text in _GOOD else ""
-
-

@@ -20,7 +20,7 @@ class Shown:
 
 
 def shown(text: str, room: int) -> Shown:
-    """As much of a text as fits.
+    r"""As much of a text as fits.
 
     :param room: bytes of HTML.
 

@@ -160,20 +160,16 @@ class RunView:
     @cached_property
     def where(self) -> Table:
         """Where the time of regressed cells went."""
-        headings: tuple[str, ...] = ()
-        rows: list[tuple[str, ...]] = []
-        anchors, more = [], 0
-        for cell in self.report.cells:
-            found = self.drill.slowdown(cell)
-            if not isinstance(found, Slowdown):
-                continue
-            if len(rows) == MOST_EXPLAINED:
-                more += 1
-                continue
-            headings = ("cell", *(part.name for part in found.parts), "whole")
-            rows.append((one_line(cell.id), *_parts(found)))
-            anchors.append(self.drill.anchors.get(cell.id, ""))
-        return Table(headings=headings, rows=rows, more=more, anchors=anchors)
+        told = [(cell, found) for cell in self.report.cells if isinstance(found := self.drill.slowdown(cell), Slowdown)]
+        if not told:
+            return Table(headings=(), rows=())
+        told.sort(key=lambda each: -each[1].share(each[1].change))
+        return Table(
+            headings=("cell", *(part.name for part in told[0][1].parts), "whole"),
+            rows=[(one_line(cell.id), *_parts(found)) for cell, found in told[:MOST_EXPLAINED]],
+            more=max(0, len(told) - MOST_EXPLAINED),
+            anchors=[self.drill.anchors.get(cell.id, "") for cell, _ in told],
+        )
 
     @cached_property
     def failures(self) -> Table:
@@ -255,7 +251,11 @@ class RunView:
             return Table(headings=(), rows=())
         ordered = sorted(found, key=lambda each: bool(each.dominated_by))
         rows = [
-            (one_line(each.model), *(_estimate(each.estimates.get(name), SHOW[name]) for name in shown), _standing(each))
+            (
+                one_line(each.model),
+                *(_estimate(each.estimates.get(name), SHOW[name]) for name in shown),
+                _standing(each),
+            )
             for each in ordered[:MOST_ROWS]
         ]
         headings = ("model", *(TITLES[name] for name in shown), "Pareto set")
@@ -283,7 +283,9 @@ class RunView:
             for model in self.report.models
             for score in getattr(model, "scores", ())
         ]
-        return Table(headings=("model", "benchmark", "score", "of"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS))
+        return Table(
+            headings=("model", "benchmark", "score", "of"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS)
+        )
 
     def tasks(self) -> Iterator[TaskView]:
         """The questions of benchmark tasks that were answered wrong."""
@@ -309,7 +311,9 @@ class RunView:
             )
             for record in self.report.benchmarks
         ]  # fmt: skip
-        return Table(headings=("test", "tool", "rounds", "median"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS))
+        return Table(
+            headings=("test", "tool", "rounds", "median"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS)
+        )
 
     @property
     def environment(self) -> tuple[tuple[str, str], ...]:
@@ -401,7 +405,9 @@ def _state(model: ModelSummary) -> str:
         if count
     ]
     if model.deaths:
-        parts.append(f"{_count(model.deaths, 'process')} lost" if model.deaths == 1 else f"{model.deaths} processes lost")
+        parts.append(
+            f"{_count(model.deaths, 'process')} lost" if model.deaths == 1 else f"{model.deaths} processes lost"
+        )
     judged = any(cell.verdict is not None for cell in model.cells)
     return ", ".join(parts) or ("pass" if judged else "not judged")
 
@@ -473,7 +479,7 @@ def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _plain(value: Json) -> str:
-    if value is None or value == "" or value == []:
+    if value is None or value in ("", []):
         return "n/a"
     if isinstance(value, bool):
         return "yes" if value else "no"
