@@ -15,7 +15,7 @@ from ..engine.headlines import headlines, verdict_line
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..engine.slowdown import Slowdown, milliseconds, percents
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
-from ..records import Json, Missing, Number
+from ..records import Json, Missing, Number, Price
 from ..text import one_line
 from ..units import format_bytes, format_duration, format_quantity, format_rate
 from .cells import CellView, Drill, repeat_command
@@ -263,15 +263,34 @@ class RunView:
 
     @cached_property
     def costs(self) -> Table:
-        """What the models cost, at the session's prices or the packaged ones."""
-        models = len(self.report.models)
+        """What the models cost: each at its own price, or where none was chosen a few models at all packaged ones."""
         rows = chosen_rows(self.report)
-        more = 0
-        if not rows and models <= MOST_MODELS_AT_ALL_PRICES:
-            rows = cost_rows(self.report, prices_of(self.report))
-        rows, more = rows[:MOST_ROWS], max(0, len(rows) - MOST_ROWS)
-        headings = ("model", "price", "source", "1,000 requests", "million tokens", f"{REQUESTS_A_DAY:,} a day")
-        return Table(headings=headings, rows=[_cost_texts(row) for row in rows], more=more)
+        if rows:
+            headings = ("model", "price", "1,000 requests", "million tokens", f"{REQUESTS_A_DAY:,} a day")
+            texts = [_cost_texts(row) for row in rows[:MOST_ROWS]]
+            return Table(headings=headings, rows=texts, more=len(rows) - len(texts))
+        if len(self.report.models) > MOST_MODELS_AT_ALL_PRICES:
+            return Table(headings=(), rows=())
+        by_model: dict[str, list[CostRow]] = {}
+        for row in cost_rows(self.report, self._prices):
+            by_model.setdefault(row.model, []).append(row)
+        return Table(
+            headings=("USD for 1,000 requests", *(one_line(price.name) for price in self._prices)),
+            rows=[(one_line(model), *(_usd(row.thousand) for row in rows)) for model, rows in by_model.items()],
+        )
+
+    @cached_property
+    def _prices(self) -> list[Price]:
+        chosen = {model.price.name: model.price for model in self.report.models if model.price is not None}
+        return list(chosen.values()) or prices_of(self.report)
+
+    @property
+    def prices(self) -> tuple[tuple[str, str], ...]:
+        """Name, machine, source and date of each price of :attr:`costs`."""
+        return tuple(
+            (one_line(price.name), one_line("; ".join(filter(None, (_rate(price), price.environment, price.source, price.date)))))
+            for price in self._prices
+        )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------------- questions
 
@@ -454,15 +473,19 @@ def _standing(each: Standing) -> str:
 
 
 def _cost_texts(row: CostRow) -> tuple[str, ...]:
-    price = row.price
-    source = " ".join(filter(None, (price.source, price.date)))
     day = "n/a" if row.day is None else _usd(row.day.whole)
-    numbers = (_usd(row.thousand), _usd(row.million_tokens), day)
-    return one_line(row.model), one_line(price.name), one_line(source), *numbers
+    return one_line(row.model), one_line(row.price.name), _usd(row.thousand), _usd(row.million_tokens), day
+
+
+def _rate(price: Price) -> str:
+    if price.usd_per_hour is not None:
+        return f"{price.usd_per_hour:g} USD an hour"
+    given, got = price.usd_per_million_input_tokens or 0.0, price.usd_per_million_output_tokens or 0.0
+    return f"{given:g} USD a million prompt tokens, {got:g} USD a million output tokens"
 
 
 def _usd(value: Number) -> str:
-    return "n/a" if isinstance(value, Missing) else f"{format_rate(value)} USD"
+    return "n/a" if isinstance(value, Missing) else format_rate(value)
 
 
 def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -162,7 +162,9 @@ def test_models_have_numbers_that_can_be_sorted_and_reasons_where_there_is_none(
     assert by_text["(35.5)"]["title"] == "published: paper"
     missing = next(each for each in cells if each.text == "n/a")
     assert missing.attributes["title"].startswith("p95 needs 20 rounds") and "data-v" not in missing.attributes
-    assert "gpu-x" in text_of(parsed, "costs")
+    assert "a gpu-x 0.0229" in text_of(parsed, "costs") and "gpu-x 0.75 USD an hour; a page; 2026-01-01" in text_of(
+        parsed, "costs"
+    )
 
 
 def test_a_failed_gate_is_a_failure(tmp_path: Path) -> None:
