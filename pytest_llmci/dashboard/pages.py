@@ -11,9 +11,9 @@ from ..engine.compare_runs import compare_runs
 from ..engine.explain_comparison import wide_rows
 from ..engine.explain_runs import known_metrics, text_lines
 from ..engine.frames import Run
+from ..engine.headlines import verdict_line
 from ..engine.history import Series, read_history
 from ..engine.report import build_report
-from ..engine.run_markdown import verdict_text
 from ..errors import LLMCIError
 from ..metrics import MetricDef
 from ..plots import plots_of, register
@@ -123,7 +123,7 @@ def _one_run(source: Source, row: RunRow) -> None:
 
     run = _read(source.folder(row.id), row.state)
     st.subheader(row.id)
-    st.text(verdict_text(run.report))
+    st.text(verdict_line(run.report))
     models = _compact(
         run.models(), ("model", "cells", "valid_cells", "failed_cells", "rounds", "noisy_rounds"), ".median"
     )

@@ -76,6 +76,7 @@ class Block:
     provenance: Provenance
     templated: bool
     variables: dict[str, str]
+    pair: int | None = None
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -90,7 +91,7 @@ class Block:
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
-            record.templated, record.variables or _NO_VARIABLES,
+            record.templated, record.variables or _NO_VARIABLES, record.pair,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:
@@ -114,6 +115,11 @@ class Columns:
         """Measured rounds taken; those of a memory pass are not counted."""
         self.reasons: dict[str, str] = {}
         """Metric -> why it is missing, where it is missing in any round."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Whose numbers these are, in the order of measuring; those of a memory pass among them."""
+        return self._blocks
 
     def add(self, block: Block) -> None:
         """Take the numbers of a block."""

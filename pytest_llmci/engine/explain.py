@@ -15,6 +15,7 @@ from .explain_comparison import comparison_block, regression_title
 from .headlines import budget_headline, told_apart
 from .sampling import percent, sampled_inputs
 from .schedule import CellMeasurement
+from .slowdown import is_explained, of_measurement, slowdown_lines
 
 WIDTH = 80
 _GOES_ON = " \\\n" + " " * 15
@@ -136,7 +137,10 @@ def _comparison(
         for result in told
     ]
     lines = [line for title in titles for line in _title(f"{word}: {title}")]
-    return [*lines, "", *comparison_block(verdict.comparisons, measurement, metrics), ""], titles
+    lines += ["", *comparison_block(verdict.comparisons, measurement, metrics)]
+    if measurement is not None and is_explained(told):
+        lines += slowdown_lines(of_measurement(measurement, metrics), WIDTH)
+    return [*lines, ""], titles
 
 
 def _samples(

@@ -14,9 +14,8 @@ from ..settings import OUTPUT_FOLDER
 from ..store.runfolder import resolve_run
 from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
-from .headlines import headlines
+from .headlines import headlines, verdict_line
 from .report import ModelSummary, SessionReport, build_report
-from .run_markdown import verdict_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,14 +120,14 @@ class Run:
         return _pandas().DataFrame(rows)
 
     def __repr__(self) -> str:
-        return f"<run {self.id}: {verdict_text(self.report)}>"
+        return f"<run {self.id}: {verdict_line(self.report)}>"
 
     def _repr_html_(self) -> str:
         """The verdict and a row a model; for Jupyter."""
         head = "".join(f'<th style="{_STYLE}">{title}</th>' for title in ("model", *_SHOWN))
         body = "".join(f"<tr>{_row(model)}</tr>" for model in self.report.models)
         return (
-            f"<p><b>{html.escape(verdict_text(self.report))}</b> <code>{html.escape(self.id)}</code></p>"
+            f"<p><b>{html.escape(verdict_line(self.report))}</b> <code>{html.escape(self.id)}</code></p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 

@@ -1,4 +1,4 @@
-"""Why a cell did not pass, in one line each: for tables, annotations and the first line of a failure."""
+"""Why a cell did not pass, and what became of a run, in one line each: for tables, annotations and the first line of a failure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,38 @@ from collections.abc import Mapping
 from ..metrics import MetricDef
 from ..records import BudgetResult
 from ..units import format_quantity
+from .answers import TaskSummary
 from .explain_comparison import regression_title
-from .report import CellSummary
+from .report import CellSummary, SessionReport
 
 
-def headlines(cell: CellSummary, metrics: Mapping[str, MetricDef]) -> list[str]:
-    """What failed in a cell, the worst first; empty where nothing did.
+def verdict_line(report: SessionReport) -> str:
+    """The verdict over a run, such as ``2 of 20 cells failed``."""
+    verdicts = [*(cell.verdict for cell in report.cells), *(task.verdict for task in report.tasks)]
+    noun = "cell" if not report.tasks else "benchmark task" if not report.cells else "test"
+    judged, failed, undecided = len(verdicts), verdicts.count("failed"), verdicts.count("inconclusive")
+    gates = [gate for gate in report.gates if gate.outcome == "failed"]
+    if failed:
+        text = f"{failed} of {_count(judged, noun)} failed"
+    elif gates:
+        text = f"failed: {', '.join(gate.name for gate in gates)}"
+    elif undecided:
+        text = f"{undecided} of {_count(judged, noun)} undecided, none failed"
+    elif not judged:
+        text = "nothing was judged"
+    else:
+        text = f"{_count(judged, noun)} passed"
+    if report.footer is None or report.recovered:
+        text += " (the session was killed)"
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def headlines(cell: CellSummary | TaskSummary, metrics: Mapping[str, MetricDef]) -> list[str]:
+    """What failed in a cell or a benchmark task, the worst first; empty where nothing did.
 
     :param metrics: those of the run, by name.
     """
@@ -20,10 +46,13 @@ def headlines(cell: CellSummary, metrics: Mapping[str, MetricDef]) -> list[str]:
         return [cell.error.message]
     found = [
         regression_title(result, metrics[result.metric])
+        if result.metric in metrics
+        else f"{result.metric} against {result.against}: {result.reason or 'worse'}"
         for result in cell.comparisons
-        if result.verdict == "regressed" and not result.accepted and result.metric in metrics
+        if result.verdict == "regressed" and not result.accepted
     ]
-    found += [f"{check.name}: {check.message}" for check in cell.checks if not check.passed]
+    if isinstance(cell, CellSummary):
+        found += [f"{check.name}: {check.message}" for check in cell.checks if not check.passed]
     return found + [
         budget_headline(budget, metrics.get(budget.metric)) for budget in cell.budgets if budget.verdict == "failed"
     ]

@@ -10,9 +10,10 @@ from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
 from .costs import chosen_rows
 from .explain_comparison import wide_rows
-from .headlines import headlines
+from .headlines import headlines, verdict_line
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
+from .task_table import rate_text
 
 COMMENT_CHARACTERS: Final = 65_536
 """Longest comment on GitHub, and description on GitLab takes more."""
@@ -37,33 +38,15 @@ def run_markdown(report: SessionReport, *, longest: int = COMMENT_CHARACTERS) ->
 
 def _lines(report: SessionReport, most: int) -> list[str]:
     return [
-        f"### llmci: {escaped(verdict_text(report))}",
+        f"### llmci: {escaped(verdict_line(report))}",
         "",
         *_compared(report, most),
         *_failed(report, most),
+        *_tasks(report, most),
         *_models(report, most),
         *_costs(report, most),
         *_details(report),
     ]
-
-
-def verdict_text(report: SessionReport) -> str:
-    """The verdict in one line, such as ``2 of 20 cells failed``."""
-    cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
-    gates = [gate for gate in report.gates if gate.outcome == "failed"]
-    if failed:
-        text = f"{failed} of {_count(cells, 'cell')} failed"
-    elif gates:
-        text = f"failed: {', '.join(gate.name for gate in gates)}"
-    elif undecided:
-        text = f"{undecided} of {_count(cells, 'cell')} undecided, none failed"
-    elif not cells:
-        text = "nothing was judged"
-    else:
-        text = f"{_count(cells, 'cell')} passed"
-    if report.footer is None or report.recovered:
-        text += " (the session was killed)"
-    return text
 
 
 def _compared(report: SessionReport, most: int) -> list[str]:
@@ -87,6 +70,11 @@ def _failed(report: SessionReport, most: int) -> list[str]:
         for cell in report.cells
         if cell.verdict == "failed"
     ]
+    rows += [
+        (task.cell, _shortened("; ".join(headlines(task, metrics)) or "see the test's own failure"))
+        for task in report.tasks
+        if task.verdict == "failed"
+    ]
     rows += [(gate.name, _shortened(gate.message)) for gate in report.gates if gate.outcome == "failed"]
     return table(("failed", "why"), rows, left=(0, 1), most=most)
 
@@ -96,8 +84,26 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
 
 
+def _tasks(report: SessionReport, most: int) -> list[str]:
+    """What each model reached in each benchmark; a part of one is called so."""
+    rows = [
+        (
+            score.suite,
+            model.alias,
+            rate_text(score.metric, score.rate),
+            str(score.rate.n),
+            "" if score.whole else f"part: {score.label}",
+        )
+        for model in report.models
+        for score in model.scores
+    ]
+    headings = ("benchmark", "model", "per cent", "questions", "of it")
+    return table(headings, rows, left=(0, 1, 4), most=most)
+
+
 def _models(report: SessionReport, most: int) -> list[str]:
     known = {metric.name for metric in report.metrics}
+    models = [model for model in report.models if model.cells or not model.tasks]
     columns: list[Column] = [("model", lambda m: m.alias)]
     if "latency" in known:
         columns += [
@@ -114,7 +120,7 @@ def _models(report: SessionReport, most: int) -> list[str]:
         ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
         ("rounds", lambda m: f"{m.rounds} ({m.noisy_rounds} noisy)" if m.noisy_rounds else str(m.rounds)),
     ]
-    rows = [[read(model) for _, read in columns] for model in report.models]
+    rows = [[read(model) for _, read in columns] for model in models]
     return table([title for title, _ in columns], rows, left=(0,), most=most, what="models")
 
 

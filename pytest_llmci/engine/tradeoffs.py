@@ -127,6 +127,8 @@ def placed(found: Sequence[Standing]) -> list[Standing]:
 
 def _dominating(found: Sequence[Standing]) -> list[int | None]:
     """Of each model the first one that is nowhere worse and somewhere better, by its place."""
+    if not found:
+        return []
     import numpy as np
 
     better = np.zeros((len(found), len(found)), bool)  # [one, other]: in any criterion

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..cost.prices import packaged_prices
 from ..engine.columns import Block
+from ..engine.costs import prices_of
 from ..engine.history import History, read_history
 from ..engine.report import ModelSummary, SessionReport
 from ..errors import ConfigError
@@ -171,8 +171,8 @@ class RunData:
 
     @cached_property
     def prices(self) -> tuple[Price, ...]:
-        """What machines and tokens cost."""
-        return tuple(packaged_prices().prices.values())
+        """What machines and tokens cost: as the session named them, else the packaged table."""
+        return tuple(prices_of(self.report))
 
     def token_gaps(self, models: Sequence[str]) -> list[TokenGaps]:
         """The gaps of those models, read from the log; models of which no token was seen to arrive are left out."""

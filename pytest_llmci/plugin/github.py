@@ -49,6 +49,11 @@ def failure_annotations(report: SessionReport, environment: Mapping[str, str]) -
         for cell in report.cells
         if cell.verdict == "failed"
     ]
+    found += [
+        (task.test, f"{task.cell}: {'; '.join(headlines(task, metrics)) or 'failed'}")
+        for task in report.tasks
+        if task.verdict == "failed"
+    ]
     found += [("", f"{gate.name}: {gate.message}") for gate in report.gates if gate.outcome == "failed"]
     shown = found if len(found) <= MOST_ANNOTATIONS else found[: MOST_ANNOTATIONS - 1]
     lines = [_command(test, text) for test, text in shown]

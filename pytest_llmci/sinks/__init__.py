@@ -44,6 +44,11 @@ SINKS: tuple[Entry, ...] = (
         summary="the run for a comment on a pull request; TARGET: the file (summary.md in the run folder)",
     ),
     Entry(
+        name="html",
+        target="pytest_llmci.sinks.html:HtmlSink",
+        summary="the run as one page for people, with its figures, no network; TARGET: the file (report.html in the run folder)",
+    ),
+    Entry(
         name="plots",
         target="pytest_llmci.sinks.plots:PlotsSink",
         summary="figures of the run as PNG and SVG, in plots/ of its folder; TARGET: another folder",

@@ -42,6 +42,8 @@ KEYS: Final[Mapping[str, Key]] = {
     "max_new_tokens": Key(kind="whole", least=1, help="most tokens of an answer"),
     "temperature": Key(kind="number", least=0, help="0 decodes greedily"),
     "seed": Key(kind="whole", least=0, help="of what is drawn at a temperature above 0"),
+    "samples": Key(kind="whole", least=1, help="most sampled outputs that the checks are judged on; needs a temperature"),
+    "min_pass_rate": Key(kind="number", above=0, most=1, help="share of the samples that must pass"),
     "timed": Key(kind="yes_no", help="false: one round, and only budgets that do not vary by chance"),
     "marks": Key(kind="marks", help="pytest's markers: slow, or skip: REASON, xfail: REASON"),
     "tests": Key(kind="tests", level="file", help="named tests; what stands beside them holds for each"),

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_run import rounds, usual_records, verdict, worker, write_log
 
+from pytest_llmci.engine.headlines import verdict_line
 from pytest_llmci.engine.markdown import escaped, table
 from pytest_llmci.engine.report import SessionReport, build_report
-from pytest_llmci.engine.run_markdown import run_markdown, verdict_text
+from pytest_llmci.engine.run_markdown import run_markdown
 from pytest_llmci.records import CheckResult, ErrorInfo, LogRecord
 
 
@@ -45,7 +46,7 @@ def test_the_verdict_comes_first_and_each_failure_says_why(tmp_path: Path) -> No
     ],
 )
 def test_the_headline_counts_cells(tmp_path: Path, records: list[LogRecord], expected: str) -> None:
-    assert verdict_text(report(tmp_path, records)) == expected
+    assert verdict_line(report(tmp_path, records)) == expected
 
 
 def test_what_models_say_is_text(tmp_path: Path) -> None:
@@ -81,4 +82,4 @@ def test_an_escaped_text_is_one_line_without_markup(text: str) -> None:
 
 def test_a_killed_session_is_named(tmp_path: Path) -> None:
     write_log(tmp_path, [worker(error=ErrorInfo(kind="load", message="no such model"))], footer=False)
-    assert verdict_text(build_report(tmp_path)).endswith("(the session was killed)")
+    assert verdict_line(build_report(tmp_path)).endswith("(the session was killed)")

@@ -189,3 +189,7 @@ def test_without_a_model_within_the_limits_that_is_what_is_said() -> None:
     result = recommend(found, Limits(max_latency_s=3.0))
     assert result.chosen is None
     assert recommendation_lines(result, found, 80)[0] == "No model is within the limits (p95 latency <= 3 s)."
+
+
+def test_of_no_model_there_is_no_standing() -> None:
+    assert placed([]) == []

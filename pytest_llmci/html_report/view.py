@@ -1,0 +1,531 @@
+"""What the page says of the run as a whole, as texts for its template: verdict, changes, failures, models, costs, trade-offs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, Final
+
+from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
+from ..engine.explain_comparison import wide_rows
+from ..engine.explain_tradeoffs import SHOW, TITLES
+from ..engine.headlines import headlines, verdict_line
+from ..engine.report import CellSummary, ModelSummary, SessionReport
+from ..engine.slowdown import Slowdown, milliseconds, percents
+from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
+from ..records import Json, Missing, Number, Price
+from ..text import one_line
+from ..units import format_bytes, format_duration, format_quantity, format_rate
+from .cells import CellView, Drill, repeat_command
+
+MOST_ROWS: Final = 200
+"""Of changes, failures, costs and trade-offs each; the models are all there."""
+MOST_MODELS_AT_ALL_PRICES: Final = 20
+MOST_EXPLAINED: Final = 50
+MOST_VALUE: Final = 500
+"""Characters of a value of the environment."""
+MOST_QUESTIONS: Final = 100
+"""Of a benchmark task that were answered wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """A number in a table that can be sorted."""
+
+    text: str
+    value: float | None = None
+    why: str = ""
+    """Why it is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRow:
+    """One model in the table."""
+
+    alias: str
+    anchor: str
+    """Empty where the page holds none of its cells."""
+    state: str
+    numbers: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows of texts, and how many more there are."""
+
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    more: int = 0
+    anchors: Sequence[str] = ()
+    """Of each row, where on the page there is more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelView:
+    """One model in the drill-down."""
+
+    anchor: str
+    alias: str
+    state: str
+    facts: tuple[tuple[str, str], ...]
+    missing: tuple[tuple[str, str], ...]
+    command: str
+    cells: Iterator[CellView] = field(repr=False)
+    n: int
+    """Cells of the model."""
+    shown: int
+    """Cells of it on the page."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskView:
+    """One benchmark task of one model."""
+
+    name: str
+    label: str
+    right: int
+    answered: int
+    wrong: Table
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as its page tells it."""
+
+    report: SessionReport = field(repr=False)
+
+    @cached_property
+    def drill(self) -> Drill:
+        """The cells."""
+        return Drill(self.report)
+
+    @property
+    def verdict(self) -> str:
+        """In one line."""
+        return one_line(verdict_line(self.report))
+
+    @property
+    def state(self) -> str:
+        """``failed``, ``inconclusive``, ``pass`` or ``unknown``: the colour of the verdict."""
+        report = self.report
+        if report.count("failed") or any(gate.outcome == "failed" for gate in report.gates):
+            return "failed"
+        if report.footer is None or report.recovered or not report.cells:
+            return "unknown"
+        return "inconclusive" if report.count("inconclusive") else "pass"
+
+    @property
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """The facts below the verdict."""
+        report = self.report
+        git = report.header.environment.get("git")
+        commit = str(git.get("commit") or "") if isinstance(git, dict) else ""
+        rounds, noisy = report.count("rounds"), report.count("noisy")
+        facts = {
+            "Run": report.header.run_id,
+            "Started": utc(report.header.started),
+            "Finished": utc(report.footer.finished) if report.footer else "",
+            "Commit": commit,
+            "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
+            "Noise": f"{noisy} of {_count(rounds, 'round')} were noisy" if rounds else "",
+            "Machine": str(report.header.environment.get("cpu_model") or ""),
+        }
+        return tuple((name, one_line(text)) for name, text in facts.items() if text)
+
+    # ------------------------------------------------------------------------------------------------------- changes
+
+    @cached_property
+    def against(self) -> str:
+        """What the run was compared with; empty where with nothing."""
+        results = (result for cell in self.report.cells for result in cell.comparisons)
+        names = dict.fromkeys(one_line(result.against) for result in islice(results, 10_000))
+        return ", ".join(names)
+
+    @cached_property
+    def changes(self) -> Table:
+        """What changed or could not be told, the worst first."""
+        cells = [(cell.id, cell.comparisons) for cell in self.report.cells if cell.comparisons]
+        whole = [(gate.model, result) for gate in self.report.gates for result in gate.comparisons]
+        rows = wide_rows(cells, whole, self.drill.metrics)
+        kept = rows[:MOST_ROWS]
+        return Table(
+            headings=("cell", "metric", "before", "now", "change", "interval", "verdict"),
+            rows=kept,
+            more=len(rows) - len(kept),
+            anchors=[self.drill.anchors.get(row[0], "") for row in kept],
+        )
+
+    @cached_property
+    def where(self) -> Table:
+        """Where the time of regressed cells went."""
+        told = [(cell, found) for cell in self.report.cells if isinstance(found := self.drill.slowdown(cell), Slowdown)]
+        if not told:
+            return Table(headings=(), rows=())
+        told.sort(key=lambda each: -each[1].share(each[1].change))
+        return Table(
+            headings=("cell", *(part.name for part in told[0][1].parts), "whole"),
+            rows=[(one_line(cell.id), *_parts(found)) for cell, found in told[:MOST_EXPLAINED]],
+            more=max(0, len(told) - MOST_EXPLAINED),
+            anchors=[self.drill.anchors.get(cell.id, "") for cell, _ in told],
+        )
+
+    @cached_property
+    def failures(self) -> Table:
+        """What failed, and why."""
+        failed = [cell for cell in self.report.cells if cell.verdict == "failed" or cell.error is not None]
+        gates = [gate for gate in self.report.gates if gate.outcome == "failed"]
+        rows = [(one_line(gate.name), one_line(gate.message)) for gate in gates]
+        rows += [(one_line(cell.id), self._why(cell)) for cell in failed[: max(0, MOST_ROWS - len(rows))]]
+        anchors = [""] * len(gates) + [self.drill.anchors.get(cell.id, "") for cell in failed]
+        return Table(
+            headings=("failed", "why"), rows=rows[:MOST_ROWS], more=len(gates) + len(failed) - len(rows[:MOST_ROWS]), anchors=anchors
+        )  # fmt: skip
+
+    def _why(self, cell: CellSummary) -> str:
+        return _cut("; ".join(map(one_line, headlines(cell, self.drill.metrics))) or "see the test's own failure")
+
+    # -------------------------------------------------------------------------------------------------------- models
+
+    @cached_property
+    def _columns(self) -> list[tuple[str, Callable[[ModelSummary], Value]]]:
+        known = self.drill.metrics
+        columns: list[tuple[str, Callable[[ModelSummary], Value]]] = []
+        for name, statistic, heading, write in _COLUMNS:
+            if name in known:
+                columns.append((heading, _reader(name, statistic, write)))
+        if any(model.published is not None for model in self.report.models):
+            columns.append(("score (published)", _published))
+        costs = {row.model: row for row in chosen_rows(self.report)}
+        if costs:
+            columns.append(("USD for 1,000 requests", lambda model: _cost(costs.get(model.alias))))
+        columns += [
+            ("valid", lambda m: Value(text=f"{m.valid_cells}/{m.checked_cells}", value=m.valid_cells / m.checked_cells)
+             if m.checked_cells else Value(text="n/a", why="no output was judged")),
+            ("rounds", lambda m: Value(text=str(m.rounds), value=m.rounds)),
+            ("noisy", lambda m: Value(text=str(m.noisy_rounds), value=m.noisy_rounds)),
+        ]  # fmt: skip
+        return columns
+
+    @property
+    def model_headings(self) -> tuple[str, ...]:
+        """Of the table of models, its name and verdict apart."""
+        return tuple(heading for heading, _ in self._columns)
+
+    def model_rows(self) -> Iterator[ModelRow]:
+        """Every model."""
+        for place, model in enumerate(self.report.models):
+            yield ModelRow(
+                alias=one_line(model.alias),
+                anchor=f"m{place}" if self.drill.has(model.alias) else "",
+                state=_state(model),
+                numbers=tuple(read(model) for _, read in self._columns),
+            )
+
+    def models(self) -> Iterator[ModelView]:
+        """Those with cells on the page."""
+        for place, model in enumerate(self.report.models):
+            if not self.drill.has(model.alias):
+                continue
+            yield ModelView(
+                anchor=f"m{place}",
+                alias=one_line(model.alias),
+                state=_state(model),
+                facts=tuple(_model_facts(model)),
+                missing=tuple(_worker_reasons(model)),
+                command=repeat_command(self.report.header.command, f"::{model.alias}"),
+                cells=self.drill.views(model.alias),
+                n=len(model.cells),
+                shown=self.drill.count(model.alias),
+            )
+
+    # ------------------------------------------------------------------------------------------ costs and trade-offs
+
+    @cached_property
+    def tradeoffs(self) -> Table:
+        """Score, latency, memory and cost of each model, those of the Pareto set first."""
+        found = standings(self.report)
+        shown = [name for name in CRITERIA if any(name in each.estimates for each in found)]
+        if len(found) < 2 or not shown:
+            return Table(headings=(), rows=())
+        ordered = sorted(found, key=lambda each: bool(each.dominated_by))
+        rows = [
+            (
+                one_line(each.model),
+                *(_estimate(each.estimates.get(name), SHOW[name]) for name in shown),
+                _standing(each),
+            )
+            for each in ordered[:MOST_ROWS]
+        ]
+        headings = ("model", *(TITLES[name] for name in shown), "Pareto set")
+        return Table(headings=headings, rows=rows, more=len(ordered) - len(rows))
+
+    @cached_property
+    def costs(self) -> Table:
+        """What the models cost: each at its own price, or where none was chosen a few models at all packaged ones."""
+        rows = chosen_rows(self.report)
+        if rows:
+            headings = ("model", "price", "1,000 requests", "million tokens", f"{REQUESTS_A_DAY:,} a day")
+            texts = [_cost_texts(row) for row in rows[:MOST_ROWS]]
+            return Table(headings=headings, rows=texts, more=len(rows) - len(texts))
+        if len(self.report.models) > MOST_MODELS_AT_ALL_PRICES:
+            return Table(headings=(), rows=())
+        by_model: dict[str, list[CostRow]] = {}
+        for row in cost_rows(self.report, self._prices):
+            by_model.setdefault(row.model, []).append(row)
+        return Table(
+            headings=("USD for 1,000 requests", *(one_line(price.name) for price in self._prices)),
+            rows=[(one_line(model), *(_usd(row.thousand) for row in rows)) for model, rows in by_model.items()],
+        )
+
+    @cached_property
+    def _prices(self) -> list[Price]:
+        chosen = {model.price.name: model.price for model in self.report.models if model.price is not None}
+        return list(chosen.values()) or prices_of(self.report)
+
+    @property
+    def prices(self) -> tuple[tuple[str, str], ...]:
+        """Name, machine, source and date of each price of :attr:`costs`."""
+        return tuple(
+            (one_line(price.name), one_line("; ".join(filter(None, (_rate(price), price.environment, price.source, price.date)))))
+            for price in self._prices
+        )  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------------------- questions
+
+    @cached_property
+    def benchmarks(self) -> Table:
+        """Scores of benchmarks, where the run has any."""
+        rows = [
+            (one_line(model.alias), one_line(score.suite), f"{format_rate(score.per_cent)} %", one_line(score.label))
+            for model in self.report.models
+            for score in getattr(model, "scores", ())
+        ]
+        return Table(
+            headings=("model", "benchmark", "score", "of"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS)
+        )
+
+    def tasks(self) -> Iterator[TaskView]:
+        """The questions of benchmark tasks that were answered wrong."""
+        for task in getattr(self.report, "tasks", ()):
+            if task.answers is not None and task.answers.records:
+                yield _task(task)
+
+    @cached_property
+    def gates(self) -> Table:
+        """Verdicts over whole models and the session."""
+        rows = [(one_line(gate.name), gate.outcome, one_line(gate.message)) for gate in self.report.gates]
+        return Table(headings=("gate", "outcome", "message"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS))
+
+    # -------------------------------------------------------------------------------------------------------- the rest
+
+    @cached_property
+    def other_tools(self) -> Table:
+        """What other tools measured around models."""
+        rows = [
+            (
+                one_line(record.test), one_line(record.tool), str(len(record.round_s)),
+                format_duration(sorted(record.round_s)[len(record.round_s) // 2]) if record.round_s else one_line(record.reason),
+            )
+            for record in self.report.benchmarks
+        ]  # fmt: skip
+        return Table(
+            headings=("test", "tool", "rounds", "median"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS)
+        )
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Facts of the machine and its software."""
+        return tuple(flat(self.report.header.environment))
+
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """What the session was asked."""
+        return tuple(flat(self.report.header.settings))
+
+    @property
+    def definitions(self) -> tuple[tuple[str, str, str], ...]:
+        """Metric, definition, and what is not in it."""
+        return tuple(
+            (metric.name, one_line(metric.definition), one_line(metric.excludes)) for metric in self.report.metrics
+        )
+
+
+_COLUMNS: Final[tuple[tuple[str, str, str, Callable[[float], str]], ...]] = (
+    ("latency", "median", "latency", format_duration),
+    ("latency", "p95", "p95", format_duration),
+    ("ttft", "median", "1st token", format_duration),
+    ("tokens_per_s", "median", "tokens/s", format_rate),
+    ("peak_rss", "max", "peak RAM", format_bytes),
+    ("cpu_percent", "median", "CPU %", format_rate),
+    ("load_time", "median", "load", format_duration),
+    ("score", "mean", "score", format_rate),
+)
+"""Metric, statistic, heading and how it is written."""
+
+
+def _reader(name: str, statistic: str, write: Callable[[float], str]) -> Callable[[ModelSummary], Value]:
+    def read(model: ModelSummary) -> Value:
+        return _number(model.summary(name).get(statistic), write)
+
+    return read
+
+
+def _number(value: Number, write: Callable[[float], str]) -> Value:
+    if isinstance(value, Missing):
+        return Value(text="n/a", why=one_line(value.reason))
+    return Value(text=write(value), value=float(value))
+
+
+def _published(model: ModelSummary) -> Value:
+    score = model.published
+    if score is None:
+        return Value(text="n/a", why="none was joined (--llmci-scores)")
+    note = "; ".join(filter(None, (f"published: {score.source}", score.note)))
+    return Value(text=f"({format_rate(score.value)})", value=score.value, why=one_line(note))
+
+
+def _cost(row: CostRow | None) -> Value:
+    return Value(text="n/a", why="no price") if row is None else _number(row.thousand, format_rate)
+
+
+def _task(task: Any) -> TaskView:
+    """:param task: a summary of a task, with its answers."""
+    facts, answers = task.facts, task.answers
+    main = answers.values(facts.main)
+    places = [place for place, value in enumerate(main) if value < 1]
+    columns = [answers.column(name) for name in ("index", "gold", "prediction")]
+    outputs = answers.column("outputs") if facts.kind == "generation" else []
+    rows = [
+        (
+            str(columns[0][place]),
+            _cut(one_line(str(outputs[place]))) if outputs else _choice(columns[2][place]),
+            " or ".join(map(_choice, columns[1][place])) or "n/a",
+        )
+        for place in places[:MOST_QUESTIONS]
+    ]  # fmt: skip
+    return TaskView(
+        name=f"{one_line(task.model)}: {one_line(task.name)}", label=one_line(facts.label), right=len(main) - len(places),
+        answered=len(main),
+        wrong=Table(headings=("question", "answer", "right"), rows=rows, more=len(places) - len(rows)),
+    )  # fmt: skip
+
+
+def _choice(place: Any) -> str:
+    """A choice as a letter, as benchmarks print them."""
+    return chr(ord("A") + place) if isinstance(place, int) and 0 <= place < 26 else str(place)
+
+
+def _state(model: ModelSummary) -> str:
+    parts = [
+        f"{count} {word}"
+        for count, word in ((model.failed_cells, "failed"), (model.inconclusive_cells, "undecided"))
+        if count
+    ]
+    if model.deaths:
+        parts.append(
+            f"{_count(model.deaths, 'process')} lost" if model.deaths == 1 else f"{model.deaths} processes lost"
+        )
+    judged = any(cell.verdict is not None for cell in model.cells)
+    return ", ".join(parts) or ("pass" if judged else "not judged")
+
+
+def _model_facts(model: ModelSummary) -> Iterator[tuple[str, str]]:
+    yield "spec", one_line(model.spec)
+    yield "process starts", str(model.starts)
+    if model.deaths:
+        yield "processes lost", str(model.deaths)
+    if model.price is not None:
+        yield "price", one_line(" ".join(filter(None, (model.price.name, model.price.source, model.price.date))))
+    for name, metric in model.metrics.items():
+        if metric.scope == "worker":
+            value = model.summary(name).median
+            if not isinstance(value, Missing):
+                yield metric.heading, format_quantity(value, metric.unit)
+    yield from flat(model.info)
+
+
+def _worker_reasons(model: ModelSummary) -> Iterator[tuple[str, str]]:
+    for name, why in model.worker_reasons.items():
+        yield name, one_line(why)
+
+
+def _parts(found: Slowdown) -> Iterator[str]:
+    for part in (*found.parts, None):
+        seconds = found.change if part is None else part.change
+        yield "n/a" if isinstance(seconds, Missing) else f"{milliseconds(seconds)} ({percents(found.share(seconds))})"
+
+
+def _estimate(estimate: Estimate | None, write: Callable[[float], str]) -> str:
+    if estimate is None:
+        return "n/a"
+    text = write(estimate.value)
+    if estimate.low < estimate.high:
+        text += f" ({write(estimate.low)} to {write(estimate.high)})"
+    return f"{text}; {one_line(estimate.note)}" if estimate.note else text
+
+
+def _standing(each: Standing) -> str:
+    if not each.dominated_by:
+        return "yes"
+    return f"no: {one_line(each.dominated_by)} is nowhere worse, better in {', '.join(each.better_in)}"
+
+
+def _cost_texts(row: CostRow) -> tuple[str, ...]:
+    day = "n/a" if row.day is None else _usd(row.day.whole)
+    return one_line(row.model), one_line(row.price.name), _usd(row.thousand), _usd(row.million_tokens), day
+
+
+def _rate(price: Price) -> str:
+    if price.usd_per_hour is not None:
+        return f"{price.usd_per_hour:g} USD an hour"
+    given, got = price.usd_per_million_input_tokens or 0.0, price.usd_per_million_output_tokens or 0.0
+    return f"{given:g} USD a million prompt tokens, {got:g} USD a million output tokens"
+
+
+def _usd(value: Number) -> str:
+    return "n/a" if isinstance(value, Missing) else format_rate(value)
+
+
+def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested facts as pairs of a dotted name and a text.
+
+    >>> list(flat({"git": {"dirty": True}, "load": [1, 2], "none": None}))
+    [('git.dirty', 'yes'), ('load', '1, 2'), ('none', 'n/a')]
+    """
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield one_line(f"{prefix}{name}"), _cut(_plain(value))
+
+
+def _plain(value: Json) -> str:
+    if value is None or value in ("", []):
+        return "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return one_line(str(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_VALUE else f"{text[: MOST_VALUE - 3]}..."
+
+
+def utc(text: str) -> str:
+    """
+    >>> utc("2026-01-01T00:00:00.123Z")
+    '2026-01-01 00:00:00 UTC'
+    """
+    return f"{text[:10]} {text[11:19]} UTC" if len(text) >= 19 else text
+
+
+def _count(number: int, noun: str) -> str:
+    """
+    >>> _count(1, "cell"), _count(1472, "model")
+    ('1 cell', '1,472 models')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

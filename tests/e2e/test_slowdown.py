@@ -1,0 +1,33 @@
+"""Where a slower model's time went, planted in a scripted model."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from bench import Bench
+
+PARTS = ("prefill", "decode rate", "output length", "harness", "noise", "whole")
+
+
+def told(text: str) -> dict[str, float]:
+    """Part -> milliseconds, of the only failure."""
+    found = re.findall(rf"^ +(?:where +)?({'|'.join(PARTS)}) +([+-]?\d+\.\d) ms ", text, re.MULTILINE)
+    return {name: float(number) for name, number in found}
+
+
+@pytest.mark.parametrize(
+    ("slow", "part", "expected"),
+    [("echo+ttft=60ms+itl=1ms", "prefill", 40.0), ("echo+ttft=20ms+itl=4ms", "decode rate", 57.0)],
+)
+def test_a_planted_slowdown_is_found_where_it_was_planted(bench: Bench, slow: str, part: str, expected: float) -> None:
+    reference = "--llmci-versus=echo+ttft=20ms+itl=1ms"
+    result = bench.suite(f"echo={slow}", reference, "--llmci-max-new-tokens=20", "-k", "first")
+    result.assert_outcomes(failed=1, deselected=1)
+    parts = told(str(result.stdout))
+    assert tuple(parts) == PARTS
+    whole = parts.pop("whole")
+    assert sum(parts.values()) == pytest.approx(whole, abs=0.06 * len(parts))  # each is rounded to a tenth
+    assert max(parts, key=lambda name: parts[name]) == part
+    # What waits there were is told apart, so that a busy machine moves the part by little.
+    assert parts[part] == pytest.approx(expected, rel=0.35)
