@@ -13,6 +13,7 @@ def pytest_llmci_register(registry: Registry) -> None:
     registry.add("instrument", "voluntary_switches", "llmci_extras:VoluntarySwitches")
     registry.add("check", "mentions", "llmci_extras:MentionsCheck")
     registry.add("sink", "tsv", "llmci_extras:TsvSink")
+    registry.add("plot", "words", "llmci_extras:WordsPlot.of")
 
 
 @pytest.hookimpl

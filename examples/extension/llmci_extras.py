@@ -1,4 +1,4 @@
-"""A backend, a metric, a check and a sink of a team's own: everything that can be added, on one page.
+"""A backend, a metric, a check, a sink and a plot of a team's own: everything that can be added, on one page.
 
 The model's process imports this module too, so it must be importable without pytest.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp, check_options
 from pytest_llmci.checks.base import CheckInput
 from pytest_llmci.engine.report import SessionReport
 from pytest_llmci.measure.base import Reading, RoundFacts
 from pytest_llmci.metrics import MetricDef
+from pytest_llmci.plots.base import label
+from pytest_llmci.plots.run_data import RunData
 from pytest_llmci.records import CheckResult, Completion, GenerationSettings, ModelSpec, Prompt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ParrotBackend:
@@ -92,3 +98,24 @@ class TsvSink:
         lines = [f"{model.alias}\t{model.rounds}\t{model.summary('latency').median}\n" for model in report.models]
         path.write_text("".join(["model\trounds\tlatency\n", *lines]), encoding="utf-8")
         return [path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsPlot:
+    """``words``: how long the answers of each model are."""
+
+    words: Mapping[str, float | None]
+    name: str = "words"
+    inches: tuple[float, float] = (6.0, 3.0)
+
+    @classmethod
+    def of(cls, data: RunData) -> WordsPlot:
+        return cls(words={model.model: model.mean("output_tokens") for model in data.models})
+
+    def lacking(self) -> str:
+        return "" if any(self.words.values()) else "nobody said a word"
+
+    def draw(self, figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.barh([label(model) for model in self.words], [mean or 0.0 for mean in self.words.values()])
+        axes.set_xlabel("words in an answer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,6 +25,8 @@ MAIN_FILES = ("results.csv", "summary.csv", "log.jsonl")
 """What people open first."""
 MOST_FILES = 8
 """Names that the last line lists."""
+MANY_FILES = 5
+"""Files of one folder from which on the folder stands for them."""
 USUAL_ROUNDS = 20
 """That an undecided cell gets unless told otherwise."""
 NARROWEST_NAME = 12
@@ -292,8 +296,16 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
 def _place(saved: Path, run: Path, further: Sequence[Path]) -> list[str]:
     inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
     outside = [shown_path(path) for path in further if not path.is_relative_to(run)]
-    lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *inside])})"]
-    return [*lines, f"Also written: {_listed(outside)}"] if outside else lines
+    lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *_gathered(inside)])})"]
+    return [*lines, f"Also written: {_listed(_gathered(outside))}"] if outside else lines
+
+
+def _gathered(names: Sequence[str]) -> list[str]:
+    """The names, of a folder with many its own and how many files it has."""
+    counts = Counter(os.path.dirname(name) for name in names)
+    many = {folder for folder, count in counts.items() if folder and count >= MANY_FILES}
+    folders = {folder: f"{folder}/ ({counts[folder]} files)" for folder in many}
+    return list(dict.fromkeys(folders.get(os.path.dirname(name), name) for name in names))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from ..errors import SinkError
 from ..registry import missing_package
 from ..text import clipped, one_line, width
+from .compact import compact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,11 +146,8 @@ def inline_svg(plot: Plot) -> str:
 
 
 _ID: Final = re.compile(r"""(\bid="|href="#|url\(#)([A-Za-z_][\w.-]*)""")
-_COORDINATE: Final = re.compile(r"(?<![\w#.])(-?\d+\.\d\d)\d+")
-_DRAWN: Final = re.compile(r"""\s(?:d|x|y)="[^"]*\"""")
 _CLOUD_DPI: Final = 100  # of pictures within an SVG: clouds of very many dots
 _TAG: Final = re.compile(r"<[^<>]+>")
-_COMMENT: Final = re.compile(r"<!--.*?-->\s*", re.DOTALL)  # each text once more
 
 
 def check_installed(what: str) -> None:
@@ -170,13 +168,7 @@ def _encoded(figure: Figure, kind: Format) -> bytes:
         figure.savefig(
             buffer, format="svg", dpi=_CLOUD_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    return _TAG.sub(_small_tag, _COMMENT.sub("", buffer.getvalue().decode("utf-8"))).encode("utf-8")
-
-
-def _small_tag(tag: re.Match[str]) -> str:
-    """A tag with coordinates to a hundredth of a point, and a font for who does not have ours."""
-    text = tag[0].replace(f"'{FONT}'", _FALLBACK)
-    return _DRAWN.sub(lambda drawn: _COORDINATE.sub(r"\1", drawn[0]), text)
+    return compact(buffer.getvalue().decode("utf-8"), f"'{FONT}'", _FALLBACK).encode("utf-8")
 
 
 def save(plot: Plot, folder: Path, kinds: Sequence[Format] = ("png", "svg"), *, stem: str = "") -> list[Path]:

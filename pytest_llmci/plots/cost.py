@@ -17,6 +17,7 @@ from .rows import (
     name_rows,
     plural,
     rows_inches,
+    run_noise,
     sentences,
     set_axis,
     value_axis,
@@ -59,6 +60,8 @@ class CostByPrice:
     left_out: int = 0
     """Further prices."""
     without: int = 0
+    noise: str = ""
+    """How many rounds are noisy, in a sentence."""
     why: str = ""
     name: str = "cost"
 
@@ -78,7 +81,7 @@ class CostByPrice:
         return cls(
             prices=tuple(price.name for price in shown), rows=tuple(rows), models=models,
             free=tuple(price.name for price in prices if _is_free(price)), left_out=len(paid) - len(shown),
-            without=len(data.models) - len(found), why=why,
+            without=len(data.models) - len(found), noise=run_noise(data), why=why,
         )  # fmt: skip
 
     @property
@@ -119,6 +122,7 @@ class CostByPrice:
                 "Marks: mean cost at the latency and lengths measured here, one request after the other; another machine has"
                 " other latencies, so compare prices only for machines like this one.",
                 f"Lines: {LEVEL * 100:.0f} % t interval for these prompts." if self._has_intervals() else "",
+                self.noise,
                 f"Free and not shown: {free}." if free else "",
                 f"{plural(self.left_out, 'further price')} not shown." if self.left_out else "",
                 cut_words(len(self.rows), self.models, "cheapest"),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGEST = 18
+FLAT = 4
+"""Columns up to which their names lie flat."""
 _DARK = 0.6
 """From this |r| on a cell is dark, and its number white."""
 
@@ -34,7 +36,7 @@ class HeatMap:
 
     @property
     def inches(self) -> tuple[float, float]:
-        side = max(4.5, 0.75 * len(self.titles) + (2.4 if self.caption else 2))
+        side = max(4.5, (1.0 if self.n else 0.75) * len(self.titles) + 2)
         return (side + 1.2, side)
 
     def lacking(self) -> str:
@@ -64,7 +66,10 @@ class HeatMap:
                 told += "" if rows is None else f"\nn = {rows:,}"
                 axes.text(x, y, told, ha="center", va="center", color=colour, fontsize=9)
         names = [literal(shortened(title, LONGEST)) for title in self.titles]
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        if len(names) <= FLAT:
+            axes.set_xticks(range(len(names)), [name.replace(" (", "\n(") for name in names])
+        else:
+            axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
         axes.grid(visible=False)

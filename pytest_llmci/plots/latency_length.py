@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .base import entitle
-from .rows import lacking_words, sentences, set_axis, value_axis
+from .rows import lacking_words, plural, sentences, set_axis, value_axis
 from .scatter import Cloud, clouds_of, draw_clouds, frame, grey_words, name_models, noisy_words
 
 if TYPE_CHECKING:
@@ -36,7 +36,14 @@ class LatencyLength:
         return cls(clouds=tuple(clouds), without=without, why="" if clouds else data.why_missing(missing))
 
     def lacking(self) -> str:
-        return "" if self.clouds else self.why
+        if not self.clouds:
+            return self.why
+        lengths = {float(length) for cloud in self.clouds for length in (cloud.x.min(), cloud.x.max())}
+        if len(lengths) > 1:
+            return ""
+        return (
+            f"every answer has {plural(round(lengths.pop()), 'token')}, as where the length is fixed: latency tells all"
+        )
 
     def draw(self, figure: Figure) -> None:
         axes = figure.add_subplot()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ..stats.intervals import LEVEL, MeanInterval, mean_interval
 from ..units import Unit, axis_scale
 from .base import BLUE, FAINT, INK, VERMILION, labels
-from .run_data import ModelRounds
+from .run_data import ModelRounds, RunData
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ DENSE: Final = 24
 """Rows from which on letters and marks are smaller."""
 LOG_FROM: Final = 25.0
 """Greatest over least number from which on an axis is logarithmic: the small ones could not be told apart."""
-CLOUD: Final = 250
+CLOUD: Final = 4000
 """Dots from which on they are a picture within the SVG, which would be large otherwise."""
 _HEIGHT: Final = 0.62
 """Of the strip that the dots of a row are scattered over, in rows."""
@@ -209,6 +209,13 @@ def noise_words(rows: Sequence[Row]) -> str:
     noisy = sum(int(row.noisy.sum()) for row in rows)
     total = sum(len(row.noisy) for row in rows)
     return f"{noisy:,} of {plural(total, 'round')} {'is' if noisy == 1 else 'are'} noisy (crosses)." if noisy else ""
+
+
+def run_noise(data: RunData) -> str:
+    """How many rounds are noisy, where no round is drawn."""
+    noisy = sum(int(model.noisy.sum()) for model in data.models)
+    total = sum(map(len, data.models))
+    return f"{noisy:,} of {plural(total, 'round')} {'is' if noisy == 1 else 'are'} noisy." if noisy else ""
 
 
 def cut_words(shown: int, total: int, which: str) -> str:

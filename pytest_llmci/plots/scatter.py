@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MOST_COLOURS: Final = 7
 """Models that have one each."""
 
+MIXED_CLOUD: Final = 250
+"""Marks of several shapes from which on they are a picture within the SVG."""
+
 
 class Style(NamedTuple):
     """How a model looks: never by its colour alone."""
@@ -92,7 +95,7 @@ def draw_clouds(axes: Axes, clouds: Sequence[Cloud], x_factor: float, y_factor: 
         grey = style is OTHER
         axes.plot(
             cloud.x / x_factor, cloud.y / y_factor, style.marker, color=style.colour, markersize=2.5 if grey else 3.5,
-            alpha=dot_strength(len(cloud.x)), markeredgewidth=0, rasterized=total > CLOUD, zorder=2 if grey else 3,
+            alpha=dot_strength(len(cloud.x)), markeredgewidth=0, rasterized=total > MIXED_CLOUD, zorder=2 if grey else 3,
         )  # fmt: skip
     noisy = [
         (x / x_factor, y / y_factor)

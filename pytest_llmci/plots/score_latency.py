@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ..stats.intervals import LEVEL, MeanInterval, pareto_front
@@ -15,6 +17,7 @@ from .rows import (
     legend_above,
     plural,
     row_of,
+    run_noise,
     sentences,
     set_axis,
     value_axis,
@@ -50,6 +53,8 @@ class ScoreLatency:
     models: int
     without: int = 0
     """Models with a latency and no score, or the other way round."""
+    noise: str = ""
+    """How many rounds are noisy, in a sentence."""
     why: str = ""
     name: str = "score-against-latency"
     inches: tuple[float, float] = (8.0, 5.2)
@@ -70,7 +75,13 @@ class ScoreLatency:
         best = pareto_front(*(np.array(column) for column in _columns(found))) if found else []
         order = {id(found[place]): rank for rank, place in enumerate(best)}
         points, models = cut(found, lambda point: order.get(id(point), len(best) + 100 - point.score), MOST_POINTS)
-        return cls(points=tuple(points), models=models, without=len(data.models) - len(found), why=_why(data))
+        return cls(
+            points=tuple(points),
+            models=models,
+            without=len(data.models) - len(found),
+            noise=run_noise(data),
+            why=_why(data),
+        )
 
     def lacking(self) -> str:
         return "" if self.points else self.why
@@ -112,7 +123,10 @@ class ScoreLatency:
             )
             for place in first
         ]
-        marks = [(left, right, point.score) for (left, right), point in zip(ends, self.points, strict=True)]
+        marks = [
+            *_along(steps, scale),
+            *((left, right, point.score) for (left, right), point in zip(ends, self.points, strict=True)),
+        ]
         sources = sorted({point.published for point in self.points if point.published})
         words = (
             f"Published scores (squares) are of {', '.join(sources)} and were not measured here." if sources else "",
@@ -120,6 +134,7 @@ class ScoreLatency:
             if self._has_intervals()
             else "",
             f"Bold: the Pareto front ({plural(len(front), 'model')}), of which no model is both as fast and better, or as good and faster.",
+            self.noise,
             cut_words(len(self.points), self.models, "of the front and with the highest scores"),
             lacking_words(self.without, "both score and latency"),
         )
@@ -136,6 +151,14 @@ class ScoreLatency:
 
     def _has_intervals(self) -> bool:
         return len(self.points) <= 60 and any(point.latency.low is not None for point in self.points)
+
+
+def _along(steps: list[ScorePoint], scale: ValueAxis) -> Iterator[tuple[float, float, float]]:
+    """What the line of the front covers, as marks."""
+    for one, other in pairwise(steps):
+        left, right = one.latency.mean / scale.factor, other.latency.mean / scale.factor
+        yield left, right, one.score
+        yield from ((right, right, one.score + (other.score - one.score) * part / 16) for part in range(1, 16))
 
 
 def _columns(points: list[ScorePoint] | tuple[ScorePoint, ...]) -> tuple[list[float], list[float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .base import entitle
-from .rows import cut_words, lacking_words, sentences, set_axis, value_axis
+from .rows import cut_words, lacking_words, run_noise, sentences, set_axis, value_axis
 from .run_data import MOST_POSITIONS, TokenGaps
 from .scatter import MOST_COLOURS, STYLES, frame, name_models
 
@@ -24,6 +24,8 @@ class GapsOverPosition:
     models: int
     """How many have gaps, shown or not."""
     without: int = 0
+    noise: str = ""
+    """How many rounds are noisy, in a sentence."""
     why: str = ""
     name: str = "itl-over-position"
     inches: tuple[float, float] = (9.0, 4.8)
@@ -34,11 +36,9 @@ class GapsOverPosition:
         having = sorted(data.measured("itl"), key=lambda model: model.mean("itl") or 0.0)
         gaps = data.token_gaps([model.model for model in having[:MOST_COLOURS]])
         return cls(
-            gaps=tuple(gaps),
-            models=len(having),
-            without=data.without("itl"),
+            gaps=tuple(gaps), models=len(having), without=data.without("itl"), noise=run_noise(data),
             why="" if gaps else data.why_missing("itl"),
-        )
+        )  # fmt: skip
 
     def lacking(self) -> str:
         return "" if self.gaps else self.why
@@ -61,16 +61,20 @@ class GapsOverPosition:
             )  # fmt: skip
         set_axis(axes, "y", scale, "gap before the token")
         axes.set_xlim(1, max(longest + 1, 3))
-        axes.set_xlabel("position in the answer (the first token is not in it: see time to the first token)")
+        axes.set_xlabel("position in the answer, from the second token on")
         name_models(axes, [gap.model for gap in self.gaps], lines=True)
-        rounds = max(int(gap.n[0]) for gap in self.gaps)
-        least = min(int(gap.n[-1]) for gap in self.gaps)
+        most, least = max(int(gap.n[0]) for gap in self.gaps), min(int(gap.n[-1]) for gap in self.gaps)
+        reached = (
+            f"{most:,} of a model at the start of its line, at least {least:,} at its end"
+            if most > least
+            else f"{most:,} of each model"
+        )
         entitle(
             figure,
             "Time between tokens",
             sentences(
-                f"Lines: median over all rounds that got so far ({rounds:,} at the second token, {least:,} at the end of the line"
-                " with the fewest). Bands: quartiles.",
+                f"Lines: median over the rounds that got so far ({reached}). Bands: quartiles.",
+                self.noise,
                 _chunk_words([gap.model for gap in self.gaps if gap.chunked]),
                 cut_words(len(self.gaps), self.models, "with the shortest mean gap"),
                 f"Positions up to {MOST_POSITIONS + 1}." if longest > MOST_POSITIONS else "",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.hookspec(historic=True)
 def pytest_llmci_register(registry: Registry) -> None:
-    """Add backends, instruments, checks and sinks: ``registry.add("backend", "mine", "package.module:Class")``.
+    """Add backends, instruments, checks, sinks and plots: ``registry.add("backend", "mine", "package.module:Class")``.
 
     Called once in every process of an armed session, before settings are read. Implement it in an installed plugin or in the
     root ``conftest.py``: the controller of a parallel session sees no other. The module that a target names is imported where

@@ -37,6 +37,15 @@ def test_the_extension_adds_a_backend_a_metric_a_check_and_a_sink(bench: Bench, 
     assert bench.records("header")[0]["environment"]["team"] == "aviary"
 
 
+def test_the_extension_adds_a_plot(bench: Bench) -> None:
+    pytest.importorskip("matplotlib")
+    _copy(bench, "extension")
+    bench.run("--llm-models=parrot", "--llm-prompts=prompts.yaml", "--llmci-sink=plots", fresh=True).assert_outcomes(
+        passed=2
+    )
+    assert "words in an answer" in (bench.latest / "plots" / "words.svg").read_text("utf-8")
+
+
 def test_own_tests_run_armed_and_skip_unarmed(bench: Bench) -> None:
     _copy(bench, "own_tests")
     bench.run().assert_outcomes(passed=1, skipped=4)

@@ -38,7 +38,7 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "target", "message"),
     [
-        ("plot", "x", "m:X", "registry.add: unknown kind 'plot'"),
+        ("chart", "x", "m:X", "registry.add: unknown kind 'chart'"),
         ("sink", "Upper", "m:X", "sink name 'Upper' must be lower case"),
         ("sink", "a b", "m:X", "sink name 'a b' must be lower case"),
         ("sink", "", "m:X", "sink name '' must be lower case"),
