@@ -138,7 +138,7 @@ def _comparison(
     ]
     lines = [line for title in titles for line in _title(f"{word}: {title}")]
     lines += ["", *comparison_block(verdict.comparisons, measurement, metrics)]
-    if measurement is not None and is_explained(told):
+    if measurement is not None and is_explained(verdict.comparisons):
         lines += slowdown_lines(of_measurement(measurement, metrics), WIDTH)
     return [*lines, ""], titles
 

@@ -72,8 +72,13 @@ class Slowdown:
 
 
 def is_explained(results: Iterable[ComparisonResult]) -> bool:
-    """Whether a time among the results regressed."""
-    return any(result.verdict == "regressed" and result.metric in _OF_TIME for result in results)
+    """Whether a time among the results regressed, or answers have another length, so that their times are not compared."""
+    return any(
+        result.verdict == "regressed"
+        if result.metric in _OF_TIME
+        else result.metric == "output_tokens" and result.verdict != "pass" and result.base is not None
+        for result in results
+    )
 
 
 def slowdown(base: CellSamples, now: CellSamples) -> Slowdown | Missing:

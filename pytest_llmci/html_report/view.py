@@ -60,6 +60,8 @@ class Table:
     more: int = 0
     anchors: Sequence[str] = ()
     """Of each row, where on the page there is more."""
+    values: Sequence[Sequence[float | None]] = ()
+    """Of each row what its texts are sorted by, where not by themselves; the first column is not among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +261,11 @@ class RunView:
             for each in ordered[:MOST_ROWS]
         ]
         headings = ("model", *(TITLES[name] for name in shown), "Pareto set")
-        return Table(headings=headings, rows=rows, more=len(ordered) - len(rows))
+        values = [
+            [*(each.estimates[name].value if name in each.estimates else None for name in shown), None]
+            for each in ordered[:MOST_ROWS]
+        ]
+        return Table(headings=headings, rows=rows, more=len(ordered) - len(rows), values=values)
 
     @cached_property
     def costs(self) -> Table:
@@ -268,7 +274,11 @@ class RunView:
         if rows:
             headings = ("model", "price", "1,000 requests", "million tokens", f"{REQUESTS_A_DAY:,} a day")
             texts = [_cost_texts(row) for row in rows[:MOST_ROWS]]
-            return Table(headings=headings, rows=texts, more=len(rows) - len(texts))
+            values = [
+                [None, _known(row.thousand), _known(row.million_tokens), row.day.whole if row.day else None]
+                for row in rows[:MOST_ROWS]
+            ]
+            return Table(headings=headings, rows=texts, more=len(rows) - len(texts), values=values)
         if len(self.report.models) > MOST_MODELS_AT_ALL_PRICES:
             return Table(headings=(), rows=())
         by_model: dict[str, list[CostRow]] = {}
@@ -277,6 +287,7 @@ class RunView:
         return Table(
             headings=("USD for 1,000 requests", *(one_line(price.name) for price in self._prices)),
             rows=[(one_line(model), *(_usd(row.thousand) for row in rows)) for model, rows in by_model.items()],
+            values=[[_known(row.thousand) for row in rows] for rows in by_model.values()],
         )
 
     @cached_property
@@ -297,14 +308,15 @@ class RunView:
     @cached_property
     def benchmarks(self) -> Table:
         """Scores of benchmarks, where the run has any."""
+        scores = [(model, score) for model in self.report.models for score in getattr(model, "scores", ())]
         rows = [
             (one_line(model.alias), one_line(score.suite), f"{format_rate(score.per_cent)} %", one_line(score.label))
-            for model in self.report.models
-            for score in getattr(model, "scores", ())
+            for model, score in scores[:MOST_ROWS]
         ]
+        values = [[None, score.per_cent, None] for _, score in scores[:MOST_ROWS]]
         return Table(
-            headings=("model", "benchmark", "score", "of"), rows=rows[:MOST_ROWS], more=max(0, len(rows) - MOST_ROWS)
-        )
+            headings=("model", "benchmark", "score", "of"), rows=rows, more=len(scores) - len(rows), values=values
+        )  # fmt: skip
 
     def tasks(self) -> Iterator[TaskView]:
         """The questions of benchmark tasks that were answered wrong."""
@@ -482,6 +494,10 @@ def _rate(price: Price) -> str:
         return f"{price.usd_per_hour:g} USD an hour"
     given, got = price.usd_per_million_input_tokens or 0.0, price.usd_per_million_output_tokens or 0.0
     return f"{given:g} USD a million prompt tokens, {got:g} USD a million output tokens"
+
+
+def _known(value: Number) -> float | None:
+    return None if isinstance(value, Missing) else float(value)
 
 
 def _usd(value: Number) -> str:

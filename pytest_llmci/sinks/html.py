@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ..engine.report import SessionReport
 from ..html_report.page import check_installed
+from ..plots import register as register_plots
+from ..registry import Registry
 from .files import target_file, written
 
 FILE_NAME = "report.html"
@@ -21,6 +23,9 @@ class HtmlSink:
     def __init__(self, target: str = "") -> None:
         check_installed("sink 'html'")
         self._target = target
+        self.registry = Registry()
+        """Of the session: its plots are drawn."""
+        register_plots(self.registry)
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
         """:raises SinkError: if the file cannot be written."""
@@ -28,7 +33,7 @@ class HtmlSink:
         from ..html_report.page import write_page
 
         path = target_file(self._target, folder, FILE_NAME)
-        figures = run_figures(report)
+        figures = run_figures(report, self.registry)
         with written(path) as stream:
             write_page(stream, report, figures)
         return [path]

@@ -31,3 +31,15 @@ def test_a_planted_slowdown_is_found_where_it_was_planted(bench: Bench, slow: st
     assert max(parts, key=lambda name: parts[name]) == part
     # What waits there were is told apart, so that a busy machine moves the part by little.
     assert parts[part] == pytest.approx(expected, rel=0.35)
+
+
+def test_longer_answers_are_told_from_slower_ones(bench: Bench) -> None:
+    """Their times are not compared, and the reader learns why an answer takes longer."""
+    bench.write("test_it.py", "def test_it(llm_result):\n    assert llm_result.output.text\n")
+    result = bench.run(
+        "--llm-models=echo=echo+itl=2ms+tokens=40", "--llmci-versus=echo+itl=2ms+tokens=20", "--llm-prompts=prompts.yaml",
+        "--llmci-max-rounds=5", "-k", "first", "--llmci-inconclusive=fail",
+    )  # fmt: skip
+    result.assert_outcomes(failed=1, deselected=1)
+    parts = told(str(result.stdout))
+    assert parts["output length"] == pytest.approx(40.0, rel=0.35) and abs(parts["decode rate"]) < 15.0

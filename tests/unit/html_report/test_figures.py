@@ -10,6 +10,7 @@ from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.html_report import figures
 from pytest_llmci.html_report.chart import rounds_chart
 from pytest_llmci.html_report.figures import run_figures
+from pytest_llmci.plots.base import Plot, inline_svg
 
 
 @pytest.fixture
@@ -41,12 +42,11 @@ def test_equal_runs_give_equal_figures(report: SessionReport) -> None:
 
 def test_a_figure_that_cannot_be_drawn_hides_no_other(report: SessionReport, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    drawn = figures.inline_svg
 
-    def fails(plot: figures.Plot) -> str:
+    def fails(plot: Plot) -> str:
         if plot.name == "latency":
             raise ZeroDivisionError("no width")
-        return drawn(plot)
+        return inline_svg(plot)
 
     monkeypatch.setattr(figures, "inline_svg", fails)
     by_name = {figure.name: figure for figure in run_figures(report).shown}

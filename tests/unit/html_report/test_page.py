@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,6 +168,23 @@ def test_models_have_numbers_that_can_be_sorted_and_reasons_where_there_is_none(
     )
 
 
+def test_costs_and_tradeoffs_are_sorted_by_their_numbers_and_not_by_their_texts(tmp_path: Path) -> None:
+    price = Price(name="gpu-x", usd_per_hour=0.75, source="a page", date="2026-01-01")
+    records: list[LogRecord] = []
+    for alias, latency in (("a", 900), ("b", 1200)):
+        block = rounds(f"r{alias}", alias, latencies_ms=[latency] * 3)
+        records += [worker(f"w{alias}", alias, price=price), block, verdict(f"v{alias}", alias)]
+    parsed = page(tmp_path, records)
+    for section, column in (("tradeoffs", 1), ("costs", 2)):
+        rows = [each for each in parsed.all("tr") if (at := each.inside("section")) and at.attributes["id"] == section]
+        cells = [[each for each in parsed.all("td") if each.parent is row] for row in rows[1:]]
+        assert [float(row[column - 1].attributes["data-v"]) for row in cells] == (
+            [pytest.approx(0.9), pytest.approx(1.2)]
+            if section == "tradeoffs"
+            else [pytest.approx(0.1875), pytest.approx(0.25)]
+        )
+
+
 def test_a_failed_gate_is_a_failure(tmp_path: Path) -> None:
     gate = GateRecord(name="coverage", outcome="failed", message="3 cells were never measured")
     parsed = page(tmp_path, [worker(), rounds(), verdict(), gate])
@@ -247,6 +265,22 @@ def test_what_was_withheld_stays_so(tmp_path: Path) -> None:
     )
     parsed = page(tmp_path, [worker(), block, verdict()])
     assert [each.text for each in parsed.with_class("text")] == [f"sha256:{digest}"] * 2
+
+
+def test_scores_and_wrong_answers_of_benchmarks_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    write_log(tmp_path, [worker(), rounds(), verdict()])
+    report = build_report(tmp_path)
+    columns = {"index": [0, 1, 2], "gold": [[0], [1, 2], [3]], "prediction": [0, 3, 3]}
+    answers = SimpleNamespace(records=[1], values=lambda name: [1.0, 0.0, 1.0], column=columns.__getitem__)
+    facts = SimpleNamespace(main="acc", kind="choice", label="3 of 1,172 questions")
+    score = SimpleNamespace(suite="arc_challenge", per_cent=200 / 3, label="3 of 1,172 questions")
+    object.__setattr__(report, "tasks", [SimpleNamespace(model="a", name="arc<b>", facts=facts, answers=answers)])
+    object.__setattr__(report.models[0], "scores", [score])
+    stream = io.StringIO()
+    write_page(stream, report, NO_FIGURES)
+    told = text_of(ParsedPage(stream.getvalue()), "benchmarks")
+    assert "a arc_challenge 66.7 % 3 of 1,172 questions" in told
+    assert "a: arc<b>: 2 of 3 right" in told and "1 D B or C" in told
 
 
 # ---------------------------------------------------------------------------------------------------------------- size
