@@ -395,6 +395,7 @@ class Planner:
             checks=checks,
             samples=self._samples(marker, checks, generation),
             min_pass_rate=s.min_pass_rate if marker.min_pass_rate is None else marker.min_pass_rate,
+            timed=marker.timed,
         )
 
     def _samples(self, marker: MarkerValues, checks: tuple[str, ...], generation: GenerationSettings) -> int:

@@ -56,6 +56,8 @@ class CellPlan:
     """Most sampled outputs that its checks are judged on; 0: they are judged on its rounds."""
     min_pass_rate: float = 0.8
     """Share of the samples that must pass."""
+    timed: bool = True
+    """False: its times are of no interest, so that it may be answered beside others."""
 
     @property
     def answers(self) -> int:

@@ -48,6 +48,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against
 from .against_baseline import BaselineRules, against_baselines
+from .batched import BatchedAnswers, counted_round, may_be_batched
 from .benchmark import TaskMeasurement, task_verdict
 from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
 from .comparison import Rules, counted
@@ -153,6 +154,7 @@ class BenchSession:
         self._against = against
         self._baselines = baselines
         self._compared: dict[str, CellMeasurement] = {}
+        self._batched = BatchedAnswers()
         self._fits: dict[tuple[str, str, Fill], Prompt] = {}
         """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
@@ -313,7 +315,48 @@ class BenchSession:
             warmup=plan.warmup if not measurement.blocks else 0, first_round=done,
         )  # fmt: skip
         with self._turns.request():
-            self._run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
+            if not self._answered_in_batch(measurement, request):
+                self._run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
+
+    def _answered_in_batch(self, measurement: CellMeasurement, request: RunRequest) -> bool:
+        """Record the answer of an untimed cell that was, or is now, asked together with others."""
+        cell, size, test = measurement.cell, self.settings.batch, self.test
+        group = self.schedule.group(cell.model.alias)
+        if size is None or size < 2 or test.id not in group or self._against is not None or self._baselines is not None:
+            return False
+        if not may_be_batched(cell, measurement.plan):
+            return False
+        started = utc_text(self._clock.utc())
+        if not self._batched.was_asked(test.id):
+            self._ask_batch(cell.model, self._batched.next_job(test.id, group, size), group, size)
+        found = self._batched.take(test.id)
+        if found is None:
+            return False
+        completion, live = found
+        measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
+        measurement.worker = live.record
+        answer = counted_round(completion, self.metrics)
+        self._record_block(
+            measurement, replace(request, warmup=0), [answer], "measured", live, test=test, started=started
+        )
+        return True
+
+    def _ask_batch(
+        self, model: ModelSpec, job: Sequence[str], group: Mapping[str, tuple[Cell, CellPlan]], size: int
+    ) -> None:
+        """Ask the cells of some tests at once; those that are not answered are asked alone later."""
+        prompts, generation = [group[test][0].prompt for test in job], group[job[0]][1].generation
+        try:
+            live = self.pool.get(model)
+            with self._undisturbed("measured"):
+                live.worker.generate_many(
+                    prompts, generation, (), size, lambda number, answer: self._batched.keep(job[number], answer, live)
+                )
+            self.pool.lived(model)
+        except WorkerError as error:
+            self.pool.died(model, error)
+        except LLMCIError:
+            return
 
     def _measure_memory(self, measurement: CellMeasurement) -> None:
         plan = measurement.plan

@@ -59,7 +59,7 @@ OPTIONS = (
     Option("min_pass_rate", ("--llmci-min-pass-rate",), "one", "0.8|80%%", "share of the samples that must pass, decided by an exact binomial bound (default 0.8)"),
     Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
     Option("batch", ("--llmci-batch",), "number", "N",
-           "questions or prompts that a model works on at once where nothing is timed: llm.score_many, llm.generate_many (default: 16 questions, 1 prompt)"),
+           "questions or prompts that a model works on at once where nothing is timed: benchmarks, llm.score_many, llm.generate_many, cells of tests with timed=False (default: 16 questions, 1 prompt)"),
     Option("max_latency", ("--llmci-max-latency",), "list", "[GLOB:]2s", "budget on the median latency of every cell"),
     Option("max_memory", ("--llmci-max-memory",), "list", "[GLOB:]2GiB", "budget on the peak resident memory of every cell"),
     Option("budget", ("--llmci-budget",), "list", "EXPR", "budget: [model-glob:]metric[.stat] OP value, such as 'ttft.median <= 300ms'"),
