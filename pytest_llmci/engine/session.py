@@ -352,11 +352,11 @@ class BenchSession:
                 live.worker.generate_many(
                     prompts, generation, (), size, lambda number, answer: self._batched.keep(job[number], answer, live)
                 )
-            self.pool.lived(model)
         except WorkerError as error:
             self.pool.died(model, error)
         except LLMCIError:
             return
+        self.pool.lived(model)  # where its process died, the cell at fault will show it alone
 
     def _measure_memory(self, measurement: CellMeasurement) -> None:
         plan = measurement.plan
