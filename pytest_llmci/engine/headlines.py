@@ -16,11 +16,11 @@ def verdict_line(report: SessionReport) -> str:
     cells, failed, undecided = len(report.cells), report.count("failed"), report.count("inconclusive")
     gates = [gate for gate in report.gates if gate.outcome == "failed"]
     if failed:
-        text = f"{failed} of {_count(cells, 'cell')} failed"
+        text = f"{failed:,} of {_count(cells, 'cell')} failed"
     elif gates:
         text = f"failed: {', '.join(gate.name for gate in gates)}"
     elif undecided:
-        text = f"{undecided} of {_count(cells, 'cell')} undecided, none failed"
+        text = f"{undecided:,} of {_count(cells, 'cell')} undecided, none failed"
     elif not cells:
         text = "nothing was judged"
     else:
@@ -31,7 +31,7 @@ def verdict_line(report: SessionReport) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def headlines(cell: CellSummary, metrics: Mapping[str, MetricDef]) -> list[str]:
