@@ -19,11 +19,11 @@ def verdict_line(report: SessionReport) -> str:
     judged, failed, undecided = len(verdicts), verdicts.count("failed"), verdicts.count("inconclusive")
     gates = [gate for gate in report.gates if gate.outcome == "failed"]
     if failed:
-        text = f"{failed} of {_count(judged, noun)} failed"
+        text = f"{failed:,} of {_count(judged, noun)} failed"
     elif gates:
         text = f"failed: {', '.join(gate.name for gate in gates)}"
     elif undecided:
-        text = f"{undecided} of {_count(judged, noun)} undecided, none failed"
+        text = f"{undecided:,} of {_count(judged, noun)} undecided, none failed"
     elif not judged:
         text = "nothing was judged"
     else:
@@ -34,7 +34,7 @@ def verdict_line(report: SessionReport) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def headlines(cell: CellSummary | TaskSummary, metrics: Mapping[str, MetricDef]) -> list[str]:

@@ -24,7 +24,7 @@ def shown(text: str, room: int) -> Shown:
 
     :param room: bytes of HTML.
 
-    >>> shown("a<b", 4), shown("a\\x1b[31mb", 10).hidden
+    >>> shown("a<b", 4), shown("a\x1b[31mb", 10).hidden
     (Shown(text='a', left_out=2, hidden=0), 5)
     """
     clean = plain(text)

@@ -131,7 +131,7 @@ class RunView:
             "Finished": utc(report.footer.finished) if report.footer else "",
             "Commit": commit,
             "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
-            "Noise": f"{noisy} of {_count(rounds, 'round')} were noisy" if rounds else "",
+            "Noise": f"{noisy:,} of {_count(rounds, 'round')} were noisy" if rounds else "",
             "Machine": str(report.header.environment.get("cpu_model") or ""),
         }
         return tuple((name, one_line(text)) for name, text in facts.items() if text)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from page import ParsedPage
 from sample_run import rounds, verdict, worker, write_log
 
 from pytest_llmci.engine.report import SessionReport, build_report
@@ -11,6 +12,7 @@ from pytest_llmci.html_report import figures
 from pytest_llmci.html_report.chart import rounds_chart
 from pytest_llmci.html_report.figures import run_figures
 from pytest_llmci.plots.base import Plot, inline_svg
+from pytest_llmci.records import LogRecord, PublishedScore
 
 
 @pytest.fixture
@@ -33,6 +35,24 @@ def test_figures_hold_no_style_no_script_and_no_id_twice(report: SessionReport) 
     assert used == set(re.findall(r"^\.(p\d+)\{", found.css, re.MULTILINE))
     assert "var(--plot-ink)" in found.css and "#333333" not in found.css
     assert all(re.match(r'<svg [^>]*width="[\d.]+pt" class="plot"', figure.svg) for figure in drawn)
+
+
+def test_names_in_figures_are_text(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    hostile = "</text><script>alert(1)</script><!-- x"
+    records: list[LogRecord] = []
+    for number, alias in enumerate(("a", "b")):
+        score = PublishedScore(value=40.0 + number, source=hostile, name=hostile)
+        records += [
+            worker(f"w{alias}", alias, published=score),
+            rounds(f"r{alias}", alias),
+            verdict(f"v{alias}", alias),
+        ]
+    write_log(tmp_path, records)
+    by_name = {figure.name: figure.svg for figure in run_figures(build_report(tmp_path)).shown}
+    assert "alert(1)" in by_name["score-against-latency"]
+    parsed = ParsedPage(f"<main>{''.join(by_name.values())}</main>")
+    assert parsed.unclosed == [] and not parsed.all("script")
 
 
 def test_equal_runs_give_equal_figures(report: SessionReport) -> None:

@@ -331,3 +331,9 @@ def test_the_command_of_a_row_is_quoted_and_writes_no_baseline() -> None:
     command = ["pytest", "--llm-models=a=echo:hi there", "--llmci-save-baseline", "--llmci-update-baseline=x"]
     assert repeat_command(command, "inference::a-tcp") == "pytest '--llm-models=a=echo:hi there' -k a-tcp"
     assert repeat_command(["pytest"], "test_it.py::test_it[a b]") == "pytest 'test_it.py::test_it[a b]'"
+
+
+def test_where_the_reference_is_of_another_session_the_page_says_that_phases_are_not_known(tmp_path: Path) -> None:
+    parsed = page(tmp_path, [worker(), rounds(), verdict(verdict="failed", comparisons=[compared(mode="saved")])])
+    assert "Not known: the reference was measured in another session" in text_of(parsed, "c0")
+    assert "Where the time went in cells" not in text_of(parsed, "changes")
