@@ -531,7 +531,7 @@ class BudgetResult:
     budget: str
     """As written."""
     origin: str
-    """Where it was written: ``--llmci-max-latency``, ``marker``, ``pyproject.toml: llmci_budgets``."""
+    """Where it was written: ``--llmci-max-latency``, ``marker``, ``pyproject.toml: llmci_budget``."""
     metric: str
     statistic: str
     operator: str

@@ -23,10 +23,12 @@ _OPTIONS: Final = {
     "server.fileWatcherType": "none",
     "server.runOnSave": "false",
     "browser.gatherUsageStats": "false",
+    "logger.hideWelcomeMessage": "true",
+    "logger.level": "warning",
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",
 }
-"""Of Streamlit: nothing is sent anywhere, nothing is watched, no traceback is shown in the browser."""
+"""Of Streamlit: nothing is sent anywhere, nothing is watched, no traceback is shown in the browser, the address is told once."""
 
 
 def _configure(parser: ArgumentParser) -> None:

@@ -53,7 +53,8 @@ class PriceTable:
         :raises UnknownNameError: naming the nearest.
         """
         if name not in self.prices:
-            raise UnknownNameError.build(where, f"price of {self.label}", name, self.prices)
+            what = "packaged price" if self.label == PACKAGED else f"price of {self.label}"
+            raise UnknownNameError.build(where, what, name, self.prices)
         return self.prices[name]
 
 

@@ -55,7 +55,7 @@ def show(source_text: str) -> None:
         return
     st.sidebar.title("llmci")
     st.sidebar.text(one_line(source.shown))
-    st.sidebar.caption(f"{len(rows)} runs")
+    st.sidebar.caption("1 run" if len(rows) == 1 else f"{len(rows)} runs")
     page = st.sidebar.radio("Page", list(PAGES), label_visibility="collapsed")
     if not rows:
         st.info("No run yet. pytest --llm-models=... --llmci-suite=inference makes one.")

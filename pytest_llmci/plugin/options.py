@@ -56,7 +56,7 @@ OPTIONS = (
     Option("seed", ("--llmci-seed",), "number", "N", "seed of sampling (default 0)"),
     Option("temperature", ("--llmci-temperature",), "number", "X", "0 is greedy (default)"),
     Option("samples", ("--llmci-samples",), "number", "N", "judge each cell's checks on up to N sampled outputs beyond its rounds; needs a temperature"),
-    Option("min_pass_rate", ("--llmci-min-pass-rate",), "one", "0.8|80%%", "share of the samples that must pass, decided by an exact binomial bound (default 0.8)"),
+    Option("min_pass_rate", ("--llmci-min-pass-rate",), "one", "0.8|80%", "share of the samples that must pass, decided by an exact binomial bound (default 0.8)"),
     Option("threads", ("--llmci-threads",), "number", "N|auto", "CPU threads of a model's process (default 1)"),
     Option("batch", ("--llmci-batch",), "number", "N",
            "questions or prompts that a model works on at once where nothing is timed: benchmarks, llm.score_many, llm.generate_many, cells of tests with timed=False (default: 16 questions, 1 prompt)"),

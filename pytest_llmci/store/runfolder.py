@@ -117,7 +117,7 @@ def _nth_latest(back: int, text: str, output: Path) -> Path:
 
 def _known(runs: list[Path]) -> str:
     if not runs:
-        return "It holds no run: give another folder with --output DIR, or make one with pytest --llmci."
+        return "It holds no run: give another folder with --output DIR (pytest: --llmci-output), or make one with pytest --llmci."
     return f"It holds {_listed(runs[::-1])}."
 
 

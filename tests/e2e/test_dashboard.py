@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,22 @@ def serving(*arguments: str, folder: Path) -> Iterator[str]:
     assert process.stdout is not None
     try:
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-        for line in process.stdout:
-            if "URL:" in line:
-                break
+        until_answered(f"http://127.0.0.1:{port}/_stcore/health", process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=30)
+    assert "Streamlit" not in said and "URL:" not in said  # the address is told once, by us
+
+
+def until_answered(address: str, process: subprocess.Popen[str]) -> None:
+    """Until a server that was just started takes connections."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(address, timeout=10):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the server does not answer")
 
 
 @pytest.mark.slow

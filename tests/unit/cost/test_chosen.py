@@ -36,7 +36,7 @@ def test_a_glob_gives_models_prices_of_their_own_and_the_last_that_matches_count
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gcp-a10", r"^--llmci-prices: unknown price of packaged 'gcp-a10'\. Did you mean 'gcp-a100'"),
+        ("gcp-a10", r"^--llmci-prices: unknown packaged price 'gcp-a10'\. Did you mean 'gcp-a100'"),
         ("ours.toml#rock", r"^--llmci-prices: unknown price of ours\.toml 'rock'\. Did you mean 'rack'"),
         ("our.toml", r"^--llmci-prices: .*our\.toml: cannot be read: No such file.* Did you mean '.*ours\.toml'"),
         (":api", r"expected \[GLOB:\]NAME or"),

@@ -220,6 +220,10 @@ def test_baselines_of_the_settings(configure: Configure, monkeypatch: pytest.Mon
     assert gather(config)["baseline"] == Given(("old",), "LLMCI_BASELINE")
 
 
+def test_help_shows_no_doubled_percent_sign() -> None:
+    assert [option.name for option in OPTIONS if "%%" in option.metavar] == []  # pytest formats help texts, and no metavars
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
     samples: dict[str, str | tuple[str, ...]] = {

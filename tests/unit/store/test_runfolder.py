@@ -150,7 +150,9 @@ def test_a_run_that_is_not_found_lists_what_is_there(output: Path, text: str, me
 
 
 def test_an_empty_output_says_how_to_make_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="It holds no run: give another folder with --output DIR, or make one"):
+    with pytest.raises(
+        ConfigError, match="It holds no run: give another folder with --output DIR .pytest: --llmci-output., or"
+    ):
         resolve_run("latest", tmp_path)
 
 
