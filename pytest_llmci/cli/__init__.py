@@ -46,13 +46,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.init:COMMAND",
         "write settings and prompts, a workflow for GitHub Actions, a stage of DVC, test files without Python",
     ),
-    "promote": (
-        "pytest_llmci.cli.promote:COMMAND",
-        "register a run's model with MLflow, and give it an alias if it has earned it",
-    ),
     "leaderboard": (
         "pytest_llmci.cli.leaderboard:COMMAND",
         "describe a table of published scores, or select models worth measuring from it",
+    ),
+    "promote": (
+        "pytest_llmci.cli.promote:COMMAND",
+        "register a run's model with MLflow, and give it an alias if it has earned it",
     ),
     "prompts": (
         "pytest_llmci.cli.prompts:COMMAND",

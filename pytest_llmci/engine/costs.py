@@ -101,19 +101,23 @@ def cost_table(rows: Sequence[CostRow], *, requests: int, width: int, today: dat
         ).rstrip()
         for row in (titles, *cells)
     ]
+    notes = [
+        "USD. One request after the other at the measured speed: batching makes requests cheaper, idle machines dearer.",
+        *doubtful_prices(rows, today),
+    ]
+    missing = {row.model: row.request.reason for row in rows if isinstance(row.request, Missing)}
+    notes += [f"No cost of {one_line(model)}: {one_line(reason)}." for model, reason in missing.items()]
+    return [*lines, *(line for note in notes for line in wrapped(note, width))]
+
+
+def doubtful_prices(rows: Sequence[CostRow], today: date) -> list[str]:
+    """A line that names the prices that may not hold and why, if there are any."""
     doubtful = [
         f"{row.price.name} ({why})"
         for row in {row.price.name: row for row in rows}.values()
         if (why := doubt(row.price, today))
     ]
-    notes = [
-        "USD. One request after the other at the measured speed: batching makes requests cheaper, idle machines dearer."
-    ]
-    if doubtful:
-        notes.append(f"Prices that may not hold: {', '.join(map(one_line, doubtful))}.")
-    missing = {row.model: row.request.reason for row in rows if isinstance(row.request, Missing)}
-    notes += [f"No cost of {one_line(model)}: {one_line(reason)}." for model, reason in missing.items()]
-    return [*lines, *(line for note in notes for line in wrapped(note, width))]
+    return [f"Prices that may not hold: {', '.join(map(one_line, doubtful))}."] if doubtful else []
 
 
 def _usd(value: Number) -> str:

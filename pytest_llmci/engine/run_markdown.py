@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Final
 
 from ..records import Missing, Number
 from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
-from .costs import chosen_rows
+from .costs import chosen_rows, doubtful_prices
 from .explain_comparison import wide_rows
 from .headlines import headlines, verdict_line
 from .markdown import COMPARED_TEXTS, escaped, table
@@ -129,11 +130,17 @@ def _shown(value: Number, write: Callable[[float], str]) -> str:
 
 
 def _costs(report: SessionReport, most: int) -> list[str]:
+    costs = chosen_rows(report)
     rows = [
         (row.model, row.price.name, _shown(row.thousand, format_rate), _shown(row.million_tokens, format_rate))
-        for row in chosen_rows(report)
+        for row in costs
     ]
-    return table(("model", "price", "USD for 1,000 requests", "USD for a million tokens"), rows, left=(0, 1), most=most)
+    headings = ("model", "price", "USD for 1,000 requests", "USD for a million tokens")
+    notes = doubtful_prices(costs, date.fromisoformat(report.header.started[:10]))
+    return [
+        *table(headings, rows, left=(0, 1), most=most),
+        *(part for note in notes for part in (escaped(note), "")),
+    ]
 
 
 def _details(report: SessionReport) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
+from ..cost.estimate import doubt
 from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
 from ..engine.explain_comparison import wide_rows
 from ..engine.explain_tradeoffs import SHOW, TITLES
@@ -298,10 +300,10 @@ class RunView:
     @property
     def prices(self) -> tuple[tuple[str, str], ...]:
         """Name, machine, source and date of each price of :attr:`costs`."""
-        return tuple(
-            (one_line(price.name), one_line("; ".join(filter(None, (_rate(price), price.environment, price.source, price.date)))))
-            for price in self._prices
-        )  # fmt: skip
+        day = date.fromisoformat(self.report.header.started[:10])
+        told = ((_rate(each), each.environment, each.source, doubt(each, day) or each.date) for each in self._prices)
+        texts = [one_line("; ".join(filter(None, parts))) for parts in told]
+        return tuple(zip([one_line(each.name) for each in self._prices], texts, strict=True))
 
     # -------------------------------------------------------------------------------------------------------- questions
 

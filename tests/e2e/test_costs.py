@@ -115,3 +115,13 @@ def test_the_report_tells_the_cost_of_a_finished_run_at_any_price(
     assert "20,000,000 a day" in rack and "colab" not in rack
     assert main(["report", "--prices=gcp-a100"]) == 4
     assert "--prices is for --cost" in capsys.readouterr().err
+
+
+def test_a_price_without_a_date_is_flagged_in_the_summary_and_on_the_page(bench: Bench) -> None:
+    bench.write("ours.toml", TABLE)
+    bench.suite(
+        "echo+ttft=10ms", "-k", "first", "--llmci-prices=ours.toml#rack", "--llmci-sink=markdown:a.md", "--llmci-sink=html:a.html"
+    )  # fmt: skip
+    summary = (bench.path / "a.md").read_text("utf-8")
+    assert "\n\nPrices that may not hold: rack (its date is not told).\n\n" in summary
+    assert "its date is not told" in (bench.path / "a.html").read_text("utf-8")

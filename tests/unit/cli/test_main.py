@@ -177,6 +177,10 @@ def test_a_log_that_is_none_is_one_line(run: Path, capsys: pytest.CaptureFixture
     assert "line 1 is cut off" in capsys.readouterr().out
 
 
+def test_commands_are_listed_by_the_alphabet() -> None:
+    assert list(COMMANDS) == sorted(COMMANDS)
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

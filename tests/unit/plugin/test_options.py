@@ -221,7 +221,8 @@ def test_baselines_of_the_settings(configure: Configure, monkeypatch: pytest.Mon
 
 
 def test_help_shows_no_doubled_percent_sign() -> None:
-    assert [option.name for option in OPTIONS if "%%" in option.metavar] == []  # pytest formats help texts, and no metavars
+    """pytest formats help texts, and no metavars."""
+    assert [option.name for option in OPTIONS if "%%" in option.metavar] == []
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
