@@ -129,7 +129,7 @@ def _notes(standings: Sequence[Standing], width: int) -> list[str]:
             if estimate.note:
                 notes.setdefault(f"{name}: {one_line(estimate.note)}", []).append(one_line(each.model))
     texts = [f"{note}: {', '.join(models[:5])}{' ...' if len(models) > 5 else ''}." for note, models in notes.items()]
-    texts.append("In brackets behind a number: its 95 % interval. What overlaps is a tie.")
+    texts.append("A range in brackets is a 95 % interval; two that overlap tie. --json has all of them.")
     return ["", *(line for text in texts for line in wrapped(text, width, rest="  "))]
 
 

@@ -23,6 +23,7 @@ def test_the_best_score_within_the_limits_is_recommended(
     assert main(["recommend", "--max-latency=90ms", "--min-score=10", "--prices=colab-gpu"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Take clever: of those within the limits (score >= 10, p95 latency <= 90 ms)")
+    assert "A range in brackets is a 95 % interval" in text
     assert "slow: p95 latency 1" in text and "quick: scores lower: 20 against 50" in text
     assert "score: published: board.csv: quick, clever, slow." in text
     assert main(["recommend", "--max-latency=90ms", "--prefer=latency", "--json"]) == 0

@@ -25,9 +25,9 @@ class Asked:
 Translator = Callable[[Asked], list[object]]
 """Makes of an assertion the checks that have to pass together, each a text or a mapping."""
 
-JUDGE: Final = "it needs a model as a judge"
+JUDGE: Final = "it needs a model as a judge; name one and write it as judge:{...}"
 CODE: Final = "it is code; write it as a Python function and name it as python:package.module:function"
-EMBEDDING: Final = "it needs a model that embeds texts"
+EMBEDDING: Final = "it needs a model that embeds texts; name one and write it as embedding:{...}"
 NO_CHECK: Final = "there is no check for it"
 NO_TOOLS: Final = "it is about calls of tools, which are not recorded"
 NO_TRACE: Final = "it is about traces, which are not recorded"
@@ -236,8 +236,9 @@ ASSERTIONS: Final[Mapping[str, tuple[Translator, str, str] | str]] = {
     "levenshtein": (_levenshtein, "`edit_distance`", ""),
     "rouge-n": (_similarity("rouge_1", 0.75, measure="recall"), "`rouge_1`, recall", "words are divided in another way: scores differ"),
     "bleu": (_similarity("bleu", 0.5), "`bleu`, one reference", "it is smoothed in another way: scores differ"),
-    "cost": "a local model has no price",
-    **dict.fromkeys(("perplexity", "perplexity-score", "gleu", "meteor", "f-score"), NO_CHECK),
+    "cost": "it needs a price: name one with --llmci-prices, and write it as cost:USD",
+    "perplexity": "it is of the provider's own log-probabilities; write it as perplexity:N",
+    **dict.fromkeys(("perplexity-score", "gleu", "meteor", "f-score"), NO_CHECK),
     **dict.fromkeys(("is-xml", "contains-xml", "is-html", "contains-html", "is-sql", "contains-sql"), NO_CHECK),
     **dict.fromkeys(("javascript", "python", "ruby"), CODE),
     "webhook": "it asks a server",

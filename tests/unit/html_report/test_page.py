@@ -274,7 +274,9 @@ def test_scores_and_wrong_answers_of_benchmarks_are_shown_where_there_are_any(tm
     answers = SimpleNamespace(records=[1], values=lambda name: [1.0, 0.0, 1.0], column=columns.__getitem__)
     facts = SimpleNamespace(main="acc", kind="choice", label="3 of 1,172 questions")
     score = SimpleNamespace(suite="arc_challenge", per_cent=200 / 3, label="3 of 1,172 questions")
-    object.__setattr__(report, "tasks", [SimpleNamespace(model="a", name="arc<b>", facts=facts, answers=answers)])
+    object.__setattr__(
+        report, "tasks", [SimpleNamespace(model="a", name="arc<b>", verdict="pass", facts=facts, answers=answers)]
+    )
     object.__setattr__(report.models[0], "scores", [score])
     stream = io.StringIO()
     write_page(stream, report, NO_FIGURES)

@@ -144,7 +144,7 @@ def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("tests: [{assert: [{type: llm-rubric, value: x}]}]", "3:19: tests[1].assert[1]: llm-rubric: it needs a model as a judge"),
+        ("tests: [{assert: [{type: llm-rubric, value: x}]}]", "3:19: tests[1].assert[1]: llm-rubric: it needs a model as a judge; name one and write it as judge:{...}"),
         ("tests: [{assert: [{type: nonsense}]}]", "3:19: tests[1].assert[1]: no such type of assertion is known: 'nonsense'"),
         ("tests: [{assert: [{type: javascript, value: file://x.js}]}]", "3:19: tests[1].assert[1]: javascript: it is code;"),
         ("tests: [{assert: [{type: is-json, weight: 0}]}]", "3:19: tests[1].assert[1]: is-json: its weight is 0, so nothing can fail"),
