@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from ..records import Missing
+from ..runner.wire import readable
 from .planted.waiting import rival
 
 RUN_S: Final = 1.0
@@ -118,6 +118,6 @@ def _run(child: subprocess.Popen[bytes]) -> float | None:
 def _line(child: subprocess.Popen[bytes], limit_s: float) -> str:
     """The child's next line; empty where it does not come in time."""
     assert child.stdout is not None
-    if not select.select([child.stdout], [], [], limit_s)[0]:
+    if not readable([child.stdout.fileno()], limit_s):
         return ""
     return child.stdout.readline().decode("ascii", "replace").strip()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable
 
 from .import_path import library_folders
 
 MOST_MODULES = 1000
 """That are recorded; a process with more of its user's own has something else wrong with it."""
-_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+_STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _PACKAGE = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
 
 

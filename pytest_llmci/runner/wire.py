@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -46,6 +47,19 @@ def write_message(fd: int, message: Message) -> None:
     view = memoryview(encode(message))
     while view:
         view = view[os.write(fd, view) :]
+
+
+def readable(fds: Sequence[int], wait_s: float) -> list[int]:
+    """Those that have something to read or have ended, as soon as there is one; none when the time is over.
+
+    :param fds: of pipes, whatever their numbers: ``select`` alone refuses those from 1,024 on.
+    """
+    if not hasattr(select, "poll"):
+        return select.select(fds, [], [], wait_s)[0]
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    return [fd for fd, _ in poller.poll(max(0.0, wait_s) * 1000)]
 
 
 class FrameReader:

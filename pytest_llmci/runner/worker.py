@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -470,7 +469,7 @@ class WorkerProcess:
             looked_ns = now
 
     def _receive(self, wait_s: float) -> list[wire.Message]:
-        ready, _, _ = select.select([self._from, *self._log.readable], [], [], wait_s)
+        ready = wire.readable([self._from, *self._log.readable], wait_s)
         if self._log.readable and self._log.readable[0] in ready:
             self._log.take()
         if self._from not in ready:

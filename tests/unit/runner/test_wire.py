@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import resource
 import struct
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pytest_llmci.runner.wire import (
     encode,
     pack_arguments,
     pack_value,
+    readable,
     unpack_value,
     write_message,
 )
@@ -196,3 +199,21 @@ def test_an_array_that_is_not_numeric_is_named_by_its_kind() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(ConfigError, match=r"is of type torch\.Tensor of torch\.float32, and cannot be sent: "):
         pack_arguments([torch.eye(2).to_sparse()])
+
+
+def test_pipes_of_high_numbers_are_waited_for() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit <= 1100:
+        pytest.skip("this process may not open so many files")
+    read_end, write_end = os.pipe()
+    high = fcntl.fcntl(read_end, fcntl.F_DUPFD, 1050)
+    try:
+        assert readable([high], 0.0) == []
+        os.write(write_end, b"x")
+        assert readable([high, read_end], 1.0) == [high, read_end]
+        os.read(high, 1)
+        os.close(write_end)
+        assert readable([high], 1.0) == [high], "its end is told, too"
+    finally:
+        os.close(read_end)
+        os.close(high)

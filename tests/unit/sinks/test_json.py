@@ -90,7 +90,7 @@ def test_cells_are_si_and_hold_their_texts(tmp_path: Path) -> None:
     cell = results["cells"][0]
     assert (cell["id"], cell["verdict"], cell["rounds"]) == ("a-tcp", "pass", 3)
     assert cell["metrics"]["latency"]["median"] == 0.11
-    assert cell["checks"] == [{"name": "valid", "passed": True, "message": "ok"}]
+    assert cell["checks"] == [{"name": "valid", "passed": True, "message": "ok", "judged_by": ""}]
     assert results["cells"][2]["error"] == {"kind": CRASH.kind, "message": CRASH.message, "facts": CRASH.facts}
     assert results["cells"][3]["budgets"][0]["observed"] == 0.11
     block = rounds()
