@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -206,7 +206,24 @@ def _refuse_flags_without_effect(config: pytest.Config) -> None:
 def gather(config: pytest.Config) -> dict[str, Given]:
     """Every option that was given, by precedence: command line, environment, ini, ``[tool.llmci]``."""
     file = config.inipath.name if config.inipath else "ini"
+    held = vars(
+        config
+    )  # its own name for what the file holds has changed; without it, pytest's warning is all there is
+    _refuse_misspelt(held.get("_inicfg") or held.get("inicfg") or (), file)
     return gather_from(lambda name: config.getoption(name, None), config.getini, file, _tool_table(config.rootpath))
+
+
+def _refuse_misspelt(settings: Iterable[str], file: str) -> None:
+    """pytest warns of a key that it does not know, and goes on: a gate must not be lost so quietly.
+
+    :raises UnknownNameError: for one that was meant for us.
+    """
+    from ..errors import UnknownNameError
+
+    known = {f"llmci_{option.name}" for option in OPTIONS}
+    for name in settings:
+        if name.startswith("llmci_") and name not in known:
+            raise UnknownNameError.build(file, "setting", name, known)
 
 
 def gather_from(

@@ -195,3 +195,10 @@ def test_one_slip_in_every_cell_is_told_a_few_times(bench: Bench) -> None:
     told = [line for line in result.stderr.lines if line]
     assert len(told) == 6
     assert "unknown check 'jsn'" in told[0] and told[-1] == "ERROR: ... and 4 more"
+
+
+def test_a_misspelt_key_of_the_ini_file_loses_no_gate(bench: Bench) -> None:
+    bench.write("pytest.ini", "[pytest]\nllmci_budgets = latency <= 1ns\n")
+    result = bench.suite("echo", fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*pytest.ini: unknown setting 'llmci_budgets'. Did you mean 'llmci_budget'?*"])
