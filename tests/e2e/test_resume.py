@@ -102,11 +102,10 @@ def test_a_finished_run_is_taken_over_whole_and_asks_nothing(bench: Bench) -> No
 def test_other_questions_or_another_model_are_not_taken_for_the_same(bench: Bench) -> None:
     bench.write("mine.jsonl", rows(70))
     ask(bench, models="a=echo").assert_outcomes(passed=1)
+    run = bench.records("header")[0]["run_id"]
     limited = ask(bench, "--llmci-resume", "--llmci-limit=60", models="a=echo")
     limited.assert_outcomes(failed=1)
     limited.stdout.fnmatch_lines(["*answered mine with other questions (a limit, another file, or changed rows)*"])
-    folders = (path for path in (bench.path / "llmci-results").iterdir() if path.is_dir() and path.name != "latest")
-    run = min(path.name for path in folders)
     other = ask(bench, f"--llmci-resume={run}", models="a=echo:other")
     other.assert_outcomes(failed=1)
     other.stdout.fnmatch_lines(["*answered mine with *target*other*"])
