@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import jsonschema  # noqa: F401  # imported once here: sessions inside this process forget what they import themselves,
+# Sessions inside this process forget what they import themselves. What does not bear to be loaded twice is imported here:
+# numpy refuses it, and matplotlib, half of it forgotten, takes its own classes for strangers.
+import jsonschema  # noqa: F401
+import matplotlib.backends.backend_agg
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401
 import pytest
-import scipy.special  # noqa: F401  # and numpy refuses to be loaded twice
+import scipy.special  # noqa: F401
 import yaml  # noqa: F401
 from bench import TWO_PROMPTS, Bench
 
