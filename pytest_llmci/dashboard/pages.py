@@ -84,7 +84,9 @@ def _runs(source: Source, rows: Sequence[RunRow]) -> None:
         runs_table(rows), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key="runs",
     )  # fmt: skip
     picked = chosen["selection"]["rows"]
-    st.caption("Choose a row to look into the run." if not picked else "")
+    st.caption("Each number is the median over the models of a run, of each its median over the cells.")
+    if not picked:
+        st.caption("Choose a row to look into the run.")
     if picked:
         _one_run(source, rows[picked[0]])
 
@@ -95,9 +97,9 @@ def runs_table(rows: Sequence[RunRow]) -> pd.DataFrame:
 
     table = [
         {
-            "started": row.started[:19].replace("T", " "), "run": row.id, "state": row.state, "commit": row.commit[:10],
-            "models": ", ".join(map(one_line, row.models)),
+            "started": row.started[:19].replace("T", " "), "state": row.state,
             **{name: _median_of(row, name) for name in _FOR_PEOPLE},
+            "models": ", ".join(map(one_line, row.models)), "commit": row.commit[:10], "run": row.id,
         }
         for row in rows
     ]  # fmt: skip
