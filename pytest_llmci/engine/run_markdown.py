@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Final
 
@@ -14,6 +14,7 @@ from .explain_comparison import wide_rows
 from .headlines import headlines, verdict_line
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
+from .tables import score_column, score_note
 from .task_table import rate_text
 
 COMMENT_CHARACTERS: Final = 65_536
@@ -118,11 +119,21 @@ def _models(report: SessionReport, most: int) -> list[str]:
     if "peak_rss" in known:
         columns.append(("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)))
     columns += [
+        *score_column(models),
         ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
         ("rounds", lambda m: f"{m.rounds} ({m.noisy_rounds} noisy)" if m.noisy_rounds else str(m.rounds)),
     ]
     rows = [[read(model) for _, read in columns] for model in models]
-    return table([title for title, _ in columns], rows, left=(0,), most=most, what="models")
+    notes = [note for note in (_why_no_p95(models) if "latency" in known else "", score_note(models)) if note]
+    return [
+        *table([title for title, _ in columns], rows, left=(0,), most=most, what="models"),
+        *(part for note in notes for part in (escaped(note), "")),
+    ]
+
+
+def _why_no_p95(models: Sequence[ModelSummary]) -> str:
+    reasons = [p95.reason for model in models if isinstance(p95 := model.summary("latency").p95, Missing)]
+    return f"n/a: {'; '.join(dict.fromkeys(reasons))}." if reasons else ""
 
 
 def _shown(value: Number, write: Callable[[float], str]) -> str:

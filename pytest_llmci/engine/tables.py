@@ -50,7 +50,7 @@ def summary_lines(
         *(wrapped(_footnote(report), width) if timed else []),
         *task_lines(report, width),
         *_templated(report, width),
-        *_published(report.models[:MOST_MODELS], width),
+        *wrapped(score_note(report.models[:MOST_MODELS]), width),
         *_costs(report, width),
         *_judged(report, width),
         *_memory(report.models[:MOST_MODELS], width),
@@ -98,7 +98,7 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         ("tokens/s", lambda m: _shown(m.summary("tokens_per_s").median, format_rate)),
         ("peak RAM", lambda m: _shown(m.summary("peak_rss").max, format_bytes)),
         ("load", lambda m: _shown(m.load_time, format_duration)),
-        *_score_column(models),
+        *score_column(models),
         ("valid", lambda m: f"{m.valid_cells}/{m.checked_cells}" if m.checked_cells else "n/a"),
     ]
     rows = [[title for title, _ in columns], *([read(model) for _, read in columns] for model in models)]
@@ -128,7 +128,8 @@ def _templated(report: SessionReport, width: int) -> list[str]:
     return wrapped(f"chat template: applied in {which} cell{'' if len(asked) == 1 else 's'}{rest}.", width)
 
 
-def _score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:
+def score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:
+    """Heading and reader of the models' scores; nothing where none has one."""
     if not any(model.published or model.measured_scores for model in models):
         return []
     return [("score", _score)]
@@ -142,12 +143,13 @@ def _score(model: ModelSummary) -> str:
     return f"({format_rate(model.published.value)})" if model.published else "n/a"
 
 
-def _published(models: Sequence[ModelSummary], width: int) -> list[str]:
-    """That a score was not measured here, and whose it is."""
+def score_note(models: Sequence[ModelSummary]) -> str:
+    """That a score was not measured here, and whose it is; empty where all were."""
     shown = [model for model in models if model.published and not model.measured_scores]
     sources = dict.fromkeys(one_line(model.published.source) for model in shown if model.published)
-    text = f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
-    return wrapped(text, width) if sources else []
+    if not sources:
+        return ""
+    return f"score: per cent; in brackets as published ({', '.join(sources)}), not measured here."
 
 
 def _costs(report: SessionReport, width: int) -> list[str]:

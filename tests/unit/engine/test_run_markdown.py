@@ -11,7 +11,7 @@ from pytest_llmci.engine.headlines import verdict_line
 from pytest_llmci.engine.markdown import escaped, table
 from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.engine.run_markdown import run_markdown
-from pytest_llmci.records import CheckResult, ErrorInfo, LogRecord
+from pytest_llmci.records import CheckResult, ErrorInfo, LogRecord, PublishedScore
 
 
 def report(folder: Path, records: list[LogRecord]) -> SessionReport:
@@ -78,6 +78,21 @@ def test_a_table_has_as_many_cells_in_each_row_as_headings() -> None:
 def test_an_escaped_text_is_one_line_without_markup(text: str) -> None:
     found = escaped(text)
     assert "\n" not in found and "<" not in found and "|" not in found and "@" not in found
+
+
+def test_a_published_score_stands_in_brackets_with_its_source(tmp_path: Path) -> None:
+    published = PublishedScore(value=31, source="board.csv", name="a")
+    text = run_markdown(report(tmp_path, [worker(published=published), rounds(), verdict()]))
+    assert "| score |" in text and "| (31) |" in text
+    assert r"in brackets as published (board.csv), not measured here." in text
+    assert "score" not in run_markdown(report(tmp_path / "plain", [worker(), rounds(), verdict()]))
+
+
+def test_a_missing_p95_says_why(tmp_path: Path) -> None:
+    text = run_markdown(report(tmp_path, [worker(), rounds(), verdict()]))
+    assert "\n\nn/a: p95 needs 20 rounds; this model has 3.\n" in text
+    many = rounds(latencies_ms=[100 + number for number in range(20)])
+    assert "n/a: p95" not in run_markdown(report(tmp_path / "many", [worker(), many, verdict()]))
 
 
 def test_a_killed_session_is_named(tmp_path: Path) -> None:
