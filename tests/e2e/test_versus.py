@@ -148,10 +148,11 @@ def test_undecided_cells_can_be_made_to_fail(bench: Bench) -> None:
     result = bench.suite(SLOW, f"--llmci-versus={SLOW}", *asked)
     assert result.ret == 0
     result.stdout.re_match_lines(
-        [r"INCONCLUSIVE is not a pass.*", r".*you asked for 0\.1 %.*", r"=+ 2 inconclusive in.*"]
-    )
+        [r"INCONCLUSIVE is not a pass.*", r".*you asked for 0\.1 %.*", r"=.* inconclusive in.*"]
+    )  # by chance one of the two cells may look faster, and passes
     result = bench.suite(SLOW, f"--llmci-versus={SLOW}", "--llmci-inconclusive=fail", *asked)
-    result.assert_outcomes(failed=2)
+    assert result.ret == 1
+    result.stdout.re_match_lines([r"=.* [12] failed.*"])
 
 
 def test_only_prompts_tagged_gate_are_compared_where_any_is(bench: Bench) -> None:
