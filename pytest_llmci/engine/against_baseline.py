@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,8 @@ from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import START_TIMES, Accept
+from .comparison import START_TIMES, Accept, CellSamples
+from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
 
 THIS_RUN: Final = "this run"
@@ -27,6 +28,18 @@ class StoredBaseline:
 
     name: str
     chosen: Chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgainstBaselines:
+    """What came of it for one model."""
+
+    cells: dict[str, list[ComparisonResult]] = field(default_factory=dict)
+    """Cell id -> results."""
+    model: list[ComparisonResult] = field(default_factory=list)
+    """Of the model as a whole."""
+    slower_than: dict[str, CellSamples] = field(default_factory=dict)
+    """Cell id -> the stored samples that a regression of its times was found against."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +61,16 @@ def against_baselines(
     *,
     started: str,
     apart: Collection[str] = (),
-) -> tuple[dict[str, list[ComparisonResult]], list[ComparisonResult]]:
+) -> AgainstBaselines:
     """Compare what was measured of a model with each baseline.
 
     :param records: starts of processes and blocks of this model.
     :param started: UTC, ISO 8601: when the session began.
     :param apart: ids of cells that do not count for the model as a whole.
-    :returns: cell id -> results, and those of the model as a whole.
     """
     candidate = _this_run(records, metrics, rules, started)
-    cells: dict[str, list[ComparisonResult]] = {}
-    whole: list[ComparisonResult] = []
+    result = AgainstBaselines()
+    cells = result.cells
     for baseline in rules.baselines:
         older = [
             run_of_session(baseline.chosen.record, session, baseline.name, only=candidate)
@@ -83,8 +95,11 @@ def against_baselines(
             continue
         for compared in found.cells:
             cells.setdefault(compared.id, []).extend(compared.results)
-        whole += [result for _, result in found.models]
-    return cells, whole
+            stored = found.base[-1].cells.get((compared.model, compared.prompt_id), ())
+            if stored and is_explained(compared.results):
+                result.slower_than.setdefault(compared.id, stored[0].samples)
+        result.model.extend(whole for _, whole in found.models)
+    return result
 
 
 def _this_run(

@@ -33,6 +33,7 @@ from .comparison import (
     gated_times,
 )
 from .reading import read_runs
+from .slowdown import READ, Slowdown, is_explained, slowdown
 from .starts import compare_starts
 from .stored_run import StoredCell, StoredModel, StoredRun
 
@@ -46,6 +47,7 @@ _NOT_GATED: Final = ("peak_rss", LENGTH)
 _JUDGED_ELSEWHERE: Final = frozenset({"memory_method"})
 """Of the protocol: another method makes memory incomparable, and nothing else."""
 _SHOWN: Final = 5
+_MOST_SLOWDOWNS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,8 @@ class RunsComparison:
     """What else has to be known, such as older runs that were left out."""
     by_run: bool = False
     """Whether both sides are several runs of another tool, each of which is a sample."""
+    slowdowns: tuple[tuple[str, Slowdown], ...] = ()
+    """Cell id -> where its calls became slower; of the first few whose time became worse."""
 
     @property
     def verdict(self) -> Comparability:
@@ -146,7 +150,23 @@ def compare_runs(
     """
     asked = (*only, *(name for name in detect or () if name))
     *runs, last = read_runs([*base, candidate], asked)
-    return compare_stored(runs, last, detect=detect, only=only, accepted=accepted)
+    found = compare_stored(runs, last, detect=detect, only=only, accepted=accepted)
+    return replace(found, slowdowns=_slowdowns(found))
+
+
+def _slowdowns(found: RunsComparison) -> tuple[tuple[str, Slowdown], ...]:
+    """Read both logs once more, for the phases of calls, where a time became worse."""
+    slower = [cell for cell in found.cells if is_explained(cell.results)][:_MOST_SLOWDOWNS]
+    if not slower:
+        return ()
+    sides = read_runs([found.base[-1].folder, found.candidate.folder], READ)
+    split = []
+    for cell in slower:
+        before, now = (run.cells.get((cell.model, cell.prompt_id), ()) for run in sides)
+        where = slowdown(before[0].samples, now[0].samples) if before and now else None
+        if isinstance(where, Slowdown):
+            split.append((cell.id, where))
+    return tuple(split)
 
 
 def compare_stored(

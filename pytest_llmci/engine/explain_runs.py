@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from ..metrics import MetricDef
-from ..records import ComparisonResult, Json, to_json
+from ..records import ComparisonResult, Json, Missing, to_json
 from ..text import one_line, wrapped
 from ..units import format_duration
 from .compare_questions import METRIC
@@ -15,6 +15,7 @@ from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
 from .markdown import COMPARED_TEXTS, escaped, table
+from .slowdown import Slowdown, one_line_of
 from .stored_run import StoredRun
 
 WIDTH: Final = 80
@@ -67,6 +68,8 @@ def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
     if any(map(len, (*found.base, found.candidate))):  # timed cells
         yield "how", _how(found)
     yield from _answers(found)
+    for cell, where in found.slowdowns:
+        yield "where", f"{cell}: {one_line_of(where)}"
     if found.changed:
         yield "changed", "; ".join(found.changed)
     else:
@@ -221,6 +224,7 @@ def markdown(found: RunsComparison) -> str:
 def json_data(found: RunsComparison) -> dict[str, Json]:
     """All results; shares are relative, 0.05 is 5 %."""
     counts: dict[str, Json] = dict(found.counts)
+    slowdowns = dict(found.slowdowns)
     return {
         "verdict": found.verdict,
         "counts": counts,
@@ -235,6 +239,7 @@ def json_data(found: RunsComparison) -> dict[str, Json]:
                 "verdict": cell.verdict,
                 "outputs_changed": cell.outputs_changed,
                 "comparisons": [to_json(result) for result in cell.results],
+                **({"slowdown": _split(slowdowns[cell.id])} if cell.id in slowdowns else {}),
             }
             for cell in found.cells
         ],
@@ -243,6 +248,14 @@ def json_data(found: RunsComparison) -> dict[str, Json]:
         "hardware": list(found.hardware),
         "notes": list(found.notes),
     }
+
+
+def _split(found: Slowdown) -> dict[str, Json]:
+    """Seconds; what cannot be told is null."""
+    parts: dict[str, Json] = {
+        part.name: None if isinstance(part.change, Missing) else part.change for part in found.parts
+    }
+    return {"before": found.before, "now": found.now, "not told apart": found.untold, **parts}
 
 
 def _run(run: StoredRun) -> dict[str, Json]:

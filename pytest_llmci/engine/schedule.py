@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..checks.base import CheckInput
 from ..metrics import MetricDef
@@ -26,6 +26,9 @@ from ..records import (
     WorkerRecord,
 )
 from ..stats.budget_expression import Budget
+
+if TYPE_CHECKING:
+    from .comparison import CellSamples
 
 
 def least_answers(rounds: int, warmup: int, memory_rounds: int) -> int:
@@ -98,6 +101,8 @@ class CellMeasurement:
     """What it was compared with, as people know it; empty if nothing."""
     reference_blocks: list[RoundsRecord] = field(default_factory=list)
     """Of what it is compared with."""
+    stored_base: CellSamples | None = None
+    """Samples of a baseline, where one of their times is found to have become worse."""
     comparisons: list[ComparisonResult] = field(default_factory=list)
     changed: tuple[str, ...] = ()
     """What differs between the two sides."""

@@ -239,7 +239,7 @@ class BenchSession:
         blocks = [block for each in measured for block in each.blocks]
         verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
                     for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
-        found, whole = against_baselines(
+        found = against_baselines(
             [*workers.values(), *blocks, *verdicts],
             rules,
             self.metrics,
@@ -247,13 +247,16 @@ class BenchSession:
             apart={each.cell.id for each in measured if each.plan.expected_to_fail},
         )
         for each in measured:
-            results = [] if each.error else found.get(each.cell.id, [])
+            results = [] if each.error else found.cells.get(each.cell.id, [])
+            each.stored_base = found.slower_than.get(each.cell.id)
             each.comparisons = [*each.comparisons, *results]
             each.against = each.against or ", ".join(baseline.name for baseline in rules.baselines)
-        if whole:
+        if found.model:
             cells = {each.cell.id: each.comparisons for each in measured}
             strict = self.settings.inconclusive == "fail"
-            self._emit(model_gate(alias, whole, whole[0].against, self.new_uid(), cells, fail_undecided=strict))
+            self._emit(
+                model_gate(alias, found.model, found.model[0].against, self.new_uid(), cells, fail_undecided=strict)
+            )
 
     def _compare(self, against: Against, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         entries = against.entries(group)

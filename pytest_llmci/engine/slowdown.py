@@ -32,6 +32,7 @@ from .schedule import CellMeasurement
 
 READ: Final = ("latency", "ttft", "return_tail", "output_tokens", "net_time", "steal")
 """Metrics that it takes, as far as there are any."""
+_ELSEWHERE: Final = Missing("the reference was measured in another session, whose phases this run's log does not hold")
 _OF_TIME: Final = frozenset({"latency", "ttft", "itl", "tpot", "latency_per_token", "net_time", "cpu_time"})
 """Metrics whose regression it explains."""
 
@@ -212,10 +213,12 @@ def _steal(base: CellSamples, now: CellSamples) -> Number:
 
 
 def of_measurement(measurement: CellMeasurement, metrics: Mapping[str, MetricDef]) -> Slowdown | Missing:
-    """Of a cell that was measured beside its reference."""
-    if not measurement.reference_blocks:
-        return Missing("the reference was measured in another session, of which single phases are not read")
+    """Of a cell that was measured beside its reference, or is compared with stored samples."""
     wanted = {name: metrics[name] for name in READ if name in metrics}
+    if not measurement.reference_blocks:
+        if measurement.stored_base is None:
+            return _ELSEWHERE
+        return slowdown(measurement.stored_base, samples_of(measurement.whole_blocks, wanted))
     base, now = (samples_of(side, wanted) for side in met(measurement.reference_blocks, measurement.blocks))
     return slowdown(base, now)
 
@@ -229,7 +232,7 @@ def of_blocks(
     :param candidate: its own.
     """
     if not reference:
-        return Missing("the reference was measured in another session, of which single phases are not read")
+        return _ELSEWHERE
     pairs = {block.pair: block.n for block in reference}
     both = {block.pair for block in candidate if pairs.get(block.pair) == block.n}
     sides = [[block for block in side if block.pair in both] for side in (reference, candidate)]
@@ -284,6 +287,16 @@ def rows(found: Slowdown) -> list[tuple[str, str, str, str]]:
         meaning = "the missing parts together"
         table.append(("not told apart", milliseconds(found.untold), percents(found.share(found.untold)), meaning))
     return [*table, ("whole", milliseconds(found.change), percents(found.share(found.change)), whole_words(found))]
+
+
+def one_line_of(found: Slowdown) -> str:
+    """
+    >>> parts = (Part(name="prefill", meaning="", change=0.02), Part(name="noise", meaning="", change=Missing("no clock")))
+    >>> one_line_of(Slowdown(before=0.1, now=0.12, samples=(5, 5), parts=parts, untold=None, steal=0.0))
+    '100 ms -> 120 ms a call: prefill +20.0 ms, noise n/a'
+    """
+    parts = [f"{name} {change}" for name, change, _, _ in rows(found)[:-1]]
+    return f"{format_duration(found.before)} -> {format_duration(found.now)} a call: {', '.join(parts)}"
 
 
 def whole_words(found: Slowdown) -> str:

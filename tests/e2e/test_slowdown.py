@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from bench import Bench
+
+from pytest_llmci.cli.main import main
 
 PARTS = ("prefill", "decode rate", "output length", "harness", "noise", "whole")
 
@@ -43,3 +46,21 @@ def test_longer_answers_are_told_from_slower_ones(bench: Bench) -> None:
     result.assert_outcomes(failed=1, deselected=1)
     parts = told(str(result.stdout))
     assert parts["output length"] == pytest.approx(40.0, rel=0.35) and abs(parts["decode rate"]) < 15.0
+
+
+def test_a_stored_reference_is_split_too(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a baseline in the session, and by `llmci compare` from the two logs."""
+    asked = ("--llmci-max-new-tokens=20", "--llmci-rounds=5", "-k", "first")
+    bench.suite("echo=echo+itl=2ms", "--llmci-save-baseline=main", *asked)
+    result = bench.suite("echo=echo+itl=6ms", "--llmci-baseline=main", *asked)
+    result.assert_outcomes(failed=1, deselected=1)
+    parts = told(str(result.stdout))
+    assert tuple(parts) == PARTS and max(PARTS[:-1], key=lambda name: parts[name]) == "decode rate"
+    assert parts["decode rate"] == pytest.approx(76.0, rel=0.35)
+    base = min(path.parent.name for path in (bench.path / "llmci-results").glob("2*/log.jsonl"))
+    assert main(["compare", base, "latest", "--json"]) == 1
+    [cell] = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    assert cell["slowdown"]["decode rate"] == pytest.approx(0.076, rel=0.35)
+    main(["compare", base, "latest"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "where echo-first: " in text and "decode rate +" in text
