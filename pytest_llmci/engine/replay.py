@@ -376,7 +376,7 @@ class ReplaySession(BenchSession):
 
         :raises NotReplayed: if the run holds none.
         """
-        test = self.test
+        test, prompt = self.test, self.fit(model, prompt)
         key = (test.id, test.attempt, (model.alias, prompt_sha256(prompt), generation))
         number = self._asked.get(key, 0)
         block = self._run_stored.call(test.id, model, prompt, generation, number)

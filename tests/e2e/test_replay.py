@@ -337,6 +337,7 @@ def test_prompts_of_a_length_in_tokens_are_those_of_the_run(bench: Bench) -> Non
     assert {line["prompt_sha256"] for line in records(bench, replayed=True, kind="rounds")} == before
     assert {line["provenance"] for line in records(bench, replayed=True, kind="worker")} == {"replayed"}
     bench.write("lengths.yaml", LENGTHS.replace("Why?", "Who?"))
-    result = bench.run("--llmci-replay=latest", *settings)
+    result = bench.run("--llmci-replay=latest", *settings, "-rs")
     result.assert_outcomes(passed=2, skipped=4)
+    result.stdout.fnmatch_lines(["SKIPPED * test_asks.py:1: not replayed: *"])
     result.stdout.fnmatch_lines(["  echo-scale-12t: its prompt has changed since run *"])
