@@ -507,6 +507,43 @@ class QuestionsRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnswersRecord:
+    """One batch of answers that are not counted yet (log line type ``answers``): of a task whose own program counts when it has all.
+
+    They count in no result; ``--llmci-resume`` takes them over.
+    """
+
+    TYPE: ClassVar[str] = "answers"
+
+    uid: str
+    cell: str
+    """``<alias>-<task>``."""
+    model: str
+    test: str
+    """Node id."""
+    worker: str
+    """``uid`` of the worker record."""
+    started: str
+    task: str
+    questions: int
+    """Of the task, in all batches."""
+    n: int
+    index: list[int]
+    """Place of each question in its file, from 0."""
+    prompt_sha256: list[str]
+    """Of all that each question asks, and how it is answered."""
+    scores: list[list[ContinuationScore]]
+    """Of each continuation of each question; empty where the answers are generated."""
+    outputs: list[list[str]]
+    """What was generated for each question; empty where there are scores."""
+    attempt: int = 0
+    resumed_from: str = ""
+    """Run that these answers were taken from (``--llmci-resume``); empty where this session asked."""
+    outputs_withheld: Withheld = ""
+    """Why ``outputs`` are not what was generated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
     """One check of one cell's output."""
 
@@ -748,6 +785,7 @@ LogRecord: TypeAlias = (
     | WorkerRecord
     | RoundsRecord
     | QuestionsRecord
+    | AnswersRecord
     | VerdictRecord
     | GateRecord
     | BenchmarkRecord
@@ -760,6 +798,7 @@ LOG_RECORDS: dict[str, type[LogRecord]] = {
         WorkerRecord,
         RoundsRecord,
         QuestionsRecord,
+        AnswersRecord,
         VerdictRecord,
         GateRecord,
         BenchmarkRecord,

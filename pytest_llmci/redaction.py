@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from .records import (
+    AnswersRecord,
     CheckResult,
     ErrorInfo,
     FooterRecord,
@@ -105,6 +106,8 @@ class Redactor:
             found = self._rounds(found)
         elif isinstance(found, QuestionsRecord):
             found = self._questions(found)
+        elif isinstance(found, AnswersRecord):
+            found = self._answers(found)
         elif isinstance(found, VerdictRecord):
             found = self._verdict(found)
         else:
@@ -166,6 +169,17 @@ class Redactor:
         if not self.secrets.may_be_in("\n".join([*batch.outputs, batch.test, batch.cell, batch.task.source])):
             return batch
         outputs = [self.secrets.hide_in_prose(text) for text in batch.outputs]
+        withheld: Withheld = "masked" if outputs != batch.outputs else batch.outputs_withheld
+        return replace(_masked(replace(batch, outputs=[]), self.secrets), outputs=outputs, outputs_withheld=withheld)
+
+    def _answers(self, batch: AnswersRecord) -> AnswersRecord:
+        if self.redact and batch.outputs and batch.outputs_withheld != "redacted":
+            outputs = [[hashed(text) for text in texts] for texts in batch.outputs]
+            return replace(batch, outputs=outputs, outputs_withheld="redacted")
+        said = [text for texts in batch.outputs for text in texts]
+        if not self.secrets.may_be_in("\n".join([*said, batch.test, batch.cell, batch.task])):
+            return batch
+        outputs = [[self.secrets.hide_in_prose(text) for text in texts] for texts in batch.outputs]
         withheld: Withheld = "masked" if outputs != batch.outputs else batch.outputs_withheld
         return replace(_masked(replace(batch, outputs=[]), self.secrets), outputs=outputs, outputs_withheld=withheld)
 

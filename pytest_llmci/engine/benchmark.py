@@ -40,6 +40,7 @@ from .pool import error_info
 from .schedule import OUT_OF_TIME
 
 if TYPE_CHECKING:
+    from .resume import EarlierAnswers
     from .session import BenchSession
 
 BATCH: Final = 64
@@ -75,15 +76,11 @@ class _NoNumber(LLMCIError):
     kind = "nan"
 
 
-Earlier = Callable[[TaskCell, TaskFacts, WorkerRecord], "tuple[str, list[QuestionsRecord]]"]
-"""Looks for answers of an earlier run that may be taken over: that run and its batches."""
-
-
 class TaskRunner:
     """Asks tasks in a session."""
 
     def __init__(
-        self, session: BenchSession, clock: Clock, *, batch: int, earlier: Earlier | None = None, replay: bool
+        self, session: BenchSession, clock: Clock, *, batch: int, earlier: EarlierAnswers | None = None, replay: bool
     ) -> None:
         """:param batch: questions that the model works on at once, at most.
         :param replay: whether the first batch is asked twice, as where the answers are to be compared with others.
@@ -120,10 +117,15 @@ class TaskRunner:
         return measurement
 
     def _through_harness(self, measurement: TaskMeasurement) -> None:
-        from .harness import harness_records
+        from .harness import OutOfTime, harness_records
 
-        for record in harness_records(self._session, self._clock, measurement.cell, batch=self._batch, size=BATCH):
-            measurement.answers.take(self._session.record_questions(record))
+        try:
+            for record in harness_records(
+                self._session, self._clock, measurement.cell, batch=self._batch, size=BATCH, earlier=self._earlier
+            ):
+                measurement.answers.take(self._session.record_questions(record))
+        except OutOfTime:
+            measurement.out_of_time = True
 
     def _take_over(self, measurement: TaskMeasurement, questions: QuestionSet, worker: WorkerRecord) -> None:
         if self._earlier is None:

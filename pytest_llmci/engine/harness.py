@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock, utc_text
-from ..errors import ConfigError
+from ..errors import ConfigError, LLMCIError
 from ..records import (
+    AnswersRecord,
     Completion,
     ContinuationScore,
     GenerationSettings,
@@ -20,15 +22,19 @@ from ..runner.worker import ModelWorker
 from ..tasks.base import digest
 from ..tasks.counting import chosen
 from ..tasks.lm_eval_bridge import run_lm_eval_task
-from ..tasks.outcomes import QuestionOutcome, TaskOutcome
+from ..tasks.outcomes import AnswerBatch, QuestionAnswer, QuestionKey, QuestionOutcome, TaskOutcome
 
 if TYPE_CHECKING:
     from .benchmark import TaskCell
+    from .resume import EarlierAnswers
     from .session import BenchSession
 
 _FIRST: Final = ("acc_norm", "acc", "exact_match")
 """Metrics that are the score where a task has them, the first that it has."""
-_SHOWN: Final = 5
+
+
+class OutOfTime(LLMCIError):
+    """The time for measuring was over between two batches."""
 
 
 class _Asked:
@@ -84,36 +90,107 @@ class _Asked:
         return [found[number] for number in range(len(prompts))]
 
 
+class _Kept:
+    """Answers on their way to the log, batch by batch, so that a kill loses one batch; and those of an earlier run."""
+
+    def __init__(self, session: BenchSession, clock: Clock, cell: TaskCell, earlier: EarlierAnswers | None) -> None:
+        """:raises ConfigError: if the earlier run's answers are of another model."""
+        self._session, self._clock, self._cell, self._test = session, clock, cell, session.test
+        self.started, self._done = utc_text(clock.utc()), 0
+        self.worker = ""
+        self._run, self._known = "", dict[int, tuple[AnswersRecord, QuestionAnswer]]()
+        self.origins: dict[int, str] = {}
+        """Question -> the run that asked it, of those that this session did not ask."""
+        if earlier is not None:
+            worker = session.load(cell.model)
+            self._run, self.worker = earlier.run, worker.uid
+            self._known = {
+                index: each for record in earlier.uncounted(cell, worker) for index, each in _answers(record)
+            }
+        self._earlier = earlier
+        self._taken: set[str] = set()
+
+    def known(self, key: QuestionKey, questions: int) -> QuestionAnswer | None:
+        """The earlier run's answer to a question.
+
+        :raises ConfigError: if it was asked something else.
+        """
+        record, answer = self._known.get(key.index, (None, None))
+        if record is None or answer is None or self._earlier is None:
+            return None
+        self._earlier.check_uncounted(record, key.index, key.prompt_sha256, questions)
+        origin = record.resumed_from or self._run
+        if record.uid not in self._taken:
+            self._taken.add(record.uid)
+            self._session.record_answers(
+                replace(
+                    record, uid=self._session.new_uid(), worker=self.worker, test=self._test.id, attempt=self._test.attempt,
+                    resumed_from=origin,
+                )
+            )  # fmt: skip
+        self.origins[key.index] = origin
+        self._tell(1, questions)
+        return answer
+
+    def take(self, batch: AnswerBatch, worker: str) -> None:
+        """Record what was answered now."""
+        self._session.record_answers(
+            AnswersRecord(
+                uid=self._session.new_uid(), cell=self._cell.id, model=self._cell.model.alias, test=self._test.id, worker=worker,
+                started=self.started, task=self._cell.test.name, questions=batch.questions, n=len(batch.answers),
+                index=[answer.key.index for answer in batch.answers],
+                prompt_sha256=[answer.key.prompt_sha256 for answer in batch.answers],
+                scores=[list(answer.scores) for answer in batch.answers] if any(each.scores for each in batch.answers) else [],
+                outputs=[list(answer.outputs) for answer in batch.answers] if any(each.outputs for each in batch.answers) else [],
+                attempt=self._test.attempt,
+            )
+        )  # fmt: skip
+        self._tell(len(batch.answers), batch.questions)
+        if self._done < batch.questions and self._session.out_of_time():
+            raise OutOfTime(f"{self._done} of {batch.questions} questions were answered")
+
+    def _tell(self, more: int, questions: int) -> None:
+        self._done += more
+        self._session.observer.questions_answered(self._cell.model, self._cell.test.name, self._done, questions)
+
+
+def _answers(record: AnswersRecord) -> Iterator[tuple[int, tuple[AnswersRecord, QuestionAnswer]]]:
+    for place, index in enumerate(record.index):
+        key = QuestionKey(task=record.task, index=index, prompt_sha256=record.prompt_sha256[place])
+        scores = tuple(record.scores[place]) if record.scores else ()
+        yield (
+            index,
+            (
+                record,
+                QuestionAnswer(key=key, scores=scores, outputs=tuple(record.outputs[place]) if record.outputs else ()),
+            ),
+        )
+
+
 def harness_records(
-    session: BenchSession, clock: Clock, cell: TaskCell, *, batch: int, size: int
+    session: BenchSession, clock: Clock, cell: TaskCell, *, batch: int, size: int, earlier: EarlierAnswers | None = None
 ) -> Iterator[QuestionsRecord]:
-    """Ask all documents of the task; the harness counts when it has all answers, so that no part of them outlives a kill.
+    """Ask all documents of the task; the harness counts when it has all answers, which until then are in the log as they are.
 
     :param size: questions in a record.
-    :raises ConfigError: in one line, if the task cannot be had, is a group, or has no metric that is a rate of questions.
+    :param earlier: a run whose answers are taken over.
+    :raises ConfigError: in one line, if the task cannot be had, is a group, or has no metric that is a rate of questions; if the
+        earlier run asked another model, or something else.
+    :raises OutOfTime: with what was answered in the log, to be taken over by another session.
     """
     asked, test = _Asked(session, cell, batch), session.test
-    started, done = utc_text(clock.utc()), 0
-
-    def answered(_: object) -> None:
-        nonlocal done
-        done += 1
-        session.observer.questions_answered(cell.model, cell.test.name, done, 0)
-
-    outcomes = run_lm_eval_task(
-        cell.test.harness, asked, limit=cell.test.limit, shots=cell.test.shots, on_question=answered
-    )
-    if len(outcomes) != 1:
-        names = ", ".join(outcome.task for outcome in outcomes[:_SHOWN])
-        raise ConfigError(
-            f"--llmci-suite: {cell.test.harness} is a group of {len(outcomes)} tasks; name those that are meant: {names}, ..."
-        )
-    [outcome] = outcomes
+    kept = _Kept(session, clock, cell, earlier)
+    [outcome] = run_lm_eval_task(
+        cell.test.harness, asked, limit=cell.test.limit, shots=cell.test.shots, group=False, known=kept.known,
+        on_batch=lambda answered: kept.take(answered, asked.worker),
+    )  # fmt: skip
     facts = _facts(cell, outcome)
     for start in range(0, outcome.n, size):
         part = outcome.questions[start : start + size]
+        origins = {kept.origins.get(question.answer.key.index, "") for question in part}
         yield QuestionsRecord(
-            uid=session.new_uid(), cell=cell.id, model=cell.model.alias, test=test.id, worker=asked.worker, started=started, task=facts,
+            uid=session.new_uid(), cell=cell.id, model=cell.model.alias, test=test.id, worker=asked.worker or kept.worker,
+            started=kept.started, task=facts,
             origin="measured", n=len(part), index=[question.answer.key.index for question in part],
             doc_sha256=[question.doc_sha256 for question in part], gold=[_gold(question) for question in part],
             prediction=[chosen(question.logprobs) if len(question.logprobs) > 1 else -1 for question in part],
@@ -121,6 +198,7 @@ def harness_records(
             outputs=["\n".join(question.answer.outputs) for question in part] if facts.kind == "generation" else [],
             truncated=[question.truncated for question in part],
             values={metric: [question.values[metric] for question in part] for metric in facts.metrics}, attempt=test.attempt,
+            resumed_from=origins.pop() if len(origins) == 1 else "",
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from ..errors import ConfigError, NotReplayed
+from ..prompts.fit import refilled
 from ..records import (
     Cell,
     GenerationSettings,
@@ -126,6 +127,26 @@ class StoredAnswers:
             self._calls.setdefault(key, {}).setdefault(block.test, []).append(block)
         elif block.origin != "reference":
             self._cells.setdefault(block.cell, {}).setdefault(block.test, _Stored(block.model)).take(block)
+
+    def closed(self, spec: ModelSpec, prompt: Prompt) -> Prompt:
+        """The prompt as the model was asked it: one whose length in tokens is open gets the text that the run holds.
+
+        :raises NotReplayed: if the run holds none that this prompt becomes.
+        """
+        if not prompt.is_open:
+            return prompt
+        of_cells = (block for by_test in self._cells.values() for each in by_test.values() for block in each.blocks)
+        of_calls = (block for by_test in self._calls.values() for blocks in by_test.values() for block in blocks)
+        asked = [block for block in (*of_cells, *of_calls) if (block.model, block.prompt_id) == (spec.alias, prompt.id)]
+        for block in asked:
+            if not block.prompt_withheld and (found := refilled(prompt, block.prompt, block.messages)):
+                return found
+        cell = f"{spec.alias}-{prompt.id}"
+        if not asked:
+            raise NotReplayed(f"run {self.run_id} has no cell {cell}")
+        if withheld := next((_WITHHELD[block.prompt_withheld] for block in asked if block.prompt_withheld), ""):
+            raise NotReplayed(f"{cell}: its prompt in run {self.run_id} is {withheld}")
+        raise NotReplayed(f"{cell}: its prompt has changed since run {self.run_id}")
 
     def cell(self, test: str, cell: Cell, plan: CellPlan) -> _Stored:
         """What was measured of a cell: by that test, else by another that asked the same.
@@ -304,6 +325,7 @@ class ReplaySession(BenchSession):
 
         :raises NotReplayed: if the run does not hold what is asked for.
         """
+        cell = replace(cell, prompt=self._run_stored.closed(cell.model, cell.prompt))
         stored = self._run_stored.cell(self.test.id, cell, plan)
         first = stored.measured[0]
         measurement = CellMeasurement(cell=cell, plan=plan, provenance="replayed")
@@ -354,7 +376,7 @@ class ReplaySession(BenchSession):
 
         :raises NotReplayed: if the run holds none.
         """
-        test = self.test
+        test, prompt = self.test, self.fit(model, prompt)
         key = (test.id, test.attempt, (model.alias, prompt_sha256(prompt), generation))
         number = self._asked.get(key, 0)
         block = self._run_stored.call(test.id, model, prompt, generation, number)
@@ -381,6 +403,13 @@ class ReplaySession(BenchSession):
         :raises NotReplayed: always.
         """
         _refuse(f"llm.{about.id.partition('-')[0]}", self._run_stored)
+
+    def fit(self, model: ModelSpec, prompt: Prompt) -> Prompt:
+        """The prompt as the run's model was asked it.
+
+        :raises NotReplayed: if the run does not hold it.
+        """
+        return self._run_stored.closed(model, prompt)
 
     def load(self, spec: ModelSpec) -> WorkerRecord:
         """The model's start in the run.

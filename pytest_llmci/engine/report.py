@@ -27,6 +27,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from ..errors import StoreError, UnknownNameError
 from ..metrics import MetricDef
 from ..records import (
+    AnswersRecord,
     BenchmarkRecord,
     BudgetResult,
     CheckResult,
@@ -491,6 +492,8 @@ class ReportBuilder:
             self.footer = record
         elif isinstance(record, GateRecord):
             self.gates.append(record)
+        elif isinstance(record, AnswersRecord):
+            pass  # counted in lines of their own when all are there
         elif record.uid not in self._uids:
             self._uids.add(record.uid)
             self._take_new(record)

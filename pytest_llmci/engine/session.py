@@ -20,6 +20,7 @@ from ..measure.profile import Measured
 from ..metrics import MetricDef
 from ..prompts.fit import fitted
 from ..records import (
+    AnswersRecord,
     BenchmarkRecord,
     Cell,
     ErrorInfo,
@@ -648,6 +649,10 @@ class BenchSession:
         """Record a batch of answers."""
         self._emit(record)
         return record
+
+    def record_answers(self, record: AnswersRecord) -> None:
+        """Record a batch of answers that are not counted yet."""
+        self._emit(record)
 
     def take_over(self, record: QuestionsRecord, run: str, *, worker: str, test: str, attempt: int) -> QuestionsRecord:
         """Record a batch that an earlier run had answered.

@@ -45,7 +45,7 @@ def cannot(error: NotReplayed, settings: Settings) -> BaseException:
     text = f"{MARK}{error}"
     if settings.inconclusive == "fail":
         return pytest.fail.Exception(text, pytrace=False)
-    return pytest.skip.Exception(text)
+    return pytest.skip.Exception(text, _use_item_location=True)  # -rs names the test, and not a line of a library
 
 
 def reason_of(report: pytest.TestReport) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import GenerationError
-from ..records import Prompt
+from ..records import Message, Prompt
 from .filler import words
 
 MARK: Final = "\ue000filler\ue001"
@@ -28,6 +28,46 @@ def filled(prompt: Prompt, filler: str) -> Prompt:
     text = None if prompt.fill.text is None else prompt.fill.text.replace(MARK, filler)
     messages = tuple(replace(each, content=each.content.replace(MARK, filler)) for each in prompt.fill.messages)
     return replace(prompt, text=text, messages=messages)
+
+
+def refilled(prompt: Prompt, text: str | None, messages: Sequence[Message]) -> Prompt | None:
+    """The prompt as a model was asked it before, without the model.
+
+    :param text: what it was asked, or
+    :param messages: these.
+    :returns: None if that is nothing that this prompt becomes, whatever the tokenizer.
+    """
+    if prompt.fill is None:
+        return prompt
+    parts = [(prompt.fill.text or "", text or "")]
+    if prompt.fill.messages:
+        parts = [(own.content, then.content) for own, then in zip(prompt.fill.messages, messages, strict=False)]
+    for own, then in parts:
+        before, mark, after = own.partition(MARK)
+        if mark and len(then) >= len(before) + len(after) and then.startswith(before) and then.endswith(after):
+            filler = then[len(before) : len(then) - len(after)]
+            found = filled(prompt, filler)
+            same = found.messages == tuple(messages) if prompt.fill.messages else found.text == text
+            return found if same and _is_filler(filler, prompt.fill.key) else None
+    return None
+
+
+def _is_filler(text: str, key: str) -> bool:
+    """Whether it is made of the words of the key, from the first, and of pieces behind them."""
+    drawn = list(itertools.islice(words(key), text.count(" ") + 1))
+    for number in range(len(drawn), -1, -1):
+        known = " ".join(drawn[:number])
+        if text.startswith(known):
+            return _are_pieces(text[len(known) :])
+    return False
+
+
+def _are_pieces(text: str) -> bool:
+    ends = {0}
+    for start in range(len(text)):
+        if start in ends:
+            ends.update(start + len(piece) for piece in _PIECES if text.startswith(piece, start))
+    return len(text) in ends
 
 
 def fitted(prompt: Prompt, count: Count, model: str) -> Prompt:

@@ -16,13 +16,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ..backends.packages import first_line, require
 from ..errors import ConfigError, LLMCIError, described
 from ..records import Completion, ContinuationScore, JsonObject, Prompt, ScoreRequest
 from .base import digest
-from .outcomes import QuestionAnswer, QuestionKey, QuestionOutcome, TaskOutcome
+from .outcomes import AnswerBatch, QuestionAnswer, QuestionKey, QuestionOutcome, TaskOutcome
 
 EXTRA: Final = "pytest-llmci[eval]"
 SEED: Final = 1234
@@ -30,6 +30,8 @@ SEED: Final = 1234
 SHOWN_NAMES: Final = 5
 GREEDY_KEYS: Final = frozenset({"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"})
 """What a task may say of generation. Where it samples, ``top_p`` and ``top_k`` would be needed and are refused."""
+ASKED_TOGETHER: Final = 64
+"""Documents, in their order: what is known of an earlier run and what is asked now are cut at the same places."""
 DEFAULT_NEW_TOKENS: Final = 256
 """Where a task does not say how long an answer may be."""
 
@@ -50,8 +52,8 @@ class AskedModel(Protocol):
 
 def run_lm_eval_task(
     name_or_yaml: str, model: AskedModel, *, limit: int | None = None, shots: int | None = None, batch: int | None = None,
-    on_question: Callable[[QuestionAnswer], None] | None = None,
-    known: Callable[[QuestionKey], QuestionAnswer | None] = lambda key: None,
+    on_question: Callable[[QuestionAnswer], None] | None = None, on_batch: Callable[[AnswerBatch], None] | None = None,
+    known: Callable[[QuestionKey, int], QuestionAnswer | None] = lambda key, questions: None, group: bool = True,
 ) -> list[TaskOutcome]:  # fmt: skip
     """Ask a task, or all tasks of a group.
 
@@ -60,7 +62,9 @@ def run_lm_eval_task(
     :param shots: examples in each prompt; None for what the task says.
     :param batch: documents that the model works on at once; None for the model's own choice.
     :param on_question: gets each answer as soon as it is known.
-    :param known: answers that need not be asked again.
+    :param on_batch: gets the answers of up to 64 documents when all of them are there, those apart that were known.
+    :param known: answers that need not be asked again, by question and number of the task's questions. Documents are asked 64 at a time.
+    :param group: whether the name may be that of a group.
     :raises MissingExtraError: if lm-eval is not installed.
     :raises ConfigError: in one line: an unknown task with the nearest names, documents that cannot be had, a malformed row.
     :raises LLMCIError: what the model raises.
@@ -69,7 +73,9 @@ def run_lm_eval_task(
     with _its_own_chance(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the harness and what it imports: nobody here can mend them
         loaded = _load(name_or_yaml, shots)
-        asked = _Asked(model, batch, on_question or (lambda answer: None), known)
+        if len(loaded["tasks"]) != 1 and not group:
+            raise ConfigError(_is_group(name_or_yaml, list(loaded["tasks"])))
+        asked = _Asked(model, batch, on_question or (lambda answer: None), on_batch or (lambda batch: None), known)
         sizes = {name: _size(name, task) for name, task in loaded["tasks"].items()}
         found = _evaluate(name_or_yaml, _as_its_model(asked), loaded, limit)
         for name, task in loaded["tasks"].items():
@@ -136,6 +142,11 @@ def _unknown(name: str, known: Sequence[str]) -> str:
         f"--llmci-suite: unknown task '{name}'.{hint} {harness_version()} knows {len(known):,} tasks and groups (lm_eval ls tasks);"
         " a task of your own is the path of its YAML file."
     )
+
+
+def _is_group(name: str, tasks: Sequence[str]) -> str:
+    more = ", ..." if len(tasks) > SHOWN_NAMES else ""
+    return f"--llmci-suite: {name} is a group of {len(tasks)} tasks; name those that are meant: {', '.join(tasks[:SHOWN_NAMES])}{more}"
 
 
 _UNREACHABLE: Final = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectTimeout", "ConnectError",
@@ -205,27 +216,39 @@ class _Asked:
     """Carries the harness's requests to our model."""
 
     def __init__(
-        self, model: AskedModel, batch: int | None, on_question: Callable[[QuestionAnswer], None],
-        known: Callable[[QuestionKey], QuestionAnswer | None],
+        self, model: AskedModel, batch: int | None, on_question: Callable[[QuestionAnswer], None], on_batch: Callable[[AnswerBatch], None],
+        known: Callable[[QuestionKey, int], QuestionAnswer | None],
     ) -> None:  # fmt: skip
         self._model = model
         self._batch = batch
         self._on_question = on_question
+        self._on_batch = on_batch
         self._known = known
         self.answers: dict[tuple[str, int], QuestionAnswer] = {}
 
     def score(self, instances: Sequence[Any], *, rolling: bool) -> list[ContinuationScore]:
         """Answers to requests of log-probabilities, in their order."""
         found: dict[int, ContinuationScore] = {}
+        for together in self._batches(_documents(instances)):
+            left = []
+            for document in together.documents:
+                there = self._known(document.key, together.questions)
+                if there is None or len(there.scores) != len(document.places):
+                    left.append(document)
+                    continue
+                self.answers[document.key.task, document.key.index] = there
+                found.update(zip(document.places, there.scores, strict=True))
+            self._score(instances, left, found, rolling=rolling)
+            self._tell(together, left)
+        return [found[place] for place in range(len(instances))]
+
+    def _score(
+        self, instances: Sequence[Any], asked: Sequence[_Document], found: dict[int, ContinuationScore], *, rolling: bool
+    ) -> None:  # fmt: skip
         requests: list[ScoreRequest] = []
         places: list[list[int]] = []
         waiting: list[_Document] = []
-        for document in _documents(instances):
-            there = self._known(document.key)
-            if there is not None and len(there.scores) == len(document.places):
-                self.answers[document.key.task, document.key.index] = there
-                found.update(zip(document.places, there.scores, strict=True))
-                continue
+        for document in asked:
             for together in document.contexts() if not rolling else [[place] for place in document.places]:
                 texts = [instances[place].args for place in together]
                 requests.append(
@@ -244,21 +267,28 @@ class _Asked:
                 self._keep(QuestionAnswer(key=document.key, scores=tuple(found[place] for place in document.places)))
 
         self._model.score_many(requests, batch=self._batch, on_result=arrived)
-        return [found[place] for place in range(len(instances))]
 
     def generate(self, instances: Sequence[Any]) -> list[str]:
         """Generated answers, in the order of the requests."""
         found: dict[int, str] = {}
-        alike: dict[str, list[int]] = {}
-        documents = {place: document for document in _documents(instances) for place in document.places}
-        for document in dict.fromkeys(documents.values()):
-            there = self._known(document.key)
-            if there is not None and len(there.outputs) == len(document.places):
+        for together in self._batches(_documents(instances)):
+            left = []
+            for document in together.documents:
+                there = self._known(document.key, together.questions)
+                if there is None or len(there.outputs) != len(document.places):
+                    left.append(document)
+                    continue
                 self.answers[document.key.task, document.key.index] = there
                 found.update(zip(document.places, there.outputs, strict=True))
-        for place, instance in enumerate(instances):
-            if place not in found:
-                alike.setdefault(digest(sorted(instance.args[1].items())), []).append(place)
+            self._generate(instances, left, found)
+            self._tell(together, left)
+        return [found[place] for place in range(len(instances))]
+
+    def _generate(self, instances: Sequence[Any], asked: Sequence[_Document], found: dict[int, str]) -> None:
+        documents = {place: document for document in asked for place in document.places}
+        alike: dict[str, list[int]] = {}
+        for place in documents:
+            alike.setdefault(digest(sorted(instances[place].args[1].items())), []).append(place)
         for places in alike.values():
 
             def arrived(number: int, completion: Completion, places: list[int] = places) -> None:
@@ -274,7 +304,20 @@ class _Asked:
             ]  # fmt: skip
             how = _generation(instances[places[0]].task_name, instances[places[0]].args[1])
             self._model.generate_many(prompts, batch=self._batch, on_result=arrived, **how)
-        return [found[place] for place in range(len(instances))]
+
+    @staticmethod
+    def _batches(documents: Sequence[_Document]) -> Iterator[_Together]:
+        by_task: dict[str, list[_Document]] = {}
+        for document in documents:
+            by_task.setdefault(document.key.task, []).append(document)
+        for of_task in by_task.values():
+            for start in range(0, len(of_task), ASKED_TOGETHER):
+                yield _Together(of_task[start : start + ASKED_TOGETHER], len(of_task))
+
+    def _tell(self, together: _Together, asked: Sequence[_Document]) -> None:
+        if asked:
+            answers = tuple(self.answers[document.key.task, document.key.index] for document in asked)
+            self._on_batch(AnswerBatch(task=asked[0].key.task, answers=answers, questions=together.questions))
 
     def _keep(self, answer: QuestionAnswer) -> None:
         self.answers[answer.key.task, answer.key.index] = answer
@@ -295,6 +338,13 @@ class _Document:
         for place in self.places:
             groups.setdefault(self._instances[place].args[0], []).append(place)
         return list(groups.values())
+
+
+class _Together(NamedTuple):
+    """Documents of a task that are asked together."""
+
+    documents: Sequence[_Document]
+    questions: int
 
 
 def _documents(instances: Sequence[Any]) -> list[_Document]:

@@ -32,6 +32,16 @@ class QuestionAnswer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerBatch:
+    """Answers to the questions of a task that were asked together."""
+
+    task: str
+    answers: tuple[QuestionAnswer, ...]
+    questions: int
+    """Of the task, in all batches."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionOutcome:
     """One document, asked and counted."""
 

@@ -317,3 +317,27 @@ def test_a_damaged_log_is_not_replayed(bench: Bench) -> None:
     result = bench.run("--llmci-replay=latest")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --llmci-replay: *"])
+
+
+LENGTHS = (
+    "generate:\n"
+    "  - {id: scale, template: 'Sum up: {{filler}}. Why?', tokens: [12, 20]}\n"
+    "  - {id: chat, messages: [{role: system, content: Be brief.}, {role: user, content: '{{filler}}'}], tokens: [16]}\n"
+)
+ASKS = "def test_asks(llm, llm_prompt):\n    assert llm.generate(llm_prompt, max_new_tokens=4).text\n"
+
+
+def test_prompts_of_a_length_in_tokens_are_those_of_the_run(bench: Bench) -> None:
+    bench.write("lengths.yaml", LENGTHS)
+    bench.write("test_asks.py", ASKS)
+    settings = ("--llm-models=echo", "--llm-prompts=lengths.yaml", "--llmci-suite=inference", "test_asks.py")
+    bench.run(*settings).assert_outcomes(passed=6)
+    before = {line["prompt_sha256"] for line in records(bench, replayed=False, kind="rounds")}
+    bench.run("--llmci-replay=latest", *settings).assert_outcomes(passed=6)
+    assert {line["prompt_sha256"] for line in records(bench, replayed=True, kind="rounds")} == before
+    assert {line["provenance"] for line in records(bench, replayed=True, kind="worker")} == {"replayed"}
+    bench.write("lengths.yaml", LENGTHS.replace("Why?", "Who?"))
+    result = bench.run("--llmci-replay=latest", *settings, "-rs")
+    result.assert_outcomes(passed=2, skipped=4)
+    result.stdout.fnmatch_lines(["SKIPPED * test_asks.py:1: not replayed: *"])
+    result.stdout.fnmatch_lines(["  echo-scale-12t: its prompt has changed since run *"])

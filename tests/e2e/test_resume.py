@@ -29,7 +29,7 @@ def ask(bench: Bench, *args: str, models: str = "echo") -> pytest.RunResult:
     return bench.run(f"--llm-models={models}", "--llmci-suite=mine.jsonl", *args)
 
 
-def killed_half_way(bench: Bench) -> Path:
+def killed_half_way(bench: Bench, suite: str = "mine.jsonl", line: str = "questions") -> Path:
     """A session that is killed, its model and all, when two batches are on disk; its run folder."""
     command = [
         sys.executable,
@@ -40,7 +40,7 @@ def killed_half_way(bench: Bench) -> Path:
         "-p",
         "no:cacheprovider",
         "--llm-models=echo:+ttft=2ms",
-        "--llmci-suite=mine.jsonl",
+        f"--llmci-suite={suite}",
     ]
     session = subprocess.Popen(
         command, cwd=bench.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -49,7 +49,7 @@ def killed_half_way(bench: Bench) -> Path:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and session.poll() is None:
             logs = list((bench.path / "llmci-results").glob("*/log.jsonl"))
-            if logs and logs[0].read_bytes().count(b'"type":"questions"') >= 2:
+            if logs and logs[0].read_bytes().count(f'"type":"{line}"'.encode()) >= 2:
                 break
             time.sleep(0.01)
         assert session.poll() is None, "the session ended before it could be killed"
@@ -130,3 +130,54 @@ def test_parallel_workers_take_over_as_well(bench: Bench) -> None:
     again = bench.run("--llm-models=echo", "--llmci-suite=mine.jsonl", "--llmci-resume", "-n1", fresh=True)
     again.assert_outcomes(passed=1)
     assert outcome(bench) == before and bench.results()["tasks"][0]["resumed"] == 130
+
+
+TASK = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Q: {{query}}\\nA:"
+doc_to_choice: "{{choices}}"
+doc_to_target: gold
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+COUNTED_AT_ITS_END = ("--llmci-suite=colours.yaml", "--llm-models=echo:+ttft=2ms")
+
+
+@pytest.mark.slow
+def test_a_task_of_the_harness_goes_on_too_though_it_counts_at_its_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "hub"))
+    bench.write("colours.yaml", TASK.replace("ROWS", str(bench.write("rows.jsonl", rows(ROWS)))))
+    run = killed_half_way(bench, "colours.yaml", "answers")
+    text = (run / "log.jsonl").read_text("utf-8")
+    before = text.count('"type":"answers"')
+    assert before >= 2 and '"type":"questions"' not in text
+    taken = min(before * 64, ROWS)
+    resumed = bench.run(*COUNTED_AT_ITS_END, f"--llmci-resume={run.name}", fresh=True)
+    resumed.assert_outcomes(passed=1)
+    resumed.stdout.fnmatch_lines([f"{taken} answers were taken over from {run.name}."])
+    assert [bool(record["resumed_from"]) for record in bench.records("answers")] == [True] * before + [False] * (
+        -(-ROWS // 64) - before
+    )
+    after = outcome(bench)
+    again = bench.run(*COUNTED_AT_ITS_END, fresh=True)
+    again.assert_outcomes(passed=1)
+    assert outcome(bench) == after and bench.results()["tasks"][0]["resumed"] == 0
+    whole = bench.run(*COUNTED_AT_ITS_END, "--llmci-resume", fresh=True)
+    whole.assert_outcomes(passed=1)
+    assert outcome(bench) == after and bench.results()["tasks"][0]["resumed"] == ROWS
+    limited = bench.run(*COUNTED_AT_ITS_END, "--llmci-resume", "--llmci-limit=70", fresh=True)
+    limited.assert_outcomes(failed=1)
+    limited.stdout.fnmatch_lines(["*answered colours with other questions (a limit, another file, or changed rows)*"])
+    bench.write("colours.yaml", (bench.path / "colours.yaml").read_text("utf-8").replace("Q: ", "Question: "))
+    other = bench.run(*COUNTED_AT_ITS_END, f"--llmci-resume={run.name}", fresh=True)
+    other.assert_outcomes(failed=1)
+    other.stdout.fnmatch_lines(["*answered colours with another question or prompt*"])
+    late = bench.run(*COUNTED_AT_ITS_END, "--llmci-time-limit=1ms", fresh=True)
+    assert late.ret == 0 and [record["n"] for record in bench.records("answers")] == [64]
+    assert bench.results()["tasks"][0]["verdict"] == "inconclusive"

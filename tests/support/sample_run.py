@@ -11,8 +11,10 @@ from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.blocks import output_md5
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
+    AnswersRecord,
     BenchmarkRecord,
     CheckResult,
+    ContinuationScore,
     ErrorInfo,
     GenerationSettings,
     HeaderRecord,
@@ -169,6 +171,17 @@ def questions(
         "outputs": [], "truncated": [0] * n, "values": {metric: [float(good) for good in right] for metric in task.metrics},
     }  # fmt: skip
     return QuestionsRecord(**{"uid": uid, **facts, **changes})
+
+
+def answers(uid: str = "a1", **changes: Any) -> AnswersRecord:
+    """Two answers that are not counted yet."""
+    facts: dict[str, Any] = {
+        "cell": "a-own", "model": "a", "test": "own::a", "worker": "w1", "started": "2026-01-01T00:00:02.000Z", "task": "own",
+        "questions": 2, "n": 2, "index": [0, 1], "prompt_sha256": [_sha256("0"), _sha256("1")],
+        "scores": [[ContinuationScore(logprob=-1.5, tokens=2, is_greedy=True)], [ContinuationScore(logprob=-2.0, tokens=1)]],
+        "outputs": [],
+    }  # fmt: skip
+    return AnswersRecord(**{"uid": uid, **facts, **changes})
 
 
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL, cause unknown", facts={"when": "round 2 of 5"})

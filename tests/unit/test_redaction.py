@@ -4,7 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from sample_run import CRASH, header, rounds, usual_records, verdict, worker
+from sample_run import CRASH, answers, header, rounds, usual_records, verdict, worker
 
 from pytest_llmci.records import CheckResult, ErrorInfo, FooterRecord, Message, ModelSpec, Prompt
 from pytest_llmci.redaction import Redactor, hashed, masked_row
@@ -33,6 +33,19 @@ def test_a_masked_output_keeps_its_hash_and_loses_its_tokens() -> None:
         block, outputs=written.outputs, outputs_withheld=written.outputs_withheld, output_token_ids=[[1], []]
     )
     assert masking().record(written) == written
+
+
+def test_answers_that_are_not_counted_yet_are_masked_and_hashed() -> None:
+    said = answers(scores=[], outputs=[["fine"], [f"has {SECRET}", "and"]])
+    masked = masking().record(said)
+    assert (masked.outputs, masked.outputs_withheld) == ([["fine"], ["has [secret KEY]", "and"]], "masked")
+    hidden = masking(redact=True).record(said)
+    assert (hidden.outputs, hidden.outputs_withheld) == (
+        [[hashed("fine")], [hashed(f"has {SECRET}"), hashed("and")]],
+        "redacted",
+    )
+    assert masking(redact=True).record(hidden) == hidden
+    assert masking(redact=True).record(answers()) == answers()
 
 
 def test_a_masked_prompt_is_marked_with_its_messages() -> None:

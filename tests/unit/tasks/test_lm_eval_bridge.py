@@ -260,7 +260,7 @@ def test_a_limit_is_told_and_answers_that_are_known_are_not_asked_again(tiny: Op
     (part,) = run_lm_eval_task(path, tiny, limit=5, on_question=lambda answer: came.__setitem__(answer.key, answer))
     assert (part.n, part.size, part.is_whole, len(came)) == (5, 12, False, 5)
     before = tiny.asked
-    (whole,) = run_lm_eval_task(path, tiny, known=came.get)
+    (whole,) = run_lm_eval_task(path, tiny, known=lambda key, questions: came.get(key))
     assert tiny.asked - before == 7
     (again,) = run_lm_eval_task(path, tiny)
     for one, other in zip(whole.questions, again.questions, strict=True):
@@ -270,7 +270,7 @@ def test_a_limit_is_told_and_answers_that_are_known_are_not_asked_again(tiny: Op
     came.clear()
     run_lm_eval_task(generated, tiny, limit=4, on_question=lambda answer: came.__setitem__(answer.key, answer))
     before = tiny.asked
-    run_lm_eval_task(generated, tiny, limit=6, known=came.get)
+    run_lm_eval_task(generated, tiny, limit=6, known=lambda key, questions: came.get(key))
     assert (len(came), tiny.asked - before) == (4, 2)
 
 

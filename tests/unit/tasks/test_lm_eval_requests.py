@@ -190,7 +190,7 @@ def test_what_is_known_is_not_asked_again_unless_the_prompt_changed(harness: Har
     changed[0].args = ("Q0 now", " ")
     harness({"one": HarnessTask(changed)})
     model = Model()
-    (found,) = run_lm_eval_task("one", model, known=came.get)
+    (found,) = run_lm_eval_task("one", model, known=lambda key, questions: came.get(key))
     assert {request.id for request in model.requests} == {"one:0"}
     assert [question.logprobs for question in found.questions] == [(-1.0, -2.0, -3.0), (-2.0, -3.0, -4.0)]
 
