@@ -51,19 +51,34 @@ class Running:
         self._current: pytest.Item | None = None
         self._short: bool | None = None
         self._teardown = True
+        self._runs_code_of_users = True
+        self._unsettled = 0
+        """Cells since :meth:`settle` set aside what is kept."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        self._runs_code_of_users = _has_fixtures(session)
         if len(session.items) >= MANY_ITEMS:
+            gc.collect()
+            gc.freeze()
+
+    def settle(self) -> None:
+        """Keep it from walking the records and reports of thousands of cells, too, which live to the end.
+
+        Not where a user's code runs, which may have things that it drops later, and not while a model is alive.
+        """
+        if self._unsettled >= MANY_ITEMS and not self._runs_code_of_users:
+            self._unsettled = 0
             gc.collect()
             gc.freeze()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Cells of a suite take the short way where they can."""
-        if not isinstance(item, CellItem) or (nextitem is None and _has_fixtures(item.session)):
+        if not isinstance(item, CellItem) or (nextitem is None and self._runs_code_of_users):
             return None
+        self._unsettled += 1
         if self._short is None:
             self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
         if not self._short or any(mark.name != MARKER for mark in item.iter_markers()):  # skip, xfail, flaky, ...
