@@ -23,13 +23,11 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def ran(cells: int, *, with_functions: bool) -> Running:
-    """After that many cells, which are no CellItems where functions run beside them."""
+    """After that many tests."""
     item: Any = object() if with_functions else CellItem.__new__(CellItem)
     running = Running(cast("Any", None))
     running.pytest_runtestloop(cast("Any", SimpleNamespace(items=[item])))
-    running._short = False
-    for _ in range(cells):
-        running.pytest_runtest_protocol(CellItem.__new__(CellItem), cast("Any", object()))
+    running._unsettled = cells
     return running
 
 
@@ -44,3 +42,28 @@ def test_what_thousands_of_cells_left_is_set_aside_once(frozen: list[str], cells
 def test_not_beside_a_users_own_tests(frozen: list[str]) -> None:
     ran(5, with_functions=True).settle()
     assert frozen == []
+
+
+def test_fixtures_may_hold_things_that_they_drop_later(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import unittest
+        import pytest
+
+        @pytest.fixture
+        def mine():
+            pass
+
+        def test_with_ours(llm_open, llmci_session): pass
+        def test_with_mine(mine, llmci_session): pass
+
+        class TestSetUp:
+            def setup_class(self): pass
+            def test_method(self): pass
+
+        class Old(unittest.TestCase):
+            def test_old(self): pass
+        """
+    )
+    items, _ = pytester.inline_genitems("-p", "no:randomly")
+    assert [item.name for item in items if module._keeps_nothing(item)] == ["test_with_ours"]
