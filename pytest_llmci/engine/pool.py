@@ -76,6 +76,8 @@ class Pool:
         self._starts: dict[str, int] = {}
         self._deaths: dict[tuple[str, Role], int] = {}
         self._hopeless: dict[tuple[str, Role], LLMCIError] = {}
+        self.between_models: Callable[[], None] = lambda: None
+        """Called before a model is loaded while no other one is alive."""
 
     def get(self, spec: ModelSpec, role: Role = "timing", pair: int | None = None) -> LiveModel:
         """The model, loaded.
@@ -97,6 +99,8 @@ class Pool:
         if dead is not None:
             dead.worker.close()
         self._evict_down_to(self._capacity - 1, but=spec.alias)
+        if not self._live:
+            self.between_models()
         return self._start(spec, role, pair)
 
     def _start(self, spec: ModelSpec, role: Role, pair: int | None) -> LiveModel:

@@ -230,6 +230,7 @@ class ArmedPlugin:
                 open_model=lambda text: self.planner.open(text, "check"),
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
+            self._session.pool.between_models = self.running.settle
         return self._session
 
     def _kind_of_session(self) -> Callable[..., BenchSession]:

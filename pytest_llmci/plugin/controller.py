@@ -178,8 +178,11 @@ class Controller:
         return record
 
     def _tell(self, record: LogRecord) -> None:
+        tell = self._config.hook.pytest_llmci_record
+        if not tell.get_hookimpls():
+            return
         try:
-            self._config.hook.pytest_llmci_record(config=self._config, record=record)
+            tell(config=self._config, record=record)
         except Exception as error:  # noqa: BLE001  # an observer must not fail a build
             self._complain(f"pytest_llmci_record: {type(error).__name__}: {error}")
 

@@ -14,6 +14,7 @@ from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
 from ..settings import Sourced
+from ..sinks.finish import collector_paused
 from ..stats.budget_expression import Budget
 from .collecting import (
     group_by_model,
@@ -130,9 +131,10 @@ class Planning:
         self, session: pytest.Session, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
         """Add the suites' items before anything is deselected; bring each model's tests together afterwards."""
-        for name in self._plugin.settings.suites:
-            self._add_suite(session, name, items)
-        self._plan_cells(items)
+        with collector_paused():  # cells and their plans are many, and all of them stay
+            for name in self._plugin.settings.suites:
+                self._add_suite(session, name, items)
+            self._plan_cells(items)
         self._heed_suite_ids(items)
         before = list(items)
         yield

@@ -22,7 +22,7 @@ from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
-from .fixtures import MARKER
+from .fixtures import MARKER, NAMES
 from .items import CellItem, TaskItem
 from .planning import is_ours
 from .protocol import may_be_short, run_short, wants_teardown
@@ -39,6 +39,7 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
+_OURS = NAMES | {"request"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
 
@@ -51,18 +52,33 @@ class Running:
         self._current: pytest.Item | None = None
         self._short: bool | None = None
         self._teardown = True
+        self._has_fixtures = self._may_drop_things = True
+        self._unsettled = 0
+        """Tests since :meth:`settle` set aside what is kept."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        self._has_fixtures = _has_fixtures(session)
+        self._may_drop_things = not all(map(_keeps_nothing, session.items))
         if len(session.items) >= MANY_ITEMS:
+            gc.collect()
+            gc.freeze()
+
+    def settle(self) -> None:
+        """Keep it from walking the records and reports of thousands of tests, too, which live to the end.
+
+        Not where a user's fixtures may hold things that they drop later, and not while a model is alive.
+        """
+        if self._unsettled >= MANY_ITEMS and not self._may_drop_things:
+            self._unsettled = 0
             gc.collect()
             gc.freeze()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Cells of a suite take the short way where they can."""
-        if not isinstance(item, CellItem) or (nextitem is None and _has_fixtures(item.session)):
+        if not isinstance(item, CellItem) or (nextitem is None and self._has_fixtures):
             return None
         if self._short is None:
             self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
@@ -86,6 +102,7 @@ class Running:
 
     def begin_test(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt left."""
+        self._unsettled += 1
         item.stash[VERDICT] = item.stash[BESIDE] = ""
         junit.forget(item)
         if MEASUREMENT in item.stash:
@@ -254,8 +271,12 @@ class Running:
             ]  # at once: a verdict that the full disk did not take is not tried again in each later phase
         calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
         for each in ([measurement] if measurement is not None else []) + calls:
-            verdict = self._plugin.redactor.record(self._plugin.session.conclude(each))
-            if each is measurement and junit.is_wanted(self._plugin.config):
+            verdict = self._plugin.session.conclude(each)
+            into_junit = each is measurement and junit.is_wanted(self._plugin.config)
+            if verdict.verdict == "pass" and not into_junit:
+                continue
+            verdict = self._plugin.redactor.record(verdict)
+            if into_junit:
                 junit.add(item, each, verdict, self._plugin.planner.metrics)
             if verdict.verdict == "pass":
                 continue
@@ -304,3 +325,10 @@ class Running:
 def _has_fixtures(session: pytest.Session) -> bool:
     """Whether tests with fixtures run as well: those of session scope are torn down with the last test, whatever it is."""
     return not all(isinstance(item, CellItem) for item in session.items)
+
+
+def _keeps_nothing(item: pytest.Item) -> bool:
+    """Whether a test has no fixtures but ours, and no class or ``unittest`` that sets something up: nothing outlives it."""
+    if isinstance(item, CellItem):
+        return True
+    return type(item) is pytest.Function and item.cls is None and _OURS.issuperset(item.fixturenames)

@@ -139,6 +139,18 @@ def test_the_old_one_is_gone_before_the_new_one_is_built(tmp_path: Path) -> None
     bed.pool.get(B)
 
 
+def test_between_two_models_none_is_alive(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    living: list[list[str]] = []
+    bed.pool.between_models = lambda: living.append(bed.living)
+    for model in (A, A, B):
+        bed.pool.get(model)
+    assert living == [[], []]
+    with bed.pool.room_for(2):
+        bed.pool.get(A)
+    assert living == [[], []]  # B lives
+
+
 def test_room_for_two_keeps_the_most_recent_and_shrinks_again(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     with bed.pool.room_for(2):

@@ -1,0 +1,69 @@
+"""What a long session keeps is set aside from the garbage collector; what may still be dropped is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pytest_llmci.plugin import running as module
+from pytest_llmci.plugin.items import CellItem
+from pytest_llmci.plugin.running import Running
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the collector is told to do, which this process's own does not hear."""
+    told: list[str] = []
+    fake = SimpleNamespace(collect=lambda: told.append("collect"), freeze=lambda: told.append("freeze"))
+    monkeypatch.setattr(module, "gc", fake)
+    monkeypatch.setattr(module, "MANY_ITEMS", 3)
+    return told
+
+
+def ran(cells: int, *, with_functions: bool) -> Running:
+    """After that many tests."""
+    item: Any = object() if with_functions else CellItem.__new__(CellItem)
+    running = Running(cast("Any", None))
+    running.pytest_runtestloop(cast("Any", SimpleNamespace(items=[item])))
+    running._unsettled = cells
+    return running
+
+
+@pytest.mark.parametrize(("cells", "told"), [(2, []), (3, ["collect", "freeze"])])
+def test_what_thousands_of_cells_left_is_set_aside_once(frozen: list[str], cells: int, told: list[str]) -> None:
+    running = ran(cells, with_functions=False)
+    running.settle()
+    running.settle()
+    assert frozen == told  # collected first: what is garbage must not be kept
+
+
+def test_not_beside_a_users_own_tests(frozen: list[str]) -> None:
+    ran(5, with_functions=True).settle()
+    assert frozen == []
+
+
+def test_fixtures_may_hold_things_that_they_drop_later(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import unittest
+        import pytest
+
+        @pytest.fixture
+        def mine():
+            pass
+
+        def test_with_ours(llm_open, llmci_session): pass
+        def test_with_mine(mine, llmci_session): pass
+
+        class TestSetUp:
+            def setup_class(self): pass
+            def test_method(self): pass
+
+        class Old(unittest.TestCase):
+            def test_old(self): pass
+        """
+    )
+    items, _ = pytester.inline_genitems("-p", "no:randomly")
+    assert [item.name for item in items if module._keeps_nothing(item)] == ["test_with_ours"]
