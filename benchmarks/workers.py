@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmci import backends, measure
@@ -43,12 +44,13 @@ class Workers:
         )
         self._started = 0
 
-    def start(self, text: str) -> WorkerProcess:
+    def start(self, text: str, *, anchor: bool = False) -> WorkerProcess:
         """A loaded model.
 
         :param text: its spec, as for ``--llm-models``.
+        :param anchor: whether the frozen model is timed beside its rounds.
         """
-        worker = self._begun(text)
+        worker = self._begun(text, anchor=anchor)
         worker.load()
         return worker
 
@@ -63,10 +65,11 @@ class Workers:
         finally:
             worker.close()
 
-    def _begun(self, text: str) -> WorkerProcess:
+    def _begun(self, text: str, *, anchor: bool = False) -> WorkerProcess:
         self._started += 1
         spec = parse_spec(text, self._registry.names("backend"), "benchmark")
-        return WorkerProcess(spec, self._setup, clock=SystemClock(), guard=self._guard, number=self._started)
+        setup = replace(self._setup, anchor=anchor)
+        return WorkerProcess(spec, setup, clock=SystemClock(), guard=self._guard, number=self._started)
 
     def close(self) -> None:
         """End what watches over the processes."""

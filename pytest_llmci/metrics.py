@@ -6,8 +6,9 @@ and the CLI read unit and direction from there and never import ``measure/``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from .units import Unit
 
@@ -16,6 +17,8 @@ Scope = Literal["round", "memory", "worker", "task"]
 """One value a measured round; a round of the separate memory pass; a start of the model's process; a benchmark task."""
 STATISTICS = ("n", "min", "median", "mean", "std", "p90", "p95", "p99", "max")
 """The statistics that a budget, an attribute or a column may name."""
+BESIDE: Final[Mapping[str, str]] = {"cpu_time": "anchor_cpu_time", "net_time": "anchor_net_time"}
+"""Time of a round -> the time of the same kind of the frozen model beside it (``--llmci-anchor``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

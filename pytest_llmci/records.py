@@ -186,6 +186,8 @@ class RunRequest:
     """Unmeasured rounds before the first one."""
     first_round: int = 0
     """Number of rounds of this cell that went before, in earlier blocks."""
+    anchor_every: int = 0
+    """Of so many rounds in a row the first has the frozen model timed beside it, where the process has one; 0: none has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -411,6 +413,9 @@ class RoundsRecord:
     """Which fresh pair of processes measured it, from 0; None where nothing is compared."""
     repeats: int = 1
     """Rounds in a row that make one sample of a comparison: answers too short to be timed alone are taken together."""
+    anchor: str = ""
+    """The frozen model that its process held and timed beside rounds (``--llmci-anchor``), with the library that its time depends
+    on; empty where there was none."""
     provenance: Provenance = "live"
     messages: list[Message] = field(default_factory=list)
     """The chat messages that the prompt was; empty where it was a text, or is withheld."""

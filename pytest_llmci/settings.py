@@ -107,6 +107,8 @@ class Settings:
     memory: MemoryPass = "auto"
     """Whether growth of memory is measured in a pass of its own; ``auto``: where a budget asks for it."""
     timing: Timing = "exclusive"
+    anchor: bool = False
+    """Whether a small frozen model is timed beside every round, so that stored times can be compared beside its own."""
     output: Path = Path(OUTPUT_FOLDER)
     save_baseline: str = ""
     """Baseline that the session is to become; empty for none."""
@@ -192,6 +194,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         memory_limit_bytes=read.memory_limit(),
         memory=read.memory_pass(isolation),
         timing=read.choice("timing", ("exclusive", "parallel")),
+        anchor=read.flag("anchor"),
         output=read.folder("output", OUTPUT_FOLDER),
         save_baseline=read.baseline("save_baseline"),
         update_baseline=read.other_baseline("update_baseline", "save_baseline"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_llmci.cost.chosen import COST
 from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.measure.anchor import ANCHOR_METRICS
 from pytest_llmci.metrics import STATISTICS, MetricDef
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
@@ -34,7 +35,7 @@ DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": 
 def render() -> str:
     """The whole page."""
     groups: dict[str, list[MetricDef]] = {}
-    for metric in (*builtin_metrics(), COST):
+    for metric in (*builtin_metrics(), *ANCHOR_METRICS, COST):
         groups.setdefault(metric.group, []).append(metric)
     parts = [
         "# Metrics\n",

@@ -172,6 +172,13 @@ class Unmeasurable(Protocol):
         """Metric -> reason, for metrics that no inference of this model can have. Cheap: imports nothing heavy."""
 
 
+class ComputesElsewhere(Protocol):
+    """A backend class whose model computes in another process or on another machine."""
+
+    computes_here: ClassVar[bool]
+    """False: a frozen model beside its rounds (``--llmci-anchor``) would tell nothing of them, and is not timed."""
+
+
 class KeepsLength(Protocol):
     """A backend class whose answers never have more tokens than were asked for."""
 

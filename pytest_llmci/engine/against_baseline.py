@@ -161,4 +161,5 @@ def _stored_cell(record: BaselineRecord, cell: BaselineCell, prompt_id: str) -> 
         reasons={name: "a round of the baseline lacks it" for name, column in numbers.items() if len(column) != rounds},
         outputs=tuple(cell.outputs), answers=cell.rounds, checks=cell.checks, protocol=Part(cell.protocol),
         memory_methods=frozenset(str(method).split("+")) - {""} if method else frozenset(), contended=False, error="",
+        anchor=str(cell.protocol.get("anchor") or ""),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
-from ..records import ErrorInfo, RoundRecord, RoundsRecord, RunRequest
+from ..records import ErrorInfo, Json, RoundRecord, RoundsRecord, RunRequest
 from .schedule import CellMeasurement
 
 Origin: TypeAlias = Literal["measured", "memory", "call", "reference", "sample"]
@@ -17,10 +17,11 @@ Origin: TypeAlias = Literal["measured", "memory", "call", "reference", "sample"]
 def block_record(
     measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], *, uid: str, test: str, attempt: int, origin: Origin,
     worker: str, started: str, contended: bool, isolated: bool, late: dict[str, float],
-    error: ErrorInfo | None,
+    error: ErrorInfo | None, facts: Mapping[str, Json] | None = None,
 ) -> RoundsRecord:  # fmt: skip
     """The rounds of a block turned into columns.
 
+    :param facts: what is known of the process that measured it.
     :param late: metrics of scope ``worker`` that the block made known.
     """
     cell = measurement.cell
@@ -46,6 +47,7 @@ def block_record(
         memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
         messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(rounds, outputs),
+        anchor=str((facts or {}).get("anchor") or "") if origin in ("measured", "reference") else "",
     )  # fmt: skip
 
 

@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, UnknownNameError
-from ..metrics import MetricDef
+from ..metrics import BESIDE, MetricDef
 from ..records import Comparability, ComparisonResult, Json, Mode
 from ..stats.looks import SESSION_ALPHA
 from ..stats.quality import compare_answers
-from ..stats.stored import TimeMetric, Witnesses, environment_shift
+from ..stats.stored import ANCHORED_SHARE, TimeMetric, Witnesses, environment_shift
 from ..store.comparability import Difference
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
+    AS_MEASURED,
     LEAST_CPU_SHARE,
     LENGTH,
     START_TIMES,
     Accept,
+    ModelComparison,
     Rules,
     Sides,
     accepted_or_not,
@@ -44,8 +46,8 @@ CHECKS: Final = "checks"
 LEAST_ROUNDS: Final = 3
 _NOT_GATED: Final = ("peak_rss", LENGTH)
 """Compared by rules of their own."""
-_JUDGED_ELSEWHERE: Final = frozenset({"memory_method"})
-"""Of the protocol: another method makes memory incomparable, and nothing else."""
+_JUDGED_ELSEWHERE: Final = frozenset({"memory_method", "anchor"})
+"""Of the protocol: another method, or a frozen model on one side alone, makes memory incomparable, and nothing else."""
 _SHOWN: Final = 5
 _MOST_SLOWDOWNS: Final = 3
 
@@ -394,7 +396,9 @@ class _Comparing:
         alpha = self._alpha * len(timed) / max(family, len(timed))
         rules = Rules(
             against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times() or self._and_asked(kind.judged_by),
-            on_cpu=self._on_cpu(alias), shifts=shifts, why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
+            on_cpu=self._on_cpu(alias), shifts=shifts,
+            anchored_shifts={each: ANCHORED_SHARE * shift for each, shift in shifts.items()},
+            why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
             each_a_session=kind.by_run, counted=counted(self._candidate.metrics),
         )  # fmt: skip
         self._by_run = self._by_run or kind.by_run
@@ -402,6 +406,7 @@ class _Comparing:
         if len(self._older) > 1 and not machines:
             sides, rules = self._with_history(alias, timed, sides, rules)
         found = compare_model(sides, rules, self._candidate.metrics, apart=self._apart)
+        self._note_frozen(alias, found)
         for cell, results in found.cells.items():
             kept = [self._settled(cell, result, timed[cell]) for result in results if self._is_wanted(result.metric)]
             self._found[cell] = replace(self._found[cell], results=(*self._found[cell].results, *kept))
@@ -410,6 +415,14 @@ class _Comparing:
         self._whole += [
             (alias, self._maybe_accepted(alias, result)) for result in found.model if self._is_wanted(result.metric)
         ]
+
+    def _note_frozen(self, alias: str, found: ModelComparison) -> None:
+        """Whether times were compared beside a frozen model, and why not where one side has it."""
+        results = [result for results in found.cells.values() for result in results if result.metric in BESIDE]
+        if any(result.mode == "anchored" for result in results):
+            self._mode = "anchored"
+        for text in dict.fromkeys(result.reason for result in results if result.reason.startswith(AS_MEASURED)):
+            self._notes.append(f"times of {alias}: {text}")
 
     def _times(self) -> tuple[str, ...]:
         return tuple(name for name in self._only if name not in _NOT_GATED) if self._only else ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from ..metrics import MetricDef
+from ..metrics import BESIDE, MetricDef
 from ..records import ComparisonResult, Mode, RoundsRecord
 from ..stats.compare import GateSettings, decide
 from ..stats.memory import RELATIVE_TOLERANCE, compare_memory
@@ -27,6 +27,9 @@ DETECT: Final = 0.05
 """The smallest change of a time that must be found unless another is asked for."""
 LEAST_CPU_SHARE: Final = 0.2
 """CPU time that is a smaller part of the net time than this tells nothing of an answer's speed, and varies by more than it."""
+AS_MEASURED: Final = "as measured, not beside the frozen model"
+LEAST_ANCHORED_SHARE: Final = 0.8
+"""CPU time that is a smaller part of the net time than this: what the model waits for is not what slows a frozen model down."""
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
 START_TIMES: Final = ("start_time", "import_time", "load_time")
@@ -65,6 +68,8 @@ class CellSamples:
     """sha256 of the distinct outputs, in the order of their first appearance."""
     memory_methods: frozenset[str] = frozenset()
     contended: bool = False
+    anchor: str = ""
+    """The frozen model that was timed beside the rounds; empty where there was none."""
 
     @property
     def n(self) -> int:
@@ -106,6 +111,8 @@ class Rules:
     """For stored numbers: what the load of the machine alone could explain, as logarithm."""
     shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
     """The same by kind of time, where it is known for each."""
+    anchored_shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
+    """The same of times that are divided by those of a frozen model."""
     counted: tuple[str, ...] = ()
     """Metrics that equal answers have equal: gated without a test."""
     only: tuple[str, ...] = ()
@@ -160,7 +167,14 @@ def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef])
         outputs=tuple(dict.fromkeys(sha256 for block in blocks for sha256 in block.output_sha256)),
         memory_methods=frozenset(name for block in blocks for name in block.memory_method.split("+") if name),
         contended=any(block.contended for block in blocks),
+        anchor=anchor_of(block.anchor for block in blocks),
     )
+
+
+def anchor_of(names: Iterable[str]) -> str:
+    """The frozen model of several blocks; empty where any had none, or they had different ones."""
+    found = set(names)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _samples(block: RoundsRecord, metric: str) -> list[float] | None:
@@ -273,22 +287,25 @@ def _judge_time(
                 _without_numbers(sides, metric.name, rules, verdict=verdict, reason=reason, detect=detect)
             )
     kind = _TIMES.get(metric.name, "wall")
+    rules, beside, why_as_it_is = _beside(can.values(), metric.name, rules)
     for cells_of_one in _families(can, apart):
         settings = GateSettings(
             mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics * (len(cells_of_one) / len(can)), look=look,
             looks=rules.looks, last=last, higher_is_better=metric.direction == "higher", metric=kind,
-            environment_shift=rules.shifts.get(kind, rules.environment_shift),
+            environment_shift=(rules.anchored_shifts if beside else rules.shifts).get(kind, rules.environment_shift),
             session=0.0 if rules.each_a_session else None,
         )  # fmt: skip
         verdicts = decide(
-            _base_rows(list(cells_of_one.values()), metric.name, rules),
-            [sides.candidate.values[metric.name] for sides in cells_of_one.values()],
+            _base_rows(list(cells_of_one.values()), metric.name, rules, beside),
+            [_row(sides.candidate, metric.name, beside) for sides in cells_of_one.values()],
             settings,
             pairs=[sides.candidate.pairs for sides in cells_of_one.values()],
             names=list(cells_of_one),
         )
         for (cell, sides), effect in zip(cells_of_one.items(), verdicts.cells, strict=True):
-            found.cells[cell].append(_result(effect, sides, metric.name, rules, detect))
+            found.cells[cell].append(
+                _told_beside(_result(effect, sides, metric.name, rules, detect), sides, beside, why_as_it_is)
+            )
             if effect.undecided:
                 found.undecided.add(cell)
         if len(cells_of_one) > 1:
@@ -305,10 +322,70 @@ def _families(cells: Mapping[str, Sides], apart: Collection[str]) -> Iterator[Ma
             yield {cell: sides}
 
 
-def _base_rows(cells: Sequence[Sides], metric: str, rules: Rules) -> Rows | list[Rows]:
+def why_not_anchored(cells: Iterable[Sides], metric: str) -> str | None:
+    """Why a time is not divided by that of a frozen model beside it; empty where it is, None where nobody timed one.
+
+    :param metric: one that a frozen model has as well.
+    """
+    sides = list(cells)
+    names = [{each.base.anchor for each in sides}, {each.candidate.anchor for each in sides}]
+    if all(side <= {""} for side in names):
+        return None
+    beside = BESIDE[metric]
+    for side, whose in zip(names, ("reference", "candidate"), strict=True):
+        if "" in side:
+            return f"the {whose} has none of its times"
+    if len(before := names[0]) > 1 or before != names[1]:
+        told = [" and ".join(sorted(side)) for side in names]
+        return f"it is not the same on both sides ({told[0]} -> {told[1]})"
+    if any(
+        beside not in one.values or min(one.values[beside]) <= 0
+        for each in sides
+        for one in (each.base, each.candidate)
+    ):
+        return "a round lacks its time"
+    if min(_cpu_share(one) for each in sides for one in (each.base, each.candidate)) < LEAST_ANCHORED_SHARE:
+        return "the model spends much of its time waiting, which a frozen model does not"
+    return ""
+
+
+def _beside(cells: Iterable[Sides], metric: str, rules: Rules) -> tuple[Rules, str, str]:
+    """The rules of one time, the metric that it is divided by, and why by none although one side has a frozen model."""
+    if rules.mode not in ("saved", "history") or metric not in BESIDE:
+        return rules, "", ""
+    why = why_not_anchored(cells, metric)
+    if why == "" and rules.mode == "history":
+        why = "what several sessions differ by is known from themselves"
+    if why == "":
+        return replace(rules, mode="anchored"), BESIDE[metric], ""
+    return rules, "", f"{AS_MEASURED}: {why}" if why else ""
+
+
+def _row(side: CellSamples, metric: str, beside: str) -> list[float]:
+    """The numbers that are compared."""
+    values = side.values[metric]
+    return [value / by for value, by in zip(values, side.values[beside], strict=True)] if beside else values
+
+
+def _told_beside(result: ComparisonResult, sides: Sides, beside: str, why_as_it_is: str) -> ComparisonResult:
+    """What was measured of both, where the change is one of the ratio; or why it is not."""
+    if result.reason:
+        return result
+    if not beside or not result.base or result.candidate is None:
+        return replace(result, reason=why_as_it_is)
+    before, after = (median(side.values[beside]) for side in (sides.base, sides.candidate))
+    own, frozen = result.candidate / result.base - 1, after / before - 1
+    return replace(result, reason=f"measured {_percent(own)}, the frozen model beside it {_percent(frozen)}")
+
+
+def _percent(change: float) -> str:
+    return f"{100 * change:+.1f} %"
+
+
+def _base_rows(cells: Sequence[Sides], metric: str, rules: Rules, beside: str) -> Rows | list[Rows]:
     """``[cells, rounds]``, or one of that form a stored session."""
     if rules.mode != "history":
-        return [sides.base.values[metric] for sides in cells]
+        return [_row(sides.base, metric, beside) for sides in cells]
     return [
         [session.values[metric] for session in each] for each in zip(*(sides.sessions for sides in cells), strict=True)
     ]
@@ -458,8 +535,11 @@ def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:
             )
         ]
     methods = sides.base.memory_methods | sides.candidate.memory_methods
-    if len(methods) > 1:
-        reason = f"measured by different methods ({', '.join(sorted(methods))})"
+    reason = f"measured by different methods ({', '.join(sorted(methods))})" if len(methods) > 1 else ""
+    if bool(sides.base.anchor) != bool(sides.candidate.anchor):
+        whose = "reference" if sides.base.anchor else "candidate"
+        reason = f"the process of the {whose} alone held the frozen model (--llmci-anchor)"
+    if reason:
         return [
             _without_numbers(
                 sides, "peak_rss", rules, verdict="not comparable", reason=reason, detect=RELATIVE_TOLERANCE

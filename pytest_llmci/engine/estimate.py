@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..measure.anchor import TYPICAL_S
+
 
 def read_history(output: Path) -> dict[str, Any]:
     """Model -> metric -> median of the last run; empty where there is none that can be read.
@@ -19,19 +21,23 @@ def read_history(output: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def estimate_seconds(history: dict[str, Any], alias: str, *, answers: int, tokens: int | None) -> float | None:
+def estimate_seconds(
+    history: dict[str, Any], alias: str, *, answers: int, tokens: int | None, anchored: bool = False
+) -> float | None:
     """Predicted time of loading one model and having it answer; None where it has never run here.
 
     :param history: what :func:`read_history` found.
     :param answers: measured rounds and warm-ups over all its cells.
     :param tokens: length of each answer where it is fixed; None to expect the length of last time.
+    :param anchored: whether the frozen model is timed beside them.
     """
     known = history.get(alias)
     latency, before = _number(known, "latency"), _number(known, "output_tokens")
     if latency is None:
         return None
     starting = sum(_number(known, name) or 0.0 for name in ("start_time", "import_time", "load_time"))
-    return starting + answers * latency * (tokens / before if tokens and before else 1.0)
+    beside = (_number(known, "anchor_net_time") or TYPICAL_S) if anchored else 0.0
+    return starting + answers * (latency * (tokens / before if tokens and before else 1.0) + beside)
 
 
 def _number(known: Any, metric: str) -> float | None:

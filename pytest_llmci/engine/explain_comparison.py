@@ -28,7 +28,7 @@ _WORDS: Final = {
 }
 _HOW: Final = {
     "interleaved": "interleaved, same machine",
-    "anchored": "stored numbers, each beside the same frozen model",
+    "anchored": "stored numbers, each divided by the time of the same frozen model beside it",
     "saved": "stored numbers of another session",
     "history": "stored numbers of several sessions",
     "exact": "numbers that do not vary",
@@ -151,7 +151,9 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
     for result in results:
         if result.visible is not None and result.mode != "exact":
             lines += _labelled("sees", f"a change of {percent(result.visible, sign=False)} or more in {result.metric}")
-        if result.reason and result.verdict not in ("pass", "regressed"):
+        if result.reason and result.mode == "anchored":
+            lines += _labelled("beside", f"{result.metric}: {result.reason}")
+        elif result.reason and result.verdict not in ("pass", "regressed"):
             lines += _labelled("why", f"{result.metric}: {result.reason}")
     for name, meaning in MEANING.items():
         if any(result.metric == name for result in results):

@@ -116,6 +116,8 @@ def _how(found: RunsComparison) -> str:
     text = f"{many} round{'' if many == '1' else 's'} a cell, stored numbers of"
     if found.mode == "history":
         return f"{text} several sessions, whose spread tells how much they differ"
+    if found.mode == "anchored":
+        return f"{text} two sessions, each divided by the time of the same frozen model beside it: what slows down both cancels"
     return f"{text} two sessions: what differs between sessions of one machine counts as noise"
 
 

@@ -67,7 +67,7 @@ NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 SPARE_PAIRS: Final = 2
 """Pairs that may be lost to a process that died before the comparison is given up."""
-_HANDLED_APART: Final = frozenset({"prompt_sha256", "memory_method", "isolation"})
+_HANDLED_APART: Final = frozenset({"prompt_sha256", "memory_method", "isolation", "anchor"})
 """Parts of the protocol that are compared before measuring, metric by metric, or that are equal in one session."""
 
 
@@ -357,15 +357,17 @@ class Interleaved:
 
     def _sample(self, course: _Course, arm: Arm, live: LiveModel, part: _Part) -> None:
         course.repeats_are_open = False
-        self._ask(course, arm, live, part, course.repeats)
+        self._ask(course, arm, live, part, course.repeats, anchor_every=course.repeats)
 
-    def _ask(self, course: _Course, arm: Arm, live: LiveModel, part: _Part, rounds: int) -> None:
+    def _ask(
+        self, course: _Course, arm: Arm, live: LiveModel, part: _Part, rounds: int, *, anchor_every: int = 0
+    ) -> None:
         if not course.goes_on:
             return
         cell = course.cell(arm)
         request = RunRequest(
             cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=rounds, warmup=0,
-            first_round=course.measurement.rounds + len(part.rounds),
+            first_round=course.measurement.rounds + len(part.rounds), anchor_every=anchor_every,
         )  # fmt: skip
         try:
             live.worker.run(request, part.rounds.append)
@@ -411,7 +413,7 @@ class Interleaved:
         record = block_record(
             side, request, part.rounds, uid=self._ports.new_uid(), test=course.entry.test, attempt=0, origin=_origin(arm),
             worker=live.record.uid if live else "", started=pair.started, contended=pair.contended, isolated=True, late=part.late,
-            error=part.error,
+            error=part.error, facts=live.record.info if live else None,
         )  # fmt: skip
         return replace(record, pair=pair.number, repeats=course.repeats or 1)
 

@@ -12,6 +12,7 @@ from ..checks.combined import models_of, needs_reference, text_of
 from ..cost.chosen import COST, choose_prices
 from ..errors import ConfigError, StoreError, UnknownNameError
 from ..matrix import cell_id, check_prompt_ids, expand
+from ..measure.anchor import ANCHOR_METRICS
 from ..metrics import MetricDef
 from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, ModelSpec, Prompt
@@ -109,6 +110,8 @@ class Planner:
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         if self.prices is not None:
             self.metrics[COST.name] = self.prices.metric
+        if settings.anchor:
+            self.metrics.update((metric.name, metric) for metric in ANCHOR_METRICS)
         self.budgets = self._session_budgets()
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""

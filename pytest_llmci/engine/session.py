@@ -150,7 +150,7 @@ class BenchSession:
         setup = WorkerSetup(
             registry=registry, limits=limits, cache_dir=str(user_cache_dir()), log_folder=log_folder, threads=settings.threads,
             sys_path=sys_path, say=observer.say, tick=self._tick, hide=self.redactor.text,
-            keeps_logs=not settings.redact,
+            keeps_logs=not settings.redact, anchor=settings.anchor,
         )  # fmt: skip
         self._against = against
         self._baselines = baselines
@@ -316,7 +316,7 @@ class BenchSession:
         done = measurement.rounds
         request = RunRequest(
             cell=measurement.cell.id, prompt=measurement.cell.prompt, generation=plan.generation, rounds=rounds,
-            warmup=plan.warmup if not measurement.blocks else 0, first_round=done,
+            warmup=plan.warmup if not measurement.blocks else 0, first_round=done, anchor_every=1,
         )  # fmt: skip
         with self._turns.request():
             if not self._answered_in_batch(measurement, request):
@@ -522,6 +522,7 @@ class BenchSession:
             measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
             worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
             late=late, error=measurement.memory_error if origin == "memory" else measurement.error,
+            facts=live.record.info if live else None,
         )  # fmt: skip
         if origin == "memory":
             record = of_memory_alone(record, self._of_memory_pass)

@@ -12,7 +12,7 @@ from statistics import fmean, median
 from typing import Final, TypeAlias
 
 from ..errors import StoreError
-from ..metrics import MetricDef
+from ..metrics import BESIDE, MetricDef
 from ..records import (
     HeaderRecord,
     Json,
@@ -26,11 +26,11 @@ from ..records import (
 from ..store.comparability import Part, environment_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
 from .answers import Answers
-from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
+from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, anchor_of, samples_of
 from .imported import BACKEND
 from .report import replayed_run
 
-COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens", "cost")
+COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens", "cost", *BESIDE.values())
 """Metrics that are read whatever is asked for."""
 MOST_SAMPLES: Final = 200
 """Of an imported cell in a comparison, which takes every pair of samples of both sides."""
@@ -64,6 +64,8 @@ class StoredCell:
     contended: bool
     error: str
     """Why measuring failed; empty if it did not."""
+    anchor: str = ""
+    """The frozen model that was timed beside its rounds; empty where there was none."""
     runs: tuple[int, ...] = ()
     """Of an imported cell: rounds of each run of the tool, one behind the other."""
     judged_by: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ class StoredCell:
             outputs=self.outputs,
             memory_methods=self.memory_methods,
             contended=self.contended,
+            anchor=self.anchor,
         )
 
     @property
@@ -349,7 +352,7 @@ class _Cell:
             id=self.id, model=self.key[0], prompt_id=self.key[1], test=self.test, rounds=rounds, numbers=numbers, reasons=reasons,
             outputs=tuple(self._outputs), answers=self._answers, checks=_checks(verdict), protocol=self._protocol,
             memory_methods=frozenset(name for part in self._parts for name in part.memory_methods),
-            contended=any(part.contended for part in self._parts), error=error,
+            contended=any(part.contended for part in self._parts), error=error, anchor=anchor_of(part.anchor for part in self._parts),
             runs=tuple(part.n for part in self._parts) if self._imported else (), judged_by=self._judged_by,
         )  # fmt: skip
 

@@ -277,9 +277,22 @@ class Comparing:
             if not why:
                 self._notes.append(f"baseline {baseline.name} is measured again, alternately with the candidate")
                 continue
-            self._notes.append(f"baseline {baseline.name}: stored numbers, as {why}")
+            self._notes.append(f"baseline {baseline.name}: stored numbers, as {why}{self._beside(baseline.chosen)}")
             kept.append(baseline)
         return kept
+
+    def _beside(self, chosen: Chosen) -> str:
+        """Whether its times can be taken beside those of the frozen model, where one of the two sessions has them."""
+        asked, record = self._plugin.settings.anchor, chosen.record
+        timed = any(cell.protocol.get("anchor") for cell in record.newest.cells)
+        if chosen.differences or not (asked or timed):
+            return ""
+        if asked != timed:
+            which = "this session alone has" if asked else "it alone has"
+            return f"; times as they were measured: {which} those of a frozen model beside them (--llmci-anchor)"
+        if len(record.sessions) > 1:
+            return f"; its {len(record.sessions)} sessions tell what sessions differ by, and times stay as they were measured"
+        return "; each time is divided by that of the frozen model beside it"
 
     def _why_stored(self, baseline: StoredBaseline, candidate: Candidate) -> str:
         """Why a baseline is not measured again; empty where its reference is ready."""

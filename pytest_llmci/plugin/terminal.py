@@ -18,6 +18,7 @@ from ..engine.observer import Silent
 from ..engine.planner import INFERENCE
 from ..engine.streak import runs_undecided
 from ..engine.tables import NARROWEST_NAME, summary_lines
+from ..measure.anchor import TYPICAL_S
 from ..records import Cell, ModelSpec
 from ..runner.worker import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
@@ -133,7 +134,7 @@ class Terminal(Silent):
             generation = members[0][1].generation if members else None
             tokens = generation.max_new_tokens if generation and generation.fixed_length else None
             answers = sum(min(s.block, plan.max_rounds) + max(1, plan.warmup) for _, plan in members)
-            seconds = estimate_seconds(history, alias, answers=answers, tokens=tokens)
+            seconds = estimate_seconds(history, alias, answers=answers, tokens=tokens, anchored=s.anchor)
             if seconds is None:
                 return ""
             total += 2 * seconds
@@ -168,7 +169,9 @@ class Terminal(Silent):
         planner, tokens = self._plugin.planner, s.max_new_tokens or SUITE_MAX_NEW_TOKENS
         history = read_history(planner.output_folder)
         known = [
-            estimate_seconds(history, spec.alias, answers=prompts * planner.suite_answers(spec), tokens=tokens)
+            estimate_seconds(
+                history, spec.alias, answers=prompts * planner.suite_answers(spec), tokens=tokens, anchored=s.anchor
+            )
             for spec in planner.specs
         ]
         total = sum(seconds for seconds in known if seconds is not None)
@@ -204,6 +207,7 @@ class Terminal(Silent):
                 alias,
                 answers=sum(plan.answers for _, plan in members),
                 tokens=generation.max_new_tokens if generation.fixed_length else None,
+                anchored=self._plugin.settings.anchor,
             )
             in_pass = sum(plan.memory_rounds for _, plan in members)
             memory, starts = f"  {in_pass:>6}" if passes else "", 2 if in_pass else 1
@@ -218,6 +222,10 @@ class Terminal(Silent):
                 f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}{memory}  {starts:>5}  {shown}"
             )
         self._print_task_plan(width)
+        if self._plugin.settings.anchor:
+            reporter.write_line(
+                f"--llmci-anchor: about {format_duration(TYPICAL_S)} for the frozen model beside each round, some MiB in each process"
+            )
         for nodeid in cells if self._verbosity > 0 else ():
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ..backends.base import Backend, LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
+from ..measure.anchor import Anchor, why_no_anchor
 from ..measure.profile import Measured, Probe, profile
 from ..measure.region import PROCESS_METER, Region
 from ..records import (
@@ -60,8 +61,11 @@ class ModelHost:
         progress: Progress,
         isolated: bool,
         role: Role = "timing",
+        anchor: bool = False,
     ) -> None:
+        """:param anchor: whether a frozen model is timed beside the measured rounds, where that tells of this one."""
         self._registry = registry
+        self._wants_anchor = anchor and role in ("timing", "reference")
         self._threads = threads
         self._cache_dir = cache_dir
         self._progress = progress
@@ -106,15 +110,27 @@ class ModelHost:
         described = _checked(loaded, spec)
         self._backend = backend
         probe = Probe(self._registry)
+        # Built after what the load is measured by, and before any round: a constant of every peak that comes.
+        anchor = self._anchor(described, factory) if self._wants_anchor else None
         self._loop = MeasuringLoop(
             backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated,
-            before_round=MemoryPass().before_round if self._role == "memory" else None,
+            before_round=MemoryPass().before_round if self._role == "memory" else None, anchor=anchor,
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
         values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
+        if anchor is not None:
+            process |= anchor.facts
         return _describe(described, values, region, process)
+
+    def _anchor(self, loaded: LoadedModel, factory: object) -> Anchor:
+        return Anchor(
+            why_no_anchor(
+                isolated=self._isolated, threads=self._threads, device=loaded.info.get("device"),
+                computes_here=getattr(factory, "computes_here", True) is not False,
+            )
+        )  # fmt: skip
 
     def _origin(self, spec: ModelSpec) -> dict[str, Json]:
         """The user's modules, in a process that has no others than those the model needs."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..backends.base import Backend
+from ..measure.anchor import Anchor
+from ..measure.base import Reading
 from ..measure.profile import Probe
-from ..records import Completion, GenerationSettings, Prompt, RoundRecord, RunRequest
+from ..records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
 
 
 class Progress(Protocol):
@@ -31,14 +33,22 @@ class NoProgress:
         pass
 
 
+NOT_BESIDE = "the frozen model is timed beside rounds under the schedule"
+NOT_BESIDE_EACH = "the frozen model is timed once beside answers that are taken together"
+
+
 class MeasuringLoop:
     """Warm-up, then measured rounds of one prompt on one backend."""
 
     def __init__(
         self, backend: Backend, probe: Probe, *, threads: int, progress: Progress, isolated: bool,
-        before_round: Callable[[], None] | None = None,
+        before_round: Callable[[], None] | None = None, anchor: Anchor | None = None,
     ) -> None:  # fmt: skip
-        """:param before_round: called before each round, outside of what is measured."""
+        """:param before_round: called before each round, outside of what is measured.
+        :param anchor: times the frozen model beside rounds; None where nobody asked for it.
+        """
+        self._anchor = anchor
+        self._anchor_first = False
         self._before_round = before_round
         self._backend = backend
         self._probe = probe
@@ -64,8 +74,22 @@ class MeasuringLoop:
             gc.freeze()
         for number in range(request.rounds):
             self._progress.enter("measuring", number)
-            on_round(self._with_first(self.measure(request.prompt, request.generation)))
+            on_round(self._with_first(self._round(request, number)))
         self._progress.enter("idle")
+
+    def _round(self, request: RunRequest, number: int) -> RoundRecord:
+        """One measured round, the frozen model before it or after it in turn, never within what is measured."""
+        if self._anchor is None:
+            return self.measure(request.prompt, request.generation)
+        if not request.anchor_every or number % request.anchor_every:
+            reason = NOT_BESIDE_EACH if request.anchor_every else NOT_BESIDE
+            return _beside(self.measure(request.prompt, request.generation), self._anchor.missing(reason))
+        self._anchor_first = not self._anchor_first
+        if self._anchor_first:
+            found = self._anchor.time()
+            return _beside(self.measure(request.prompt, request.generation), found)
+        record = self.measure(request.prompt, request.generation)
+        return _beside(record, self._anchor.time())
 
     def was_asked(self) -> None:
         """Something else than :meth:`run` used the model: what comes is no first inference."""
@@ -106,6 +130,17 @@ class MeasuringLoop:
             memory_method=reading.memory_method,
             peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
         )
+
+
+def _beside(record: RoundRecord, found: Mapping[str, Reading]) -> RoundRecord:
+    """The round with what was timed beside it."""
+    values, reasons = dict(record.values), dict(record.reasons)
+    for name, value in found.items():
+        if isinstance(value, Missing):
+            reasons[name] = value.reason
+        else:
+            values[name] = value
+    return dataclasses.replace(record, values=values, reasons=reasons)
 
 
 def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:

@@ -126,6 +126,8 @@ class WorkerSetup:
     """Called some ten times a second while waiting, so that a terminal can show time passing."""
     hide: Callable[[str], str] = str
     """Makes of a line of a process's output what may be written."""
+    anchor: bool = False
+    """Whether a frozen model is timed beside measured rounds."""
     keeps_logs: bool = True
     """False: what processes write to stdout and stderr reaches no file, as it may quote prompts and outputs."""
 
@@ -184,8 +186,9 @@ class InlineWorker:
         self._setup = setup
         threads = threads_of(spec, setup.threads)
         self._host = ModelHost(
-            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=_NOBODY_WATCHES, isolated=False
-        )
+            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=_NOBODY_WATCHES, isolated=False,
+            anchor=setup.anchor,
+        )  # fmt: skip
         self.alive = True
 
     def load(self) -> Loaded:
@@ -303,6 +306,7 @@ class WorkerProcess:
                 "path_before": path.before, "path_behind": path.behind, "threads": threads_of(self._spec, self._setup.threads),
                 "cpus": cpus_of(self._spec),
                 "cache_dir": self._setup.cache_dir, "role": self._role, "progress": str(self._home / "progress"),
+                "anchor": self._setup.anchor,
             },
             self._setup.limits.load_s, "load_timeout",
         )  # fmt: skip

@@ -141,6 +141,7 @@ class Server:
             progress=ProgressPage(message["progress"]),
             isolated=True,
             role=message["role"],
+            anchor=message["anchor"],
         )
         import pytest_llmci
 

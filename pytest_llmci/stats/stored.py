@@ -45,7 +45,7 @@ _CONTENTION_SLOPE: Final[dict[TimeMetric, float]] = {"cpu": 0.15, "net": 0.15, "
 _KERNEL_SLOPE: Final = 0.6
 _UNKNOWN_KERNEL_SHIFT: Final = 0.05
 """Without a kernel on both sides: what CPU time varies by between sessions of one machine."""
-_ANCHORED_SHARE: Final = 1 / 3
+ANCHORED_SHARE: Final = 1 / 3
 """The part of a shift that an anchor of another shape does not share."""
 _HISTORY_SPREAD: Final = 1.3
 """Sampling variance of the median of the sessions' locations over the variance between them, times their number."""
@@ -78,7 +78,7 @@ def environment_shift(
         kernel = _KERNEL_SLOPE * (_lower_quartile(candidate, "candidate") - _lower_quartile(base, "base"))
     else:
         kernel = _UNKNOWN_KERNEL_SHIFT
-    return math.hypot(contention, kernel) * (_ANCHORED_SHARE if anchored else 1.0)
+    return math.hypot(contention, kernel) * (ANCHORED_SHARE if anchored else 1.0)
 
 
 def _contention(side: Witnesses, name: str) -> float:

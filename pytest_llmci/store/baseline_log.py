@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from ..clock import SystemClock, utc_text
 from ..errors import StoreError
-from ..metrics import MetricDef
+from ..metrics import BESIDE, MetricDef
 from ..records import (
     HeaderRecord,
     LogRecord,
@@ -41,7 +41,7 @@ DIGITS: Final = 6
 """Significant digits of a number that varies: a ten-thousandth of the smallest change that is looked for."""
 RUN_SETTINGS: Final = (
     "suites", "rounds", "max_rounds", "warmup", "block", "max_new_tokens", "seed", "temperature", "threads", "isolation",
-    "timing", "memory",
+    "timing", "memory", "anchor",
 )  # fmt: skip
 """Settings of a session that its numbers depend on."""
 LOCK_FILES: Final = (
@@ -265,7 +265,9 @@ def _in_short(metric: MetricDef) -> MetricDef:
 
 
 def _is_kept(metric: MetricDef) -> bool:
-    """What has a better direction, and counts of tokens."""
+    """What has a better direction, counts of tokens, and what times are taken beside."""
+    if metric.name in BESIDE.values():
+        return True
     return metric.scope == "round" and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
 
 

@@ -112,6 +112,7 @@ def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
             "isolation": worker.isolation,
             "memory_method": block.memory_method,
             "token_source": block.token_source,
+            **({"anchor": block.anchor} if block.anchor else {}),
         }
     )
 

@@ -248,3 +248,122 @@ def test_a_rate_of_nought_is_not_called_too_short() -> None:
         found(rates[0], rates[1], rules)["tokens_per_s"].reason
         == "a round of the candidate has no tokens_per_s above nought"
     )
+
+
+# ------------------------------------------------------------------------------------------------ the frozen model
+
+SAVED = Rules(
+    against="main", alpha=0.01, mode="saved", shifts={"cpu": 0.05, "net": 0.05}, anchored_shifts={"cpu": 0.05 / 3, "net": 0.05 / 3},
+)  # fmt: skip
+FROZEN = "decoder 1, numpy 2.4.6, openblas 0.3.31"
+
+
+def beside(
+    seed: int, factor: float = 1.0, *, machine: float = 1.0, frozen: str = FROZEN, **changes: Any
+) -> CellSamples:
+    """A side whose machine slows model and frozen model down alike, and whose model is slower by a factor."""
+    rng = random.Random(seed + 100)
+    own = side(seed, factor * machine)
+    times = {
+        name: [0.02 * machine * rng.gauss(1, 0.005) for _ in PAIRS] for name in ("anchor_cpu_time", "anchor_net_time")
+    }
+    return replace(own, values={**own.values, **times, **changes.pop("values", {})}, anchor=frozen, **changes)
+
+
+def times(candidate: CellSamples, base: CellSamples, rules: Rules = SAVED) -> dict[str, ComparisonResult]:
+    results = found(candidate, base, rules)
+    return {name: results[name] for name in ("cpu_time", "net_time")}
+
+
+def test_a_slowdown_that_a_saved_baseline_cannot_tell_is_found_beside_a_frozen_model() -> None:
+    as_it_is = times(side(2, 1.2), side(1))
+    assert {(each.verdict, each.mode) for each in as_it_is.values()} == {("inconclusive", "saved")}
+    divided = times(beside(2, 1.2), beside(1))
+    assert {(each.verdict, each.mode) for each in divided.values()} == {("regressed", "anchored")}
+    for name, each in divided.items():
+        assert each.change == pytest.approx(0.2, abs=0.02)
+        assert each.visible is not None and each.visible < 0.6 * (as_it_is[name].visible or 0)
+        assert each.reason.startswith("measured +") and "the frozen model beside it" in each.reason
+
+
+@pytest.mark.parametrize("machine", [0.4, 0.6, 1.5, 2.5])
+def test_what_slows_the_frozen_model_down_alike_never_fails(machine: float) -> None:
+    """The same session effect makes a comparison of the plain numbers fail, or call it a gain."""
+    plain = times(side(2, machine), side(1))
+    assert machine < 1.6 or any(each.verdict == "regressed" for each in plain.values())
+    for seed in range(2, 12):
+        for each in times(beside(seed, machine=machine), beside(1)).values():
+            assert each.verdict != "regressed"
+            assert not each.improved
+            assert each.change == pytest.approx(0, abs=0.01)
+            assert each.base is not None and each.candidate is not None
+            assert each.candidate / each.base == pytest.approx(
+                machine, rel=0.02
+            )  # what was measured stays what is told
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "why"),
+    [
+        (beside(1), side(2), "the candidate has none of its times"),
+        (side(1), beside(2), "the reference has none of its times"),
+        (beside(1), beside(2, frozen="decoder 2, numpy 3, mkl 1"), f"not the same on both sides ({FROZEN} -> decoder 2, numpy 3, mkl 1)"),
+        (beside(1), beside(2, values={"anchor_cpu_time": [0.0] * 20, "anchor_net_time": [0.0] * 20}), "a round lacks its time"),
+        (beside(1), beside(2, values={"cpu_time": [1.0] * 20}), "waiting, which a frozen model does not"),
+    ],
+)  # fmt: skip
+def test_why_times_are_compared_as_they_are(base: CellSamples, candidate: CellSamples, why: str) -> None:
+    for each in times(candidate, base).values():
+        assert each.mode == "saved"
+        assert each.reason == f"as measured, not beside the frozen model: {why}" or why in each.reason
+
+
+def test_where_nobody_timed_one_there_is_no_word_of_it() -> None:
+    assert {each.reason for each in times(side(2), side(1)).values()} == {""}
+
+
+def test_a_cell_without_it_keeps_its_whole_model_from_it() -> None:
+    """They are one family, judged by one rule."""
+    cells = {"a": Sides(base=beside(1), candidate=beside(2)), "b": Sides(base=side(1), candidate=beside(2))}
+    comparison = compare_model(cells, SAVED, METRICS)
+    assert {each.mode for each in comparison.model} == {"saved"}
+    both = compare_model({**cells, "b": cells["a"]}, SAVED, METRICS)
+    assert {each.mode for each in both.model} == {"anchored"}
+
+
+def test_rounds_that_met_in_turn_and_times_of_the_wall_clock_are_never_divided() -> None:
+    rules = replace(SAVED, detect={"latency": 0.05})
+    results = found(beside(2), beside(1), rules)
+    assert (results["latency"].mode, results["latency"].reason) == ("saved", "")
+    assert {each.mode for each in times(beside(2), beside(1), RULES).values()} == {"interleaved"}
+
+
+def test_several_sessions_speak_for_themselves() -> None:
+    sides = Sides(base=beside(1), candidate=beside(2), older=(beside(3), beside(4)))
+    comparison = compare_model({"cell": sides}, replace(SAVED, mode="history"), METRICS)
+    result = next(each for each in comparison.cells["cell"] if each.metric == "cpu_time")
+    assert (result.mode, result.reason) == (
+        "history", "as measured, not beside the frozen model: what several sessions differ by is known from themselves"
+    )  # fmt: skip
+
+
+def test_the_load_of_the_machine_widens_ratios_by_their_own_share() -> None:
+    rules = replace(SAVED, shifts={"cpu": 0.3, "net": 0.3}, anchored_shifts={"cpu": 0.1, "net": 0.1})
+    wide, narrow = times(beside(2), beside(1), rules), times(beside(2), beside(1))
+    mistaken = times(beside(2), beside(1), replace(rules, anchored_shifts={"cpu": 0.3, "net": 0.3}))
+    for name in ("cpu_time", "net_time"):
+        assert (narrow[name].visible or 0) < (wide[name].visible or 0) < (mistaken[name].visible or 0)
+
+
+def test_memory_of_a_process_that_held_it_is_not_compared_with_one_that_did_not() -> None:
+    result = found(beside(2), side(1), SAVED)["peak_rss"]
+    assert (result.verdict, result.reason) == (
+        "not comparable", "the process of the candidate alone held the frozen model (--llmci-anchor)"
+    )  # fmt: skip
+    assert found(beside(2), beside(1), SAVED)["peak_rss"].verdict == "pass"
+
+
+def test_blocks_with_different_frozen_models_have_none() -> None:
+    blocks = [rounds(n=2, anchor=name) for name in ("one", "one", "other")]
+    assert samples_of(blocks[:2], METRICS).anchor == "one"
+    assert samples_of(blocks, METRICS).anchor == ""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.engine.estimate import estimate_seconds, read_history
+from pytest_llmci.measure.anchor import TYPICAL_S
 
 
 def history(folder: Path, content: str) -> Path:
@@ -37,3 +38,11 @@ def test_what_has_never_run_is_unknown(output: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["not json", "[]", '{"m": 3}', '{"m": {"latency": "fast"}}'])
 def test_a_strange_history_is_no_history(tmp_path: Path, content: str) -> None:
     assert estimate_seconds(read_history(history(tmp_path, content)), "m", answers=1, tokens=None) is None
+
+
+def test_the_frozen_model_takes_its_time_beside_each_answer(output: Path) -> None:
+    known = read_history(output)
+    assert estimate_seconds(known, "m", answers=12, tokens=None, anchored=True) == 6 + 12 * (0.5 + TYPICAL_S)
+    known["m"]["anchor_net_time"] = 0.25
+    assert estimate_seconds(known, "m", answers=12, tokens=None, anchored=True) == 6 + 12 * 0.75
+    assert estimate_seconds(known, "m", answers=12, tokens=None) == 6 + 12 * 0.5

@@ -7,9 +7,10 @@ import pytest
 
 from pytest_llmci.backends.base import Backend, LoadContext, LoadedModel, Stamp
 from pytest_llmci.errors import GenerationError
+from pytest_llmci.measure.anchor import Anchor
 from pytest_llmci.measure.profile import Probe, ProbeReading
-from pytest_llmci.records import Completion, GenerationSettings, Prompt, RoundRecord, RunRequest
-from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
+from pytest_llmci.records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
+from pytest_llmci.runner.loop import NOT_BESIDE, NOT_BESIDE_EACH, MeasuringLoop, NoProgress
 
 PROMPT = Prompt(id="p", text="Hi")
 
@@ -180,3 +181,63 @@ def test_without_anybody_to_tell_tokens_are_stamped_all_the_same() -> None:
     )
     assert len(loop.measure(PROMPT, GenerationSettings()).token_ns) == 2
     assert "token 1" not in story.events
+
+
+# ------------------------------------------------------------------------------------------------ the frozen model
+
+
+class StoryAnchor:
+    """Stands for the frozen model: says when it was timed."""
+
+    why_not = ""
+    missing = staticmethod(Anchor.missing)
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    def time(self) -> dict[str, int | Missing]:
+        self.story.events.append("anchor")
+        return {"anchor_cpu_time": 7, "anchor_net_time": Missing("no statistics")}
+
+
+def anchored(story: Story, **asked: int) -> list[RoundRecord]:
+    found: list[RoundRecord] = []
+    loop = MeasuringLoop(
+        Scripted(story), cast("Probe", StoryProbe(story)), threads=1, progress=story, isolated=False,
+        anchor=cast("Anchor", StoryAnchor(story)),
+    )  # fmt: skip
+    loop.run(
+        RunRequest(cell="a-p", prompt=PROMPT, generation=GenerationSettings(), **{"warmup": 1, **asked}), found.append
+    )
+    return found
+
+
+def test_the_frozen_model_is_timed_before_and_after_in_turn_and_never_within() -> None:
+    story = Story()
+    found = anchored(story, rounds=3, anchor_every=1)
+    told = [each for each in story.events if each in ("anchor", "start", "stop")]
+    assert told == ["start", "stop", "anchor", "start", "stop", "start", "stop", "anchor", "anchor", "start", "stop"]
+    assert [record.values["anchor_cpu_time"] for record in found] == [7, 7, 7]
+    assert all(record.reasons["anchor_net_time"] == "no statistics" for record in found)
+    assert all("latency" in record.values and record.reasons["ttft"] == "why" for record in found)
+
+
+def test_of_answers_that_are_taken_together_the_first_has_it() -> None:
+    found = anchored(Story(), rounds=4, anchor_every=2)
+    assert ["anchor_cpu_time" in record.values for record in found] == [True, False, True, False]
+    assert found[1].reasons["anchor_cpu_time"] == NOT_BESIDE_EACH
+
+
+def test_requests_outside_of_the_schedule_are_asked_without_it() -> None:
+    story = Story()
+    (record,) = anchored(story, rounds=1)
+    assert "anchor" not in story.events
+    assert record.reasons["anchor_cpu_time"] == NOT_BESIDE
+
+
+def test_who_did_not_ask_for_it_has_no_word_of_it() -> None:
+    story, found = Story(), list[RoundRecord]()
+    request = RunRequest(cell="a-p", prompt=PROMPT, generation=GenerationSettings(), rounds=1, warmup=0, anchor_every=1)
+    loop_of(Scripted(story), story, StoryProbe(story)).run(request, found.append)
+    assert set(found[0].values) == {"latency"}
+    assert set(found[0].reasons) == {"ttft"}

@@ -34,6 +34,7 @@ from pytest_llmci.records import (
     GenerationSettings,
     ModelSpec,
     Prompt,
+    Role,
     RoundRecord,
     RunRequest,
     ScoreRequest,
@@ -48,6 +49,7 @@ from pytest_llmci.runner.worker import (
     THREAD_VARIABLES,
     InlineWorker,
     Limits,
+    ModelWorker,
     WorkerProcess,
     WorkerSetup,
     download_size,
@@ -660,3 +662,67 @@ def test_a_download_is_seen_to_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_key_that_signs_runs_stays_with_us() -> None:
     assert "LLMCI_SIGNING_KEY" not in worker_environment({"LLMCI_SIGNING_KEY": "secret", "HOME": "/h"}, 1)
+
+
+# ------------------------------------------------------------------------------------------------ the frozen model
+
+
+def rounds_beside(worker: ModelWorker, count: int = 2) -> list[RoundRecord]:
+    found: list[RoundRecord] = []
+    worker.run(dataclasses.replace(request(count), anchor_every=1), found.append)
+    return found
+
+
+def test_a_worker_times_the_frozen_model_in_its_own_process(start: Start) -> None:
+    pytest.importorskip("numpy")
+    plain, anchored = start("echo"), start("echo", anchor=True)
+    assert not {"anchor", "anchor_missing"} & plain.load().info.keys()
+    assert "anchor_cpu_time" not in rounds_beside(plain)[0].values
+    info = anchored.load().info
+    assert str(info["anchor"]).startswith("decoder 1, numpy ")
+    for record in rounds_beside(anchored):
+        assert 1e6 < record.values["anchor_cpu_time"] < 1e9
+        assert record.values["cpu_time"] < 1e6  # nothing of it is in the round
+
+
+def test_its_room_is_made_before_the_first_round(start: Start) -> None:
+    """A constant of every peak: neither the load's, nor growth from round to round."""
+    pytest.importorskip("numpy")
+    anchored = start("echo", anchor=True)
+    loaded = anchored.load()
+    if "load_peak_rss" not in loaded.values:
+        pytest.skip(loaded.reasons["load_peak_rss"])
+    records = rounds_beside(anchored, 4)
+    assert records[0].values["rss_before"] > loaded.values["load_peak_rss"] + 2 * 2**20
+    before = [record.values["rss_before"] for record in records[1:]]
+    assert max(before) - min(before) < 2**20
+
+
+def test_where_it_would_tell_nothing_it_is_missing_with_the_reason(start: Start) -> None:
+    worker = start("echo", anchor=True, threads=2)
+    info = worker.load().info
+    assert "may use 2" in str(info["anchor_missing"])
+    (record,) = rounds_beside(worker, 1)
+    assert record.reasons["anchor_cpu_time"] == record.reasons["anchor_net_time"] == info["anchor_missing"]
+
+
+def test_in_pytests_own_process_there_is_none(setup: WorkerSetup) -> None:
+    worker = InlineWorker(spec_of("echo"), dataclasses.replace(setup, anchor=True))
+    assert "the model's own process" in str(worker.load().info["anchor_missing"])
+    assert "own process" in rounds_beside(worker, 1)[0].reasons["anchor_net_time"]
+
+
+def test_a_source_that_computes_elsewhere_has_none(setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_llmci.backends.echo import EchoBackend
+    from pytest_llmci.runner.host import ModelHost
+    from pytest_llmci.runner.loop import NoProgress
+
+    monkeypatch.setattr(EchoBackend, "computes_here", False, raising=False)
+    host = ModelHost(setup.registry, threads=1, cache_dir="", progress=NoProgress(), isolated=True, anchor=True)
+    assert "computes elsewhere" in str(host.load(spec_of("echo"), print).info["anchor_missing"])
+    roles: tuple[Role, ...] = ("memory", "judge")
+    for role in roles:
+        other = ModelHost(
+            setup.registry, threads=1, cache_dir="", progress=NoProgress(), isolated=True, anchor=True, role=role
+        )
+        assert not {"anchor", "anchor_missing"} & other.load(spec_of("echo"), print).info.keys()
