@@ -45,6 +45,7 @@ from ..records import (
     QuestionsRecord,
     RoundsRecord,
     SampleResult,
+    ShardRecord,
     Verdict,
     VerdictRecord,
     WorkerRecord,
@@ -481,6 +482,8 @@ class ReportBuilder:
         self.benchmarks: dict[str, BenchmarkRecord] = {}
         self.answers: dict[tuple[str, str], Answers] = {}
         self.footer: FooterRecord | None = None
+        self.shard: ShardRecord | None = None
+        """Which part of a matrix it is; None where it is the whole."""
         self._uids: set[str] = set()
 
     def take(self, record: LogRecord) -> None:
@@ -491,6 +494,8 @@ class ReportBuilder:
             self.footer = record
         elif isinstance(record, GateRecord):
             self.gates.append(record)
+        elif isinstance(record, ShardRecord):
+            self.shard = record
         elif record.uid not in self._uids:
             self._uids.add(record.uid)
             self._take_new(record)
