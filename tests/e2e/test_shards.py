@@ -80,7 +80,8 @@ def test_merged_shards_are_the_run_of_one_session(
     assert sum(len(canonical_lines(part)) for part in parts) == len(canonical_lines(whole)) + 3, "a gate each"
     if not parallel:
         uids = [
-            [line.get("uid") for line in map(json.loads, (run / "log.jsonl").open())] for run in (bench.latest, whole)
+            [line.get("uid") for line in map(json.loads, (run / "log.jsonl").read_text("utf-8").splitlines())]
+            for run in (bench.latest, whole)
         ]
         assert uids[0] == uids[1]
     assert main(["verify"]) == 0
