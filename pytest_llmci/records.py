@@ -718,6 +718,8 @@ class GateRecord:
     """Alias of the model that it is about; empty for the session."""
     comparisons: list[ComparisonResult] = field(default_factory=list)
     """Of the whole model."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of the gate over coverage: how many inferences, questions, profiles and other requests there were, as far as any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -748,6 +750,30 @@ class BenchmarkRecord:
     """Why there is no round; empty if there are."""
     attempt: int = 0
     """Of the test: 0 for its first run, 1 for its first rerun; the last attempt counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRecord:
+    """Which part of a matrix a session measures, and who measures the rest (log line type ``shard``)."""
+
+    TYPE: ClassVar[str] = "shard"
+
+    uid: str
+    index: int
+    """Of this shard, from 1."""
+    of: int
+    plan: str
+    """16 hex digits: equal where shards agree on what each of them does."""
+    models: list[str]
+    """Aliases of the whole matrix, in the order of their tests."""
+    shards: list[int]
+    """Which shard measures each of them."""
+    cells: list[int]
+    """Selected cells and benchmark tasks of each of them."""
+    costs: list[float]
+    """Predicted cost of each of them: seconds where ``costs_from`` names a run or file, else relative to each other."""
+    costs_from: str = ""
+    """Where earlier times were read; empty where the costs are estimated from sizes alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -794,6 +820,7 @@ LogRecord: TypeAlias = (
     | VerdictRecord
     | GateRecord
     | BenchmarkRecord
+    | ShardRecord
     | FooterRecord
 )
 LOG_RECORDS: dict[str, type[LogRecord]] = {
@@ -807,6 +834,7 @@ LOG_RECORDS: dict[str, type[LogRecord]] = {
         VerdictRecord,
         GateRecord,
         BenchmarkRecord,
+        ShardRecord,
         FooterRecord,
     )
 }

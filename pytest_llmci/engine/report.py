@@ -46,6 +46,7 @@ from ..records import (
     QuestionsRecord,
     RoundsRecord,
     SampleResult,
+    ShardRecord,
     Verdict,
     VerdictRecord,
     WorkerRecord,
@@ -482,6 +483,8 @@ class ReportBuilder:
         self.benchmarks: dict[str, BenchmarkRecord] = {}
         self.answers: dict[tuple[str, str], Answers] = {}
         self.footer: FooterRecord | None = None
+        self.shard: ShardRecord | None = None
+        """Which part of a matrix it is; None where it is the whole."""
         self._uids: set[str] = set()
 
     def take(self, record: LogRecord) -> None:
@@ -494,6 +497,8 @@ class ReportBuilder:
             self.gates.append(record)
         elif isinstance(record, AnswersRecord):
             pass  # counted in lines of their own when all are there
+        elif isinstance(record, ShardRecord):
+            self.shard = record
         elif record.uid not in self._uids:
             self._uids.add(record.uid)
             self._take_new(record)

@@ -26,7 +26,7 @@ from ..engine.planner import Places, Planner
 from ..engine.resume import EarlierAnswers
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
-from ..records import Cell, LogRecord, ModelSpec, to_json
+from ..records import Cell, LogRecord, ModelSpec, ShardRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
@@ -153,6 +153,8 @@ class ArmedPlugin:
 
     terminal: Any = None
     controller: Controller | None = None
+    shard: ShardRecord | None = None
+    """Which part of the matrix this session measures, once that is known; None for all of it."""
     published: PublishedScores | None = None
     """Of ``--llmci-scores``, where this process writes the log."""
 
@@ -312,8 +314,13 @@ class ArmedPlugin:
         if any(uses := self.take_uses()):
             setattr(report, USES_ATTRIBUTE, uses)
         if not self._told_collected:
-            setattr(report, COLLECTED_ATTRIBUTE, self.collected.to_json())
+            setattr(report, COLLECTED_ATTRIBUTE, self.told_collected())
             self._told_collected = True
+
+    def told_collected(self) -> dict[str, Any]:
+        """What the controller of a parallel session is told of what was collected."""
+        shard = to_json(self.shard) if self.shard is not None else None
+        return {**self.collected.to_json(), "shard": shard}
 
     # ------------------------------------------------------------------------------------------------------- the end
 
@@ -322,7 +329,7 @@ class ArmedPlugin:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
-            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.collected.to_json(), self.take_uses()
+            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.told_collected(), self.take_uses()
             self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed
         try:
             return (yield)

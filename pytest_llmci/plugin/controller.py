@@ -23,6 +23,7 @@ from ..records import (
     HeaderRecord,
     Json,
     LogRecord,
+    ShardRecord,
     WorkerRecord,
     from_json,
     log_record_type,
@@ -161,7 +162,7 @@ class Controller:
         self.seen.note(record)
         if isinstance(record, GateRecord) and record.uid:
             self.of_models.append(record)
-        self._recorded = self._recorded or not isinstance(record, GateRecord)
+        self._recorded = self._recorded or not isinstance(record, (GateRecord, ShardRecord))
         try:
             self.open_log()
             record = self._write_now(record)
@@ -211,6 +212,8 @@ class Controller:
         """The folder must be there before the first test, and only if there is something to run."""
         if self.measures and not self._is_distributing():
             self._open_or_refuse()
+            if self._plugin.shard is not None:
+                self.write(self._plugin.shard)
 
     def _open_or_refuse(self) -> None:
         try:
@@ -243,6 +246,8 @@ class Controller:
     def take_collected(self, data: Mapping[str, Any]) -> None:
         """What a parallel worker collected; each collects the same."""
         self._parallel_collected = self._parallel_collected or data
+        if data.get("shard"):
+            self.take(data["shard"])  # once: it has a uid
 
     @property
     def collected(self) -> Mapping[str, Any]:
@@ -279,7 +284,7 @@ class Controller:
                 emit_gate(session, one)
             else:
                 forget_failure(self._config, one)
-        self._emit(session, gate, shown=gate.outcome != "passed")
+        self._emit(session, gate, shown=gate.outcome != "passed" or bool(self.collected.get("idle_shard")))
         for one in self._score_gates():
             self._emit(session, one, shown=one.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")

@@ -34,6 +34,12 @@ class Collected:
     """Node id of a test -> the benchmark task that it asks."""
     selected_tasks: list[str] = field(default_factory=list)
     """Node ids of those that will run."""
+    elsewhere: int = 0
+    """Cells and tasks that other shards measure: judged together with those of this one."""
+    elsewhere_budgets: int = 0
+    """How many of their budgets are decided by a test that can err, and how many of these cells by their samples."""
+    idle_shard: str = ""
+    """Set where every model is another shard's, and there is nothing to measure here: how many models and shards there are."""
     models: set[str] = field(default_factory=set)
     """Aliases that any test uses, with or without a measured cell."""
     removed: dict[str, int] = field(default_factory=dict)
@@ -135,5 +141,5 @@ class Collected:
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted(
                 {c.model.alias for c, _ in self.selected.values()} | {self.tasks[nodeid].model.alias for nodeid in self.selected_tasks}
             ),
-            "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks),
+            "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks), "idle_shard": self.idle_shard,
         }  # fmt: skip
