@@ -266,7 +266,7 @@ def _in_short(metric: MetricDef) -> MetricDef:
 
 def _is_kept(metric: MetricDef) -> bool:
     """What has a better direction, and counts of tokens."""
-    return metric.scope == "round" and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
+    return metric.is_compared and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
 
 
 def _samples_of(block: RoundsRecord) -> list[slice]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loads import load_line
 from sample_run import benchmark, questions, usual_records, verdict, write_log
 
 from pytest_llmci.metrics import MetricDef
@@ -19,6 +20,7 @@ from pytest_llmci.records import (
     FailedSample,
     GateRecord,
     GenerationSettings,
+    LoadRun,
     Message,
     ModelSpec,
     Price,
@@ -48,6 +50,7 @@ NESTED: tuple[type, ...] = (
     SampleResult,
     FailedSample,
     GenerationSettings,
+    LoadRun,
     ModelSpec,
     Price,
     PublishedScore,
@@ -137,7 +140,9 @@ def test_every_line_of_a_log_keeps_to_the_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(load_schema("log"))
     gate = GateRecord(name="coverage", outcome="skipped", message="not run")
-    lines = write_log(tmp_path, [*usual_records(), questions(), gate, benchmark()]).read_text().splitlines()
+    lines = (
+        write_log(tmp_path, [*usual_records(), questions(), gate, benchmark(), load_line()]).read_text().splitlines()
+    )
     for line in lines:
         validator.validate(json.loads(line))
     assert {json.loads(line)["type"] for line in lines} == set(LOG_RECORDS)
