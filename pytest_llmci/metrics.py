@@ -13,8 +13,9 @@ from typing import Final, Literal
 from .units import Unit
 
 Direction = Literal["lower", "higher", "none"]
-Scope = Literal["round", "memory", "worker", "task"]
-"""One value a measured round; a round of the separate memory pass; a start of the model's process; a benchmark task."""
+Scope = Literal["round", "memory", "worker", "task", "load"]
+"""One value a measured round; a round of the separate memory pass; a start of the model's process; a benchmark task; a run of many
+requests under load."""
 STATISTICS = ("n", "min", "median", "mean", "std", "p90", "p95", "p99", "max")
 """The statistics that a budget, an attribute or a column may name."""
 BESIDE: Final[Mapping[str, str]] = {"cpu_time": "anchor_cpu_time", "net_time": "anchor_net_time"}
@@ -49,8 +50,13 @@ class MetricDef:
 
     @property
     def of_rounds(self) -> bool:
-        """Whether rounds have it: those under the schedule, or those of the memory pass."""
-        return self.scope in ("round", "memory")
+        """Whether rounds have it: those under the schedule, also under load, or those of the memory pass."""
+        return self.scope in ("round", "memory", "load")
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether both sides of a comparison have one value a round."""
+        return self.scope in ("round", "load")
 
     @property
     def heading(self) -> str:

@@ -174,6 +174,55 @@ class Cell:
     prompt: Prompt
 
 
+LoadKind: TypeAlias = Literal["single-stream", "closed-loop", "server", "offline"]
+"""How requests come. ``single-stream``: one after the other; ``closed-loop``: so many users, each asking again when it is answered;
+``server``: at a rate, whatever becomes of those before (Poisson); ``offline``: all at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What an answer must keep to be a good one; None: no limit."""
+
+    ttft_s: float | None = None
+    itl_s: float | None = None
+    """Mean gap between the answer's tokens."""
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """A load."""
+
+    kind: LoadKind
+    requests: int
+    """Of one run, or of one step of a sweep."""
+    concurrency: int = 1
+    """Users of a closed loop."""
+    rate: float | None = None
+    """Requests a second of ``server``; of a sweep the lowest."""
+    highest_rate: float | None = None
+    """Set where the highest rate that keeps the objective is looked for: the end of the search."""
+    resolution: float = 0.1
+    """Of a sweep: it ends when a rate that keeps the objective and one that does not are no further apart, as a share."""
+    share: float = 0.95
+    """Of a sweep: of the requests of a step that must keep the objective."""
+    objective: Objective = field(default_factory=Objective)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadPlan:
+    """What the rounds of a cell under load ask: each round is one run of the scenario."""
+
+    scenario: Scenario
+    prompts: tuple[Prompt, ...]
+    text: str
+    """The scenario as people write it."""
+    batch: int = 16
+    """Prompts that a model in this machine's memory works on at once, offline."""
+    timeout_s: float = 300.0
+    """Of one request."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRequest:
     """One block of measured rounds of one prompt, as the model's process receives it."""
@@ -188,6 +237,8 @@ class RunRequest:
     """Number of rounds of this cell that went before, in earlier blocks."""
     anchor_every: int = 0
     """Of so many rounds in a row the first has the frozen model timed beside it, where the process has one; 0: none has."""
+    load: LoadPlan | None = None
+    """Set where each round is a run of many requests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,6 +337,51 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LoadRun:
+    """One run of a scenario, or one step of a sweep, request by request: the lists run over the requests, in the order of their
+    intended sending. Times are nanoseconds from the beginning of the run."""
+
+    step: int
+    """Of a sweep, from 0; 0 where there is none."""
+    kind: LoadKind
+    rate: float | None
+    """Requests a second that were offered; None where the answers set the pace."""
+    concurrency: int | None
+    """Users of a closed loop; None for the other scenarios."""
+    served: Literal["at once", "one at a time", "in batches"]
+    """How the model takes requests that are there together."""
+    prompts: list[int]
+    """Places among the prompts of the plan."""
+    intended_ns: list[int]
+    """When each was to be sent; every time of a request counts from there."""
+    ready_ns: list[int]
+    """When it could be sent at the earliest: later than intended where what came before had to end first."""
+    sent_ns: list[int]
+    first_ns: list[int | None]
+    """When its first token came; None where none did, or nobody saw it."""
+    ended_ns: list[int]
+    """When its last token came, or it failed."""
+    tokens: list[int | None]
+    """Of its answer."""
+    chunks: list[int]
+    """Arrivals that the gap between tokens is the mean of."""
+    failures: list[str]
+    """Kind of failure; empty where it was answered."""
+    messages: dict[str, str]
+    """Kind of failure -> what the first of the kind said."""
+    lags_ns: list[int]
+    """How late the generator saw what happened: quantiles 0, 5, ... 95, 99, 100 % of its lag; empty where it does not wait for others."""
+    cpu_ns: int
+    """CPU time of the generator's process."""
+    wall_ns: int
+    values: dict[str, float]
+    """Metric -> number, as stored."""
+    reasons: dict[str, str]
+    kept: bool | None = None
+    """Of a step of a sweep: whether it kept the objective; None where that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RoundRecord:
     """One measured round, as the model's process sends it."""
 
@@ -303,6 +399,8 @@ class RoundRecord:
     peak_rss_resolution_bytes: int | None = None
     worker_values: dict[str, float] = field(default_factory=dict)
     """Metrics of scope ``worker`` that this round or a warm-up before it made known, as stored."""
+    runs: tuple[LoadRun, ...] = ()
+    """Of a round under load: its run, or the steps of its sweep in their order."""
 
 
 Withheld: TypeAlias = Literal["", "redacted", "masked"]
@@ -427,6 +525,28 @@ class RoundsRecord:
     """Of each output, why it is not what the model answered; empty where all are. Their hashes are those of the original."""
     variables: dict[str, str] = field(default_factory=dict)
     """What was put into the placeholders of the prompt's template; empty where there was none, or it is withheld."""
+    load: str = ""
+    """The scenario, where each round is a run of many requests; it has no output, and its requests stand in ``load`` lines."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadRecord:
+    """One run of a load scenario (log line type ``load``)."""
+
+    TYPE: ClassVar[str] = "load"
+
+    uid: str
+    block: str
+    """``uid`` of the record of the block that its round belongs to."""
+    round: int
+    """Number of the round within the cell."""
+    cell: str
+    model: str
+    test: str
+    attempt: int
+    origin: Literal["measured", "memory", "call", "reference", "sample"]
+    scenario: str
+    run: LoadRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -815,6 +935,7 @@ LogRecord: TypeAlias = (
     HeaderRecord
     | WorkerRecord
     | RoundsRecord
+    | LoadRecord
     | QuestionsRecord
     | AnswersRecord
     | VerdictRecord
@@ -829,6 +950,7 @@ LOG_RECORDS: dict[str, type[LogRecord]] = {
         HeaderRecord,
         WorkerRecord,
         RoundsRecord,
+        LoadRecord,
         QuestionsRecord,
         AnswersRecord,
         VerdictRecord,

@@ -23,7 +23,10 @@ SUITE_MAX_NEW_TOKENS = 50
 """Fixed length of an answer in the ``inference`` suite."""
 TEST_MAX_NEW_TOKENS = 256
 """Upper length of an answer in users' own tests."""
-SUITES: Mapping[str, str] = {"inference": "every model answers every prompt at a fixed length, timed"}
+SUITES: Mapping[str, str] = {
+    "inference": "every model answers every prompt at a fixed length, timed",
+    "load": "every model answers many requests as they come in service",
+}
 OUTPUT_FOLDER = "llmci-results"
 """Where run folders go."""
 DEFAULT_SUITE_PROMPTS = "paper"
@@ -95,6 +98,10 @@ class Settings:
     max_latency: tuple[Sourced, ...] = ()
     max_memory: tuple[Sourced, ...] = ()
     budgets: tuple[Sourced, ...] = ()
+    load: tuple[Sourced, ...] = ()
+    """Scenarios of the suite ``load``, as written."""
+    objective: tuple[Sourced, ...] = ()
+    """What an answer under load must keep to be a good one, as written."""
     checks: tuple[Sourced, ...] = ()
     """Of every answer, besides those of its test or row."""
     versus: tuple[Sourced, ...] = ()
@@ -189,6 +196,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
         budgets=read.lines("budget"),
+        load=read.lines("load"),
+        objective=read.lines("objective"),
         checks=read.lines("check"),
         versus=read.lines("versus"),
         versus_python=read.text("versus_python", ""),

@@ -28,6 +28,7 @@ _PER = {
     "memory": "a round of the memory pass (`--llmci-memory`)",
     "worker": "a start of the model",
     "task": "a benchmark task",
+    "load": "a run of many requests ([load.md](load.md))",
 }
 DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 

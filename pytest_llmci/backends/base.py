@@ -204,8 +204,11 @@ COMMON_OPTIONS: Mapping[str, str] = {
     "threads": "CPU threads of this model's process",
     "cpus": "CPUs that this model's process is pinned to",
     "python": "interpreter of this model's process",
+    "concurrency": "load: users who ask at once, each again when it is answered",
+    "rate": "load: requests a second, or LOW..HIGH for a sweep",
+    "requests": "load: requests of a run",
 }
-"""Keys that the runner reads, whatever the backend."""
+"""Keys that the runner or the planner reads, whatever the backend."""
 
 
 def require_length(prompt_tokens: int, wanted: int, limit: int | None, model: str) -> None:

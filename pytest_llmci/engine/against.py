@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ..records import Cell, GenerationSettings, Json, ModelSpec, Prompt
+from ..load.scenario import of_spec, scenario_text
+from ..records import Cell, GenerationSettings, Json, LoadPlan, ModelSpec, Prompt
 from ..runner.worker import WorkerSetup
 from ..settings import Settings
 from .comparison import Accept
@@ -23,8 +24,11 @@ class Entry:
     reference: Cell
     plan: CellPlan
     reference_generation: GenerationSettings
+    reference_load: LoadPlan | None = None
 
 
+LOAD_SUITE: Final = "--llmci-suite=load"
+"""Source of what stands for the prompts of a cell of that suite, which asks all of them."""
 GATE_TAG: Final = "gate"
 """Of a prompt row: where any row of the session has it, only those that do are compared."""
 
@@ -65,7 +69,9 @@ class Against:
         if spec is None or (self.only_tagged and GATE_TAG not in cell.prompt.tags):
             return None
         prompt = (
-            cell.prompt if self.prompts is None else _counterpart(cell.prompt, self.prompts.get(cell.prompt.id, ()))
+            cell.prompt
+            if self.prompts is None or cell.prompt.source == LOAD_SUITE
+            else _counterpart(cell.prompt, self.prompts.get(cell.prompt.id, ()))
         )
         if prompt is not None and prompt.fill is not None and prompt.fill == cell.prompt.fill:
             prompt = cell.prompt  # of a length in tokens: both sides are asked what the candidate's tokenizer counted
@@ -74,7 +80,14 @@ class Against:
     def entries(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> list[Entry]:
         """The cells of a model that are compared."""
         return [
-            Entry(test=test, cell=cell, reference=reference, plan=plan, reference_generation=self._generation(plan))
+            Entry(
+                test=test,
+                cell=cell,
+                reference=reference,
+                plan=plan,
+                reference_generation=self._generation(plan),
+                reference_load=_load(plan, reference.model),
+            )
             for test, (cell, plan) in group.items()
             if (reference := self.reference(cell)) is not None
         ]
@@ -99,6 +112,14 @@ class Against:
             start_in=self.start_in or setup.start_in,
             threads=setup.threads if self.settings is None else self.settings.threads,
         )
+
+
+def _load(plan: CellPlan, reference: ModelSpec) -> LoadPlan | None:
+    """The same load, unless the reference's own spec says another."""
+    if plan.load is None:
+        return None
+    own = of_spec(reference, plan.load.scenario.objective)
+    return plan.load if own is None else replace(plan.load, scenario=own, text=scenario_text(own))
 
 
 def _counterpart(prompt: Prompt, there: Sequence[Prompt]) -> Prompt | None:

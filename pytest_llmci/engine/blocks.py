@@ -26,7 +26,8 @@ def block_record(
     """
     cell = measurement.cell
     shown = cell.prompt.shown
-    outputs = list(dict.fromkeys([record.completion.text for record in rounds]))
+    load = request.load
+    outputs = [] if load else list(dict.fromkeys([record.completion.text for record in rounds]))
     place = {text: index for index, text in enumerate(outputs)}
     last = rounds[-1] if rounds else None
     methods = dict.fromkeys([record.memory_method for record in rounds if record.memory_method])
@@ -38,7 +39,7 @@ def block_record(
         values=_columns(rounds),
         reasons={name: reason for record in rounds for name, reason in record.reasons.items()},
         token_ns=[list(record.token_ns) for record in rounds],
-        outputs=outputs, output_of_round=[place[record.completion.text] for record in rounds],
+        outputs=outputs, output_of_round=[] if load else [place[record.completion.text] for record in rounds],
         md5=[output_md5(cell.model.alias, shown, text) for text in outputs],
         output_sha256=[hashlib.sha256(text.encode("utf-8")).hexdigest() for text in outputs],
         finish_reasons=[record.completion.finish_reason for record in rounds], noisy=[record.noisy for record in rounds],
@@ -48,6 +49,7 @@ def block_record(
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
         messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(rounds, outputs),
         anchor=str((facts or {}).get("anchor") or "") if origin in ("measured", "reference") else "",
+        load=load.text if load else "",
     )  # fmt: skip
 
 

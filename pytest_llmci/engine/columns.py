@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..metrics import MetricDef
+from ..metrics import MetricDef, Scope
 from ..records import ErrorInfo, Provenance, RoundsRecord
 
 
@@ -24,6 +24,10 @@ class MetricTable:
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
         self._reasons: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         self._texts: dict[str, str] = {}
+
+    def leave_out(self, scope: Scope) -> None:
+        """Forget the metrics of a scope, of which the run has none."""
+        self.defs = {name: metric for name, metric in self.defs.items() if metric.scope != scope}
 
     def layout(self, names: tuple[str, ...]) -> dict[str, int]:
         """Metric -> position; the same object for the same names."""
@@ -77,6 +81,7 @@ class Block:
     templated: bool
     variables: dict[str, str]
     pair: int | None = None
+    load: str = ""
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -91,7 +96,7 @@ class Block:
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
-            record.templated, record.variables or _NO_VARIABLES, record.pair,
+            record.templated, record.variables or _NO_VARIABLES, record.pair, text(record.load),
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

@@ -38,6 +38,7 @@ from .reading import read_runs
 from .slowdown import READ, Slowdown, is_explained, slowdown
 from .starts import compare_starts
 from .stored_run import StoredCell, StoredModel, StoredRun
+from .under_load import judged_by_text
 
 WHOLE_CELL: Final = "cell"
 """Stands for a metric where all of a cell is meant."""
@@ -203,10 +204,10 @@ def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef], where:
             raise UnknownNameError.build(where, "metric", name, metrics)
         if name in START_TIMES and where == "compare":
             continue
-        if name not in _NOT_GATED and (metric.direction == "none" or metric.scope != "round"):
+        if name not in _NOT_GATED and (metric.direction == "none" or not metric.is_compared):
             why = (
                 "it is not measured round by round"
-                if metric.scope != "round"
+                if not metric.is_compared
                 else "neither more nor less of it is better"
             )
             raise ConfigError(f"{where}: {name} cannot be judged: {why}. Try latency, ttft or tokens_per_s.")
@@ -264,7 +265,7 @@ def _kinds(cells: Mapping[str, _Pair]) -> dict[_Kind, dict[str, _Pair]]:
 def _kind(pair: _Pair) -> _Kind:
     base, candidate = pair.base, pair.candidate
     if not base.runs or not candidate.runs:
-        return _Kind()
+        return _Kind(judged_by=judged_by_text(candidate.load))
     shared = base.numbers.keys() & candidate.numbers.keys()
     own: Sequence[str] = candidate.judged_by
     if "latency" in shared:

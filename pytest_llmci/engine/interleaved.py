@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from ..clock import Clock, utc_text
 from ..errors import LLMCIError, WorkerError
+from ..load.scenario import SPEC_KEYS
 from ..metrics import MetricDef
 from ..records import (
     Cell,
@@ -26,6 +27,7 @@ from ..records import (
     ErrorInfo,
     GenerationSettings,
     Json,
+    LoadPlan,
     LogRecord,
     ModelSpec,
     RoundRecord,
@@ -55,6 +57,7 @@ from .observer import Observer
 from .pool import LiveModel, Pool, error_info
 from .schedule import CellMeasurement
 from .starts import compare_starts, starts_shown
+from .under_load import load_records
 
 Arm = Literal["candidate", "reference"]
 ARMS: Final[tuple[Arm, Arm]] = ("candidate", "reference")
@@ -91,6 +94,9 @@ class _Course:
 
     def generation(self, arm: Arm) -> GenerationSettings:
         return self.entry.plan.generation if arm == "candidate" else self.entry.reference_generation
+
+    def load(self, arm: Arm) -> LoadPlan | None:
+        return self.entry.plan.load if arm == "candidate" else self.entry.reference_load
 
     def cell(self, arm: Arm) -> Cell:
         return self.entry.cell if arm == "candidate" else self.entry.reference
@@ -163,9 +169,7 @@ class Interleaved:
         self._files = _some(changed_files)
         self._rules = rules
         self._metrics = {
-            name: metric
-            for name, metric in metrics.items()
-            if metric.scope == "round" and metric.name in _wanted(rules)
+            name: metric for name, metric in metrics.items() if metric.is_compared and metric.name in _wanted(rules)
         }
         self._block = block
         self._rng = rng or random.Random()
@@ -343,7 +347,11 @@ class Interleaved:
         return iter(order)
 
     def _warm_up(self, course: _Course, arm: Arm, live: LiveModel, part: _Part) -> None:
-        """Unmeasured answers; the last of them tells how many it takes for one sample."""
+        """Unmeasured answers; the last of them tells how many it takes for one sample. Under load, a run of many is one."""
+        if course.entry.plan.load is not None:
+            course.repeats = 1
+            self._ask(course, arm, live, part, 0, warmup=max(1, course.entry.plan.warmup))
+            return
         for _ in range(max(1, course.entry.plan.warmup)):
             self._ask(course, arm, live, part, 1)
         if not part.rounds:
@@ -360,14 +368,22 @@ class Interleaved:
         self._ask(course, arm, live, part, course.repeats, anchor_every=course.repeats)
 
     def _ask(
-        self, course: _Course, arm: Arm, live: LiveModel, part: _Part, rounds: int, *, anchor_every: int = 0
+        self,
+        course: _Course,
+        arm: Arm,
+        live: LiveModel,
+        part: _Part,
+        rounds: int,
+        *,
+        warmup: int = 0,
+        anchor_every: int = 0,
     ) -> None:
         if not course.goes_on:
             return
         cell = course.cell(arm)
         request = RunRequest(
-            cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=rounds, warmup=0,
-            first_round=course.measurement.rounds + len(part.rounds), anchor_every=anchor_every,
+            cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=rounds, warmup=warmup,
+            first_round=course.measurement.rounds + len(part.rounds), load=course.load(arm), anchor_every=anchor_every,
         )  # fmt: skip
         try:
             live.worker.run(request, part.rounds.append)
@@ -400,6 +416,8 @@ class Interleaved:
             if arm == "candidate":
                 measurement.worker_values = {**measurement.worker_values, **part.late}
             self._ports.keep(measurement, record)
+            for line in load_records(record, part.rounds, self._ports.new_uid):
+                self._ports.emit(line)
 
     def _block_of(self, pair: _Pair, position: int, arm: Arm, part: _Part) -> RoundsRecord:
         course = pair.courses[position]
@@ -408,7 +426,7 @@ class Interleaved:
         side = CellMeasurement(cell=cell, plan=course.entry.plan, blocks=blocks)
         request = RunRequest(
             cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=len(part.rounds), warmup=0,
-            first_round=side.rounds,
+            first_round=side.rounds, load=course.load(arm),
         )  # fmt: skip
         record = block_record(
             side, request, part.rounds, uid=self._ports.new_uid(), test=course.entry.test, attempt=0, origin=_origin(arm),
@@ -454,8 +472,9 @@ class Interleaved:
         differences = subject_part(reference, {}).differences(subject_part(candidate, {}))
         self._changed = (*self._files, *(_SHA256.sub(r"\1", str(each)) for each in differences))
         self._changed = self._changed or ("nothing that is known of the model or its libraries",)
-        meant = set(reference.spec.options.items()) ^ set(candidate.spec.options.items())
-        on_purpose = _HANDLED_APART | self._on_purpose | {name for name, _ in meant}
+        meant = {name for name, _ in set(reference.spec.options.items()) ^ set(candidate.spec.options.items())}
+        meant |= {"load"} if meant.intersection(SPEC_KEYS) else set()
+        on_purpose = _HANDLED_APART | self._on_purpose | meant
         for course in self._courses:
             if not (course.measurement.blocks and course.measurement.reference_blocks) or course.given_up:
                 continue
@@ -555,7 +574,7 @@ def _some(files: Sequence[str]) -> tuple[str, ...]:
 
 def _wanted(rules: Rules) -> frozenset[str]:
     return frozenset(
-        {"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.counted, *rules.detect}
+        {"latency", "cpu_time", "net_time", "output_tokens", "peak_rss", *rules.counted, *rules.detect, *rules.only}
     ) - {
         "",
         *START_TIMES,

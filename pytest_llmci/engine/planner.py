@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from .. import measure
@@ -11,11 +12,13 @@ from ..checks import parse_check
 from ..checks.combined import models_of, needs_reference, text_of
 from ..cost.chosen import COST, choose_prices
 from ..errors import ConfigError, StoreError, UnknownNameError
+from ..load.scenario import DEFAULT_SCENARIOS, parse_objective, parse_scenario, scenario_id, scenario_text
+from ..load.scenario import of_spec as load_of_spec
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..measure.anchor import ANCHOR_METRICS
 from ..metrics import MetricDef
 from ..prompts import load_prompts
-from ..records import Cell, GenerationSettings, ModelSpec, Prompt
+from ..records import Cell, GenerationSettings, LoadPlan, ModelSpec, Prompt, Scenario
 from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
 from ..slugs import slug
@@ -26,6 +29,7 @@ from ..store.comparability import Part, machine_part
 from ..store.environment import environment
 from ..tasks.loading import TaskTest, parse_asked, task_tests
 from ..text import one_line
+from .against import LOAD_SUITE
 from .benchmark import TaskCell
 from .comparison import START_TIMES
 from .limits import Preflight
@@ -37,6 +41,10 @@ OF_GENERATION = ("max_new_tokens", "temperature", "seed")
 """Of :class:`MarkerValues`: how an answer is made."""
 INFERENCE = "inference"
 """The built-in suite of timed cells."""
+LOAD = "load"
+"""The built-in suite of scenarios."""
+USUAL_BATCH = 16
+"""Prompts that a model in this machine's memory works on at once, offline."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
@@ -64,6 +72,8 @@ class MarkerValues:
     """Of rounds and samples; 0 is greedy."""
     timed: bool = True
     """False: one round, no warm-up, no budget on time."""
+    load: str | None = None
+    """The scenario that the test's prompt is asked under."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +115,8 @@ class Planner:
         self.prices = choose_prices(settings.prices, places.of) if settings.prices else None
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
+        self._suite_loads: dict[str, Scenario] = {}
+        """Id of a cell of the suite of scenarios -> its scenario."""
         self._checked: dict[str, tuple[str, bool]] = {}
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
@@ -113,6 +125,15 @@ class Planner:
         if settings.anchor:
             self.metrics.update((metric.name, metric) for metric in ANCHOR_METRICS)
         self.budgets = self._session_budgets()
+        self._objective = parse_objective([(each.text, each.origin) for each in settings.objective])
+        self._loads = [
+            parse_scenario(each.text, each.origin, self._objective)
+            for each in settings.load or [Sourced(text, "--llmci-suite=load") for text in DEFAULT_SCENARIOS]
+        ]
+        if settings.load and LOAD not in settings.suites:
+            raise ConfigError(
+                f"{settings.load[0].origin}: it is for the suite load: add --llmci-suite=load; a test says @pytest.mark.llmci(load=...)."
+            )
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""
         self.names = ModelNames()
@@ -128,7 +149,7 @@ class Planner:
         """What the benchmark tasks of the session ask, a test each."""
         self._check_task_budgets()
         self.suite_prompts: tuple[Prompt, ...] = ()
-        if INFERENCE in settings.suites:
+        if INFERENCE in settings.suites or LOAD in settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
         for check in settings.checks:
             self._read_check(check.text, check.origin)
@@ -199,7 +220,7 @@ class Planner:
                 raise UnknownNameError.build(origin, "metric", name, self.metrics)
             if name and self.metrics[name].direction == "none":
                 raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
-            if name and self.metrics[name].scope != "round" and name not in START_TIMES:
+            if name and not self.metrics[name].is_compared and name not in START_TIMES:
                 raise ConfigError(
                     f"{origin}: {name} is not measured round by round, so no comparison judges it; limit it with --llmci-budget instead."
                 )
@@ -294,6 +315,48 @@ class Planner:
             )
         return cells
 
+    def load_cells(self) -> list[Cell]:
+        """The cells of the suite of scenarios: each model under each load, or under the one that its spec says.
+
+        :raises ConfigError: if there is no model.
+        """
+        if not self.specs:
+            raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
+        shown = sha256("\0".join(prompt.shown for prompt in self.suite_prompts).encode("utf-8", "surrogatepass"))
+        found: dict[str, Cell] = {}
+        for spec in self.specs:
+            own = load_of_spec(spec, self._objective)
+            for scenario in self._loads if own is None else [own]:
+                many = len(self.suite_prompts)
+                text = (
+                    f"{scenario_text(scenario)}, of {many} prompt{'' if many == 1 else 's'} ({shown.hexdigest()[:16]})"
+                )
+                prompt = Prompt(id=scenario_id(scenario), text=text, source=LOAD_SUITE)
+                cell = Cell(id=f"{spec.alias}-{prompt.id}", model=spec, prompt=prompt)
+                self._suite_loads[cell.id] = scenario
+                if cell.id in found and found[cell.id].prompt != prompt:
+                    raise ConfigError(
+                        f"--llmci-load: '{found[cell.id].prompt.text}' and '{text}' would both be called {prompt.id}; measure them in"
+                        " two sessions."
+                    )
+                found[cell.id] = cell
+        return list(found.values())
+
+    def _load_plan(self, scenario: Scenario, prompts: tuple[Prompt, ...]) -> LoadPlan:
+        return LoadPlan(
+            scenario=scenario, prompts=prompts, text=scenario_text(scenario), batch=self._settings.batch or USUAL_BATCH,
+            timeout_s=self._settings.timeout_s,
+        )  # fmt: skip
+
+    def _under_load(self, cell: Cell, plan: CellPlan, load: LoadPlan, budgets: tuple[Budget, ...]) -> CellPlan:
+        """A plan whose rounds are runs of a scenario: nothing of a single answer is checked, sampled or measured apart."""
+        is_sweep = load.scenario.highest_rate is not None
+        rounds = 1 if is_sweep and "rounds" not in self._settings.origins else plan.rounds
+        return replace(
+            plan, rounds=rounds, max_rounds=max(rounds, plan.max_rounds), block=1 if is_sweep else plan.block, memory_rounds=0,
+            samples=0, checks=(), budgets=budgets, load=load,
+        )  # fmt: skip
+
     def _task_tests(self, asked: Sourced) -> list[TaskTest]:
         data = self._settings.task_data
         if data is not None:
@@ -336,8 +399,10 @@ class Planner:
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""
         s = self._settings
-        budgets = matching(self.budgets, cell.model.alias)
-        return CellPlan(
+        scenario = self._suite_loads.get(cell.id) if cell.prompt.source == LOAD_SUITE else None
+        own = load_of_spec(cell.model, self._objective) if scenario is None else None
+        budgets = matching(self.budgets, cell.model.alias, load=scenario is not None or own is not None)
+        plan = CellPlan(
             rounds=s.rounds,
             max_rounds=s.max_rounds,
             warmup=s.warmup,
@@ -349,6 +414,9 @@ class Planner:
             samples=s.samples,
             min_pass_rate=s.min_pass_rate,
         )
+        if scenario is not None:
+            return self._under_load(cell, plan, self._load_plan(scenario, self.suite_prompts), budgets)
+        return plan if own is None else self._under_load(cell, plan, self._load_plan(own, (cell.prompt,)), budgets)
 
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
@@ -383,10 +451,12 @@ class Planner:
         max_rounds = (marker.max_rounds or max(s.max_rounds, rounds)) if marker.timed else 1
         if max_rounds < rounds:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
-        generation, budgets = self.generation(marker, cell.prompt), self._test_budgets(cell, marker, own)
+        scenario = self._marked_load(cell.model, marker)
+        generation = self.generation(marker, cell.prompt)
+        budgets = self._test_budgets(cell, marker, own, load=scenario is not None)
         self._limits.check_length(cell.model, budgets, generation)
-        checks = self.checks(marker, cell.prompt, cell.id)
-        return CellPlan(
+        checks = () if scenario else self.checks(marker, cell.prompt, cell.id)
+        plan = CellPlan(
             rounds=rounds,
             max_rounds=max_rounds,
             warmup=s.warmup if marker.warmup is None else marker.warmup,
@@ -400,6 +470,30 @@ class Planner:
             min_pass_rate=s.min_pass_rate if marker.min_pass_rate is None else marker.min_pass_rate,
             timed=marker.timed,
         )
+        return (
+            plan
+            if scenario is None
+            else self._under_load(cell, plan, self._load_plan(scenario, (cell.prompt,)), budgets)
+        )
+
+    def _marked_load(self, model: ModelSpec, marker: MarkerValues) -> Scenario | None:
+        """The load of a test's cell: its marker's, else that of the model's spec.
+
+        :raises ConfigError: if it goes with something that needs single answers.
+        """
+        own = load_of_spec(model, self._objective)
+        if marker.load is None and own is None:
+            return None
+        if marker.load is not None and own is not None:
+            raise ConfigError(
+                f"marker llmci: load= and '{model.text}' both say what the load is; take one of the two away."
+            )
+        for name, given in (("checks", marker.checks), ("samples", marker.samples), ("timed", not marker.timed)):
+            if given and marker.load is not None:
+                raise ConfigError(
+                    f"marker llmci: {name}= is about single answers, and load= makes a round of many; take one away."
+                )
+        return own or parse_scenario(marker.load or "", "marker llmci: load", self._objective)
 
     def _samples(self, marker: MarkerValues, checks: tuple[str, ...], generation: GenerationSettings) -> int:
         """How many samples a test's own cell may get.
@@ -426,9 +520,11 @@ class Planner:
                 " --llmci-temperature=0.7, or temperature=0.7 in the marker."
             )
 
-    def _test_budgets(self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None) -> tuple[Budget, ...]:
+    def _test_budgets(
+        self, cell: Cell, marker: MarkerValues, own: Sequence[Budget] | None, *, load: bool
+    ) -> tuple[Budget, ...]:
         own = [self.budget(text) for text in marker.budgets] if own is None else own
-        budgets = (*matching(own, cell.model.alias), *matching(self.budgets, cell.model.alias))
+        budgets = (*matching(own, cell.model.alias, load=load), *matching(self.budgets, cell.model.alias, load=load))
         check_contradictions(budgets)
         self._limits.check(cell.model, budgets)
         return budgets if marker.timed else tuple(budget for budget in budgets if budget.metric.deterministic)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -37,6 +37,7 @@ from ..records import (
     GateRecord,
     HeaderRecord,
     Json,
+    LoadRecord,
     LogRecord,
     Missing,
     Number,
@@ -112,6 +113,8 @@ class CellSummary:
     outputs: tuple[Output, ...] = field(repr=False)
     """The distinct answers of the rounds that count, or of single calls, in the order of measuring."""
     columns: Columns = field(repr=False)
+    load: str = ""
+    """The scenario of a cell under load, each of whose rounds is a run of many requests; empty for all others."""
 
     def values(self, metric: str) -> list[float]:
         """The sample of a metric, SI, in the order of measuring."""
@@ -304,6 +307,8 @@ class SessionReport:
     """Benchmark tasks, one a test."""
     benchmarks: tuple[BenchmarkRecord, ...]
     """What other tools measured around models, one a test: of its last attempt."""
+    loads: tuple[LoadRecord, ...] = field(repr=False)
+    """Runs under load, request by request, of blocks that count, in the order of measuring."""
     footer: FooterRecord | None
     """None where the session still runs or was killed."""
     lines: int
@@ -400,6 +405,7 @@ class _Pair:
         "blocks",
         "columns",
         "error",
+        "load",
         "model",
         "noisy",
         "outputs",
@@ -412,7 +418,7 @@ class _Pair:
 
     def __init__(self, block: Block, table: MetricTable) -> None:
         self.model, self.prompt_id, self.prompt = block.model, block.prompt_id, block.prompt
-        self.provenance = block.provenance
+        self.provenance, self.load = block.provenance, block.load
         self.templated, self.variables = block.templated, block.variables
         self.blocks = 0
         self._start(block.attempt, table)
@@ -481,6 +487,7 @@ class ReportBuilder:
         self.workers: dict[str, _Workers] = {}
         self.gates: list[GateRecord] = []
         self.benchmarks: dict[str, BenchmarkRecord] = {}
+        self.loads: list[LoadRecord] = []
         self.answers: dict[tuple[str, str], Answers] = {}
         self.footer: FooterRecord | None = None
         self.shard: ShardRecord | None = None
@@ -505,8 +512,11 @@ class ReportBuilder:
         self.lines += 1
 
     def _take_new(
-        self, record: WorkerRecord | RoundsRecord | QuestionsRecord | VerdictRecord | BenchmarkRecord
+        self, record: WorkerRecord | RoundsRecord | LoadRecord | QuestionsRecord | VerdictRecord | BenchmarkRecord
     ) -> None:
+        if isinstance(record, LoadRecord):
+            self.loads.append(record)
+            return
         if isinstance(record, BenchmarkRecord):
             there = self.benchmarks.get(record.test)
             if there is None or record.attempt >= there.attempt:
@@ -577,6 +587,9 @@ class ReportBuilder:
         """
         if self.header is None:
             raise StoreError(f"{folder / LOG_NAME} has no header.")
+        if not any(block.load for block in self.blocks):  # their columns would be empty in every table
+            self.table.leave_out("load")
+            self.header = replace(self.header, metrics=[*self.table.defs.values()])
         last_attempts = {key: pair.attempt for key, pair in self.pairs.items() if pair.attempt}
         tasks = self.tasks()
         self.verdicts = {key: verdict for key, verdict in self.verdicts.items() if not verdict.task}
@@ -593,11 +606,19 @@ class ReportBuilder:
             gates=tuple(self.gates),
             tasks=tasks,
             benchmarks=tuple(self.benchmarks.values()),
+            loads=self._loads(last_attempts),
             footer=self.footer,
             lines=self.lines,
             digest=digest,
             last_attempts=last_attempts,
         )
+
+    def _loads(self, last_attempts: dict[tuple[str, str], int]) -> tuple[LoadRecord, ...]:
+        whole = {block.uid for block in self.blocks if block.error is None and block.origin == "measured"}
+        return tuple(
+            each for each in self.loads
+            if each.block in whole and each.attempt >= last_attempts.get((each.test, each.cell), 0)
+        )  # fmt: skip
 
     def tasks(self) -> tuple[TaskSummary, ...]:
         """The benchmark tasks so far."""
@@ -677,4 +698,5 @@ class ReportBuilder:
             variables=pair.variables if pair else {},
             outputs=tuple(pair.outputs.values()) if pair else (),
             columns=columns,
+            load=pair.load if pair else "",
         )

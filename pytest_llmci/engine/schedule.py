@@ -19,6 +19,7 @@ from ..records import (
     ComparisonResult,
     ErrorInfo,
     GenerationSettings,
+    LoadPlan,
     Missing,
     Number,
     Provenance,
@@ -61,10 +62,12 @@ class CellPlan:
     """Share of the samples that must pass."""
     timed: bool = True
     """False: its times are of no interest, so that it may be answered beside others."""
+    load: LoadPlan | None = None
+    """Set where each round is a run of many requests."""
 
     @property
     def answers(self) -> int:
-        """How many inferences it takes at least, where no sampling ends early."""
+        """How many inferences it takes at least, where no sampling ends early; under load a run counts as one."""
         return least_answers(self.rounds, self.warmup, self.memory_rounds) + self.samples
 
     @property

@@ -47,7 +47,7 @@ from ..slugs import slug
 from ..stats.budget_expression import Budget
 from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
-from .against import Against
+from .against import Against, Entry
 from .against_baseline import BaselineRules, against_baselines
 from .batched import BatchedAnswers, counted_round, may_be_batched
 from .benchmark import TaskMeasurement, task_verdict
@@ -64,6 +64,7 @@ from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .services import Known, LiveServices, OpenModel
 from .turns import Request, Turns
+from .under_load import judged_of, load_records
 
 T = TypeVar("T")
 NOT_ASKED_FOR: Final = "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for"
@@ -260,14 +261,22 @@ class BenchSession:
             )
 
     def _compare(self, against: Against, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
+        """Cells under load are judged apart: what decides of them is something else."""
         entries = against.entries(group)
-        if not entries:
-            return
+        kinds: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in entries:
+            kinds.setdefault(judged_of(entry.plan.load, self.settings.detect), []).append(entry)
+        for judged, some in kinds.items():
+            self._compare_entries(against, alias, some, judged)
+
+    def _compare_entries(self, against: Against, alias: str, entries: Sequence[Entry], judged: tuple[str, ...]) -> None:
+        """:param judged: what decides, of cells under load; empty for all others."""
         looks = max(-(-entry.plan.max_rounds // self.settings.block) for entry in entries)
         rules = Rules(
             against=against.name, alpha=SESSION_ALPHA * len(entries) / max(against.cells, len(entries)), looks=looks,
             detect=self.settings.detect, on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
-            why_contended=self._why_contended(), counted=counted(self.metrics),
+            why_contended=self._why_contended(), counted=() if judged else counted(self.metrics),
+            only=judged,
         )  # fmt: skip
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
@@ -316,7 +325,7 @@ class BenchSession:
         done = measurement.rounds
         request = RunRequest(
             cell=measurement.cell.id, prompt=measurement.cell.prompt, generation=plan.generation, rounds=rounds,
-            warmup=plan.warmup if not measurement.blocks else 0, first_round=done, anchor_every=1,
+            warmup=plan.warmup if not measurement.blocks else 0, first_round=done, load=plan.load, anchor_every=1,
         )  # fmt: skip
         with self._turns.request():
             if not self._answered_in_batch(measurement, request):
@@ -535,6 +544,8 @@ class BenchSession:
             live.record = replace(live.record, values={**live.record.values, **late})
             measurement.worker_values = live.record.values
         self._keep(measurement, record)
+        for line in load_records(record, rounds, self.new_uid):
+            self._emit(line)
 
     def _keep(self, measurement: CellMeasurement, record: RoundsRecord) -> None:
         """Record a block; only those of a memory pass have what is measured there."""
@@ -766,9 +777,13 @@ def prompt_of(
     return replace(prompt, id=make_id(prompt.shown))
 
 
-def matching(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
-    """The budgets that apply to a model's cells."""
-    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope != "task")
+def matching(budgets: Iterable[Budget], alias: str, *, load: bool = False) -> tuple[Budget, ...]:
+    """The budgets that apply to a model's cells.
+
+    :param load: those of its cells under load, of which no single answer is measured, instead of all others.
+    """
+    not_of_these = frozenset({"task", "round", "memory"} if load else {"task", "load"})
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope not in not_of_these)
 
 
 def of_tasks(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:

@@ -30,8 +30,18 @@ from .answers import Answers
 from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, anchor_of, samples_of
 from .imported import BACKEND
 from .report import replayed_run
+from .under_load import GATED_UNDER_LOAD
 
-COMPARED: Final = ("cpu_time", "net_time", "latency", "peak_rss", "output_tokens", "cost", *BESIDE.values())
+COMPARED: Final = (
+    "cpu_time",
+    "net_time",
+    "latency",
+    "peak_rss",
+    "output_tokens",
+    "cost",
+    *BESIDE.values(),
+    *GATED_UNDER_LOAD,
+)
 """Metrics that are read whatever is asked for."""
 MOST_SAMPLES: Final = 200
 """Of an imported cell in a comparison, which takes every pair of samples of both sides."""
@@ -76,6 +86,11 @@ class StoredCell:
     def key(self) -> Key:
         """What it is paired by."""
         return self.model, self.prompt_id
+
+    @property
+    def load(self) -> str:
+        """The scenario of a cell under load; empty for all others."""
+        return "" if self.protocol is None else str(self.protocol.facts.get("load") or "")
 
     @property
     def samples(self) -> CellSamples:

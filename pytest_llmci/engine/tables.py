@@ -15,6 +15,7 @@ from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .explain import UNDECIDED
 from .explain_comparison import compared_lines, doubt
 from .interleaved import NOT_ALONE
+from .load_table import load_lines, under_load
 from .report import CellSummary, ModelSummary, SessionReport
 from .schedule import OUT_OF_TIME
 from .streak import TOO_MANY
@@ -42,13 +43,20 @@ def summary_lines(
     :param further: what was written beyond the files of every run.
     :param streak: how many runs in a row could not decide, this one included.
     """
-    timed = [model for model in report.models if model.cells or not model.tasks]
-    lines = [*_replayed(report, width), *(_table(report.models[:MOST_MODELS], width) if timed else [])]
+    loaded = under_load(report)
+    timed = [
+        model
+        for model in report.models
+        if any(not cell.load for cell in model.cells) or not (model.cells or model.tasks)
+    ]
+    shown = report.models if len(loaded) < len(report.cells) or not loaded else timed
+    lines = [*_replayed(report, width), *(_table(shown[:MOST_MODELS], width) if timed else [])]
     if len(report.models) > MOST_MODELS:
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
         *task_lines(report, width),
+        *load_lines(report, width),
         *_templated(report, width),
         *wrapped(score_note(report.models[:MOST_MODELS]), width),
         *_costs(report, width),
@@ -60,7 +68,14 @@ def summary_lines(
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
-    if hints and not gated and not timed and not any(task.verdict == "failed" for task in report.tasks):
+    if hints and not gated and loaded and not timed and not report.count("failed"):
+        lines += [
+            "",
+            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
+            "  add  --llmci-budget='request_latency_p95 <= 2s'   fail above a limit",
+            "  add  --llmci-save-baseline                      keep this run, then --llmci-baseline",
+        ]
+    elif hints and not gated and not timed and not any(task.verdict == "failed" for task in report.tasks):
         example = report.tasks[0].facts.suite if report.tasks and report.tasks[0].facts else "arc_challenge"
         lines += [
             "",

@@ -14,6 +14,7 @@ from ..metrics import MetricDef
 from ..registry import Entry, Registry, import_target
 from .score import SCORE
 from .starts import WORKER_METRICS
+from .under_load import LOAD_METRICS
 
 FUSED: tuple[Entry, ...] = (
     Entry(
@@ -81,7 +82,7 @@ def builtin_metrics() -> tuple[MetricDef, ...]:
     for entry in INSTRUMENTS:
         instrument: Any = import_target(entry.target, f"instrument '{entry.name}'")
         found += instrument.metrics
-    return (*found, *WORKER_METRICS, SCORE)
+    return (*found, *WORKER_METRICS, SCORE, *LOAD_METRICS)
 
 
 def metric_defs(registry: Registry) -> tuple[MetricDef, ...]:

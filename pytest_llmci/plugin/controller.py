@@ -15,6 +15,7 @@ import pytest
 
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
+from ..engine.seen import Seen
 from ..engine.score_gate import score_gates
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import (
@@ -37,7 +38,7 @@ from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
-from .gates import Seen, emit_gate, forget_failure, judge_coverage
+from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
 from .planning import REFUSAL
 from .replaying import reason_of

@@ -24,7 +24,7 @@ NAMES = frozenset({"llm", "llm_prompt", "llm_result", "llm_profile", "llm_open",
 MARKER = "llmci"
 MARKER_HELP = (
     "llmci(models=, prompts=, rounds=, max_rounds=, warmup=, max_new_tokens=, temperature=, seed=, budgets=, checks=, samples=,"
-    " min_pass_rate=, timed=): "
+    " min_pass_rate=, timed=, load=): "
     "a test that asks a language model; tests that use pytest-llmci's fixtures get it by themselves"
 )
 

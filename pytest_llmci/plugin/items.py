@@ -27,7 +27,9 @@ class Suite(pytest.Collector):
 
     def collect(self) -> Iterable[CellItem]:
         """One item a cell."""
-        return [CellItem.from_parent(self, name=cell.id, cell=cell) for cell in self.plugin.planning.suite_cells()]
+        return [
+            CellItem.from_parent(self, name=cell.id, cell=cell) for cell in self.plugin.planning.suite_cells(self.name)
+        ]
 
 
 class CellItem(pytest.Item):

@@ -26,6 +26,7 @@ _KEYWORDS = {
     "min_pass_rate": "number over 0 and up to 1",
     "temperature": "number from 0",
     "timed": "True or False",
+    "load": "text",
 }
 
 
@@ -86,6 +87,8 @@ def _checks(value: object) -> tuple[str, ...]:
 def _value(kind: str, value: object) -> object:
     if kind == "True or False":
         return value if isinstance(value, bool) else None
+    if kind == "text":
+        return value if isinstance(value, str) and value.strip() else None
     if kind.startswith("number"):
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return None

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from ..engine.planner import INFERENCE, MarkerValues
+from ..engine.planner import LOAD, MarkerValues
 from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
 from ..records import Cell, Prompt
-from ..settings import Sourced
+from ..settings import SUITES, Sourced
 from ..sinks.finish import collector_paused
 from ..stats.budget_expression import Budget
 from .collecting import (
@@ -111,12 +111,13 @@ class Planning:
         planner = self._plugin.planner
         planner.marker_prompts.append(Sourced(os.path.relpath(path, planner.places.settings), name))
 
-    def suite_cells(self) -> list[Cell]:
-        """The cells of the built-in suite.
+    def suite_cells(self, suite: str) -> list[Cell]:
+        """The cells of a built-in suite.
 
         :raises ConfigError: if there is no model, or two cells would have one id.
         """
-        cells = self._plugin.planner.suite_cells()
+        planner = self._plugin.planner
+        cells = planner.load_cells() if suite == LOAD else planner.suite_cells()
         offered = list(cells)
         try:
             self._plugin.config.hook.pytest_llmci_modify_cells(config=self._plugin.config, cells=cells)
@@ -205,7 +206,7 @@ class Planning:
         return [*texts[:MOST_FAULTS], f"... and {more} more"] if more > 0 else texts
 
     def _add_suite(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
-        suite: Suite | TaskSuite = (new_suite if name == INFERENCE else new_task_suite)(session, name, self._plugin)
+        suite: Suite | TaskSuite = (new_suite if name in SUITES else new_task_suite)(session, name, self._plugin)
         try:
             found: list[pytest.Item] = list(suite.collect())
         except ConfigError as error:

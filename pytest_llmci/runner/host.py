@@ -149,7 +149,13 @@ class ModelHost:
         """
         loop = self._loaded_loop()
         with self._one_line_each():
-            loop.run(request, on_round)
+            if request.load is None:
+                loop.run(request, on_round)
+                return
+            from ..load.drive import run_load
+
+            loop.was_asked()
+            run_load(self._loaded_backend(), request, on_round, progress=self._progress, isolated=self._isolated)
 
     @contextmanager
     def _one_line_each(self) -> Iterator[None]:

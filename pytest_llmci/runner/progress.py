@@ -18,7 +18,7 @@ _TOKENS_AT: Final = 3
 """Place of the tokens among the integers of the page."""
 PHASES: Final = (
     "starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring", "scoring many",
-    "generating many",
+    "generating many", "under load",
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ class Position:
 
     phase: str
     block_round: int
-    """Round within the block, from 0; in a batch the number of its first request."""
+    """Round within the block, from 0; in a batch the number of its first request; under load how many requests have ended."""
     beat: int
     """Grows with every round, warm-up included: the watchdog's clock restarts when it moves."""
     tokens: int
@@ -43,6 +43,8 @@ class Position:
             return f"round {self.block_round + 1} of {rounds}, {answer}"
         if self.phase == "warm-up":
             return f"warm-up, {answer}"
+        if self.phase == "under load":
+            return f"under load, after {self.block_round} request{'' if self.block_round == 1 else 's'} of the run"
         if self.phase == "streaming":
             return f"in llm.stream, {answer}"
         known = {"calling": "in llm.call", "scoring": "in llm.score", "idle": "between inferences"}

@@ -270,7 +270,7 @@ def _is_kept(metric: MetricDef) -> bool:
     """What has a better direction, counts of tokens, and what times are taken beside."""
     if metric.name in BESIDE.values():
         return True
-    return metric.scope == "round" and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
+    return metric.is_compared and (metric.direction != "none" or (metric.deterministic and metric.unit == "1"))
 
 
 def _samples_of(block: RoundsRecord) -> list[slice]:

@@ -98,8 +98,10 @@ def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
             }
         )
     generation = block.generation
+    load: dict[str, Json] = {"load": block.load} if block.load else {}
     return Part(
         {
+            **load,
             "prompt_sha256": block.prompt_sha256,
             "templated": block.templated,
             "max_new_tokens": generation.max_new_tokens,

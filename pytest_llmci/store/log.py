@@ -275,7 +275,7 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
 
 def _misshapen(record: RoundsRecord) -> str:
     """Which list of a block does not run over its rounds or its outputs; empty if all do."""
-    without = record.provenance == "imported" and not record.outputs  # of answers that nobody kept
+    without = (record.provenance == "imported" or record.load) and not record.outputs  # of answers that nobody kept
     places = [] if without else [record.output_of_round]
     columns: list[Sized] = [*record.values.values(), *places, record.finish_reasons, record.noisy]
     if not {record.n}.issuperset(map(len, columns)):

@@ -45,6 +45,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "samples": Key(kind="whole", least=1, help="most sampled outputs that the checks are judged on; needs a temperature"),
     "min_pass_rate": Key(kind="number", above=0, most=1, help="share of the samples that must pass"),
     "timed": Key(kind="yes_no", help="false: one round, and only budgets that do not vary by chance"),
+    "load": Key(kind="text", help="ask each prompt many times, as in service: rate=4, concurrency=8, offline; each round is a run of it"),
     "marks": Key(kind="marks", help="pytest's markers: slow, or skip: REASON, xfail: REASON"),
     "tests": Key(kind="tests", level="file", help="named tests; what stands beside them holds for each"),
 }  # fmt: skip

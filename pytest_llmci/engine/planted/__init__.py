@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ...measure.under_load import LOAD_METRIC_NAMES
 from . import cpu, gpu, loading, memory, timing, waiting
 from .base import Truth
 
@@ -29,6 +30,7 @@ NOT_PLANTED: Final[Mapping[str, str]] = {
     "energy": "nobody here can spend a known number of joules",
     "score": "it is counted and not measured: every answer is in the log; its definitions are compared with another harness",
     "tokens_per_joule": "output_tokens divided by energy, and energy cannot be planted",
+    **dict.fromkeys(LOAD_METRIC_NAMES, "it is of many requests; benchmarks set it beside the log of a scripted server"),
 }
 """Metric -> why no truth can be planted for it."""
 

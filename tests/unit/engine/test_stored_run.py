@@ -73,4 +73,4 @@ def test_thousands_of_imported_samples_are_taken_together_in_their_order(tmp_pat
 def test_what_an_import_is_judged_by_is_read_with_the_usual_metrics(tmp_path: Path) -> None:
     ((cell,),) = read_run(imported(tmp_path, save(tmp_path / "a.json", vllm_serve())).folder).cells.values()
     assert cell.judged_by == ("output_throughput", "ttft_median", "tpot_median")
-    assert set(cell.numbers) == {*cell.judged_by, "output_tokens_mean"}
+    assert set(cell.numbers) == {*cell.judged_by, "output_tokens_mean", "request_throughput"}

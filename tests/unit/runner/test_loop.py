@@ -200,14 +200,17 @@ class StoryAnchor:
         return {"anchor_cpu_time": 7, "anchor_net_time": Missing("no statistics")}
 
 
-def anchored(story: Story, **asked: int) -> list[RoundRecord]:
+def anchored(story: Story, rounds: int, anchor_every: int = 0) -> list[RoundRecord]:
     found: list[RoundRecord] = []
     loop = MeasuringLoop(
         Scripted(story), cast("Probe", StoryProbe(story)), threads=1, progress=story, isolated=False,
         anchor=cast("Anchor", StoryAnchor(story)),
     )  # fmt: skip
     loop.run(
-        RunRequest(cell="a-p", prompt=PROMPT, generation=GenerationSettings(), **{"warmup": 1, **asked}), found.append
+        RunRequest(
+            cell="a-p", prompt=PROMPT, generation=GenerationSettings(), warmup=1, rounds=rounds, anchor_every=anchor_every
+        ),
+        found.append,
     )
     return found
 

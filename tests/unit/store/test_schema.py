@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loads import load_line
 from sample_run import answers, benchmark, questions, shard, usual_records, verdict, write_log
 
 from pytest_llmci.metrics import MetricDef
@@ -20,6 +21,7 @@ from pytest_llmci.records import (
     FailedSample,
     GateRecord,
     GenerationSettings,
+    LoadRun,
     Message,
     ModelSpec,
     Price,
@@ -50,6 +52,7 @@ NESTED: tuple[type, ...] = (
     SampleResult,
     FailedSample,
     GenerationSettings,
+    LoadRun,
     ModelSpec,
     Price,
     PublishedScore,
@@ -139,7 +142,11 @@ def test_every_line_of_a_log_keeps_to_the_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(load_schema("log"))
     gate = GateRecord(name="coverage", outcome="skipped", message="not run")
-    lines = write_log(tmp_path, [*usual_records(), questions(), answers(), gate, benchmark(), shard()]).read_text().splitlines()
+    lines = (
+        write_log(tmp_path, [*usual_records(), questions(), answers(), gate, benchmark(), shard(), load_line()])
+        .read_text()
+        .splitlines()
+    )
     for line in lines:
         validator.validate(json.loads(line))
     assert {json.loads(line)["type"] for line in lines} == set(LOG_RECORDS)
