@@ -208,7 +208,12 @@ def anchored(story: Story, rounds: int, anchor_every: int = 0) -> list[RoundReco
     )  # fmt: skip
     loop.run(
         RunRequest(
-            cell="a-p", prompt=PROMPT, generation=GenerationSettings(), warmup=1, rounds=rounds, anchor_every=anchor_every
+            cell="a-p",
+            prompt=PROMPT,
+            generation=GenerationSettings(),
+            warmup=1,
+            rounds=rounds,
+            anchor_every=anchor_every,
         ),
         found.append,
     )
