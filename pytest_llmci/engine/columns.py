@@ -77,6 +77,7 @@ class Block:
     templated: bool
     variables: dict[str, str]
     pair: int | None = None
+    repeats: int = 1
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -91,7 +92,7 @@ class Block:
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
-            record.templated, record.variables or _NO_VARIABLES, record.pair,
+            record.templated, record.variables or _NO_VARIABLES, record.pair, record.repeats,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:
