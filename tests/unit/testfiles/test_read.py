@@ -183,7 +183,7 @@ def test_generated_prompts_stand_among_the_others() -> None:
     assert Draft202012Validator(schema()).is_valid(yaml.safe_load(text))
     wrong = "prompts:\n  - generate:\n      - {id: s, template: 'Sum up {{filler}}', word: 10}\n"
     assert next(line.partition(": ")[0] for line in faults_of(wrong)) == "3:9"
-    assert "unknown key 'word'. Did you mean 'words'?" in faults_of(wrong)[0]
+    assert "unknown key 'word'. Did you mean 'words'?" in faults_of(wrong)[1]
     assert not Draft202012Validator(schema()).is_valid(yaml.safe_load(wrong))
 
 
