@@ -629,6 +629,8 @@ class QuestionsRecord:
     """Run that these answers were taken from (``--llmci-resume``); empty where this session asked."""
     outputs_withheld: Withheld = ""
     """Why ``outputs`` are not what was generated."""
+    provenance: Provenance = "live"
+    """``replayed``: answers of an earlier run, judged again (``--llmci-replay``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LLMCIError, ModelLoadError
+from . import BACKENDS
 from .hub import hub_cache_dir
 from .packages import first_line
 from .safetensors_header import defect_of
@@ -71,7 +73,7 @@ def _of_the_hub(names: set[str], wanted: Wanted, environ: Mapping[str, str]) -> 
         return wanted.error(
             "not_found",
             f"'{target}' is neither a local folder nor a repository of {site}: check the name; a private one needs"
-            " HF_TOKEN.",
+            f" HF_TOKEN.{_meant(target)}",
         )
     if "HFValidationError" in names or "HfUriError" in names:
         return wanted.error(
@@ -90,7 +92,7 @@ def _of_the_hub(names: set[str], wanted: Wanted, environ: Mapping[str, str]) -> 
     }:
         return wanted.error(
             "unreachable",
-            f"{site} cannot be reached, and '{target}' is not in the cache {cache}: check the network or HF_ENDPOINT.",
+            f"{site} cannot be reached, and '{target}' is not in the cache {cache}: check the network or HF_ENDPOINT.{_meant(target)}",
         )
     if "HfHubHTTPError" in names:
         return wanted.error("unreachable", f"{site} answered with an error for '{target}': try again later.")
@@ -112,8 +114,14 @@ def _not_cached(wanted: Wanted, environ: Mapping[str, str]) -> ModelLoadError:
     return wanted.error(
         "offline",
         f"'{wanted.target}'{at} is not in the cache {hub_cache_dir(environ)}, and HF_HUB_OFFLINE is set: unset it once"
-        " to download.",
+        f" to download.{_meant(wanted.target)}",
     )
+
+
+def _meant(target: str) -> str:
+    """A model source of like name: whatever is none is taken for a repository."""
+    near = difflib.get_close_matches(target, [entry.name for entry in BACKENDS], n=1, cutoff=0.7)
+    return f" Did you mean the model source '{near[0]}'?" if near else ""
 
 
 def _is_offline(environ: Mapping[str, str]) -> bool:

@@ -40,6 +40,11 @@ class JsonSchema(BuiltIn):
 
     def __init__(self, argument: str = "") -> None:
         super().__init__(argument.strip())
+        if argument.strip().endswith(".json"):
+            raise ConfigError(
+                f"'{one_line(argument.strip())[-60:]}' is the name of a file, and the schema itself is wanted: in Python"
+                " json_schema(json.loads(Path('schema.json').read_text())), in YAML the schema under the key json_schema."
+            )
         schema, self._fence = _schema_and_fence(read_json(require_argument(argument.strip(), _EXAMPLE), _EXAMPLE))
         self._validator = _validator(schema)
 

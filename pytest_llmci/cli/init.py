@@ -30,6 +30,16 @@ def _configure(parser: ArgumentParser) -> None:
         "--from", dest="source", default="", metavar="FILE",
         help="write test files without Python that say what a promptfooconfig.yaml says, and tell what was not translated",
     )  # fmt: skip
+    parser.add_argument(
+        "--judge",
+        default="",
+        metavar="SPEC",
+        help="with --from: the model that judges where a model was to (llm-rubric)",
+    )
+    parser.add_argument(
+        "--embedding", default="", metavar="MODEL",
+        help="with --from: the word vectors for likeness (similar), such as minishlab/potion-base-8M",
+    )  # fmt: skip
     parser.add_argument("--schema", action="store_true", help="print where the JSON Schema of such test files is")
     parser.add_argument("--force", action="store_true", help="write over files and settings that are there")
 
@@ -43,6 +53,8 @@ def _run(options: Namespace) -> int:
         if len(others) > 1 or given:
             flags = [flag for name, flag in _ALONE if name in others] + given
             raise ConfigError(f"{flags[0]} and {flags[1]} do not go together; call llmci init twice.")
+    if (options.judge or options.embedding) and not options.source:
+        raise ConfigError(f"{'--judge' if options.judge else '--embedding'} goes with --from promptfooconfig.yaml.")
     if options.schema:
         _print([packaged_path()])
         return 0
@@ -61,7 +73,7 @@ def _write_test_file(options: Namespace) -> int:
 def _convert(options: Namespace) -> int:
     from ..testfiles.promptfoo.convert import convert
 
-    found = convert(Path(options.source), options.source)
+    found = convert(Path(options.source), options.source, judge=options.judge, embedding=options.embedding)
     write_files(Path.cwd(), found.files, force=options.force)
     counts = f"{_counted(found.tests, 'test')}, {_counted(found.rows, 'prompt')}, {_counted(found.checks, 'check')}"
     lines = [*(f"wrote {name}" for name in found.files), f"{counts}, {_counted(found.models, 'model')}"]

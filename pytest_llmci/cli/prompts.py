@@ -30,7 +30,9 @@ WHERE: Final = "llmci prompts"
 NARROWEST: Final = 80
 LONGEST_ID: Final = 40
 LONGEST_LIST: Final = 24
-"""Columns of tags and of checks."""
+"""Columns of tags and of checks, where the terminal is narrow."""
+BESIDE_LISTS: Final = 64
+"""What the other columns take of a wide terminal before tags and checks are shortened."""
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -215,10 +217,11 @@ def _table(each: _Set, counted: Counted | None) -> Iterator[str]:
         return
     counts: Sequence[TokenCount | None] = each.counts or [*itertools.repeat(None, len(each.prompts))]
     head = ["id", "kind", "tokens" if counted else "words", "tags", "checks", "begins"]
-    rows = [head, *(_row(prompt, count) for prompt, count in zip(each.prompts, counts, strict=True))]
+    room = max(NARROWEST, shutil.get_terminal_size((NARROWEST, 24)).columns)
+    longest = max(LONGEST_LIST, room - BESIDE_LISTS)
+    rows = [head, *(_row(prompt, count, longest) for prompt, count in zip(each.prompts, counts, strict=True))]
     kept = [column for column in range(len(head)) if column not in (3, 4) or any(row[column] for row in rows[1:])]
     widths = {column: max(width(row[column]) for row in rows) for column in kept[:-1]}
-    room = max(NARROWEST, shutil.get_terminal_size((NARROWEST, 24)).columns)
     for row in rows:
         line = "  "
         for column in kept[:-1]:
@@ -227,8 +230,8 @@ def _table(each: _Set, counted: Counted | None) -> Iterator[str]:
         yield (line + clipped(row[-1], max(16, room - len(line)))).rstrip()
 
 
-def _row(prompt: Prompt, count: TokenCount | None) -> list[str]:
-    tags, checks = (shortened(one_line(", ".join(texts)), LONGEST_LIST) for texts in (prompt.tags, prompt.checks))
+def _row(prompt: Prompt, count: TokenCount | None, longest: int) -> list[str]:
+    tags, checks = (shortened(one_line(", ".join(texts)), longest) for texts in (prompt.tags, prompt.checks))
     begin = one_line(_asked(prompt)[:400])
     return [shortened(prompt.id, LONGEST_ID), _kind(prompt, count), _length(prompt, count), tags, checks, begin]
 

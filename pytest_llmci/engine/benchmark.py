@@ -22,6 +22,7 @@ from ..records import (
     GenerationSettings,
     ModelSpec,
     Prompt,
+    Provenance,
     QuestionsRecord,
     Role,
     ScoreRequest,
@@ -67,6 +68,7 @@ class TaskMeasurement:
     answers: Answers = field(default_factory=Answers)
     error: ErrorInfo | None = None
     out_of_time: bool = False
+    provenance: Provenance = "live"
     comparisons: list[ComparisonResult] = field(default_factory=list)
 
 
@@ -244,7 +246,7 @@ def task_verdict(measurement: TaskMeasurement, *, uid: str, test: str, attempt: 
     return VerdictRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.test.name, test=test, task=cell.test.name,
         verdict=_overall(measurement, budgets), budgets=budgets, comparisons=measurement.comparisons, error=measurement.error,
-        attempt=attempt,
+        attempt=attempt, provenance=measurement.provenance,
     )  # fmt: skip
 
 

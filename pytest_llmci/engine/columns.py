@@ -82,6 +82,7 @@ class Block:
     variables: dict[str, str]
     pair: int | None = None
     load: str = ""
+    repeats: int = 1
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -96,7 +97,7 @@ class Block:
             tuple(record.md5), tuple(record.output_sha256), tuple(record.output_of_round),
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
-            record.templated, record.variables or _NO_VARIABLES, record.pair, text(record.load),
+            record.templated, record.variables or _NO_VARIABLES, record.pair, text(record.load), record.repeats,
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

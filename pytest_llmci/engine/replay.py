@@ -15,12 +15,15 @@ from ..errors import ConfigError, NotReplayed
 from ..prompts.fit import refilled
 from ..records import (
     Cell,
+    ErrorInfo,
     GenerationSettings,
     HeaderRecord,
     ModelSpec,
     Prompt,
+    QuestionsRecord,
     Role,
     RoundsRecord,
+    TaskFacts,
     VerdictRecord,
     WorkerRecord,
 )
@@ -29,7 +32,9 @@ from ..settings import Settings, Sourced
 from ..specs import is_same_model
 from ..store.comparability import prompt_sha256
 from ..store.log import LOG_NAME, LogReader
+from .benchmark import TaskCell, TaskMeasurement, facts_of
 from .report import replayed_run
+from .resume import SAME, WORDS
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, of_the_wall_clock
 from .session import BenchSession, StartedProfile, single_call
@@ -39,14 +44,15 @@ T = TypeVar("T")
 REPLAYS: Final = "replays"
 """Folder among the runs in which replays are kept, so that no command takes one for the latest run."""
 MOST_NAMED: Final = 3
-_KINDS: Final = ("header", "worker", "rounds", "verdict")
+_KINDS: Final = ("header", "worker", "rounds", "questions", "verdict")
 _ASKED: Final = (
-    "models", "prompts", "suites", "rounds", "max_rounds", "warmup", "block", "max_new_tokens", "seed", "temperature", "samples",
+    "models", "prompts", "suites", "tasks", "task_data", "limit", "rounds",
+    "max_rounds", "warmup", "block", "max_new_tokens", "seed", "temperature", "samples",
     "min_pass_rate",
 )  # fmt: skip
 """Fields of the settings that say what was asked: those of the run hold where the session does not say."""
-_SOURCED: Final = ("models", "prompts")
-_OPTION_OF: Final = {"suites": "suite"}
+_SOURCED: Final = ("models", "prompts", "tasks")
+_OPTION_OF: Final = {"suites": "suite", "tasks": "suite"}
 _COMPARING: Final = ("versus", "baseline", "save_baseline", "update_baseline")
 _WITHHELD: Final = {"redacted": "withheld (--llmci-redact)", "masked": "not whole: a secret in them was masked"}
 _SECRET: Final = "[secret"
@@ -94,6 +100,8 @@ class StoredAnswers:
         """Cell -> test -> what it measured."""
         self._calls: dict[CallKey, dict[str, list[RoundsRecord]]] = {}
         self._verdicts: dict[str, VerdictRecord] = {}
+        self._questions: dict[str, list[QuestionsRecord]] = {}
+        """Cell of a benchmark task -> its batches."""
         self._late: dict[str, dict[str, float]] = {}
         seen: set[str] = set()
         for record in LogReader(folder / LOG_NAME, _KINDS):
@@ -110,6 +118,8 @@ class StoredAnswers:
                 self._verdicts[record.cell] = record
             elif isinstance(record, RoundsRecord):
                 self._take(record)
+            elif isinstance(record, QuestionsRecord) and record.origin == "measured":
+                self._questions.setdefault(record.cell, []).append(record)
         if header is None:
             raise ConfigError(f"run {folder.name} has no header: nothing of it can be replayed.")
         self.header: HeaderRecord = header
@@ -201,6 +211,34 @@ class StoredAnswers:
                 return f"it was sampled with other settings in run {self.run_id}: {told}"
         return ""
 
+    def task(self, cell: TaskCell, facts: TaskFacts | None) -> tuple[list[QuestionsRecord], ErrorInfo | None]:
+        """The answers to a benchmark task, and what it failed with; of its last attempt.
+
+        :param facts: what is asked today; None where lm-evaluation-harness knows.
+        :raises NotReplayed: if there is nothing, or something else was asked.
+        """
+        batches, verdict = self._questions.get(cell.id, []), self._verdicts.get(cell.id)
+        last = max((batch.attempt for batch in batches), default=0)
+        batches = [batch for batch in batches if batch.attempt == last]
+        error = verdict.error if verdict is not None else None
+        if not batches and error is None:
+            raise NotReplayed(f"run {self.run_id} holds no answers of {cell.model.alias} to {cell.test.name}")
+        then = self.workers.get(batches[0].worker) if batches else self.worker(cell.model.alias)
+        if then is not None and not _is_same(then.spec, cell.model):
+            raise NotReplayed(
+                f"{cell.id}: '{cell.model.alias}' was another model in run {self.run_id}: {then.spec.text}, now {cell.model.text}"
+            )
+        if batches and (different := self._other_questions(batches[0].task, cell, facts)):
+            raise NotReplayed(f"{cell.id}: run {self.run_id} asked {'; '.join(different)}")
+        return batches, error
+
+    def _other_questions(self, then: TaskFacts, cell: TaskCell, facts: TaskFacts | None) -> list[str]:
+        if facts is not None:
+            return [WORDS[name] for name in SAME if getattr(then, name) != getattr(facts, name)]
+        limit = self.header.settings.get("limit")
+        different = [WORDS["questions_sha256"]] if limit != cell.test.limit else []
+        return different + ([WORDS["shots"]] if cell.test.shots not in (None, then.shots) else [])
+
     def worker(self, alias: str) -> WorkerRecord | None:
         """The model's latest start that was whole, else its latest."""
         own = [each for each in self.workers.values() if each.model == alias and each.role == "timing"]
@@ -290,7 +328,7 @@ def adopt(settings: Settings, run: StoredAnswers, *, suite: bool) -> Settings:
     origins = dict(settings.origins)
     for name in _ASKED:
         option = _OPTION_OF.get(name, name)
-        if option in settings.origins or name not in then or (name == "suites" and not suite):
+        if option in settings.origins or name not in then or (option == "suite" and not suite):
             continue
         origin = str(origins_then.get(option) or "") if isinstance(origins_then, dict) else ""
         taken[name] = _as_setting(name, then[name], origin or "--llmci-replay")
@@ -302,6 +340,8 @@ def adopt(settings: Settings, run: StoredAnswers, *, suite: bool) -> Settings:
 
 
 def _as_setting(name: str, value: Any, origin: str) -> Any:
+    if name == "task_data" and isinstance(value, str):
+        return Path(value)
     if not isinstance(value, list):
         return value
     return tuple(Sourced(str(text), origin) if name in _SOURCED else str(text) for text in value)
@@ -411,6 +451,16 @@ class ReplaySession(BenchSession):
         """
         return self._run_stored.closed(model, prompt)
 
+    def replay_questions(self, record: QuestionsRecord) -> QuestionsRecord:
+        """A batch of answers of the run as a record of this session."""
+        self._tell_start(record.worker)
+        return self.record_questions(
+            replace(
+                record, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt, worker=_replayed_uid(record.worker),
+                provenance="replayed",
+            )
+        )  # fmt: skip
+
     def load(self, spec: ModelSpec) -> WorkerRecord:
         """The model's start in the run.
 
@@ -430,6 +480,29 @@ class ReplaySession(BenchSession):
 
     def _why_contended(self) -> str:
         return "other timed work may have run at the same time in the run that is replayed"
+
+
+class ReplayedTasks:
+    """Benchmark tasks, answered from a run."""
+
+    def __init__(self, session: ReplaySession, run: StoredAnswers) -> None:
+        self._session, self._run = session, run
+
+    def measure(self, cell: TaskCell) -> TaskMeasurement:
+        """The stored answers to a task; faults of its file are held in the result and not raised.
+
+        :raises NotReplayed: if the run does not hold what is asked for.
+        """
+        measurement = TaskMeasurement(cell=cell, provenance="replayed")
+        try:
+            facts = None if cell.test.harness else facts_of(cell.test.load(), cell.test.suite)
+        except ConfigError as error:
+            measurement.error = ErrorInfo(kind="data", message=str(error))
+            return measurement
+        records, measurement.error = self._run.task(cell, facts)
+        for record in records:
+            measurement.answers.take(self._session.replay_questions(record))
+        return measurement
 
 
 def _refuse(what: str, run: StoredAnswers) -> NoReturn:

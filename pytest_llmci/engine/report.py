@@ -102,6 +102,8 @@ class CellSummary:
     """Measured rounds that count."""
     noisy_rounds: int
     """Of these."""
+    repeats: int
+    """Most of these that make one sample of a comparison together, as each alone is too short to be timed; 1 where none is."""
     blocks: int
     """Blocks of any status in the log; 0 where the model never answered."""
     prompt: str
@@ -412,6 +414,7 @@ class _Pair:
         "prompt",
         "prompt_id",
         "provenance",
+        "repeats",
         "templated",
         "variables",
     )
@@ -427,6 +430,7 @@ class _Pair:
         self.attempt = attempt
         self.columns = Columns(table)
         self.noisy = 0
+        self.repeats = 1
         self.outputs: dict[str, Output] = {}
         self.error: ErrorInfo | None = None
 
@@ -449,6 +453,7 @@ class _Pair:
         if block.origin == "memory":
             return
         if block.origin == "measured":
+            self.repeats = max(self.repeats, block.repeats)
             self.noisy += sum(map(bool, block.noisy))
         for place, reason in zip(block.output_of_round, block.finish_reasons, strict=bool(block.outputs)):
             digest = block.output_sha256[place]  # two texts with a secret in each may be one without it
@@ -692,6 +697,7 @@ class ReportBuilder:
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,
+            repeats=pair.repeats if pair else 1,
             blocks=pair.blocks if pair else 0,
             prompt=pair.prompt if pair else "",
             templated=pair.templated if pair else False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ..errors import ConfigError, StoreError
 from ..records import AnswersRecord, LogRecord, QuestionsRecord, TaskFacts, WorkerRecord
@@ -15,8 +16,8 @@ from ..store.comparability import subject_part
 from ..store.log import LOG_NAME, LogReader, read_spool
 from .benchmark import TaskCell
 
-_SAME = ("questions_sha256", "prompt_sha256", "metrics", "shots")
-_WORDS = {
+SAME: Final = ("questions_sha256", "prompt_sha256", "metrics", "shots")
+WORDS: Final = {
     "questions_sha256": "other questions (a limit, another file, or changed rows)",
     "prompt_sha256": "another prompt",
     "metrics": "other metrics",
@@ -89,13 +90,13 @@ class EarlierAnswers:
         :raises ConfigError: if it is not.
         """
         other_prompt = batch.prompt_sha256[batch.index.index(index)] != prompt_sha256
-        different = [_WORDS["questions_sha256"]] if batch.questions != questions else []
+        different = [WORDS["questions_sha256"]] if batch.questions != questions else []
         self._refuse(
             batch.task, [*different, *(["another question or prompt"] if other_prompt and not different else [])]
         )
 
     def _check(self, facts: TaskFacts, batch: QuestionsRecord, worker: WorkerRecord) -> None:
-        different = [_WORDS[name] for name in _SAME if getattr(batch.task, name) != getattr(facts, name)]
+        different = [WORDS[name] for name in SAME if getattr(batch.task, name) != getattr(facts, name)]
         self._refuse(facts.name, [*different, *self._of_model(batch, worker)])
 
     def _of_model(self, batch: QuestionsRecord | AnswersRecord, worker: WorkerRecord) -> list[str]:

@@ -217,6 +217,9 @@ def _footnote(report: SessionReport) -> str:
         else f"{rounds} rounds"
     )
     parts = [f"latency: median of {each}."]
+    together = max(cell.repeats for cell in report.cells)
+    if together > 1:
+        parts.append(f"Answers too short to be timed alone: up to {together} rounds make one sample of the comparison.")
     if noisy:
         parts.append(f"{noisy} of {rounds} rounds {'was' if noisy == 1 else 'were'} noisy.")
     other = report.count("other_length")

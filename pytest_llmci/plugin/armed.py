@@ -45,7 +45,7 @@ from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
-    from ..engine.replay import StoredAnswers
+    from ..engine.replay import ReplayedTasks, StoredAnswers
     from ..leaderboard.published import PublishedScores
     from .controller import Controller
 
@@ -243,9 +243,14 @@ class ArmedPlugin:
         return functools.partial(ReplaySession, self.replayed)
 
     @cached_property
-    def task_runner(self) -> TaskRunner:
+    def task_runner(self) -> TaskRunner | ReplayedTasks:
         """Asks benchmark tasks."""
         s = self.settings
+        if self.replayed is not None:
+            from ..engine.replay import ReplayedTasks, ReplaySession
+
+            assert isinstance(self.session, ReplaySession)
+            return ReplayedTasks(self.session, self.replayed)
         compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
         return TaskRunner(
             self.session, SystemClock(), batch=s.batch or SCORED_AT_ONCE, earlier=self.earlier, replay=compared

@@ -15,8 +15,8 @@ import pytest
 
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
-from ..engine.seen import Seen
 from ..engine.score_gate import score_gates
+from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import (
     SCHEMA_VERSION,
@@ -293,8 +293,13 @@ class Controller:
             forget_failure(self._config, gate)
 
     def _score_gates(self) -> list[GateRecord]:
-        judged = [budget for cell in self._plugin.collected.tasks.values() for budget in cell.budgets]
-        return score_gates(self._report.tasks(), self._plugin.planner.budgets, judged)
+        tasks, planner = self._report.tasks(), self._plugin.planner
+        asked = {task.cell for task in tasks}
+        cells = [*self._plugin.collected.tasks.values()]
+        if not cells and asked:  # parallel workers collect, and this process does not
+            suites = dict.fromkeys(test.suite for test in planner.tasks)
+            cells = [cell for suite in suites for cell in planner.task_cells(suite) if cell.id in asked]
+        return score_gates(tasks, planner.budgets, [budget for cell in cells for budget in cell.budgets])
 
     def _emit(self, session: pytest.Session, gate: GateRecord, *, shown: bool) -> None:
         gate = self._plugin.redactor.record(gate)

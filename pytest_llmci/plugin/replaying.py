@@ -8,7 +8,7 @@ import pytest
 
 from ..engine.planner import Places
 from ..errors import ConfigError, NotReplayed, StoreError
-from ..settings import Settings
+from ..settings import SUITES, Settings
 from ..store.runfolder import resolve_run
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def replaying(config: pytest.Config, settings: Settings, places: Places) -> tupl
     if not hasattr(config, "workerinput"):
         config.option.llmci_replay = str(folder)
         if found.suites:
-            config.option.llmci_suite = list(found.suites)
+            config.option.llmci_suite = [
+                *(name for name in found.suites if name in SUITES),
+                *(task.text for task in found.tasks),
+            ]
     return run, found
 
 

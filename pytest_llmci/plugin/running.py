@@ -192,7 +192,10 @@ class Running:
         :raises Explained: if it failed.
         """
         __tracebackhide__ = True
-        measurement = self._plugin.task_runner.measure(cell)
+        try:
+            measurement = self._plugin.task_runner.measure(cell)
+        except NotReplayed as error:
+            raise cannot(error, self._plugin.settings) from None
         self._plugin.comparing.compare_task(measurement)
         verdict = self._plugin.redactor.record(self._plugin.session.conclude_task(measurement))
         if junit.is_wanted(self._plugin.config):

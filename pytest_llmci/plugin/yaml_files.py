@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class YamlFile(pytest.File):
             name = f"{test.name}[NOTSET]"
             named = [NotMeasured.from_parent(self, name=name, nodeid=f"{self.nodeid}::{name}")]
         markers: list[str | pytest.MarkDecorator] = [MARKER]
-        markers += [found for mark in test.marks if (found := _marker(mark, faults)) is not None]
+        markers += [found for mark in test.marks if (found := _marker(mark, faults, self.path)) is not None]
         for item in named:
             for marker in markers:
                 item.add_marker(marker)
@@ -126,10 +127,14 @@ def _told(lines: list[str]) -> list[str]:
     return [*lines[:MOST_FAULTS], f"... and {more} more"] if more > 0 else lines
 
 
-def _marker(mark: Mark, faults: Faults) -> pytest.MarkDecorator | None:
+def _marker(mark: Mark, faults: Faults, path: Path) -> pytest.MarkDecorator | None:
     """The marker of pytest's; None, and a fault, where it must be registered and is not."""
     try:
-        found: pytest.MarkDecorator = getattr(pytest.mark, mark.name)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found: pytest.MarkDecorator = getattr(pytest.mark, mark.name)
+        for each in told:  # one that is not registered: its place is the file's, and not this line
+            warnings.warn_explicit(each.message, each.category, str(path), mark.place.line)
     except pytest.fail.Exception as error:
         faults.add(mark.place, str(error))
         return None

@@ -202,7 +202,7 @@ def _unmeasured_row(cell: CellSummary, own: int) -> list[_Field]:
 
 QUESTION_COLUMNS: Final = (
     "model", "task", "index", "doc_sha256", "gold", "prediction", "output", "logprobs", "truncated", "cell", "test", "whole", "label",
-    "source", "resumed_from",
+    "source", "resumed_from", "provenance",
 )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def _questions(report: SessionReport) -> Iterator[list[_Field]]:
                 str(facts.whole).lower(),
                 guard_text(facts.label),
             ]
-            place += [guard_text(facts.source), guard_text(record.resumed_from)]
+            place += [guard_text(facts.source), guard_text(record.resumed_from), record.provenance]
             values = [record.values.get(metric) for metric in metrics]
             for at in range(record.n):
                 generated = facts.kind == "generation"

@@ -234,9 +234,15 @@ class _FileReader:
         if not entry.is_mapping and names_prompts(text := _text(entry)):
             return [Text(text=text.strip(), place=entry.place)]
         keys = entry.items() if entry.is_mapping else {}
+        if list(keys) == ["generate"]:
+            return [prompt for each in keys["generate"][1].entries() for prompt in self._row(each, generated=True)]
+        return [*self._row(entry)]
+
+    def _row(self, entry: Value, *, generated: bool = False) -> list[InlinePrompt]:
+        keys = entry.items() if entry.is_mapping else {}
         position = f"line {entry.place.line}"
         wrong: list[ConfigError] = []
-        prompts = to_prompts(Row(position=position, value=entry.plain), self._around, wrong)
+        prompts = to_prompts(Row(position=position, value=entry.plain, generated=generated), self._around, wrong)
         for error in wrong:
             text = str(error).removeprefix(f"{self._file}, {position}").lstrip(":, ")
             named = _KEY_OF_A_ROW.search(text)

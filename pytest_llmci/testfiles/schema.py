@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from ..checks import CHECKS
 from ..prompts import known_sets
+from ..prompts.rows import GENERATE_KEYS, ROLES
 from ..prompts.rows import KEYS as ROW_KEYS
-from ..prompts.rows import ROLES
 from .keys import EXTENSION, KEYS, ROW_FACTS, Key, Kind, known_keys
 from .read import MARKS_WITH_REASON
 
@@ -100,7 +100,22 @@ def _prompt() -> dict[str, Any]:
         "description": f"a packaged set ({', '.join(known_sets())}), a prompt file, or the text of a prompt",
         **_TEXT,
     }
-    return {"anyOf": [named, {"type": "object", "properties": properties, "additionalProperties": False}]}
+    row = {"type": "object", "properties": properties, "additionalProperties": False}
+    count = {"type": "integer", "minimum": 1}
+    lengths = {
+        "words": {"description": "words of the whole prompt", **_one_or_list(count)},
+        "tokens": {"description": "tokens of the whole prompt, by the model's own tokenizer", **_one_or_list(count)},
+        "seeds": {"description": "each is another filler", **_one_or_list({"type": "integer", "minimum": 0})},
+    }
+    entry = {
+        "type": "object", "properties": {name: lengths.get(name) or properties[name] for name in GENERATE_KEYS}, "required": ["id"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    made = {
+        "type": "object", "properties": {"generate": {"description": "prompts of wanted lengths", **_one_or_list(entry)}},
+        "required": ["generate"], "additionalProperties": False,
+    }  # fmt: skip
+    return {"anyOf": [named, row, made]}
 
 
 def _check() -> dict[str, Any]:

@@ -284,6 +284,14 @@ def test_parallel_workers_ask_the_same_and_report_the_same(bench: Bench) -> None
     parallel = bench.run("--llm-models=echo", "--llmci-suite=mine.jsonl,yours.jsonl", "-n2", fresh=True)
     parallel.assert_outcomes(passed=2)
     assert {task["task"]: task["metrics"] for task in bench.results()["tasks"]} == before
+    gated = bench.run(
+        "--llm-models=echo",
+        "--llmci-suite=mine.jsonl,yours.jsonl",
+        "--llmci-budget=score.mine >= 99",
+        "-n2",
+        fresh=True,
+    )
+    gated.assert_outcomes(failed=1, passed=1)  # the test alone decides it, and no gate once more
 
 
 def test_the_plan_and_the_collection_load_nothing(bench: Bench) -> None:

@@ -130,3 +130,16 @@ def test_with_a_real_tokenizer_and_its_chat_template(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["chat template: applied in 1 of 3 cells; the others went to the model as they"])
     assert lengths(bench) == {"tiny-scale-20t": {20}, "tiny-scale-40t": {40}, "tiny-chat-150t": {150}}
     assert [cell["templated"] for cell in bench.results()["cells"]] == [False, False, True]
+
+
+def test_parallel_workers_fit_prompts_of_a_length_in_tokens_and_replay_them(bench: Bench) -> None:
+    bench.write("lengths.yaml", "generate:\n  - {id: scale, template: 'Sum up: {{filler}} Why?', tokens: [12, 20]}\n")
+    bench.write(
+        "test_it.py",
+        "def test_it(llm_result, llm_prompt):\n    assert llm_result.prompt_tokens.max == llm_prompt.fill.tokens\n",
+    )
+    settings = ("--llm-models=echo,other=echo:nut", "--llm-prompts=lengths.yaml", "test_it.py", "-n2")
+    bench.run(*settings, fresh=True).assert_outcomes(passed=4)
+    asked = {(block["model"], block["prompt_id"]): block["prompt_sha256"] for block in bench.records("rounds")}
+    assert len(asked) == 4 and len(set(asked.values())) == 2
+    bench.run("--llmci-replay=latest", "test_it.py", "-n2", fresh=True).assert_outcomes(passed=4)

@@ -341,3 +341,50 @@ def test_prompts_of_a_length_in_tokens_are_those_of_the_run(bench: Bench) -> Non
     result.assert_outcomes(passed=2, skipped=4)
     result.stdout.fnmatch_lines(["SKIPPED * test_asks.py:1: not replayed: *"])
     result.stdout.fnmatch_lines(["  echo-scale-12t: its prompt has changed since run *"])
+
+
+ROWS = "".join(f'{{"query": "What is {n}?", "choices": ["one {n}", "two {n}"], "gold": {n % 2}}}\n' for n in range(70))
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n1",)], ids=["alone", "parallel"])
+def test_a_benchmark_is_judged_again_from_its_answers(bench: Bench, parallel: tuple[str, ...]) -> None:
+    bench.write("mine.jsonl", ROWS)
+    bench.run("--llm-models=echo", "--llmci-suite=mine.jsonl", "--llmci-limit=66").assert_outcomes(passed=1)
+    [before] = bench.results()["tasks"]
+    again = bench.run("--llmci-replay=latest", *parallel, fresh=bool(parallel))
+    again.assert_outcomes(passed=1)
+    folder = bench.path / "llmci-results" / "replays" / "latest"
+    [after] = json.loads((folder / "results.json").read_text("utf-8"))["tasks"]
+    assert after["metrics"] == before["metrics"] and after["answered"] == 66
+    lines = records(bench, replayed=True, kind="questions")
+    assert [line["n"] for line in lines] == [64, 2] and {line["provenance"] for line in lines} == {"replayed"}
+    assert {line["provenance"] for line in records(bench, replayed=True, kind="verdict")} == {"replayed"}
+    with (folder / "questions.csv").open(newline="", encoding="utf-8") as table:
+        assert {row["provenance"] for row in csv.DictReader(table)} == {"replayed"}
+    gate = bench.run("--llmci-replay=latest", "--llmci-budget=score.mine >= 99", *parallel, fresh=bool(parallel))
+    gate.assert_outcomes(failed=1)
+    gate.stdout.fnmatch_lines(["BudgetExceeded: score.mine * % < 99 %"])
+
+
+def test_a_benchmark_that_is_not_in_the_run_is_not_judged(bench: Bench) -> None:
+    bench.write("mine.jsonl", ROWS)
+    bench.write("yours.jsonl", ROWS)
+    bench.run("--llm-models=echo", "--llmci-suite=mine.jsonl").assert_outcomes(passed=1)
+    other = bench.run("--llmci-replay=latest", "--llmci-suite=mine.jsonl,yours.jsonl")
+    other.assert_outcomes(passed=1, skipped=1)
+    other.stdout.fnmatch_lines(["  run * holds no answers of echo to yours"])
+    limited = bench.run("--llmci-replay=latest", "--llmci-suite=mine.jsonl", "--llmci-limit=3")
+    limited.stdout.fnmatch_lines(["  echo-mine: run * asked other questions (a limit, another file, or changed rows)*"])
+    model = bench.run("--llmci-replay=latest", "--llm-models=echo=echo:nut", "--llmci-suite=mine.jsonl")
+    model.stdout.fnmatch_lines(["  echo-mine: 'echo' was another model in run *: echo, now echo=echo:nut"])
+    bench.write("mine.jsonl", ROWS.replace("What", "Who"))
+    changed = bench.run("--llmci-replay=latest", "--llmci-suite=mine.jsonl")
+    changed.stdout.fnmatch_lines(["  echo-mine: run * asked other questions*another prompt*"])
+
+
+def test_a_benchmark_that_failed_fails_again(bench: Bench) -> None:
+    bench.write("mine.jsonl", ROWS)
+    bench.run("--llm-models=echo+crash=SIGKILL", "--llmci-suite=mine.jsonl").assert_outcomes(failed=1)
+    again = bench.run("--llmci-replay=latest")
+    again.assert_outcomes(failed=1)
+    again.stdout.fnmatch_lines(["*SIGKILL*"])

@@ -97,10 +97,13 @@ def test_each_block_runs_in_a_fresh_pair_and_its_rounds_alternate(bench: Bench) 
 
 
 def test_answers_too_short_to_be_timed_are_taken_together(bench: Bench) -> None:
-    bench.suite("echo=echo+ttft=10ms", "--llmci-versus=echo+ttft=10ms", "--llmci-max-rounds=5")
+    result = bench.suite("echo=echo+ttft=10ms", "--llmci-versus=echo+ttft=10ms", "--llmci-max-rounds=5")
     blocks = bench.records("rounds")
-    assert {block["repeats"] for block in blocks} <= {5, 6}
-    assert {block["n"] // block["repeats"] for block in blocks} == {5}
+    repeats = {block["repeats"] for block in blocks}
+    assert repeats <= set(range(2, 7)), "as many as 50 ms take; a busy machine's first answers take longer than 10 ms"
+    assert {block["n"] / block["repeats"] for block in blocks} == {5}
+    words = " ".join(" ".join(result.outlines).split())
+    assert f"up to {max(repeats)} rounds make one sample of the comparison." in words
 
 
 def test_the_rounds_of_the_reference_are_in_no_statistic_of_the_model(bench: Bench) -> None:

@@ -273,3 +273,10 @@ def test_the_suite_runs_beside_test_files(chat: Bench) -> None:
         "test_chat.llm.yaml",
     )
     result.assert_outcomes(passed=7, deselected=1)
+
+
+def test_a_marker_that_is_not_registered_is_a_warning_at_its_line(bench: Bench) -> None:
+    bench.write("test_it.llm.yaml", "models: echo\ntimed: false\nprompts: [Hi.]\nmarks: [slooow]\n")
+    result = bench.run("--llmci", "test_it.llm.yaml", "-W", "default")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*test_it.llm.yaml:4: PytestUnknownMarkWarning: Unknown pytest.mark.slooow*"])

@@ -20,14 +20,19 @@ class Asked:
 
     value: Any
     threshold: float | None
+    judge: str = ""
+    """Spec of the model that judges; empty where none was named."""
+    embedding: str = ""
+    """Model of word vectors; empty where none was named."""
 
 
 Translator = Callable[[Asked], list[object]]
 """Makes of an assertion the checks that have to pass together, each a text or a mapping."""
 
-JUDGE: Final = "it needs a model as a judge; name one and write it as judge:{...}"
+JUDGE: Final = "it needs a model as a judge; name one with --judge SPEC, or write it as judge:{...}"
 CODE: Final = "it is code; write it as a Python function and name it as python:package.module:function"
-EMBEDDING: Final = "it needs a model that embeds texts; name one and write it as embedding:{...}"
+EMBEDDING: Final = "it needs word vectors; name them with --embedding MODEL, or write it as embedding:{...}"
+OTHER_JUDGE: Final = "it asks a model as a judge, in a way of its own; write it as judge:{...}"
 NO_CHECK: Final = "there is no check for it"
 NO_TOOLS: Final = "it is about calls of tools, which are not recorded"
 NO_TRACE: Final = "it is about traces, which are not recorded"
@@ -216,6 +221,38 @@ def _finish_reason(asked: Asked) -> list[object]:
     return [{"finish_reason": reason}]
 
 
+def _judge(asked: Asked) -> list[object]:
+    if not asked.judge:
+        raise NotTranslated(JUDGE)
+    if asked.threshold is not None:
+        raise NotTranslated("a threshold on the judge's score: a judge here says PASS or FAIL")
+    return [{"judge": {"model": asked.judge, "rubric": _text(asked)}}]
+
+
+def _similar(asked: Asked) -> list[object]:
+    if not asked.embedding:
+        raise NotTranslated(EMBEDDING)
+    return _similarity("embedding", 0.75, model=asked.embedding)(asked)
+
+
+def _perplexity(asked: Asked) -> list[object]:
+    return [{"perplexity": _perplexity_limit(_limit(asked))}]
+
+
+def _perplexity_score(asked: Asked) -> list[object]:
+    """The score is 1 / (1 + perplexity)."""
+    least = _limit(asked)
+    if least == 0:
+        raise NotTranslated("its threshold is 0, so nothing can fail")
+    return [{"perplexity": _perplexity_limit(1 / least - 1)}]
+
+
+def _perplexity_limit(limit: float) -> float:
+    if limit < 1:
+        raise NotTranslated("no perplexity is below 1, so nothing can pass")
+    return float(f"{limit:.10g}")
+
+
 ASSERTIONS: Final[Mapping[str, tuple[Translator, str, str] | str]] = {
     "equals": (_equals, "`equals`; a mapping or list: `json_schema` with `const`", ""),
     "contains": (_one("contains"), "`contains`", ""),
@@ -237,18 +274,23 @@ ASSERTIONS: Final[Mapping[str, tuple[Translator, str, str] | str]] = {
     "rouge-n": (_similarity("rouge_1", 0.75, measure="recall"), "`rouge_1`, recall", "words are divided in another way: scores differ"),
     "bleu": (_similarity("bleu", 0.5), "`bleu`, one reference", "it is smoothed in another way: scores differ"),
     "cost": "it needs a price: name one with --llmci-prices, and write it as cost:USD",
-    "perplexity": "it is of the provider's own log-probabilities; write it as perplexity:N",
-    **dict.fromkeys(("perplexity-score", "gleu", "meteor", "f-score"), NO_CHECK),
+    "perplexity": (_perplexity, "`perplexity`", ""),
+    "perplexity-score": (_perplexity_score, "`perplexity`, of 1 / threshold - 1", ""),
+    "llm-rubric": (_judge, "with `--judge SPEC`: `judge`", "the judge is asked in other words, and says PASS or FAIL"),
+    "model-graded-closedqa": (_judge, "with `--judge SPEC`: `judge`", "the judge is asked in other words, and says PASS or FAIL"),
+    "similar": (_similar, "with `--embedding MODEL`: `embedding`", "it compares by static word vectors: scores differ"),
+    "similar:cosine": (_similar, "with `--embedding MODEL`: `embedding`", "it compares by static word vectors: scores differ"),
+    **dict.fromkeys(("gleu", "meteor", "f-score"), NO_CHECK),
     **dict.fromkeys(("is-xml", "contains-xml", "is-html", "contains-html", "is-sql", "contains-sql"), NO_CHECK),
     **dict.fromkeys(("javascript", "python", "ruby"), CODE),
     "webhook": "it asks a server",
-    **dict.fromkeys(("similar", "similar:cosine", "similar:dot", "similar:euclidean"), EMBEDDING),
+    **dict.fromkeys(("similar:dot", "similar:euclidean"), "it measures vectors of another kind; embedding:{...} is the cosine of two"),
     "classifier": "it needs a model that classifies",
     **dict.fromkeys(("moderation", "guardrails", "pi"), "it needs a service"),
     "human": "it needs a person",
     **dict.fromkeys(
-        ("llm-rubric", "search-rubric", "agent-rubric", "g-eval", "factuality", "model-graded-closedqa", "model-graded-factuality",
-         "answer-relevance", "context-faithfulness", "context-recall", "context-relevance", "conversation-relevance"), JUDGE,
+        ("search-rubric", "agent-rubric", "g-eval", "factuality", "model-graded-factuality",
+         "answer-relevance", "context-faithfulness", "context-recall", "context-relevance", "conversation-relevance"), OTHER_JUDGE,
     ),
     **dict.fromkeys(("select-best", "max-score"), "it compares the answers of several models"),
     **dict.fromkeys(

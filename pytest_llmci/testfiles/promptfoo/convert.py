@@ -15,7 +15,7 @@ from ...errors import ConfigError, MissingExtraError
 from ...registry import Registry
 from ...slugs import slug
 from ...text import one_line, plain
-from ..nodes import Faults, Value, read_nodes
+from ..nodes import Faults, Place, Value, read_nodes
 from ..read import read_tests
 from .assertions import Asked, counterpart, difference, translate
 from .cases import Assertion, Case, CaseReader
@@ -25,7 +25,7 @@ from .render import as_text, render
 from .report import NotTranslated, Report, in_order
 from .sources import Sources
 
-READ: Final = ("prompts", "providers", "targets", "tests", "scenarios", "defaultTest")
+READ: Final = ("prompts", "providers", "targets", "tests", "scenarios", "defaultTest", "evaluateOptions")
 NO_MEANING: Final = ("description", "tags", "$schema", "assertionTemplates", "metadata")
 """Keys without which the tests are the same."""
 RUNNING: Final = "it is about how promptfoo runs"
@@ -38,7 +38,7 @@ WHY: Final[Mapping[str, str]] = {
     "tracing": "traces are not recorded",
     "outputPath": "each run has its folder in llmci-results",
     "sharing": "nothing is sent anywhere",
-    "evaluateOptions": RUNNING, "commandLineOptions": RUNNING, "writeLatestResults": RUNNING,
+    "commandLineOptions": RUNNING, "writeLatestResults": RUNNING,
 }  # fmt: skip
 """Key of a configuration -> why it is not translated."""
 
@@ -59,10 +59,12 @@ class Converted:
     """What was, and does not mean quite the same."""
 
 
-def convert(path: Path, shown: str) -> Converted:
+def convert(path: Path, shown: str, *, judge: str = "", embedding: str = "") -> Converted:
     """Translate a configuration.
 
     :param shown: its name, for places.
+    :param judge: spec of the model that is to judge where a model was to; without one that is not translated.
+    :param embedding: model of word vectors, likewise.
     :raises ConfigError: if it cannot be read, or nothing in it can be translated.
     """
     try:
@@ -73,12 +75,14 @@ def convert(path: Path, shown: str) -> Converted:
         raise ConfigError(f"{shown}: is not UTF-8, as a configuration of promptfoo must be.") from error
     if path.suffix.lower() not in (".yaml", ".yml", ".json"):
         raise ConfigError(f"{shown}: only configurations in YAML and JSON are read; one in JavaScript is code.")
-    return _Conversion(path, shown).convert(text)
+    return _Conversion(path, shown, judge, embedding).convert(text)
 
 
 class _Conversion:
-    def __init__(self, path: Path, shown: str) -> None:
+    def __init__(self, path: Path, shown: str, judge: str, embedding: str) -> None:
+        self._judge, self._embedding = judge, embedding
         self._path = path
+        self._repeat = 1
         self._shown = shown
         self._report = Report()
         self._sources = Sources(path.parent)
@@ -132,7 +136,21 @@ class _Conversion:
         for name, (place, _) in found.items():
             if name not in READ and name not in NO_MEANING:
                 self._report.leave(place, WHY.get(name, "this key is not known"))
+        if "evaluateOptions" in found:
+            self._options(*found["evaluateOptions"])
         return {name: value for name, (_, value) in found.items()}
+
+    def _options(self, place: Place, value: Value) -> None:
+        if not value.is_mapping:
+            self._report.leave(place, RUNNING)
+            return
+        for name, (at, each) in value.items().items():
+            if name != "repeat":
+                self._report.leave(at, RUNNING)
+            elif isinstance(each.plain, int) and not isinstance(each.plain, bool) and each.plain >= 1:
+                self._repeat = each.plain
+            else:
+                self._report.leave(at, "it is no whole number from 1")
 
     def _cases(self, keys: Mapping[str, Value]) -> list[Case]:
         templates = keys.get("assertionTemplates")
@@ -204,7 +222,10 @@ class _Conversion:
             value = _filled(assertion.value, lambda text: render(text, case.values))
         except NotTranslated as error:
             raise NotTranslated(f"{assertion.kind}: {error}") from error
-        texts = translate(assertion.kind, Asked(value=value, threshold=assertion.threshold))
+        texts = translate(
+            assertion.kind,
+            Asked(value=value, threshold=assertion.threshold, judge=self._judge, embedding=self._embedding),
+        )
         for text in texts:
             try:
                 parse_check(text, self._registry, assertion.kind)
@@ -230,7 +251,9 @@ class _Conversion:
             name = f"{base}{more}.llm.yaml"
             while name in found:
                 name = name.replace(".llm.yaml", "_.llm.yaml")
-            found[name] = self._head() + _dumped(_document(tests, shared, decoding, [each.spec for each in members]))
+            found[name] = self._head() + _dumped(
+                _document(tests, shared, decoding, [each.spec for each in members], self._repeat)
+            )
             faults = Faults()
             read_tests(found[name], name, faults)
             if faults:
@@ -246,7 +269,11 @@ class _Conversion:
 
 
 def _document(
-    tests: Mapping[str, list[dict[str, Any]]], shared: Sequence[Any], decoding: Decoding, models: Sequence[str]
+    tests: Mapping[str, list[dict[str, Any]]],
+    shared: Sequence[Any],
+    decoding: Decoding,
+    models: Sequence[str],
+    repeat: int,
 ) -> dict[str, Any]:
     """A test file as a mapping."""
     rows = {name: [_without(row, shared) for row in listed] for name, listed in tests.items()}
@@ -255,6 +282,8 @@ def _document(
         for key in ("max_new_tokens", "temperature", "seed")
         if getattr(decoding, key) is not None
     }
+    if repeat > 1:  # each answer has to pass: of those that vary in samples of their own, with a seed each
+        settings |= {"samples": repeat, "min_pass_rate": 1} if decoding.temperature else {"rounds": repeat}
     top: dict[str, Any] = {
         **({"models": list(models)} if models else {}),
         **settings,

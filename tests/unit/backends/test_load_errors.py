@@ -46,6 +46,19 @@ def test_hub_errors(name: str, environ: dict[str, str], kind: str, message: str)
     assert "\n" not in str(error)
 
 
+def test_a_misspelt_model_source_is_named_wherever_it_was_taken_for_a_repository() -> None:
+    meant = "Did you mean the model source 'echo'?"
+    wanted = Wanted(text="ecko", target="ecko")
+    for name, environ in (
+        ("RepositoryNotFoundError", ONLINE),
+        ("OfflineModeIsEnabled", OFFLINE),
+        ("LocalEntryNotFoundError", ONLINE),
+    ):
+        assert str(explain(hub_error(name), wanted, environ)).endswith(meant)
+        other = explain(hub_error(name), Wanted(text="org/name", target="org/name"), environ)
+        assert "Did you mean" not in str(other)
+
+
 def test_a_gated_repository_is_no_missing_one() -> None:
     """The class of the one derives from that of the other."""
     missing = type("RepositoryNotFoundError", (OSError,), {})

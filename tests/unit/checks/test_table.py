@@ -126,6 +126,7 @@ def test_missing_arguments(name: str, registry: Registry) -> None:
         ("contains_all:[{}]", "none of them empty"),
         ("json_schema:{", "not JSON"),
         ("json_schema:5", "a schema is a JSON object"),
+        ("json_schema:schema.json", "'schema.json' is the name of a file, and the schema itself is wanted"),
         ('json_schema:{"type":"objekt"}', "the schema is not valid: 'objekt' is not valid"),
         ('json:{"fense":true}', "Did you mean 'fence'"),
         ('json:{"fence":"yes"}', "fence must be true or false"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from pytest_llmci.testfiles.keys import KEYS, Key
@@ -168,6 +169,22 @@ def test_a_row_with_variables_is_several_prompts() -> None:
     assert faults_of("prompts: [{template: 'Name {{c}}.', variables: {a: x}}]\n")[0].startswith(
         "1:12: prompts[1].template: "
     )
+
+
+def test_generated_prompts_stand_among_the_others() -> None:
+    text = (
+        "prompts:\n  - Hi.\n  - generate:\n      - {id: s, template: 'Sum up {{filler}}', words: [10, 20]}\n"
+        "      - {id: t, template: '{{filler}}', tokens: 16, checks: [json]}\n"
+    )
+    (test,) = read(text)
+    rows = [row for row in test.prompts or () if isinstance(row, InlinePrompt)]
+    assert [row.prompt.id for row in rows] == ["Hi", "s-10w", "s-20w", "t-16t"]
+    assert rows[3].prompt.is_open and [check.text for check in rows[3].checks] == ["json"]
+    assert Draft202012Validator(schema()).is_valid(yaml.safe_load(text))
+    wrong = "prompts:\n  - generate:\n      - {id: s, template: 'Sum up {{filler}}', word: 10}\n"
+    assert next(line.partition(": ")[0] for line in faults_of(wrong)) == "3:9"
+    assert "unknown key 'word'. Did you mean 'words'?" in faults_of(wrong)[1]
+    assert not Draft202012Validator(schema()).is_valid(yaml.safe_load(wrong))
 
 
 def test_bounds_of_numbers_are_kept_by_reader_and_schema_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,8 @@ TABLE = [
     ("word-count", {"min": 0, "max": 2}, None, ["max_words:2"], "a", "a b c"),
     ("latency", None, 1500, ["latency:1.5s"], None, None),
     ("latency", None, 300, ["latency:300ms"], None, None),
+    ("perplexity", None, 12.5, ["perplexity:12.5"], None, None),
+    ("perplexity-score", None, 0.25, ["perplexity:3.0"], None, None),
     ("finish-reason", "stop", None, ["finish_reason:stop"], None, None),
     ("levenshtein", "Paris", None, ['edit_distance:{"max":5,"reference":"Paris"}'], "Pari", "Mediterranean"),
     ("rouge-n", "the cat", 0.5, ['rouge_1:{"measure":"recall","min":0.5,"reference":"the cat"}'], "the dog", "a dog"),
@@ -69,9 +71,21 @@ def test_each_type_becomes_a_check_that_judges_so(
             )
 
 
+NAMED = {"judge": "smollm2", "embedding": "minishlab/potion-base-8M"}
+WITH_A_MODEL = [
+    ("llm-rubric", "is polite", None, 'judge:{"model":"smollm2","rubric":"is polite"}'),
+    ("model-graded-closedqa", "is polite", None, 'judge:{"model":"smollm2","rubric":"is polite"}'),
+    ("not-llm-rubric", "is rude", None, 'not:judge:{"model":"smollm2","rubric":"is rude"}'),
+    ("similar", "Paris", None, 'embedding:{"min":0.75,"model":"minishlab/potion-base-8M","reference":"Paris"}'),
+    ("similar:cosine", "Paris", 0.5, 'embedding:{"min":0.5,"model":"minishlab/potion-base-8M","reference":"Paris"}'),
+]
+
+
 def test_every_type_with_a_counterpart_is_in_the_table_above() -> None:
     translated = {name for name, entry in ASSERTIONS.items() if not isinstance(entry, str)}
-    assert translated == {row[0].removeprefix("not-") for row in TABLE}
+    assert translated == {
+        kind.removeprefix("not-") for kind in [row[0] for row in TABLE] + [row[0] for row in WITH_A_MODEL]
+    }
     for name in ASSERTIONS:
         assert f"`{name}`" in table()
 
@@ -111,3 +125,30 @@ def test_variables_are_filled_in() -> None:
     assert render("{{a}}", {"a": "{{b}}", "b": 1.0}) == "1"
     with pytest.raises(NotTranslated, match="in a circle"):
         render("{{a}}", {"a": "x{{a}}"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "threshold", "check"),
+    WITH_A_MODEL,
+)
+def test_what_needs_a_model_is_translated_where_one_is_named(
+    kind: str, value: str, threshold: float | None, check: str
+) -> None:
+    assert translate(kind, Asked(value=value, threshold=threshold, **NAMED)) == [check]
+    with pytest.raises(NotTranslated, match="--judge SPEC|--embedding MODEL"):
+        translate(kind, Asked(value=value, threshold=threshold))
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "why"),
+    [
+        ("llm-rubric", 0.8, "a judge here says PASS or FAIL"),
+        ("perplexity", 0.5, "no perplexity is below 1"),
+        ("perplexity-score", 0.9, "no perplexity is below 1"),
+        ("perplexity-score", 0, "nothing can fail"),
+        ("perplexity", None, "nothing can fail"),
+    ],
+)
+def test_a_threshold_that_means_nothing_here_is_named(kind: str, threshold: float | None, why: str) -> None:
+    with pytest.raises(NotTranslated, match=why):
+        translate(kind, Asked(value="x", threshold=threshold, **NAMED))

@@ -19,11 +19,11 @@ GPT2 = "providers: [huggingface:text-generation:gpt2]\n"
 
 @pytest.fixture
 def made(tmp_path: Path) -> Any:
-    def make(text: str, **files: str) -> Converted:
+    def make(text: str, named: Any = None, **files: str) -> Converted:
         for name, content in files.items():
             (tmp_path / name.replace("__", ".")).write_text(content, "utf-8")
         (tmp_path / NAME).write_text(text, "utf-8")
-        return convert(tmp_path / NAME, NAME)
+        return convert(tmp_path / NAME, NAME, **(named or {}))
 
     return make
 
@@ -133,6 +133,28 @@ def test_providers_that_decode_in_different_ways_get_files_of_their_own(made: An
     assert (first["temperature"], first["max_new_tokens"], first["seed"]) == (0.5, 9, 1) and "temperature" not in second
 
 
+def test_repeated_tests_are_rounds_or_samples_where_answers_vary(made: Any) -> None:
+    text = "prompts: [hi]\nevaluateOptions: {repeat: 3}\nproviders:\n  - id: huggingface:text-generation:gpt2\n"
+    greedy = made(text)
+    assert document(greedy)["rounds"] == 3 and greedy.left == ()
+    drawn = document(made(text + "    config: {temperature: 0.7}\n"))
+    assert (drawn["samples"], drawn["min_pass_rate"], drawn["temperature"], "rounds" in drawn) == (3, 1, 0.7, False)
+    assert "rounds" not in document(made(text.replace("3", "1")))
+
+
+def test_what_asks_models_is_translated_where_they_are_named(made: Any) -> None:
+    text = (
+        GPT2 + "prompts: [hi]\ntests: [{assert: [{type: llm-rubric, value: polite}, {type: similar, value: hello}]}]\n"
+    )
+    assert len(made(text).left) == 2
+    found = made(text, named={"judge": "smollm2", "embedding": "minishlab/potion-base-8M"})
+    assert found.left == () and len(found.differs) == 2
+    assert rows(found)[0]["checks"] == [
+        {"judge": {"model": "smollm2", "rubric": "polite"}},
+        {"embedding": {"min": 0.75, "model": "minishlab/potion-base-8M", "reference": "hello"}},
+    ]
+
+
 def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
     found = made(
         "prompts: [Hi]\nassertionTemplates: {short: {type: word-count, value: {max: 9}}}\n"
@@ -144,7 +166,7 @@ def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("tests: [{assert: [{type: llm-rubric, value: x}]}]", "3:19: tests[1].assert[1]: llm-rubric: it needs a model as a judge; name one and write it as judge:{...}"),
+        ("tests: [{assert: [{type: llm-rubric, value: x}]}]", "3:19: tests[1].assert[1]: llm-rubric: it needs a model as a judge; name one with --judge SPEC, or write it as judge:{...}"),
         ("tests: [{assert: [{type: nonsense}]}]", "3:19: tests[1].assert[1]: no such type of assertion is known: 'nonsense'"),
         ("tests: [{assert: [{type: javascript, value: file://x.js}]}]", "3:19: tests[1].assert[1]: javascript: it is code;"),
         ("tests: [{assert: [{type: is-json, weight: 0}]}]", "3:19: tests[1].assert[1]: is-json: its weight is 0, so nothing can fail"),
@@ -164,7 +186,8 @@ def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
         ("tests: [{}, 'huggingface://datasets/x']", "3:13: tests[2]: huggingface://datasets/x: tests from a network"),
         ("tests: [{options: {transformVars: x}}]", "3:20: tests[1].options.transformVars: 'transformVars' of a test's options has no counterpart"),
         ("tests: [{}]\nscenarios: [file://s.yaml]", "4:13: scenarios[1]: a scenario without 'config' and 'tests' in place"),
-        ("evaluateOptions: {repeat: 3}", "3:1: evaluateOptions: it is about how promptfoo runs"),
+        ("evaluateOptions: {repeat: 3, delay: 5}", "3:30: evaluateOptions.delay: it is about how promptfoo runs"),
+        ("evaluateOptions: {repeat: x}", "3:19: evaluateOptions.repeat: it is no whole number from 1"),
         ("wrong: 1", "3:1: wrong: this key is not known"),
         ("targets: [openai:gpt-4o]", "3:11: targets[1]: openai:gpt-4o: it is served, and there is no model source for servers yet;"),
         ("targets: ['ollama:chat:llama3']", "3:11: targets[1]: ollama:chat:llama3: it is served"),
