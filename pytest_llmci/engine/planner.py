@@ -105,6 +105,7 @@ class Planner:
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._checked: dict[str, tuple[str, bool]] = {}
+        self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...]], CellPlan] = {}
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         if self.prices is not None:
@@ -334,7 +335,10 @@ class Planner:
         """How a cell of the built-in suite is measured: at a fixed length."""
         s = self._settings
         budgets = matching(self.budgets, cell.model.alias)
-        return CellPlan(
+        known = self._suite_plans.get((cell.prompt, budgets))  # the same for one model after the other
+        if known is not None:
+            return known
+        plan = self._suite_plans[cell.prompt, budgets] = CellPlan(
             rounds=s.rounds,
             max_rounds=s.max_rounds,
             warmup=s.warmup,
@@ -346,6 +350,7 @@ class Planner:
             samples=s.samples,
             min_pass_rate=s.min_pass_rate,
         )
+        return plan
 
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
