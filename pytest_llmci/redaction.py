@@ -7,7 +7,7 @@ their hashes. A record says of each text whether it is still the original, so th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -125,7 +125,7 @@ class Redactor:
                 outputs=[HASHED + digest for digest in block.output_sha256], outputs_withheld=["redacted"] * len(block.outputs),
                 output_token_ids=[], error=_without_quotes(block.error),
             )  # fmt: skip
-        if block.error is None and not self.secrets.may_be_in(_texts_of_block(block)):
+        if block.error is None and not self.secrets.may_be_in_any(_texts_of_block(block)):
             return block
         prose = self.secrets.hide_in_prose
         prompt, outputs = prose(block.prompt), [prose(text) for text in block.outputs]
@@ -234,11 +234,10 @@ def _without_messages(samples: SampleResult | None) -> SampleResult | None:
     return replace(samples, failures=failures)
 
 
-def _texts_of_block(block: RoundsRecord) -> str:
-    return "\n".join([
-        block.prompt, *block.outputs, *(message.content for message in block.messages), *block.variables.values(), block.test, block.cell,
-        *block.reasons.values(), *block.noisy,
-    ])  # fmt: skip
+def _texts_of_block(block: RoundsRecord) -> Iterator[str]:
+    yield from (block.prompt, *block.reasons.values(), *block.noisy, *block.variables.values())
+    once = (*block.outputs, *(message.content for message in block.messages), block.test, block.cell)
+    yield "\n".join(once)  # in this block alone, perhaps
 
 
 def _texts_of_verdict(verdict: VerdictRecord) -> str:

@@ -91,6 +91,9 @@ _HINTS: Final = (
     "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA", "eyJ", "PRIVATE KEY",
 )  # fmt: skip
 """A text without any of these holds nothing that the patterns for prose would find."""
+_SHORT: Final = 1000
+_MOST_CLEAN: Final = 1000
+"""Texts that are remembered, and characters of one, at most: a megabyte."""
 
 
 def _label(name: str = "") -> str:
@@ -147,6 +150,8 @@ class Secrets:
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         self._values: dict[str, str] = {}
+        self._clean: set[str] = set()
+        """Texts in which nothing was found, by what is known so far."""
         for value, name in (values or {}).items():
             self.learn(value, name)
 
@@ -178,6 +183,7 @@ class Secrets:
             for form in dict.fromkeys((part, quote(part, safe=""), part.replace("\\", "\\\\").replace("\n", "\\n"))):
                 self._values.setdefault(form, name)
         self._values = dict(sorted(self._values.items(), key=lambda item: -len(item[0])))
+        self._clean.clear()
 
     def learn_options(self, options: Mapping[str, str], environ: Mapping[str, str]) -> None:
         """Learn from a model's ``+key=value`` pairs: ``+api_key=``, and the variable that ``+key_env=`` names."""
@@ -193,6 +199,16 @@ class Secrets:
             if hint in text:
                 return True
         return any(value in text for value in self._values)
+
+    def may_be_in_any(self, texts: Iterable[str]) -> bool:
+        """:meth:`may_be_in` for several texts; the same few come again in block after block, and are looked at once."""
+        for text in texts:
+            if text not in self._clean:
+                if self.may_be_in(text):
+                    return True
+                if len(text) < _SHORT and len(self._clean) < _MOST_CLEAN:
+                    self._clean.add(text)
+        return False
 
     def hide_in_prose(self, text: str) -> str:
         """The text of a prompt or an answer without what is surely a secret; code with ``key=...`` in it stays whole."""

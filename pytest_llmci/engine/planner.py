@@ -117,6 +117,7 @@ class Planner:
         self._opened: dict[str, ModelSpec] = {}
         self._suite_loads: dict[str, Scenario] = {}
         """Id of a cell of the suite of scenarios -> its scenario."""
+        self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...]], CellPlan] = {}
         self._checked: dict[str, tuple[str, bool]] = {}
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
@@ -398,11 +399,19 @@ class Planner:
 
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""
-        s = self._settings
         scenario = self._suite_loads.get(cell.id) if cell.prompt.source == LOAD_SUITE else None
         own = load_of_spec(cell.model, self._objective) if scenario is None else None
         budgets = matching(self.budgets, cell.model.alias, load=scenario is not None or own is not None)
-        plan = CellPlan(
+        plan = self._suite_plans.get((cell.prompt, budgets))  # the same for one model after the other
+        if plan is None:
+            plan = self._suite_plans[cell.prompt, budgets] = self._plain_plan(cell, budgets)
+        if scenario is not None:
+            return self._under_load(cell, plan, self._load_plan(scenario, self.suite_prompts), budgets)
+        return plan if own is None else self._under_load(cell, plan, self._load_plan(own, (cell.prompt,)), budgets)
+
+    def _plain_plan(self, cell: Cell, budgets: tuple[Budget, ...]) -> CellPlan:
+        s = self._settings
+        return CellPlan(
             rounds=s.rounds,
             max_rounds=s.max_rounds,
             warmup=s.warmup,
@@ -414,9 +423,6 @@ class Planner:
             samples=s.samples,
             min_pass_rate=s.min_pass_rate,
         )
-        if scenario is not None:
-            return self._under_load(cell, plan, self._load_plan(scenario, self.suite_prompts), budgets)
-        return plan if own is None else self._under_load(cell, plan, self._load_plan(own, (cell.prompt,)), budgets)
 
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""

@@ -7,7 +7,7 @@ With one, the first test of a group has all of it measured, as :mod:`~pytest_llm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -211,8 +211,36 @@ def check_input(cell: Cell, block: RoundsRecord, number: int, metrics: Iterable[
         model=cell.model,
         templated=block.templated,
         token_ids=tuple(block.output_token_ids[index]) if block.output_token_ids else (),
-        values={metric.name: _of_round(block, number, metric) for metric in metrics if metric.scope == "round"},
+        values=_OfRound(block, number, metrics),
     )
+
+
+class _OfRound(Mapping[str, Number]):
+    """The metrics of one round, SI, or why there is none; worked out when they are asked for, as most checks ask for none."""
+
+    __slots__ = ("_block", "_metrics", "_number")
+
+    def __init__(self, block: RoundsRecord, number: int, metrics: Iterable[MetricDef]) -> None:
+        self._block, self._number, self._metrics = (
+            block,
+            number,
+            metrics if isinstance(metrics, tuple) else tuple(metrics),
+        )
+
+    def _known(self) -> dict[str, MetricDef]:
+        return {metric.name: metric for metric in self._metrics if metric.scope == "round"}
+
+    def __getitem__(self, metric: str) -> Number:
+        return _of_round(self._block, self._number, self._known()[metric])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(self._known())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def _of_round(block: RoundsRecord, number: int, metric: MetricDef) -> Number:

@@ -29,10 +29,10 @@ MARKER_HELP = (
 )
 
 
-def _armed(request: pytest.FixtureRequest) -> ArmedPlugin:
+def _armed(config: pytest.Config) -> ArmedPlugin:
     from . import ARMED
 
-    plugin = request.config.stash.get(ARMED, None)
+    plugin = config.stash.get(ARMED, None)
     if plugin is None:
         pytest.skip(f"needs a language model: run with {FLAG_HINT}")
     return plugin
@@ -53,22 +53,22 @@ def llm(request: pytest.FixtureRequest) -> LLM:
 
     It is loaded in a process of its own when it is first asked something; a failure is raised there, in the test's body.
     """
-    return _armed(request).running.handle(_param(request, "llm"))
+    return _armed(request.config).running.handle(_param(request, "llm"))
 
 
 @pytest.fixture
 def llm_prompt(request: pytest.FixtureRequest) -> Prompt:
     """The prompt of this test, one row of ``--llm-prompts``: ``id``, ``text`` or ``messages``, ``reference``, ``tags``."""
-    return _armed(request).running.prompt(_param(request, "llm_prompt"))
+    return _armed(request.config).running.prompt(_param(request, "llm_prompt"))
 
 
 @pytest.fixture
-def llm_result(request: pytest.FixtureRequest, llm: LLM, llm_prompt: Prompt) -> CellResult:
+def llm_result(pytestconfig: pytest.Config, llm: LLM, llm_prompt: Prompt) -> CellResult:
     """The measured rounds of this model x prompt cell: ``llm_result.latency.median``, ``llm_result.output.is_valid``.
 
     Budgets and checks are judged after the test's body; both failures are reported.
     """
-    return _armed(request).running.measure(request.node, llm, llm_prompt)
+    return _armed(pytestconfig).running.measure(llm, llm_prompt)  # pytest builds each 'request' anew, twice
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def llm_profile(request: pytest.FixtureRequest) -> Callable[..., Measured]:
 
     The result has ``wall_time``, ``peak_rss``, ``cpu_time`` and more, and what the function returned as ``value``.
     """
-    plugin = _armed(request)
+    plugin = _armed(request.config)
 
     def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Measured:
         from ..measure.profile import llm_profile as run_profiled
@@ -91,7 +91,7 @@ def llm_profile(request: pytest.FixtureRequest) -> Callable[..., Measured]:
 @pytest.fixture
 def llm_open(request: pytest.FixtureRequest) -> Iterator[Callable[[str], LLM]]:
     """``llm_open(spec)`` opens a further model beside the test's own, for tests that compare two."""
-    plugin = _armed(request)
+    plugin = _armed(request.config)
     with plugin.session.room_for(2):
         yield lambda spec: plugin.running.open(spec, "llm_open")
 
@@ -99,4 +99,4 @@ def llm_open(request: pytest.FixtureRequest) -> Iterator[Callable[[str], LLM]]:
 @pytest.fixture(scope="session")
 def llmci_session(request: pytest.FixtureRequest) -> BenchSession:
     """The running session: settings, metric definitions, registry."""
-    return _armed(request).session
+    return _armed(request.config).session

@@ -39,7 +39,7 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
-_OURS = NAMES | {"request"}
+_OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
 
@@ -142,8 +142,10 @@ class Running:
             checks=self._plugin.planner.checks(marker, None, "llm.generate()"),
         )
 
-    def measure(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> CellResult:
+    def measure(self, llm: LLM, prompt: Prompt) -> CellResult:
         """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""
+        item = self._current
+        assert item is not None  # a fixture of a test that has begun
         if not isinstance(llm, LLM):
             pytest.fail(
                 "llm_result needs pytest-llmci's own fixture llm; this test has another one of that name.",

@@ -140,7 +140,11 @@ def _block_rows(block: Block, status: BlockStatus, scales: list[_Scale]) -> Iter
     model, prompt, worker = guard_text(block.model), guard_text(block.prompt), guard_text(block.worker)
     place = [guard_text(block.cell), guard_text(block.prompt_id), guard_text(block.test)]
     outputs, reason = [guard_text(output) for output in block.outputs], _REASONS[status]
-    rows = zip(*[_scaled(block, scale) for scale in scales], strict=True)
+    rows: Iterable[Sequence[_Field]]
+    if block.n == 1 and not block.gaps:
+        rows = (_scaled_round(block, scales),)
+    else:
+        rows = zip(*[_scaled(block, scale) for scale in scales], strict=True)
     for index, (latency, memory, cpu, *numbers) in enumerate(rows):
         which = block.output_of_round[index] if outputs else None  # who measured it may have kept no answers
         output, md5 = (None, None) if which is None else (outputs[which], block.md5[which])
@@ -180,6 +184,25 @@ def _scaled(block: Block, scale: _Scale) -> Sequence[_Field]:
     if factor != 1:
         return [value if value is None else value * factor for value in stored]
     return [int(value) if value is not None and value.is_integer() else value for value in stored] if counts else stored
+
+
+def _scaled_round(block: Block, scales: Iterable[_Scale]) -> list[_Field]:
+    """:func:`_scaled` of every column of a block that is one round, without a list for each: the case of a wide matrix."""
+    flat, place = block.numbers.tolist(), block.layout.get
+    row: list[_Field] = []
+    for name, divisor, factor, counts in scales:
+        position = place(name)
+        if position is None:
+            row.append(None)
+            continue
+        value = flat[position]
+        if divisor != 1:
+            row.append(value / divisor)
+        elif factor != 1:
+            row.append(value * factor)
+        else:
+            row.append(int(value) if counts and value.is_integer() else value)
+    return row
 
 
 def _failed_row(

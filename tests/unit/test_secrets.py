@@ -119,3 +119,12 @@ def test_a_password_in_the_url_of_a_variable_is_a_secret_everywhere() -> None:
 def test_a_password_with_an_at_sign_is_masked_whole() -> None:
     assert Secrets().hide("https://me:p@ss@host/x") == "https://me:[secret]@host/x"
     assert Secrets().hide("https://host/x?mail=me@host") == "https://host/x?mail=me@host"
+
+
+def test_a_text_that_was_clean_is_looked_at_again_once_more_is_known() -> None:
+    secrets = Secrets()
+    assert not secrets.may_be_in_any(["a plain text", "with correct-horse-battery-1 in it"])
+    secrets.learn("correct-horse-battery-1", "PASS")
+    assert secrets.may_be_in_any(["a plain text", "with correct-horse-battery-1 in it"])
+    assert secrets.may_be_in_any(iter(["a plain text", "Authorization: Bearer abc"]))
+    assert not secrets.may_be_in_any([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sample_run import METRICS, rounds
 
 from pytest_llmci.engine.columns import Block, Columns, MetricTable
@@ -31,3 +32,13 @@ def test_reasons_of_several_blocks_are_joined() -> None:
     columns.add(Block.of(rounds("r2", reasons={"peak_rss": "no /proc", "ttft": "later"}), table))
     assert columns.reasons == {"ttft": "no stream", "peak_rss": "no /proc"}
     assert columns.rounds == 6
+
+
+@pytest.mark.parametrize("latencies_ms", [(100,), (100, 110)])
+def test_all_samples_at_once_are_those_of_each_metric(latencies_ms: tuple[int, ...]) -> None:
+    columns = Columns(table := MetricTable(METRICS))
+    columns.add(Block.of(rounds("r1", latencies_ms=latencies_ms), table))
+    columns.add(Block.of(rounds("r2", latencies_ms=latencies_ms), table))
+    samples = columns.samples()
+    assert samples == {name: columns.values(name) for name in samples}
+    assert samples["latency"] == [latency / 1000 for latency in latencies_ms] * 2

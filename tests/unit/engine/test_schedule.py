@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sample_run import CRASH, rounds
 
-from pytest_llmci.engine.schedule import CellMeasurement, CellPlan, Schedule
+from pytest_llmci.engine.schedule import CellMeasurement, CellPlan, Schedule, check_input
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Cell, ErrorInfo, GenerationSettings, Missing, ModelSpec, Prompt, RoundsRecord
@@ -35,6 +35,16 @@ def measured(*blocks: RoundsRecord, **changes: Any) -> CellMeasurement:
 
 
 # ---------------------------------------------------------------------------------------------------- what was measured
+
+
+def test_a_check_gets_the_numbers_of_the_round_that_gave_the_output() -> None:
+    block = rounds(values={"latency": [100_000_000, 300_000_000]}, latencies_ms=(100, 300))
+    values = check_input(cell(), block, 1, [LATENCY, LOAD]).values
+    assert values == {"latency": 0.3}  # that of a start is of no round
+    assert "load_time" not in values
+    assert len(values) == 1
+    gone = check_input(cell(), rounds(values={}, latencies_ms=(1,)), 0, iter([LATENCY])).values
+    assert [dict(gone), dict(gone)] == [{"latency": Missing("latency was not measured")}] * 2  # asked twice
 
 
 def test_values_run_over_all_whole_blocks_in_order_and_in_si_units() -> None:

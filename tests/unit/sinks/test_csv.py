@@ -73,6 +73,15 @@ def test_one_row_a_round(tmp_path: Path) -> None:
     assert [row["round"] for row in rows] == ["5", "6", "7"]
 
 
+def test_a_block_of_one_round_reads_as_that_round_of_several(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (alone,), _ = tables(tmp_path / "one", [worker(), rounds(latencies_ms=(100,)), verdict()])
+    (first, _), _ = tables(tmp_path / "two", [worker(), rounds(latencies_ms=(100, 100)), verdict()])
+    assert alone == first
+    assert alone["latency_ms"] == "100.0"
+
+
 def test_a_missing_number_is_an_empty_cell(tmp_path: Path) -> None:
     block = rounds(latencies_ms=(100, 110))
     values = {**block.values, "latency": [None, 110_000_000]}
