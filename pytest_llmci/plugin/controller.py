@@ -16,6 +16,7 @@ import pytest
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
 from ..engine.score_gate import score_gates
+from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import (
     SCHEMA_VERSION,
@@ -28,6 +29,7 @@ from ..records import (
     from_json,
     log_record_type,
 )
+from ..settings import plain_settings
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
@@ -37,7 +39,7 @@ from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
-from .gates import Seen, emit_gate, forget_failure, judge_coverage
+from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
 from .planning import REFUSAL
 from .replaying import reason_of
@@ -122,14 +124,7 @@ class Controller:
         )  # fmt: skip
 
     def _settings(self) -> dict[str, Json]:
-        import dataclasses
-
-        plain: dict[str, Json] = {}
-        for entry in dataclasses.fields(self._plugin.settings):
-            value: Any = getattr(self._plugin.settings, entry.name)
-            if isinstance(value, tuple):
-                value = [str(getattr(item, "text", item)) for item in value]
-            plain[entry.name] = str(value) if isinstance(value, Path) else value
+        plain = plain_settings(self._plugin.settings)
         if self._plugin.replayed is not None:
             plain |= {"provenance": "replayed", "replayed_run": self._plugin.replayed.run_id}
         return plain

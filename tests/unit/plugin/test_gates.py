@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from sample_run import CRASH, rounds, usual_records, verdict, worker
 
-from pytest_llmci.plugin.gates import Seen, judge_coverage
+from pytest_llmci.engine.seen import Seen
+from pytest_llmci.plugin.gates import judge_coverage
 from pytest_llmci.records import GateRecord
 
 
