@@ -331,7 +331,7 @@ class ArmedPlugin:
     def told_collected(self) -> dict[str, Any]:
         """What the controller of a parallel session is told of what was collected."""
         shard = to_json(self.shard) if self.shard is not None else None
-        return {**self.collected.to_json(), "shard": shard}
+        return {**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()}
 
     # ------------------------------------------------------------------------------------------------------- the end
 
