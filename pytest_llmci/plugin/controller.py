@@ -235,7 +235,7 @@ class Controller:
             self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
-        if report.when == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
+        if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
         self.seen.failed_tests += report.failed and MARKER in report.keywords
         for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):

@@ -34,7 +34,7 @@ MATRIX = (
 
 def records(run: Path) -> list[dict[str, Any]]:
     """What is on disk of a run while it runs: whole lines of its log and of its workers' spools."""
-    found = []
+    found: list[dict[str, Any]] = []
     for path in [run / "log.jsonl", *(run / "spool").glob("*.jsonl")]:
         found += map(json.loads, path.read_bytes().split(b"\n")[:-1])
     return found
