@@ -257,7 +257,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_line(tmp_path: Path, monkeyp
 def test_the_kernel_refusing_bytes_leaves_a_log_that_can_be_read(tmp_path: Path) -> None:
     script = (
         "import resource, sys; from pathlib import Path; from sample_run import *;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000));"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5500, 5500));"
         "write_log(Path(sys.argv[1]), [rounds(f'r{number}') for number in range(20)])"
     )
     done = run_script(script, str(tmp_path))
