@@ -411,9 +411,9 @@ Role: TypeAlias = Literal["timing", "memory", "reference", "judge"]
 the rounds of what the model is compared with; or opinions on other models' outputs."""
 
 
-Provenance: TypeAlias = Literal["live", "imported", "replayed"]
-"""Where numbers come from: measured by the session, read from the results of another tool, or taken from an earlier run to be
-judged again."""
+Provenance: TypeAlias = Literal["live", "imported", "replayed", "resumed"]
+"""Where numbers come from: measured by the session, read from the results of another tool, taken from an earlier run to be judged
+again, or taken over from one that the session goes on with (``--llmci-resume``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -447,6 +447,8 @@ class WorkerRecord:
     """What the model costs; None where no price was chosen."""
     """Joined from ``--llmci-scores``; None where that names no such model."""
     provenance: Provenance = "live"
+    resumed_from: str = ""
+    """Run that it was taken over from, with blocks that it measured; empty where this session started it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -527,6 +529,8 @@ class RoundsRecord:
     """What was put into the placeholders of the prompt's template; empty where there was none, or it is withheld."""
     load: str = ""
     """The scenario, where each round is a run of many requests; it has no output, and its requests stand in ``load`` lines."""
+    resumed_from: str = ""
+    """Run that measured it (``--llmci-resume``); empty where this session did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -823,6 +827,10 @@ class VerdictRecord:
     """``replayed``: judged again on what another run measured."""
     task: str = ""
     """The benchmark task that the test asked; empty for a cell that is measured in rounds."""
+    resumed_from: str = ""
+    """Run whose rounds were judged (``--llmci-resume``); empty where this session measured."""
+    not_resumed: str = ""
+    """Why what an earlier run holds of it was not taken over, and it was measured anew; empty where that holds nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from .errors import ConfigError, UnknownNameError
 from .slugs import slug
@@ -151,6 +151,17 @@ class Settings:
     def destinations(self) -> tuple[str, ...]:
         """Every sink that is asked for, that of MLflow included."""
         return tuple(dict.fromkeys([*self.sinks, *filter(None, [self.mlflow])]))
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Every option as JSON data, as the header of a log holds them."""
+    plain: dict[str, Any] = {}
+    for entry in fields(settings):
+        value: Any = getattr(settings, entry.name)
+        if isinstance(value, tuple):
+            value = [str(getattr(item, "text", item)) for item in value]
+        plain[entry.name] = str(value) if isinstance(value, Path) else value
+    return plain
 
 
 def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings:

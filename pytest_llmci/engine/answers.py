@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from ..records import BudgetResult, ComparisonResult, ErrorInfo, QuestionsRecord, TaskFacts, Verdict
 from ..tasks.counting import Rate, pooled, rate
+
+SAME: Final = ("questions_sha256", "prompt_sha256", "metrics", "shots")
+"""Facts of a task that must be the same where its answers are taken from another run."""
+WORDS: Final = {
+    "questions_sha256": "other questions (a limit, another file, or changed rows)",
+    "prompt_sha256": "another prompt",
+    "metrics": "other metrics",
+    "shots": "another number of examples",
+}
+"""What stands in a message where one of them is not."""
 
 
 @dataclass(slots=True)
@@ -105,6 +116,8 @@ class TaskSummary:
     comparisons: tuple[ComparisonResult, ...]
     answers: Answers | None = field(repr=False)
     """None where nothing was asked."""
+    not_resumed: str = ""
+    """Why answers of an earlier run were not taken over, where it holds some."""
 
     @property
     def facts(self) -> TaskFacts | None:

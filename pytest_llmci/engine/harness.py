@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock, utc_text
-from ..errors import ConfigError, LLMCIError
+from ..errors import ConfigError, LLMCIError, NotReplayed
 from ..records import (
     AnswersRecord,
     Completion,
@@ -94,31 +94,36 @@ class _Kept:
     """Answers on their way to the log, batch by batch, so that a kill loses one batch; and those of an earlier run."""
 
     def __init__(self, session: BenchSession, clock: Clock, cell: TaskCell, earlier: EarlierAnswers | None) -> None:
-        """:raises ConfigError: if the earlier run's answers are of another model."""
         self._session, self._clock, self._cell, self._test = session, clock, cell, session.test
         self.started, self._done = utc_text(clock.utc()), 0
         self.worker = ""
         self._run, self._known = "", dict[int, tuple[AnswersRecord, QuestionAnswer]]()
         self.origins: dict[int, str] = {}
         """Question -> the run that asked it, of those that this session did not ask."""
+        self.not_resumed = ""
+        """Why answers of the earlier run were not taken over; empty where all were."""
         if earlier is not None:
             worker = session.load(cell.model)
             self._run, self.worker = earlier.run, worker.uid
-            self._known = {
-                index: each for record in earlier.uncounted(cell, worker) for index, each in _answers(record)
-            }
+            try:
+                self._known = {
+                    index: each for record in earlier.uncounted(cell, worker) for index, each in _answers(record)
+                }
+            except NotReplayed as error:
+                self.not_resumed = str(error)
         self._earlier = earlier
         self._taken: set[str] = set()
 
     def known(self, key: QuestionKey, questions: int) -> QuestionAnswer | None:
-        """The earlier run's answer to a question.
-
-        :raises ConfigError: if it was asked something else.
-        """
+        """The earlier run's answer to a question; None where it was asked something else."""
         record, answer = self._known.get(key.index, (None, None))
         if record is None or answer is None or self._earlier is None:
             return None
-        self._earlier.check_uncounted(record, key.index, key.prompt_sha256, questions)
+        try:
+            self._earlier.check_uncounted(record, key.index, key.prompt_sha256, questions)
+        except NotReplayed as error:
+            self.not_resumed = self.not_resumed or str(error)
+            return None
         origin = record.resumed_from or self._run
         if record.uid not in self._taken:
             self._taken.add(record.uid)
@@ -168,14 +173,21 @@ def _answers(record: AnswersRecord) -> Iterator[tuple[int, tuple[AnswersRecord, 
 
 
 def harness_records(
-    session: BenchSession, clock: Clock, cell: TaskCell, *, batch: int, size: int, earlier: EarlierAnswers | None = None
+    session: BenchSession,
+    clock: Clock,
+    cell: TaskCell,
+    *,
+    batch: int,
+    size: int,
+    earlier: EarlierAnswers | None = None,
+    refused: Callable[[str], None] = lambda _: None,
 ) -> Iterator[QuestionsRecord]:
     """Ask all documents of the task; the harness counts when it has all answers, which until then are in the log as they are.
 
     :param size: questions in a record.
     :param earlier: a run whose answers are taken over.
-    :raises ConfigError: in one line, if the task cannot be had, is a group, or has no metric that is a rate of questions; if the
-        earlier run asked another model, or something else.
+    :param refused: gets told why answers of that run were not taken over, where they were not.
+    :raises ConfigError: in one line, if the task cannot be had, is a group, or has no metric that is a rate of questions.
     :raises OutOfTime: with what was answered in the log, to be taken over by another session.
     """
     asked, test = _Asked(session, cell, batch), session.test
@@ -184,6 +196,8 @@ def harness_records(
         cell.test.harness, asked, limit=cell.test.limit, shots=cell.test.shots, group=False, known=kept.known,
         on_batch=lambda answered: kept.take(answered, asked.worker),
     )  # fmt: skip
+    if kept.not_resumed:
+        refused(kept.not_resumed)
     facts = _facts(cell, outcome)
     for start in range(0, outcome.n, size):
         part = outcome.questions[start : start + size]

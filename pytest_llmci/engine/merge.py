@@ -94,8 +94,9 @@ class Part:
 
     @property
     def ended(self) -> bool:
-        """Whether its session came to its end, whatever came of it."""
-        return self.footer is not None and not self.footer.recovered and self.footer.exit_status in (0, EXIT_FAILED)
+        """Whether its session came to its end, whatever came of it: then it has judged what it covered."""
+        closed = self.footer is not None and not self.footer.recovered and self.footer.exit_status in (0, EXIT_FAILED)
+        return closed and any(gate.name == "coverage" and gate.outcome != "skipped" for gate in self.gates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -289,7 +290,7 @@ def find_faults(parts: Sequence[Part]) -> list[str]:
             faults.append(f"lost coverage: {part.name} ended before it had collected its tests")
         elif not part.ended:
             status = part.footer.exit_status if part.footer is not None else None
-            how = "was killed" if status is None else f"was stopped (exit status {status})"
+            how = "was killed" if status is None else f"was stopped early (exit status {status})"
             lost = part.cells - len(part.judged)
             faults.append(
                 f"lost coverage: {part.name} {how}: {max(0, lost)} of its {count(part.cells, 'cell')} have no verdict"

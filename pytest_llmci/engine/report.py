@@ -98,6 +98,10 @@ class CellSummary:
     samples: SampleResult | None
     """What its sampled outputs say; None where there are none."""
     provenance: Provenance
+    resumed_from: str
+    """Run that measured it, where it was taken over; empty where this session did."""
+    not_resumed: str
+    """Why it was not, where an earlier run holds something of it."""
     rounds: int
     """Measured rounds that count."""
     noisy_rounds: int
@@ -640,7 +644,7 @@ class ReportBuilder:
             name=answers.facts.name if answers is not None else verdict.task if verdict is not None else "",
             verdict=verdict.verdict if verdict else None, error=verdict.error if verdict else None,
             budgets=tuple(verdict.budgets) if verdict else (), comparisons=tuple(verdict.comparisons) if verdict else (),
-            answers=answers,
+            answers=answers, not_resumed=verdict.not_resumed if verdict else "",
         )  # fmt: skip
 
     def _model(self, alias: str, cells: tuple[CellSummary, ...], tasks: tuple[TaskSummary, ...]) -> ModelSummary:
@@ -694,6 +698,8 @@ class ReportBuilder:
             comparisons=tuple(verdict.comparisons) if verdict else (),
             samples=verdict.samples if verdict else None,
             provenance=verdict.provenance if verdict else pair.provenance if pair else "live",
+            resumed_from=verdict.resumed_from if verdict else "",
+            not_resumed=verdict.not_resumed if verdict else "",
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,

@@ -130,6 +130,12 @@ class Collected:
         budgets = sum(1 for plan in plans for budget in plan.budgets if budget.statistical)
         return budgets + sum(plan.samples > 0 for plan in plans)
 
+    def rows(self) -> list[list[str]]:
+        """Node id, cell, model, prompt id and task of every test that must leave a row, whatever becomes of its process."""
+        cells = [[nodeid, cell.id, cell.model.alias, cell.prompt.id, ""] for nodeid, (cell, _) in self.selected.items()]
+        tasks = [(nodeid, self.tasks[nodeid]) for nodeid in self.selected_tasks]
+        return cells + [[nodeid, cell.id, cell.model.alias, cell.test.name, cell.test.name] for nodeid, cell in tasks]
+
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""
         rows = list(dict.fromkeys(cell.prompt for cell, _ in self.cells.values())) if self.tells_prompts else []

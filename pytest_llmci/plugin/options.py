@@ -49,7 +49,7 @@ OPTIONS = (
     Option("shard_costs", ("--llmci-shard-costs",), "one", "RUN|FILE",
            "how long models take, to balance shards by: a run, or a metrics.json that all of them have (default: the newest whole run, else sizes)"),
     Option("resume", ("--llmci-resume",), "maybe", "RUN",
-           "take over what RUN (default: the latest) had answered of the same benchmark tasks before it was killed, and ask the rest"),
+           "go on with RUN (default: the latest): take over its finished cells and answers to benchmark tasks where they are the same, measure the rest"),
     Option("rounds", ("--llmci-rounds",), "number", "N", "measured rounds a cell (default 5)"),
     Option("max_rounds", ("--llmci-max-rounds",), "number", "N", "most rounds that a cell with an undecided budget may get (default 20)"),
     Option("warmup", ("--llmci-warmup",), "number", "N", "unmeasured rounds before the first one (default 1)"),

@@ -12,6 +12,7 @@ from bench import Bench
 from canonical import canonical_lines
 
 from pytest_llmci.cli.main import main
+from pytest_llmci.dashboard.source import open_source
 from pytest_llmci.engine.stored_run import read_run
 
 CONTROLLER = "controller = import_module('pytest_llmci.plugin.controller')"
@@ -174,6 +175,16 @@ def test_a_killed_shard_keeps_its_rows_and_is_lost_coverage(bench: Bench, capsys
     told = capsys.readouterr().out
     lost = cells - sum('"type":"verdict"' in line for line in kept[:-5])
     assert f"FAILED lost coverage: shard 2/2 was killed: {lost} of its {cells} cells have no verdict" in told
+
+
+def test_a_shard_that_was_stopped_early_is_lost_coverage(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(*SMALL, "--llmci-shard=1/1", "--llmci-check=contains:nothing like it", "-x", "--llmci-output=parts/1")
+    assert merge("parts/1") == 1
+    told = capsys.readouterr().out
+    assert (
+        "FAILED lost coverage: shard 1/1 was stopped early (exit status 1): 9 of its 10 cells have no verdict" in told
+    )
+    assert bench.records("gate")[0]["outcome"] == "failed"
 
 
 def test_a_test_of_ones_own_that_failed_in_a_shard_fails_the_merge(
@@ -348,3 +359,18 @@ def test_shards_are_balanced_by_the_times_of_the_newest_whole_run(bench: Bench) 
         (plan,) = bench.records("shard")
         assert plan["costs_from"] == whole, "and not the shard before, which knows some models only"
         assert all(cost > 0 for cost in plan["costs"])
+
+
+def test_what_reads_runs_reads_a_merged_one(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = shards(bench, 2, *SMALL)
+    bench.run(*SMALL).assert_outcomes(passed=10)
+    shutil.copytree(bench.latest, bench.path / "single")
+    assert merge(*parts, "--sink=html") == 0
+    assert (bench.latest / "report.html").is_file()
+    merged = bench.records("header")[0]["run_id"]
+    assert main(["report", "latest"]) == main(["verify"]) == main(["history"]) == 0
+    assert main(["compare", "single", "latest", "--fail-on=never"]) == 0
+    capsys.readouterr()
+    row = open_source(str(bench.path / "llmci-results")).rows()[0]
+    assert (row.id, row.state, sorted(row.models)) == (merged, "passed", list("abcde"))
+    bench.run("--llmci-replay=latest").assert_outcomes(passed=10)
