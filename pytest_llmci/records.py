@@ -685,6 +685,11 @@ class CheckResult:
     judged_by: str = ""
     """The model whose opinion the verdict is, as it was named; empty where a rule decided."""
 
+    @property
+    def title(self) -> str:
+        """Its name, and whose opinion it is."""
+        return f"{self.name} (judged by {self.judged_by})" if self.judged_by else self.name
+
     def __bool__(self) -> bool:
         return self.passed  # else 'assert output.check("json")' would hold whatever came of it
 

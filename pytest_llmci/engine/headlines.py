@@ -52,7 +52,7 @@ def headlines(cell: CellSummary | TaskSummary, metrics: Mapping[str, MetricDef])
         if result.verdict == "regressed" and not result.accepted
     ]
     if isinstance(cell, CellSummary):
-        found += [f"{check.name}: {check.message}" for check in cell.checks if not check.passed]
+        found += [f"{check.title}: {check.message}" for check in cell.checks if not check.passed]
     return found + [
         budget_headline(budget, metrics.get(budget.metric)) for budget in cell.budgets if budget.verdict == "failed"
     ]

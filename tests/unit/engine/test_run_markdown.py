@@ -36,6 +36,12 @@ def test_the_verdict_comes_first_and_each_failure_says_why(tmp_path: Path) -> No
     assert text.rstrip().endswith("</details>")
 
 
+def test_an_opinion_is_marked(tmp_path: Path) -> None:
+    check = CheckResult(name="judge:x", passed=False, message="no", judged_by="smollm2")
+    text = run_markdown(report(tmp_path, [worker(), rounds(), verdict(verdict="failed", checks=[check])]))
+    assert "judge:x (judged by smollm2): no" in text
+
+
 @pytest.mark.parametrize(
     ("records", "expected"),
     [

@@ -133,11 +133,12 @@ def test_a_cell_tells_all_that_is_known_of_it(tmp_path: Path) -> None:
     block = rounds(
         noisy=["", "waited for a CPU 12% of the time", ""], outputs=["One.", "Two."], output_of_round=[0, 1, 1]
     )
-    parsed = page(tmp_path, [worker(), block, verdict(verdict="failed", budgets=[budget], checks=[check])])
+    opinion = CheckResult(name="judge:{}", passed=True, message="the judge says PASS", judged_by="smollm2")
+    parsed = page(tmp_path, [worker(), block, verdict(verdict="failed", budgets=[budget], checks=[check, opinion])])
     told = text_of(parsed, "c0")
     for words in (
         "What is TCP?", "Output 1 One.", "Output 2 Two.", "latency 110 ms > 100 ms", "--llmci-max-latency", "all of them are over it",
-        "max_words:5 2 words", "waited for a CPU 12% of the time", "1 of 3 rounds noisy", "gpu_peak_allocated: no GPU",
+        "max_words:5 2 words", "judge:{} (judged by smollm2) the judge says PASS", "waited for a CPU 12% of the time", "1 of 3 rounds noisy", "gpu_peak_allocated: no GPU",
         "pytest --llmci -k a-tcp", f"llmci reproduce {tmp_path.name} --cell a-tcp", "Test: inference::a-tcp",
     ):  # fmt: skip
         assert words in told, words
