@@ -55,7 +55,7 @@ def _configure(parser: ArgumentParser) -> None:
     showing.add_argument("--json", action="store_true", help="as JSON")
 
     accepting = actions.add_parser("accept", parents=[shared], help="accept a change for the worse that is meant")
-    accepting.add_argument("cell", metavar="CELL", help="id of a cell, or a glob")
+    accepting.add_argument("cell", metavar="CELL", help="id of a cell, alias of a model as a whole, or a glob")
     accepting.add_argument("--reason", required=True, help="why it is meant")
     accepting.add_argument("--metric", help="default: those that the run proved to have regressed")
     accepting.add_argument(

@@ -30,6 +30,7 @@ SESSIONS_FOR_ONE_PERCENT: Final = 299
 """Without a false alarm among them, the rate is under 1 % with 95 % confidence."""
 MANY_PROCESS_SDS: Final = 1.5
 """Of what the gate assumes of processes, beyond which it is said."""
+_COLUMNS: Final = {"saved": "saved", "anchored": "frozen", "history": "history"}
 _LABELS: Final = {"net_time": "net time", "cpu_time": "CPU time", "peak_rss": "peak RSS", "ttft": "1st token"}
 
 
@@ -152,19 +153,24 @@ def _noise(found: Calibration) -> Iterator[str]:
     yield _heading("noise by its cause")
     yield f"  {'':<10}{'round':>8}{'both sides':>12}{'process':>22}{'session':>22}"
     for each in found.noise:
-        yield from _noise_row(each)
+        yield from _noise_row(each, _label(each))
+    for each in found.beside:
+        yield from _noise_row(each, f"{_label(each).removesuffix(' time')}/frozen")
     yield from wrapped(
         "Standard deviations; in brackets the upper limits at 95 %. Round: from round to round in one process. Both"
         " sides: of candidate over base in the same round, which an interleaved comparison sees. Process: what a process"
         " keeps for its life. Session: what a session keeps.", WIDTH, first="  ", rest="  ",
     )  # fmt: skip
+    if found.beside:
+        text = "/frozen: divided by the time of a frozen model beside each round (--llmci-anchor)."
+        yield from wrapped(text, WIDTH, first="  ", rest="  ")
     for line in _not_separated(found):
         yield from wrapped(line, WIDTH, first="  ", rest="  ")
     yield ""
 
 
-def _noise_row(each: MetricNoise) -> Iterator[str]:
-    label = f"  {_label(each):<10}"
+def _noise_row(each: MetricNoise, name: str) -> Iterator[str]:
+    label = f"  {name:<10}"
     if each.noise is None:
         yield from wrapped(f"n/a: {each.reason}", WIDTH, first=label, rest=" " * len(label))
         return
@@ -197,6 +203,12 @@ def _not_separated(found: Calibration) -> Iterator[str]:
             f"Sessions here differ by more in {' and '.join(wilder)} than a comparison with one stored session assumes: compare"
             " alternately, with --llmci-versus."
         )
+    wilder = [_label(each) for each in found.beside if _sessions_differ(each, anchored=True)]
+    if wilder:
+        yield (
+            f"Beside the frozen model sessions differ by more in {' and '.join(wilder)} than such a comparison assumes"
+            f" ({percent(session_sd('cpu', anchored=True), sign=False)}): it tells little of this model here."
+        )
     wilder = [
         _label(each) for each in gated if each.noise and (each.noise.process.sd or 0.0) > MANY_PROCESS_SDS * PROCESS_SD
     ]
@@ -211,31 +223,40 @@ def _label(each: MetricNoise) -> str:
     return _LABELS.get(each.metric, each.metric)
 
 
-def _sessions_differ(each: MetricNoise) -> bool:
+def _sessions_differ(each: MetricNoise, *, anchored: bool = False) -> bool:
     sd = each.noise.session.sd if each.noise else None
-    return sd is not None and sd > session_sd(time_metric(each.metric), anchored=False)
+    return sd is not None and sd > session_sd(time_metric(each.metric), anchored=anchored)
 
 
 def _visible(found: Calibration) -> Iterator[str]:
     if not found.visible:
         return
     yield _heading("smallest slowdown that is found in 95 of 100 cases")
-    columns = [*map(str, INTERLEAVED_ROUNDS), "saved", "history"]
-    yield f"  {'rounds':<22}{''.join(f'{column:>9}' for column in columns)}"
+    modes = ("saved", "anchored", "history") if found.beside else ("saved", "history")
+    columns = [*map(str, INTERLEAVED_ROUNDS), *(_COLUMNS[mode] for mode in modes)]
+    wide = 9 if len(columns) < 7 else 8
+    yield f"  {'rounds':<22}{''.join(f'{column:>{wide}}' for column in columns)}"
     for metric in found.gated:
         rows = [row for row in found.visible if row.metric == metric]
+        stored: dict[str, Visible] = {row.mode: row for row in rows if row.mode != "interleaved"}
+        shown = [*(row for row in rows if row.mode == "interleaved"), *(stored.get(mode) for mode in modes)]
         for label, take in (("one cell", lambda row: row.cell), ("whole model", lambda row: row.model)):
             name = f"{_LABELS.get(metric, metric)}, {label}"
-            yield f"  {name:<22}{''.join(f'{_size(row, take):>9}' for row in rows)}"
+            yield f"  {name:<22}{''.join(f'{_size(row, take):>{wide}}' for row in shown)}"
     yield from wrapped(
         f"Rounds: interleaved, in pairs of processes of 5. Saved: against one stored session of {STORED_ROUNDS} rounds,"
         f" history: against {HISTORY_SESSIONS} of them, on a machine that is no busier than then.", WIDTH, first="  ", rest="  ",
     )  # fmt: skip
+    if found.beside:
+        text = (
+            "Frozen: as saved, each round divided by the time of the frozen model beside it, in both (--llmci-anchor)."
+        )
+        yield from wrapped(text, WIDTH, first="  ", rest="  ")
     yield ""
 
 
-def _size(row: Visible, take: Callable[[Visible], float | None]) -> str:
-    size = take(row)
+def _size(row: Visible | None, take: Callable[[Visible], float | None]) -> str:
+    size = take(row) if row is not None else None
     return "n/a" if size is None else percent(size, sign=False)
 
 

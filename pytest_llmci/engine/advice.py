@@ -21,7 +21,8 @@ BLOCK: Final = 5
 INTERLEAVED_ROUNDS: Final = (5, 10, 20, 40)
 STORED_ROUNDS: Final = 20
 HISTORY_SESSIONS: Final = 5
-_STORED: Final[dict[Literal["saved", "history"], int]] = {"saved": 1, "history": HISTORY_SESSIONS}
+Stored = Literal["saved", "anchored", "history"]
+_STORED: Final[dict[Stored, int]] = {"saved": 1, "anchored": 1, "history": HISTORY_SESSIONS}
 MOST_ROUNDS: Final = 40
 """More are not advised: what is left then is the processes' part, or takes longer than a build may."""
 _BLOCKS: Final = (3, 5, 10)
@@ -90,10 +91,11 @@ def time_metric(metric: str) -> TimeMetric:
     return _METRICS.get(metric, "wall")
 
 
-def visible(noise: Mapping[str, Noise], cells: int) -> list[Visible]:
+def visible(noise: Mapping[str, Noise], cells: int, beside: Mapping[str, Noise] | None = None) -> list[Visible]:
     """What each way of comparing will see.
 
     :param noise: gated metric -> its noise.
+    :param beside: the same of times divided by those of a frozen model; those without are not told of.
     """
     found = []
     for metric, parts in noise.items():
@@ -104,7 +106,10 @@ def visible(noise: Mapping[str, Noise], cells: int) -> list[Visible]:
             seen = _interleaved(parts, metric, len(noise), cells=cells, rounds=rounds, block=BLOCK)
             found.append(_row(metric, "interleaved", seen, rounds=rounds, pairs=pairs))
         for mode, sessions in _STORED.items():
-            seen = _stored(parts, metric, len(noise), cells=cells, mode=mode)
+            own = parts if mode != "anchored" else (beside or {}).get(metric)
+            if own is None or own.round.sd is None:
+                continue
+            seen = _stored(own, metric, len(noise), cells=cells, mode=mode)
             found.append(_row(metric, mode, seen, rounds=STORED_ROUNDS, sessions=sessions))
     return found
 
@@ -126,10 +131,10 @@ def _interleaved(parts: Noise, metric: str, metrics: int, *, cells: int, rounds:
     )  # fmt: skip
 
 
-def _stored(parts: Noise, metric: str, metrics: int, *, cells: int, mode: Literal["saved", "history"]) -> Expected:
+def _stored(parts: Noise, metric: str, metrics: int, *, cells: int, mode: Stored) -> Expected:
     """Against stored rounds: one session's, whose own noise counts, or the medians of several."""
     settings = GateSettings(mode=mode, alpha=SESSION_ALPHA / metrics, metric=time_metric(metric))
-    sides = math.sqrt(2) if mode == "saved" else 1.0
+    sides = 1.0 if mode == "history" else math.sqrt(2)
     return expected_visible(
         settings, cells=cells, rounds=STORED_ROUNDS, sessions=_STORED[mode], round_sd=sides * (parts.round.sd or 0.0),
         between_sd=parts.session.sd,

@@ -21,7 +21,7 @@ from typing import Final
 
 from ..clock import Clock, utc_text
 from ..errors import ConfigError
-from ..metrics import MetricDef
+from ..metrics import BESIDE, MetricDef
 from ..records import (
     ComparisonResult,
     GateRecord,
@@ -43,7 +43,7 @@ from ..store.runfolder import list_runs, replacing
 from ..text import one_line
 from ..units import format_duration
 from .advice import Advice, Cost, Visible, advise, visible
-from .comparison import met, samples_of
+from .comparison import CellSamples, met, samples_of
 
 METRICS: Final = ("latency", "net_time", "cpu_time", "ttft", "peak_rss")
 SCHEMA_VERSION: Final = 1
@@ -128,6 +128,8 @@ class Calibration:
     gated: tuple[str, ...]
     """Metrics that decide."""
     noise: tuple[MetricNoise, ...]
+    beside: tuple[MetricNoise, ...] = ()
+    """The same of times that were divided by those of the frozen model beside them."""
     visible: tuple[Visible, ...]
     advice: Advice | None
     left_out: tuple[str, ...] = ()
@@ -139,6 +141,8 @@ class _Found:
 
     sessions: list[SessionResult] = field(default_factory=list)
     pairs: dict[str, list[PairOfProcesses]] = field(default_factory=lambda: {name: [] for name in METRICS})
+    beside: dict[str, list[PairOfProcesses]] = field(default_factory=lambda: {name: [] for name in BESIDE})
+    """Of times that a frozen model was timed beside."""
     reasons: dict[str, str] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     metrics: dict[str, MetricDef] = field(default_factory=dict)
@@ -232,7 +236,7 @@ def _session(trial: Trial, prompts: Path, output: Path, left_s: float | None) ->
         f"--llm-models={trial.model}", f"--llmci-versus={trial.model}", "--llmci-suite=inference", f"--llm-prompts={prompts}",
         f"--llmci-rounds={trial.rounds}", f"--llmci-max-rounds={trial.rounds}", f"--llmci-block={trial.block}",
         f"--llmci-max-new-tokens={trial.max_new_tokens}", f"--llmci-output={output}", "--llmci-inconclusive=pass",
-        "--llmci-memory=off",
+        "--llmci-memory=off", "--llmci-anchor",
     ]  # fmt: skip
     environment = {
         name: value
@@ -287,7 +291,9 @@ def read_session(
     errors: list[str] = []
     for record in records:
         if isinstance(record, HeaderRecord):
-            found.metrics = {metric.name: metric for metric in record.metrics if metric.name in METRICS}
+            found.metrics = {
+                metric.name: metric for metric in record.metrics if metric.name in (*METRICS, *BESIDE.values())
+            }
             found.environment = record.environment
         elif isinstance(record, WorkerRecord) and record.role != "judge":
             found.info = record.info or found.info
@@ -335,9 +341,25 @@ def _take(
                 found.pairs[name].append(
                     PairOfProcesses(cell=cell, session=session, pair=other.pair or 0, base=sides[0], candidate=sides[1])
                 )
+        for name in BESIDE:
+            divided = tuple(_beside(side, name) for side in (before, after))
+            if all(divided):
+                found.beside[name].append(
+                    PairOfProcesses(
+                        cell=cell, session=session, pair=other.pair or 0, base=divided[0], candidate=divided[1]
+                    )
+                )
         latencies = [side.values.get("latency", []) for side in (before, after)]
         seconds += sum(map(sum, latencies)) * other.repeats
     return seconds
+
+
+def _beside(side: CellSamples, name: str) -> tuple[float, ...]:
+    """A time by that of the frozen model; empty where it was not timed beside every sample."""
+    own, frozen = side.values.get(name, ()), side.values.get(BESIDE[name], ())
+    if not own or not frozen or min(*own, *frozen) <= 0:
+        return ()
+    return tuple(value / by for value, by in zip(own, frozen, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------- concluding
@@ -347,6 +369,7 @@ def _conclude(trial: Trial, started: str, found: _Found) -> Calibration:
     judged = [session for session in found.sessions if session.complete or session.false_alarms]
     alarms = sum(bool(session.false_alarms) for session in judged)
     noise = tuple(_noise(name, found) for name in METRICS)
+    beside = {name: split_noise(pairs) for name, pairs in found.beside.items() if pairs and name in found.gated}
     gated = {each.metric: each.noise for each in noise if each.metric in found.gated and each.noise is not None}
     part = environment_part(found.environment, found.info)
     cells = len(trial.prompts)
@@ -355,7 +378,8 @@ def _conclude(trial: Trial, started: str, found: _Found) -> Calibration:
         max_new_tokens=trial.max_new_tokens, rounds=trial.rounds, block=trial.block, environment=part.facts,
         environment_digest=part.digest, sessions=tuple(found.sessions), judged=len(judged), false_alarms=alarms,
         false_alarm_limit=exact_upper_limit(alarms, len(judged)) if judged else None, gated=tuple(gated), noise=noise,
-        visible=tuple(visible(gated, cells)), advice=advise(gated, cells, _cost(found, trial.rounds)) if gated else None,
+        beside=tuple(MetricNoise(metric=name, noise=parts) for name, parts in beside.items()),
+        visible=tuple(visible(gated, cells, beside)), advice=advise(gated, cells, _cost(found, trial.rounds)) if gated else None,
         left_out=(*found.left_out, *_failures(found)),
     )  # fmt: skip
 

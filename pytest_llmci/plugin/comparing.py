@@ -24,9 +24,9 @@ from ..runner.worker import threads_of
 from ..specs import is_same_model
 from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
-from ..store.baseline import Chosen, choose, list_baselines, protocol_differences
+from ..store.baseline import Chosen, choose, is_name, list_baselines, protocol_differences
 from ..store.checkout import Checkout
-from ..store.comparability import Part, environment_part, machine_part, planned_protocol
+from ..store.comparability import Difference, Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment
 from ..text import one_line
 from .revision import gather_at
@@ -165,12 +165,20 @@ class Comparing:
         if not text.startswith(REVISION):
             if self._plugin.settings.versus_python:
                 raise ConfigError(f"{origin}: '{text}' has its environment in its own spec: write {text}+python=PATH.")
-            return self._again(text, origin, candidate) or reference_of_spec(
-                ",".join(one.text for one in versus), origin, candidate
-            )
+            if again := self._again(text, origin, candidate):
+                return again
+            try:
+                return reference_of_spec(",".join(one.text for one in versus), origin, candidate)
+            except ConfigError as error:
+                raise ConfigError(f"{error}{self._nor_a_baseline(text)}") from error
         if len(versus) > 1:
             raise ConfigError(f"{origin}: a commit is the reference of every model; give '{text}' alone.")
         return self._revision(text, origin, candidate)
+
+    def _nor_a_baseline(self, text: str) -> str:
+        """For what may have been meant as the name of one: those that there are."""
+        known = sorted({file.name for file in list_baselines(self._plugin.planner.baselines_folder)})
+        return f" Nor is '{text}' a baseline: there are {', '.join(known)}." if known and is_name(text) else ""
 
     def _again(self, name: str, origin: str, candidate: Candidate) -> Reference | None:
         """The baseline of that name as a reference; None if there is none of that name, as where it is the path of a model.
@@ -221,7 +229,9 @@ class Comparing:
                 f" the same prompts, or renew it: {chosen.renewal}"
             )
         if all(common.values()):
-            told = dict.fromkeys(str(each) for differences in common.values() for each in differences or ())
+            told = dict.fromkeys(
+                _told(each, plans[cell_id][0]) for cell_id, differences in common.items() for each in differences or ()
+            )
             raise ConfigError(
                 f"{where} asked something else: {'; '.join(list(told)[:MOST_NAMED])}. Use the same settings and prompts, or renew it:"
                 f" {chosen.renewal}"
@@ -388,6 +398,11 @@ class Comparing:
         if self._checkout is not None:
             self._checkout.close()
             self._checkout = None
+
+
+def _told(difference: Difference, cell: Cell) -> str:
+    """A difference in words; of a prompt, whose hashes say nothing, which one it is."""
+    return f"another text of prompt '{cell.prompt.id}'" if difference.name == "prompt_sha256" else str(difference)
 
 
 def _by_id(prompts: Iterable[Prompt]) -> dict[str, list[Prompt]]:

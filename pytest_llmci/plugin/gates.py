@@ -143,6 +143,8 @@ def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateR
         room = WIDTH if gate.model else len(gate.message) + 2
         faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, room, first="  ", rest="    ")]
         lines = [f"Gate {gate.name} failed:\n", *(f"{fault}\n" for fault in faults)]
+        if any(each.verdict == "regressed" and not each.accepted for each in gate.comparisons):
+            lines.append(f'  if meant: llmci baseline accept "{gate.model}*" --reason "..."\n')
         longrepr = ReprExceptionInfo(
             reprtraceback=ReprTraceback(reprentries=[ReprEntryNative(lines=lines)], extraline=None, style="native"),
             reprcrash=ReprFileLocation(path=GATE_FILE, lineno=1, message=gate.message),

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, StoreError
-from ..records import ComparisonResult, VerdictRecord
+from ..records import ComparisonResult, GateRecord, VerdictRecord
 from ..text import shown_path
 from .log import LOG_NAME, LogReader
 from .runfolder import replacing
@@ -203,23 +203,30 @@ def parse_date(text: str, where: str) -> date:
 
 
 def proven_regressions(run: Path, cell: str, metric: str = "*") -> list[tuple[str, ComparisonResult]]:
-    """The regressions of a run, with their cells, that nothing accepted.
+    """The regressions of a run that nothing accepted, with their cells, or the alias where it is a model as a whole.
 
     :param run: the run folder.
-    :param cell: id of a cell, or a glob.
+    :param cell: id of a cell, alias of a model, or a glob.
     :param metric: name of a metric, or a glob.
     :raises StoreError: if its log cannot be read.
     """
     last: dict[tuple[str, str], VerdictRecord] = {}
-    for record in LogReader(run / LOG_NAME, ["verdict"]):
-        if isinstance(record, VerdictRecord) and fnmatchcase(record.cell, cell):
+    models: dict[str, GateRecord] = {}
+    for record in LogReader(run / LOG_NAME, ["verdict", "gate"]):
+        if isinstance(record, GateRecord) and record.model and fnmatchcase(record.model, cell):
+            models[record.model] = record
+        elif isinstance(record, VerdictRecord) and fnmatchcase(record.cell, cell):
             there = last.get((record.test, record.cell))
             if there is None or record.attempt >= there.attempt:
                 last[record.test, record.cell] = record
+    judged = [
+        *((verdict.cell, verdict.comparisons) for verdict in last.values()),
+        *((alias, gate.comparisons) for alias, gate in models.items()),
+    ]
     found = {
-        (verdict.cell, each.metric, each.against): each
-        for verdict in last.values()
-        for each in verdict.comparisons
+        (name, each.metric, each.against): each
+        for name, comparisons in judged
+        for each in comparisons
         if each.verdict == "regressed" and not each.accepted and fnmatchcase(each.metric, metric)
     }
     return [(key[0], each) for key, each in found.items()]

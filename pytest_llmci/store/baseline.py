@@ -199,13 +199,18 @@ class BaselineRecord:
 # ----------------------------------------------------------------------------------------------------------- on the disk
 
 
+def is_name(text: str) -> bool:
+    """Whether a baseline may be called so."""
+    return _NAME.match(text) is not None
+
+
 def check_name(name: str, where: str) -> None:
     """Refuse what is no name of a baseline.
 
     :param where: the option, for the message.
     :raises ConfigError: if it is none.
     """
-    if not _NAME.match(name):
+    if not is_name(name):
         raise ConfigError(
             f"{where}: '{name}' is no name of a baseline; write letters, digits, '.', '_' and '-', such as {BASELINE_NAME}."
         )

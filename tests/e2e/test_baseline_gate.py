@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from bench import Bench
+from bench import TWO_PROMPTS, Bench
 from repositories import Repository
 
 from pytest_llmci.store.comparability import Part
@@ -107,16 +107,32 @@ def test_a_moving_and_a_fixed_baseline_are_gated_together(bench: Bench) -> None:
     ("change", "said"),
     [
         (["--llmci-max-new-tokens=7"], "*baseline main asked something else: max_new_tokens: 50 -> 7*"),
+        (["--llm-prompts=others.yaml"],
+         "*baseline main asked something else: another text of prompt 'first'; another text of prompt 'second'. Use the same*"),
         (["-k", "nosuch"], ""),
         (["--llmci-baseline=nosuch"], "*there is no baseline 'nosuch'*holds main*"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(bench: Bench, change: list[str], said: str) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
-    result = bench.suite(SLEEP, "--llmci-baseline", *change, *FIXED)
+    bench.write("others.yaml", TWO_PROMPTS.replace("Name", "Tell"))
+    prompts = [] if any(each.startswith("--llm-prompts") for each in change) else ["--llm-prompts=prompts.yaml"]
+    result = bench.run(
+        f"--llm-models={SLEEP}", "--llmci-suite=inference", *prompts, "--llmci-baseline", *change, *FIXED
+    )
     if said:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+def test_what_may_be_meant_as_a_baseline_names_those_that_exist(bench: Bench) -> None:
+    bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
+    result = bench.suite(SLEEP, "--llmci-versus=./nosuch", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Nor is" not in result.stderr.str(), "a path is no name"
+    result = bench.suite(SLEEP, "--llmci-versus=mein", *FIXED)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *mein*Nor is 'mein' a baseline: there are main."])
 
 
 def test_other_cells_are_a_usage_error(bench: Bench) -> None:

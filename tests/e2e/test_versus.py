@@ -214,6 +214,7 @@ def test_a_model_that_loads_slower_fails_where_load_time_is_named(bench: Bench) 
             r"llmci: interleaved: 1 cell, up to 5 fresh pairs of processes a model, 10 loads.*",
             r"Gate regression-echo failed:",
             r"  echo as a whole against echo\+load=300ms: load_time \+\d+(\.\d)? % .*",
+            r'  if meant: llmci baseline accept "echo\*" --reason .*',
             r"echo as a whole +load .* REGRESSED",
         ]
     )

@@ -85,6 +85,25 @@ def test_what_can_be_seen_by_mode_and_rounds() -> None:
     assert row.count("%") == 6
 
 
+def test_what_the_frozen_model_makes_visible_stands_beside_it() -> None:
+    quiet = dataclasses.replace(NOISE, session=Part(sd=0.01, most=0.03, freedom=2))
+    beside = tuple(MetricNoise(metric=name, noise=quiet) for name in GATED)
+    told = shown(beside=beside, visible=tuple(visible(GATED, 2, dict.fromkeys(GATED, quiet))))
+    lines = told.splitlines()
+    assert max(map(len, lines)) <= 80
+    head = next(line for line in lines if "saved" in line and "history" in line)
+    assert head.split() == ["rounds", "5", "10", "20", "40", "saved", "frozen", "history"]
+    (row,) = [line for line in lines if line.startswith("  CPU time, one cell")]
+    saved, frozen = (float(each) for each in row.replace("%", "").split()[8:10])
+    assert frozen < 0.85 * saved
+    assert "  net/frozen  2.12 %" in told and "  CPU/frozen  2.12 %" in told
+    assert "Beside the frozen model sessions differ" not in told
+    wild = shown(beside=(MetricNoise(metric="net_time", noise=NOISE),))
+    assert "Beside the frozen model sessions differ by more in net time than" in wild.replace("\n  ", " ")
+    (row,) = [line for line in wild.splitlines() if line.startswith("  CPU time, one cell")]
+    assert "n/a" in row, "no size where none could be worked out"
+
+
 def test_settings_stand_as_they_are_pasted() -> None:
     told = shown()
     assert "[tool.llmci]\nrounds = " in told and 'detect = ["5%"]' in told

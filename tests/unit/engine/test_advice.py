@@ -37,6 +37,15 @@ def test_the_noise_that_was_measured_is_what_counts() -> None:
     assert size("saved", session=0.2) == size("saved"), "the gate cannot know it from one session"
 
 
+def test_ratios_are_told_of_where_they_were_measured() -> None:
+    found = visible({"cpu_time": noise(), "net_time": noise()}, 2, {"cpu_time": noise(ratio=0.03)})
+    assert [row.metric for row in found if row.mode == "anchored"] == ["cpu_time"]
+    saved, anchored = (next(row for row in found if row.mode == mode) for mode in ("saved", "anchored"))
+    assert (anchored.cell or 1) < (saved.cell or 0)
+    louder = visible({"cpu_time": noise(), "net_time": noise()}, 2, {"cpu_time": noise(ratio=0.1)})
+    assert (next(row.cell for row in louder if row.mode == "anchored") or 0) > (anchored.cell or 1)
+
+
 def test_two_metrics_share_the_false_alarms() -> None:
     alone, shared = visible({"cpu_time": noise()}, 2), visible({"cpu_time": noise(), "net_time": noise()}, 2)
     assert (alone[1].cell or 0) < (shared[1].cell or 0)

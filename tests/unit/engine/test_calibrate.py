@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from sample_run import CRASH, header, rounds, usual_records, verdict, worker, wr
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.calibrate import Calibration, Trial, calibrate, read_session, write
 from pytest_llmci.errors import ConfigError
-from pytest_llmci.records import ComparisonResult, LogRecord, Message, Prompt
+from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.measure.anchor import ANCHOR_METRICS
+from pytest_llmci.records import ComparisonResult, LogRecord, Message, Prompt, RoundsRecord
 from pytest_llmci.stats.noise import Noise
 
 PROMPTS = (
@@ -53,6 +56,7 @@ class Sessions:
         self.environments: list[dict[str, str]] = []
         self.rows: Any = None
         self.left: list[float | None] = []
+        self.header: dict[str, Any] = {}
         self.next: list[tuple[float, list[LogRecord] | None, int, str]] = []
         monkeypatch.setattr(subprocess, "Popen", self)
 
@@ -66,7 +70,7 @@ class Sessions:
         if records is not None:
             run = Path(output) / "20260101T000000Z-abcdef"
             run.mkdir()
-            write_log(run, records)
+            write_log(run, records, **self.header)
         self.stopped = False
         return self
 
@@ -149,6 +153,32 @@ def test_what_they_tell(sessions: Sessions, clock: FakeClock) -> None:
     assert {each.metric: each.reason for each in found.noise if each.noise is None} == {"net_time": "it was not measured", "cpu_time": "it was not measured"}  # fmt: skip
     assert {row.metric for row in found.visible} == {"latency"} and found.advice is not None
     assert found.environment_digest and found.left_out == ()
+
+
+def test_times_beside_the_frozen_model_are_split_as_well(sessions: Sessions, clock: FakeClock) -> None:
+    """A session in which both were twice as slow is no noise of the ratio."""
+
+    def beside(factor: float) -> list[LogRecord]:
+        return [timed(record, factor) for record in log(comparisons=[compared(metric="cpu_time")])]
+
+    def timed(record: LogRecord, factor: float) -> LogRecord:
+        if not isinstance(record, RoundsRecord):
+            return record
+        cpu: list[float | None] = [factor * value for value in record.values["latency"] if value is not None]
+        return dataclasses.replace(
+            record, values={**record.values, "cpu_time": cpu, "anchor_cpu_time": [factor * 2e7] * len(cpu)}
+        )
+
+    sessions.header = {"metrics": [*builtin_metrics(), *ANCHOR_METRICS]}
+
+    sessions.next = [(10, beside(1), 0, ""), (10, beside(2), 0, ""), (10, beside(1), 0, "")]
+    found, _ = run(clock)
+    assert "--llmci-anchor" in sessions.commands[0]
+    assert [each.metric for each in found.beside] == ["cpu_time"]
+    (ratio,) = [each.noise for each in found.beside]
+    assert (noise_of(found, "cpu_time").session.sd or 0) > 0.3
+    assert ratio is not None and (ratio.session.sd or 0) < 0.02
+    assert [row.metric for row in found.visible if row.mode == "anchored"] == ["cpu_time"]
 
 
 def test_a_regression_that_is_none_is_a_false_alarm(sessions: Sessions, clock: FakeClock) -> None:

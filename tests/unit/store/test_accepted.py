@@ -10,7 +10,7 @@ import pytest
 from sample_run import usual_records, verdict, write_log
 
 from pytest_llmci.errors import ConfigError, StoreError
-from pytest_llmci.records import ComparisonResult
+from pytest_llmci.records import ComparisonResult, GateRecord
 from pytest_llmci.store.accepted import (
     Accepted,
     AcceptedChanges,
@@ -184,6 +184,19 @@ def test_what_a_run_proved(tmp_path: Path) -> None:
     ]
     assert proven_regressions(tmp_path, "c-*", "ttft") == []
     assert proven_regressions(tmp_path, "c-none") == []
+
+
+def test_a_model_as_a_whole_is_proved_under_its_alias(tmp_path: Path) -> None:
+    """Else its gate would go on failing after all of its cells were accepted."""
+    gates = [
+        GateRecord(name=f"regression-{alias}", outcome="failed", message="", model=alias, comparisons=[found])
+        for alias, found in (("c", regressed()), ("d", regressed(accepted="known")), ("e", regressed()))
+    ]
+    coverage = GateRecord(name="coverage", outcome="failed", message="")
+    write_log(tmp_path, [*usual_records(), verdict("v7", "c", "dns", comparisons=[regressed()]), *gates, coverage])
+    assert [cell for cell, _ in proven_regressions(tmp_path, "c*")] == ["c-dns", "c"]
+    assert [cell for cell, _ in proven_regressions(tmp_path, "c-*")] == ["c-dns"]
+    assert [cell for cell, _ in proven_regressions(tmp_path, "[de]")] == ["e"]
 
 
 @pytest.mark.parametrize(
