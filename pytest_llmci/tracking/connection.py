@@ -23,6 +23,7 @@ from ..errors import FOREIGN_ERRORS, ConfigError, LLMCIError, SinkError
 from ..registry import missing_package
 from ..secrets import without_credentials
 from ..text import one_line
+from .lean import leanly
 
 EXTRA: Final = "pytest-llmci[mlflow]"
 SCHEMES: Final = (
@@ -101,20 +102,21 @@ def check_uri(uri: str, where: str) -> None:
     if match is None:
         return
     scheme = match["scheme"].lower()
-    known = {*SCHEMES, *(entry.name for entry in metadata.entry_points(group="mlflow.tracking_store"))}
-    if scheme.partition("+")[0] not in known and scheme not in known:
+    kinds = {scheme, scheme.partition("+")[0]}
+    if not kinds & {*SCHEMES} and not kinds & metadata.entry_points(group="mlflow.tracking_store").names:
         raise ConfigError(
             f"{where}: '{without_credentials(uri)}': MLflow has no store of the kind '{scheme}'. Write an address such as"
             " http://127.0.0.1:5000 or sqlite:///mlflow.db, or leave it out for MLflow's default."
         )
 
 
-def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody) -> Connection:
+def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody, *, alone: bool = False) -> Connection:
     """Import MLflow and open a store.
 
     :param uri: empty for MLflow's default: ``MLFLOW_TRACKING_URI``, else a SQLite file in the working directory.
     :param where: the option or command that names it, for messages.
     :param acknowledged: told of each request that was answered.
+    :param alone: whether this process is there for this alone; less of MLflow is imported then.
     :raises MissingExtraError: if MLflow is not installed.
     :raises ConfigError: if no such kind of store exists.
     :raises SinkError: if a local store cannot be opened. A server is not asked yet.
@@ -124,12 +126,7 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
         os.environ.setdefault(name, value)  # MLflow has no other way to be told
     try:
         with quiet():
-            import mlflow
-
-            resolved = uri or str(mlflow.get_tracking_uri())
-            check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
-            _check_database_file(resolved)
-            client = mlflow.MlflowClient(tracking_uri=resolved)
+            resolved, client = leanly(lambda: _opened(uri, where)) if alone else _opened(uri, where)
     except ModuleNotFoundError as error:
         raise missing_package(where, error.name or "mlflow", EXTRA) from error
     except LLMCIError:
@@ -137,6 +134,16 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
     except FOREIGN_ERRORS as error:
         raise SinkError(f"MLflow at {without_credentials(uri) or 'its default store'}: {complaint(error)}") from error
     return Connection(client=client, uri=resolved, acknowledged=acknowledged)
+
+
+def _opened(uri: str, where: str) -> tuple[str, Any]:
+    """The address as MLflow takes it, and a client."""
+    import mlflow
+
+    resolved = uri or str(mlflow.get_tracking_uri())
+    check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
+    _check_database_file(resolved)
+    return resolved, mlflow.MlflowClient(tracking_uri=resolved)
 
 
 def _check_database_file(uri: str) -> None:
