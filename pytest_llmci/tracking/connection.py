@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ..errors import FOREIGN_ERRORS, ConfigError, LLMCIError, SinkError
 from ..registry import missing_package
 from ..secrets import without_credentials
 from ..text import one_line
+from .database_file import database_file, half_made, is_new, make_store
 from .lean import leanly
 
 EXTRA: Final = "pytest-llmci[mlflow]"
@@ -124,9 +124,13 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody,
     check_uri(uri, where)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)  # MLflow has no other way to be told
+
+    def open_store() -> tuple[str, Any]:
+        return _opened(uri, where, acknowledged)
+
     try:
         with quiet():
-            resolved, client = leanly(lambda: _opened(uri, where)) if alone else _opened(uri, where)
+            resolved, client = leanly(open_store) if alone else open_store()
     except ModuleNotFoundError as error:
         raise missing_package(where, error.name or "mlflow", EXTRA) from error
     except LLMCIError:
@@ -136,30 +140,26 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody,
     return Connection(client=client, uri=resolved, acknowledged=acknowledged)
 
 
-def _opened(uri: str, where: str) -> tuple[str, Any]:
+def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[str, Any]:
     """The address as MLflow takes it, and a client."""
     import mlflow
 
+    def make(aside: str) -> None:
+        mlflow.MlflowClient(tracking_uri=aside).search_experiments(max_results=1)
+
     resolved = uri or str(mlflow.get_tracking_uri())
     check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
-    _check_database_file(resolved)
-    return resolved, mlflow.MlflowClient(tracking_uri=resolved)
-
-
-def _check_database_file(uri: str) -> None:
-    """Open a SQLite file once: MLflow tries one that cannot be opened again and again, for minutes.
-
-    :raises SinkError: if it cannot be opened, or made where there is none.
-    """
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    if path == uri or not path or path == ":memory:":
-        return
+    path = database_file(resolved)
+    if path and is_new(path, resolved):
+        acknowledged("load MLflow")  # takes seconds by itself, and so do the tables
+        make_store(path, resolved, make)
+        acknowledged("make the tables of the store")
     try:
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):  # by another upload, which ends
-            raise SinkError(f"MLflow at {uri}: {error}; give another file, in a folder that may be written") from error
+        return resolved, mlflow.MlflowClient(tracking_uri=resolved)
+    except FOREIGN_ERRORS as error:
+        if advice := half_made(path):
+            raise SinkError(f"MLflow at {without_credentials(resolved)}: {advice}") from error
+        raise
 
 
 @contextlib.contextmanager
