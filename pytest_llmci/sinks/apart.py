@@ -27,6 +27,8 @@ STEP: Final = "step: "
 """Begins a line that tells of a request that was answered."""
 RESULT: Final = "result: "
 """Begins a line for people."""
+ALONE: Final = "LLMCI_SINK_PROCESS"
+"""Environment variable that is set in such a process: it does nothing else."""
 SILENCE_S: Final = 20.0
 """Without an answered request."""
 LIMIT_S: Final = 120.0
@@ -76,7 +78,7 @@ def send_apart(
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-            errors="replace", env={**inherited, "PYTHONIOENCODING": "utf-8", **more}, start_new_session=True,
+            errors="replace", env={**inherited, "PYTHONIOENCODING": "utf-8", ALONE: "1", **more}, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         return Sent(warning=complain(f"no process could be started: {error.strerror or error}"))

@@ -17,6 +17,7 @@ from ..text import one_line
 from ..tracking.connection import Connection, check_uri, connect, quiet
 from ..tracking.contents import Facts, model_contents, prompt_steps, session_contents
 from ..tracking.upload import Package, Uploaded, upload
+from .apart import ALONE
 from .base import Listener, Silent
 
 EXPERIMENT_VARIABLE: Final = "LLMCI_MLFLOW_EXPERIMENT"
@@ -40,7 +41,7 @@ class MlflowSink:
 
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
         with quiet():
-            connection = connect(self._uri, "sink 'mlflow'", self.listener.step)
+            connection = connect(self._uri, "sink 'mlflow'", self.listener.step, alone=ALONE in os.environ)
             self.listener.step("load MLflow")
             done = upload(connection, _package(report, folder))
         for line in _told(connection, done, default=not self._uri):

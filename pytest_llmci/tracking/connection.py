@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from ..errors import FOREIGN_ERRORS, ConfigError, LLMCIError, SinkError
 from ..registry import missing_package
 from ..secrets import without_credentials
 from ..text import one_line
+from .database_file import database_file, half_made, is_new, make_store
+from .lean import leanly
 
 EXTRA: Final = "pytest-llmci[mlflow]"
 SCHEMES: Final = (
@@ -101,20 +102,21 @@ def check_uri(uri: str, where: str) -> None:
     if match is None:
         return
     scheme = match["scheme"].lower()
-    known = {*SCHEMES, *(entry.name for entry in metadata.entry_points(group="mlflow.tracking_store"))}
-    if scheme.partition("+")[0] not in known and scheme not in known:
+    kinds = {scheme, scheme.partition("+")[0]}
+    if not kinds & {*SCHEMES} and not kinds & metadata.entry_points(group="mlflow.tracking_store").names:
         raise ConfigError(
             f"{where}: '{without_credentials(uri)}': MLflow has no store of the kind '{scheme}'. Write an address such as"
             " http://127.0.0.1:5000 or sqlite:///mlflow.db, or leave it out for MLflow's default."
         )
 
 
-def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody) -> Connection:
+def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody, *, alone: bool = False) -> Connection:
     """Import MLflow and open a store.
 
     :param uri: empty for MLflow's default: ``MLFLOW_TRACKING_URI``, else a SQLite file in the working directory.
     :param where: the option or command that names it, for messages.
     :param acknowledged: told of each request that was answered.
+    :param alone: whether this process is there for this alone; less of MLflow is imported then.
     :raises MissingExtraError: if MLflow is not installed.
     :raises ConfigError: if no such kind of store exists.
     :raises SinkError: if a local store cannot be opened. A server is not asked yet.
@@ -122,14 +124,13 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
     check_uri(uri, where)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)  # MLflow has no other way to be told
+
+    def open_store() -> tuple[str, Any]:
+        return _opened(uri, where, acknowledged)
+
     try:
         with quiet():
-            import mlflow
-
-            resolved = uri or str(mlflow.get_tracking_uri())
-            check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
-            _check_database_file(resolved)
-            client = mlflow.MlflowClient(tracking_uri=resolved)
+            resolved, client = leanly(open_store) if alone else open_store()
     except ModuleNotFoundError as error:
         raise missing_package(where, error.name or "mlflow", EXTRA) from error
     except LLMCIError:
@@ -139,20 +140,26 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody)
     return Connection(client=client, uri=resolved, acknowledged=acknowledged)
 
 
-def _check_database_file(uri: str) -> None:
-    """Open a SQLite file once: MLflow tries one that cannot be opened again and again, for minutes.
+def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[str, Any]:
+    """The address as MLflow takes it, and a client."""
+    import mlflow
 
-    :raises SinkError: if it cannot be opened, or made where there is none.
-    """
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    if path == uri or not path or path == ":memory:":
-        return
+    def make(aside: str) -> None:
+        mlflow.MlflowClient(tracking_uri=aside).search_experiments(max_results=1)
+
+    resolved = uri or str(mlflow.get_tracking_uri())
+    check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
+    path = database_file(resolved)
+    if path and is_new(path, resolved):
+        acknowledged("load MLflow")  # takes seconds by itself, and so do the tables
+        make_store(path, resolved, make)
+        acknowledged("make the tables of the store")
     try:
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):  # by another upload, which ends
-            raise SinkError(f"MLflow at {uri}: {error}; give another file, in a folder that may be written") from error
+        return resolved, mlflow.MlflowClient(tracking_uri=resolved)
+    except FOREIGN_ERRORS as error:
+        if advice := half_made(path):
+            raise SinkError(f"MLflow at {without_credentials(resolved)}: {advice}") from error
+        raise
 
 
 @contextlib.contextmanager
