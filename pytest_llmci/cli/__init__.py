@@ -71,6 +71,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.rollback:COMMAND",
         "give an alias of MLflow's registry back to the version before",
     ),
+    "serve": (
+        "pytest_llmci.cli.serve:COMMAND",
+        "start a server for the model that an alias of MLflow's registry stands for, once its weights are proven",
+    ),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),
 }
 """Name -> where its :class:`Command` is, and one line for the help."""
