@@ -311,9 +311,9 @@ Role: TypeAlias = Literal["timing", "memory", "reference", "judge"]
 the rounds of what the model is compared with; or opinions on other models' outputs."""
 
 
-Provenance: TypeAlias = Literal["live", "imported", "replayed"]
-"""Where numbers come from: measured by the session, read from the results of another tool, or taken from an earlier run to be
-judged again."""
+Provenance: TypeAlias = Literal["live", "imported", "replayed", "resumed"]
+"""Where numbers come from: measured by the session, read from the results of another tool, taken from an earlier run to be judged
+again, or taken over from one that the session goes on with (``--llmci-resume``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,6 +347,8 @@ class WorkerRecord:
     """What the model costs; None where no price was chosen."""
     """Joined from ``--llmci-scores``; None where that names no such model."""
     provenance: Provenance = "live"
+    resumed_from: str = ""
+    """Run that it was taken over from, with blocks that it measured; empty where this session started it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -422,6 +424,8 @@ class RoundsRecord:
     """Of each output, why it is not what the model answered; empty where all are. Their hashes are those of the original."""
     variables: dict[str, str] = field(default_factory=dict)
     """What was put into the placeholders of the prompt's template; empty where there was none, or it is withheld."""
+    resumed_from: str = ""
+    """Run that measured it (``--llmci-resume``); empty where this session did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -659,6 +663,10 @@ class VerdictRecord:
     """``replayed``: judged again on what another run measured."""
     task: str = ""
     """The benchmark task that the test asked; empty for a cell that is measured in rounds."""
+    resumed_from: str = ""
+    """Run whose rounds were judged (``--llmci-resume``); empty where this session measured."""
+    not_resumed: str = ""
+    """Why what an earlier run holds of it was not taken over, and it was measured anew; empty where that holds nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -676,6 +684,8 @@ class GateRecord:
     """Alias of the model that it is about; empty for the session."""
     comparisons: list[ComparisonResult] = field(default_factory=list)
     """Of the whole model."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of the gate over coverage: how many inferences, questions, profiles and other requests there were, as far as any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -706,6 +716,30 @@ class BenchmarkRecord:
     """Why there is no round; empty if there are."""
     attempt: int = 0
     """Of the test: 0 for its first run, 1 for its first rerun; the last attempt counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRecord:
+    """Which part of a matrix a session measures, and who measures the rest (log line type ``shard``)."""
+
+    TYPE: ClassVar[str] = "shard"
+
+    uid: str
+    index: int
+    """Of this shard, from 1."""
+    of: int
+    plan: str
+    """16 hex digits: equal where shards agree on what each of them does."""
+    models: list[str]
+    """Aliases of the whole matrix, in the order of their tests."""
+    shards: list[int]
+    """Which shard measures each of them."""
+    cells: list[int]
+    """Selected cells and benchmark tasks of each of them."""
+    costs: list[float]
+    """Predicted cost of each of them: seconds where ``costs_from`` names a run or file, else relative to each other."""
+    costs_from: str = ""
+    """Where earlier times were read; empty where the costs are estimated from sizes alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -751,6 +785,7 @@ LogRecord: TypeAlias = (
     | VerdictRecord
     | GateRecord
     | BenchmarkRecord
+    | ShardRecord
     | FooterRecord
 )
 LOG_RECORDS: dict[str, type[LogRecord]] = {
@@ -763,6 +798,7 @@ LOG_RECORDS: dict[str, type[LogRecord]] = {
         VerdictRecord,
         GateRecord,
         BenchmarkRecord,
+        ShardRecord,
         FooterRecord,
     )
 }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from .errors import ConfigError, UnknownNameError
 from .slugs import slug
@@ -69,6 +69,10 @@ class Settings:
     """Folder that holds the files of benchmark tasks; None for none."""
     limit: int | None = None
     """Questions that each benchmark task asks at most; None for all."""
+    shard: str = ""
+    """Which part of the matrix is measured, such as ``2/8``; empty for all of it."""
+    shard_costs: str = ""
+    """Run or file that tells how long models take, by which shards are balanced; empty: the newest run that is whole."""
     resume: str = ""
     """Run whose answers to benchmark tasks are taken over; empty for none."""
     rounds: int = 5
@@ -140,6 +144,17 @@ class Settings:
         return tuple(dict.fromkeys([*self.sinks, *filter(None, [self.mlflow])]))
 
 
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Every option as JSON data, as the header of a log holds them."""
+    plain: dict[str, Any] = {}
+    for entry in fields(settings):
+        value: Any = getattr(settings, entry.name)
+        if isinstance(value, tuple):
+            value = [str(getattr(item, "text", item)) for item in value]
+        plain[entry.name] = str(value) if isinstance(value, Path) else value
+    return plain
+
+
 def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings:
     """Turn texts into values.
 
@@ -165,6 +180,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         tasks=tuple(one for one in suites if one.text not in SUITES),
         task_data=read.folder("task_data", "data") if "task_data" in raw else None,
         limit=read.integer("limit", 0, least=1) if "limit" in raw else None,
+        shard=read.shard(),
+        shard_costs=read.text("shard_costs", ""),
         resume=read.text("resume", ""),
         rounds=rounds,
         max_rounds=max_rounds,
@@ -352,6 +369,27 @@ class _Reader:
             )
         return planned
 
+    def shard(self) -> str:
+        if "shard" not in self._raw:
+            return ""
+        text, origin = self.text("shard", ""), self.origin("shard")
+        if ": " in origin:  # as above
+            raise ConfigError(
+                f"{origin}: every session would measure the same part; give --llmci-shard={text or '1/4'} or LLMCI_SHARD to each of them."
+            )
+        index, of = parse_shard(text, origin)
+        for other in ("save_baseline", "update_baseline"):
+            if other in self._raw:
+                raise ConfigError(
+                    f"{self.origin(other)} and {origin}: a shard is a part, and no measure for what comes later; merge the shards and"
+                    f" give llmci merge --save-baseline."
+                )
+        if "replay" in self._raw:
+            raise ConfigError(
+                f"{self.origin('replay')} and {origin}: nothing is measured in a replay, so that nothing is to be divided; take one away."
+            )
+        return f"{index}/{of}"
+
     def replay(self) -> str:
         if "replay" not in self._raw:
             return ""
@@ -452,6 +490,29 @@ class _Reader:
         if value <= 0:
             raise ConfigError(f"{self.origin('memory_limit')}: '{text}' must be more than zero; write it like 4GiB.")
         return value
+
+
+MOST_SHARDS: Final = 10_000
+"""More parts of a matrix than that are a slip of the finger."""
+
+
+def parse_shard(text: str, where: str) -> tuple[int, int]:
+    """Number of a shard, from 1, and how many there are.
+
+    :raises ConfigError: if it is none.
+
+    >>> parse_shard("2/8", "--llmci-shard")
+    (2, 8)
+    """
+    index, slash, of = text.partition("/")
+    if not (slash and index.strip().isdecimal() and of.strip().isdecimal()):
+        raise ConfigError(f"{where}: '{text}' is no shard; write its number and how many there are, like 2/8.")
+    numbers = int(index), int(of)
+    if not 1 <= numbers[1] <= MOST_SHARDS:
+        raise ConfigError(f"{where}: '{text}': a matrix has 1 to {MOST_SHARDS:,} shards; write it like 2/8.")
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise ConfigError(f"{where}: '{text}': shards of {numbers[1]} are numbered 1 to {numbers[1]}.")
+    return numbers
 
 
 def parse_smallest_change(text: str, where: str) -> tuple[str, float]:

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_llmci.cli.leaderboard:COMMAND",
         "describe a table of published scores, or select models worth measuring from it",
     ),
+    "merge": ("pytest_llmci.cli.merge:COMMAND", "make one proven run of the shards of a matrix"),
     "promote": (
         "pytest_llmci.cli.promote:COMMAND",
         "register a run's model with MLflow, and give it an alias if it has earned it",

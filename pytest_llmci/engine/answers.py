@@ -105,6 +105,8 @@ class TaskSummary:
     comparisons: tuple[ComparisonResult, ...]
     answers: Answers | None = field(repr=False)
     """None where nothing was asked."""
+    not_resumed: str = ""
+    """Why answers of an earlier run were not taken over, where it holds some."""
 
     @property
     def facts(self) -> TaskFacts | None:

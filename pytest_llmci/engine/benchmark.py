@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock, utc_text
-from ..errors import ConfigError, LLMCIError
+from ..errors import ConfigError, LLMCIError, NotReplayed
 from ..records import (
     BudgetResult,
     ComparisonResult,
@@ -67,6 +67,8 @@ class TaskMeasurement:
     error: ErrorInfo | None = None
     out_of_time: bool = False
     comparisons: list[ComparisonResult] = field(default_factory=list)
+    not_resumed: str = ""
+    """Why answers of an earlier run were not taken over; empty where they were, or there were none."""
 
 
 class _NoNumber(LLMCIError):
@@ -128,7 +130,11 @@ class TaskRunner:
     def _take_over(self, measurement: TaskMeasurement, questions: QuestionSet, worker: WorkerRecord) -> None:
         if self._earlier is None:
             return
-        run, records = self._earlier(measurement.cell, facts_of(questions, measurement.cell.test.suite), worker)
+        try:
+            run, records = self._earlier(measurement.cell, facts_of(questions, measurement.cell.test.suite), worker)
+        except NotReplayed as error:
+            measurement.not_resumed = str(error)
+            return
         for record in records:
             test = self._session.test
             taken = self._session.take_over(record, run, worker=worker.uid, test=test.id, attempt=test.attempt)
@@ -242,7 +248,7 @@ def task_verdict(measurement: TaskMeasurement, *, uid: str, test: str, attempt: 
     return VerdictRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.test.name, test=test, task=cell.test.name,
         verdict=_overall(measurement, budgets), budgets=budgets, comparisons=measurement.comparisons, error=measurement.error,
-        attempt=attempt,
+        attempt=attempt, not_resumed=measurement.not_resumed,
     )  # fmt: skip
 
 

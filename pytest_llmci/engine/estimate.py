@@ -12,8 +12,13 @@ def read_history(output: Path) -> dict[str, Any]:
 
     :param output: folder of the run folders; ``latest/metrics.json`` is read.
     """
+    return read_metrics(output / "latest" / "metrics.json")
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The same of one ``metrics.json``."""
     try:
-        data = json.loads((output / "latest" / "metrics.json").read_text("utf-8"))
+        data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

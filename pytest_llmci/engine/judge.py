@@ -158,6 +158,7 @@ class Judge:
             ),
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=measurement.rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
+            resumed_from=measurement.resumed_from, not_resumed=measurement.not_resumed,
         )  # fmt: skip
 
 

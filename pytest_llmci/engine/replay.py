@@ -16,6 +16,7 @@ from ..records import (
     Cell,
     GenerationSettings,
     HeaderRecord,
+    LogRecord,
     ModelSpec,
     Prompt,
     Role,
@@ -53,7 +54,7 @@ CallKey = tuple[str, str, GenerationSettings]
 
 
 @dataclass(slots=True)
-class _Stored:
+class MeasuredCell:
     """One cell as one test of the run measured it; of its last attempt."""
 
     model: str
@@ -80,22 +81,24 @@ class _Stored:
 class StoredAnswers:
     """What a run holds, by cell."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, records: Iterable[LogRecord] | None = None) -> None:
         """Read a run folder's log.
 
+        :param records: what it says, where that has been read already.
         :raises ConfigError: if it is a replay itself, or another tool measured it.
         :raises StoreError: if the log cannot be read, or is not what was written.
         """
         self.folder = folder
         header: HeaderRecord | None = None
         self.workers: dict[str, WorkerRecord] = {}
-        self._cells: dict[str, dict[str, _Stored]] = {}
+        self._cells: dict[str, dict[str, MeasuredCell]] = {}
         """Cell -> test -> what it measured."""
         self._calls: dict[CallKey, dict[str, list[RoundsRecord]]] = {}
         self._verdicts: dict[str, VerdictRecord] = {}
+        self._judged: dict[tuple[str, str], VerdictRecord] = {}
         self._late: dict[str, dict[str, float]] = {}
         seen: set[str] = set()
-        for record in LogReader(folder / LOG_NAME, _KINDS):
+        for record in records if records is not None else LogReader(folder / LOG_NAME, _KINDS):
             uid = getattr(record, "uid", "")
             if uid in seen:
                 continue
@@ -107,6 +110,7 @@ class StoredAnswers:
                 self.workers[record.uid] = record
             elif isinstance(record, VerdictRecord):
                 self._verdicts[record.cell] = record
+                self._judged[record.test, record.cell] = record
             elif isinstance(record, RoundsRecord):
                 self._take(record)
         if header is None:
@@ -125,9 +129,9 @@ class StoredAnswers:
             key = (block.model, block.prompt_sha256, block.generation)
             self._calls.setdefault(key, {}).setdefault(block.test, []).append(block)
         elif block.origin != "reference":
-            self._cells.setdefault(block.cell, {}).setdefault(block.test, _Stored(block.model)).take(block)
+            self._cells.setdefault(block.cell, {}).setdefault(block.test, MeasuredCell(block.model)).take(block)
 
-    def cell(self, test: str, cell: Cell, plan: CellPlan) -> _Stored:
+    def cell(self, test: str, cell: Cell, plan: CellPlan) -> MeasuredCell:
         """What was measured of a cell: by that test, else by another that asked the same.
 
         :raises NotReplayed: if there is nothing, or it is not what is asked for today.
@@ -147,7 +151,7 @@ class StoredAnswers:
             raise NotReplayed(f"{cell.id}: run {self.run_id} did not measure it")
         raise NotReplayed(f"run {self.run_id} has no cell {cell.id}")
 
-    def _why_not(self, stored: _Stored, cell: Cell, plan: CellPlan) -> str:
+    def _why_not(self, stored: MeasuredCell, cell: Cell, plan: CellPlan) -> str:
         first = next(stored.blocks)
         if why := self._why_not_same(first, cell.model, cell.prompt):
             return why
@@ -169,7 +173,7 @@ class StoredAnswers:
             return f"its prompt has changed since run {self.run_id} (sha256 {block.prompt_sha256[:8]}, now {prompt_sha256(prompt)[:8]})"
         return ""
 
-    def _why_not_samples(self, stored: _Stored, plan: CellPlan) -> str:
+    def _why_not_samples(self, stored: MeasuredCell, plan: CellPlan) -> str:
         if not plan.samples or any(block.error for block in stored.blocks):
             return ""
         if not stored.samples:
@@ -179,6 +183,22 @@ class StoredAnswers:
             if told := _changed(block.generation, wanted):
                 return f"it was sampled with other settings in run {self.run_id}: {told}"
         return ""
+
+    def measured_by(self, test: str, cell: Cell, plan: CellPlan) -> MeasuredCell:
+        """What was measured of a cell by that test and no other.
+
+        :raises NotReplayed: if there is nothing, or it is not what is asked for today.
+        """
+        stored = self._cells.get(cell.id, {}).get(test)
+        if stored is None:
+            raise NotReplayed(f"run {self.run_id} holds no round of it")
+        if why := self._why_not(stored, cell, plan):
+            raise NotReplayed(why)
+        return stored
+
+    def verdict(self, test: str, cell: str) -> VerdictRecord | None:
+        """What that test last decided on the cell; None where it did not come so far."""
+        return self._judged.get((test, cell))
 
     def worker(self, alias: str) -> WorkerRecord | None:
         """The model's latest start that was whole, else its latest."""
@@ -319,8 +339,8 @@ class ReplaySession(BenchSession):
             measurement.worker = worker
             measurement.worker_values = self._run_stored.values(worker)
             measurement.worker_reasons = worker.reasons
-        measurement.plan = _plan_of(stored, plan)
-        measurement.look = _look(stored, measurement.plan)
+        measurement.plan = plan_of(stored, plan)
+        measurement.look = look_of(stored, measurement.plan)
         return measurement
 
     def _emitted(self, blocks: Iterable[RoundsRecord]) -> list[RoundsRecord]:
@@ -412,7 +432,7 @@ def _replayed_uid(uid: str) -> str:
     return f"replayed-{uid}" if uid else ""
 
 
-def _plan_of(stored: _Stored, plan: CellPlan) -> CellPlan:
+def plan_of(stored: MeasuredCell, plan: CellPlan) -> CellPlan:
     """The plan as the run carried it out."""
     plan = replace(plan, memory_rounds=plan.memory_rounds if stored.memory else 0)
     if stored.measured[0].pair is None:
@@ -423,7 +443,7 @@ def _plan_of(stored: _Stored, plan: CellPlan) -> CellPlan:
     )  # alternated with a reference
 
 
-def _look(stored: _Stored, plan: CellPlan) -> int:
+def look_of(stored: MeasuredCell, plan: CellPlan) -> int:
     """Which look at the growing sample the run ended with, from 1: each added block is one, but not the rounds measured again."""
     whole = [block for block in stored.measured if block.error is None]
     if not whole or stored.measured[0].pair is not None:

@@ -45,6 +45,7 @@ from ..records import (
     QuestionsRecord,
     RoundsRecord,
     SampleResult,
+    ShardRecord,
     Verdict,
     VerdictRecord,
     WorkerRecord,
@@ -95,6 +96,10 @@ class CellSummary:
     samples: SampleResult | None
     """What its sampled outputs say; None where there are none."""
     provenance: Provenance
+    resumed_from: str
+    """Run that measured it, where it was taken over; empty where this session did."""
+    not_resumed: str
+    """Why it was not, where an earlier run holds something of it."""
     rounds: int
     """Measured rounds that count."""
     noisy_rounds: int
@@ -481,6 +486,8 @@ class ReportBuilder:
         self.benchmarks: dict[str, BenchmarkRecord] = {}
         self.answers: dict[tuple[str, str], Answers] = {}
         self.footer: FooterRecord | None = None
+        self.shard: ShardRecord | None = None
+        """Which part of a matrix it is; None where it is the whole."""
         self._uids: set[str] = set()
 
     def take(self, record: LogRecord) -> None:
@@ -491,6 +498,8 @@ class ReportBuilder:
             self.footer = record
         elif isinstance(record, GateRecord):
             self.gates.append(record)
+        elif isinstance(record, ShardRecord):
+            self.shard = record
         elif record.uid not in self._uids:
             self._uids.add(record.uid)
             self._take_new(record)
@@ -606,7 +615,7 @@ class ReportBuilder:
             name=answers.facts.name if answers is not None else verdict.task if verdict is not None else "",
             verdict=verdict.verdict if verdict else None, error=verdict.error if verdict else None,
             budgets=tuple(verdict.budgets) if verdict else (), comparisons=tuple(verdict.comparisons) if verdict else (),
-            answers=answers,
+            answers=answers, not_resumed=verdict.not_resumed if verdict else "",
         )  # fmt: skip
 
     def _model(self, alias: str, cells: tuple[CellSummary, ...], tasks: tuple[TaskSummary, ...]) -> ModelSummary:
@@ -660,6 +669,8 @@ class ReportBuilder:
             comparisons=tuple(verdict.comparisons) if verdict else (),
             samples=verdict.samples if verdict else None,
             provenance=verdict.provenance if verdict else pair.provenance if pair else "live",
+            resumed_from=verdict.resumed_from if verdict else "",
+            not_resumed=verdict.not_resumed if verdict else "",
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,

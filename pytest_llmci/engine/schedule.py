@@ -104,7 +104,11 @@ class CellMeasurement:
     starts: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Times of starts -> the median of the reference and of the candidate, SI; empty where nothing was compared."""
     provenance: Provenance = "live"
-    """``replayed``: its blocks are those of an earlier run."""
+    """``replayed`` or ``resumed``: its blocks are those of an earlier run."""
+    resumed_from: str = ""
+    """That run, where it was resumed."""
+    not_resumed: str = ""
+    """Why it was not, where an earlier run holds something of the cell."""
     look: int = 1
     """Which look at the growing sample comes next, from 1."""
 
@@ -312,8 +316,12 @@ class Schedule:
                 measurement.out_of_time = True
             else:
                 self._measure_memory(measurement)
-        self._done.setdefault(cell.model.alias, set()).add(cell.id)
+        self.note_done(cell)
         return measurement
+
+    def note_done(self, cell: Cell) -> None:
+        """Nothing is left to be measured of a cell."""
+        self._done.setdefault(cell.model.alias, set()).add(cell.id)
 
     def _draw_samples(self, measurement: CellMeasurement) -> None:
         """One after the other until they decide, or as many as there may be."""

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
 from ..cost.chosen import ChosenPrices, add_cost
-from ..errors import ConfigError, LLMCIError, WorkerCrashed, WorkerError
+from ..errors import ConfigError, LLMCIError, NotReplayed, WorkerCrashed, WorkerError
 from ..matrix import cell_id
 from ..measure.profile import Measured
 from ..metrics import MetricDef
@@ -52,6 +52,7 @@ from .batched import BatchedAnswers, counted_round, may_be_batched
 from .benchmark import TaskMeasurement, task_verdict
 from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
 from .comparison import Rules, counted
+from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
 from .judge import CONTENDED, Judge
@@ -118,11 +119,12 @@ class BenchSession:
         emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
         prices: ChosenPrices | None = None,
-        open_model: OpenModel | None = None,
+        open_model: OpenModel | None = None, earlier: Earlier | None = None,
     ) -> None:  # fmt: skip
         """:param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
         :param open_model: finds the models that checks name; None: checks cannot ask models.
+        :param earlier: a run that is gone on with: its cells are taken over where they are the same.
         :param redactor: takes out of the output of models' processes what must not be written; by default what looks secret.
         """
         self.settings = settings
@@ -155,6 +157,9 @@ class BenchSession:
         self._baselines = baselines
         self._compared: dict[str, CellMeasurement] = {}
         self._batched = BatchedAnswers()
+        self._earlier = earlier
+        self._told_starts: set[str] = set()
+        """Processes of the earlier run that were told of."""
         self._fits: dict[tuple[str, str, Fill], Prompt] = {}
         """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
@@ -197,11 +202,52 @@ class BenchSession:
         test, alias = self.test.id, cell.model.alias
         compares = self._against is not None or self._baselines is not None
         if not compares or test not in self.schedule.group(alias):
-            return self.schedule.measure(cell, plan)
+            found = self._find_earlier(test, cell, plan)
+            if isinstance(found, EarlierCell):
+                return self._take_over_cell(cell, found)
+            return self.schedule.complete(CellMeasurement(cell=cell, plan=plan, not_resumed=found))
         if test not in self._compared:
             with self._observer.uncharged():
                 self._measure_model(alias, plan.family)
         return self._compared[test]
+
+    def _find_earlier(self, test: str, cell: Cell, plan: CellPlan) -> EarlierCell | str:
+        """What the earlier run measured of the cell; else why that is not taken, empty where there is nothing to say."""
+        if self._earlier is None:
+            return ""
+        try:
+            cell = replace(cell, prompt=self.fit(cell.model, cell.prompt))
+            return self._earlier.cell(test, cell, plan, lambda: self.load(cell.model))
+        except NotReplayed as error:
+            return str(error)
+        except LLMCIError:
+            return ""  # of the model, which will show it again when it is measured
+
+    def _take_over_cell(self, cell: Cell, found: EarlierCell) -> CellMeasurement:
+        """The rounds of an earlier run as this one's, labelled; they are judged anew."""
+        measurement = CellMeasurement(
+            cell=cell, plan=found.plan, provenance="resumed", resumed_from=found.run, look=found.look, worker=found.worker,
+            worker_values=dict(found.worker_values), worker_reasons=found.worker.reasons,
+        )  # fmt: skip
+        for kept, blocks in (
+            (measurement.blocks, found.measured),
+            (measurement.memory_blocks, found.memory),
+            (measurement.sample_blocks, found.samples),
+        ):
+            for block in blocks:
+                start = found.starts.get(block.worker)
+                if start is not None and start.uid not in self._told_starts:
+                    self._told_starts.add(start.uid)
+                    self._emit(start)
+                record = replace(
+                    block, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt, provenance="resumed",
+                    resumed_from=block.resumed_from or found.run, worker=start.uid if start is not None else block.worker,
+                )  # fmt: skip
+                kept.append(record)
+                self._blocks += bool(record.n)
+                self._emit(record)
+        self.schedule.note_done(cell)
+        return measurement
 
     def _measure_model(self, alias: str, family: int) -> None:
         """Measure and compare all selected cells of a model, when the first of its tests asks: they are judged together."""
@@ -211,9 +257,13 @@ class BenchSession:
         }
         if self._against is not None:
             self._compare(self._against, alias, self._closed(group))
+        carried = self._whole_model(group)
         try:
             for test, (cell, plan) in group.items():
                 self.test = asking if test == asking.id else CurrentTest(test)
+                if test in carried:
+                    self._compared[test] = self._take_over_cell(cell, carried[test])
+                    continue
                 measurement = self._compared.setdefault(test, CellMeasurement(cell=cell, plan=plan))
                 done = measurement.rounds
                 measurement.plan = replace(plan, rounds=max(done, plan.rounds), max_rounds=max(done, plan.max_rounds))
@@ -222,6 +272,18 @@ class BenchSession:
             self.test = asking
         if self._baselines is not None:
             self._compare_stored(self._baselines, alias, group)
+
+    def _whole_model(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, EarlierCell]:
+        """All cells of a model from the earlier run, or none: the model is what is compared, and one session measures it."""
+        if self._earlier is None or self._against is not None:
+            return {}
+        found: dict[str, EarlierCell] = {}
+        for test, (cell, plan) in group.items():
+            earlier = self._find_earlier(test, cell, plan)
+            if not isinstance(earlier, EarlierCell):
+                return {}
+            found[test] = earlier
+        return found
 
     def _closed(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, tuple[Cell, CellPlan]]:
         """The cells without open prompts, so that both sides are asked the same; what cannot be closed fails by itself later."""
@@ -322,6 +384,10 @@ class BenchSession:
         """Record the answer of an untimed cell that was, or is now, asked together with others."""
         cell, size, test = measurement.cell, self.settings.batch, self.test
         group = self.schedule.group(cell.model.alias)
+        if self._earlier is not None and size is not None:
+            group = {
+                name: each for name, each in group.items() if name == test.id or not self._earlier.holds(name, *each)
+            }
         if size is None or size < 2 or test.id not in group or self._against is not None or self._baselines is not None:
             return False
         if not may_be_batched(cell, measurement.plan):

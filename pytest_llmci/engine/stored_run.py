@@ -25,6 +25,7 @@ from ..records import (
 )
 from ..store.comparability import Part, environment_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
+from ..store.merged import environment_of
 from .answers import Answers
 from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, samples_of
 from .imported import BACKEND
@@ -269,9 +270,10 @@ class Gathering:
         )
 
     def _models(self, header: HeaderRecord) -> Iterator[tuple[str, StoredModel]]:
-        environment, starts = header.environment, self._starts(header)
+        starts = self._starts(header)
         for worker in self._workers.values():  # the last start that got as far as to know its model
             if worker.error is None or not worker.info:
+                environment = environment_of(header, worker.model)
                 device = str(worker.info.get("device") or worker.spec.options.get("device") or "cpu")
                 yield (
                     worker.model,

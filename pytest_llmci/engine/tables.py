@@ -17,6 +17,7 @@ from .explain_comparison import compared_lines, doubt
 from .interleaved import NOT_ALONE
 from .report import CellSummary, ModelSummary, SessionReport
 from .schedule import OUT_OF_TIME
+from .seen import count
 from .streak import TOO_MANY
 from .task_table import task_lines
 
@@ -28,6 +29,8 @@ MOST_FILES = 8
 """Names that the last line lists."""
 MANY_FILES = 5
 """Files of one folder from which on the folder stands for them."""
+MOST_REASONS = 3
+"""Why cells of an earlier run were not taken over."""
 USUAL_ROUNDS = 20
 """That an undecided cell gets unless told otherwise."""
 NARROWEST_NAME = 12
@@ -48,6 +51,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
+        *_resumed(report, width),
         *task_lines(report, width),
         *_templated(report, width),
         *_published(report.models[:MOST_MODELS], width),
@@ -88,6 +92,27 @@ def _replayed(report: SessionReport, width: int) -> list[str]:
     """That nothing of this was measured now."""
     text = f"Replayed: run {report.replayed_run}, judged again. Nothing was measured."
     return wrapped(text, width) if report.replayed_run else []
+
+
+def _resumed(report: SessionReport, width: int) -> list[str]:
+    """How many cells are those of an earlier run, and why others that it holds are not."""
+    cells = [cell for cell in report.cells if cell.resumed_from]
+    runs = ", ".join(sorted({cell.resumed_from for cell in cells}))
+    rounds = sum(cell.rounds for cell in cells)
+    texts = (
+        [f"Taken over from {runs}: {count(len(cells), 'cell')} of {len(report.cells)}, {count(rounds, 'round')}."]
+        if cells
+        else []
+    )
+    why: dict[str, int] = {}
+    for reason in [cell.not_resumed for cell in report.cells] + [task.not_resumed for task in report.tasks]:
+        if reason:
+            why[reason] = why.get(reason, 0) + 1
+    texts += [
+        f"Measured anew: {count(number, 'cell')}: {one_line(reason)}."
+        for reason, number in sorted(why.items(), key=lambda item: -item[1])[:MOST_REASONS]
+    ]
+    return [line for text in texts for line in wrapped(text, width, rest="  ")]
 
 
 def _table(models: Sequence[ModelSummary], width: int) -> list[str]:

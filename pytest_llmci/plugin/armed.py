@@ -23,14 +23,15 @@ from ..engine.benchmark import TaskRunner
 from ..engine.handles import SCORED_AT_ONCE
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
-from ..engine.resume import EarlierAnswers
+from ..engine.resume import EarlierRun
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
-from ..records import Cell, LogRecord, ModelSpec, to_json
+from ..records import Cell, LogRecord, ModelSpec, ShardRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
-from ..settings import Settings, resolve_settings
+from ..settings import Settings, plain_settings, resolve_settings
+from ..store.environment import environment
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
@@ -153,6 +154,8 @@ class ArmedPlugin:
 
     terminal: Any = None
     controller: Controller | None = None
+    shard: ShardRecord | None = None
+    """Which part of the matrix this session measures, once that is known; None for all of it."""
     published: PublishedScores | None = None
     """Of ``--llmci-scores``, where this process writes the log."""
 
@@ -185,8 +188,8 @@ class ArmedPlugin:
             from ..leaderboard.published import read_published
 
             self.published = read_published(self.settings.scores, places.of)
-        self.earlier = self._earlier_answers()
-        """Those of ``--llmci-resume``; None where nothing is resumed."""
+        self.earlier = self._read_earlier()
+        """That of ``--llmci-resume``; None where nothing is resumed."""
         self.observer = RedirectedObserver()
         self.observer.hide = self.redactor.text
         self.run_folder: Path | None = None
@@ -200,22 +203,29 @@ class ArmedPlugin:
         self.planning = Planning(self)
         self.running = Running(self)
 
-    def _earlier_answers(self) -> EarlierAnswers | None:
+    def _read_earlier(self) -> EarlierRun | None:
         wanted, origin = self.settings.resume, self.settings.origins.get("resume", "--llmci-resume")
         if not wanted:
             return None
-        if not self.settings.tasks:
+        if self.settings.versus:
+            versus = self.settings.origins.get("versus", "--llmci-versus")
             raise ConfigError(
-                f"{origin}: no benchmark task runs, and nothing else is taken over; add --llmci-suite, or take it away."
+                f"{origin} and {versus}: both sides are measured in one session; take one of the two away."
             )
         output = self.planner.output_folder
-        if wanted != "yes":
-            return EarlierAnswers(resolve_run(wanted, output), origin)
-        own = str(getattr(self.config, "workerinput", {}).get("llmci", {}).get("run", ""))  # it is there already
-        before = [run for run in list_runs(output) if run.name != Path(own).name]
-        if not before:
-            raise ConfigError(f"{origin}: there is no run in '{output}'; name one, or leave {origin} away.")
-        return EarlierAnswers(before[-1], origin)
+        settled = getattr(self.config, "workerinput", {}).get("llmci", {}).get("resume")
+        if settled:  # the newest run is this session's, by now
+            folder = Path(settled)
+        elif wanted != "yes":
+            folder = resolve_run(wanted, output)
+        else:
+            before = list_runs(output)
+            if not before:
+                raise ConfigError(f"{origin}: there is no run in '{output}'; name one, or leave {origin} away.")
+            folder = before[-1]
+        found = EarlierRun(folder, origin, self.registry, environment())
+        found.note_settings(plain_settings(self.settings))
+        return found
 
     # ------------------------------------------------------------------------------------------------------- session
 
@@ -227,7 +237,7 @@ class ArmedPlugin:
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
                 log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
                 against=self.comparing.against, baselines=self.comparing.baselines, redactor=self.redactor, prices=self.planner.prices,
-                open_model=lambda text: self.planner.open(text, "check"),
+                open_model=lambda text: self.planner.open(text, "check"), earlier=self.earlier,
             )  # fmt: skip
             self._session.schedule.select(self.collected.selected)
         return self._session
@@ -245,7 +255,11 @@ class ArmedPlugin:
         s = self.settings
         compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
         return TaskRunner(
-            self.session, SystemClock(), batch=s.batch or SCORED_AT_ONCE, earlier=self.earlier, replay=compared
+            self.session,
+            SystemClock(),
+            batch=s.batch or SCORED_AT_ONCE,
+            earlier=self.earlier.answers if self.earlier is not None else None,
+            replay=compared,
         )
 
     @property
@@ -311,8 +325,13 @@ class ArmedPlugin:
         if any(uses := self.take_uses()):
             setattr(report, USES_ATTRIBUTE, uses)
         if not self._told_collected:
-            setattr(report, COLLECTED_ATTRIBUTE, self.collected.to_json())
+            setattr(report, COLLECTED_ATTRIBUTE, self.told_collected())
             self._told_collected = True
+
+    def told_collected(self) -> dict[str, Any]:
+        """What the controller of a parallel session is told of what was collected."""
+        shard = to_json(self.shard) if self.shard is not None else None
+        return {**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()}
 
     # ------------------------------------------------------------------------------------------------------- the end
 
@@ -321,7 +340,7 @@ class ArmedPlugin:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
-            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.collected.to_json(), self.take_uses()
+            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.told_collected(), self.take_uses()
             self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed
         try:
             return (yield)

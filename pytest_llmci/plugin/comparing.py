@@ -86,7 +86,7 @@ class Comparing:
         if stored:
             self.baselines = BaselineRules(
                 baselines=stored,
-                cells=len(cells),
+                cells=len(cells) + self._plugin.collected.elsewhere,
                 detect=self._plugin.settings.detect,
                 accepted=accepted,
                 environment=environment,
@@ -109,7 +109,8 @@ class Comparing:
         planner, answers, cell = self._plugin.planner, measurement.answers, measurement.cell
         if measurement.error is not None or not answers.is_complete:
             return
-        tests = len(self._plugin.collected.selected_tasks) + len(self._plugin.collected.selected)
+        collected = self._plugin.collected
+        tests = len(collected.selected_tasks) + len(collected.selected) + collected.elsewhere
         alpha = SESSION_ALPHA / max(1, tests * len(planner.baselines))
         info = self._plugin.session.load(cell.model).info
         now = side_of(answers, environment_part(environment(), info).facts)
@@ -147,7 +148,7 @@ class Comparing:
                 f"{origin}: nothing would be compared: {reference.name} has none of the {which} of this session; take some that both"
                 " sides have."
             )
-        self.against = replace(against, cells=compared)
+        self.against = replace(against, cells=compared + self._plugin.collected.elsewhere)
 
     def _candidate(self, cells: list[Cell], import_path: tuple[str, ...]) -> Candidate:
         planner = self._plugin.planner
@@ -365,7 +366,8 @@ class Comparing:
         if reference.nothing_to_compare:
             yield f"nothing to compare with {reference.name}: {reference.nothing_to_compare}"
         if self.against is not None and self.against.only_tagged:
-            left = len(self._plugin.collected.selected) - self.against.cells
+            collected = self._plugin.collected
+            left = len(collected.selected) + collected.elsewhere - self.against.cells
             yield f"only prompts tagged '{GATE_TAG}' are compared: {left} cells are left out"
 
     def close(self) -> None:

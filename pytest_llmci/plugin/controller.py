@@ -16,27 +16,34 @@ import pytest
 from ..clock import SystemClock, utc_text
 from ..engine.report import ReportBuilder, SessionReport
 from ..engine.score_gate import score_gates
+from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import (
     SCHEMA_VERSION,
+    ErrorInfo,
     GateRecord,
     HeaderRecord,
     Json,
     LogRecord,
+    ShardRecord,
+    VerdictRecord,
     WorkerRecord,
     from_json,
     log_record_type,
+    to_json,
 )
+from ..settings import plain_settings
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
+from ..text import one_line
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
-from .gates import Seen, emit_gate, forget_failure, judge_coverage
+from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
 from .planning import REFUSAL
 from .replaying import reason_of
@@ -61,6 +68,8 @@ class Controller:
         self._parallel_collected: Mapping[str, Any] = {}
         self.awaited: set[str] | None = None
         """Node ids that the parallel workers collected and have not reported; None before that is known, or without any."""
+        self._lost: dict[str, tuple[str, str]] = {}
+        """Node id of a test whose parallel worker died in it -> kind of the error, and what happened."""
         self.clock = SystemClock()
         self.seen = Seen()
         self._tracking = Tracking(plugin.settings.destinations)
@@ -121,14 +130,7 @@ class Controller:
         )  # fmt: skip
 
     def _settings(self) -> dict[str, Json]:
-        import dataclasses
-
-        plain: dict[str, Json] = {}
-        for entry in dataclasses.fields(self._plugin.settings):
-            value: Any = getattr(self._plugin.settings, entry.name)
-            if isinstance(value, tuple):
-                value = [str(getattr(item, "text", item)) for item in value]
-            plain[entry.name] = str(value) if isinstance(value, Path) else value
+        plain = plain_settings(self._plugin.settings)
         if self._plugin.replayed is not None:
             plain |= {"provenance": "replayed", "replayed_run": self._plugin.replayed.run_id}
         return plain
@@ -161,7 +163,7 @@ class Controller:
         self.seen.note(record)
         if isinstance(record, GateRecord) and record.uid:
             self.of_models.append(record)
-        self._recorded = self._recorded or not isinstance(record, GateRecord)
+        self._recorded = self._recorded or not isinstance(record, (GateRecord, ShardRecord))
         try:
             self.open_log()
             record = self._write_now(record)
@@ -208,6 +210,8 @@ class Controller:
         """The folder must be there before the first test, and only if there is something to run."""
         if self.measures and not self._is_distributing():
             self._open_or_refuse()
+            if self._plugin.shard is not None:
+                self.write(self._plugin.shard)
 
     def _open_or_refuse(self) -> None:
         try:
@@ -231,6 +235,8 @@ class Controller:
             self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
+        if report.when == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
+            self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
         self.seen.failed_tests += report.failed and MARKER in report.keywords
         for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
             self.take(data)
@@ -240,6 +246,8 @@ class Controller:
     def take_collected(self, data: Mapping[str, Any]) -> None:
         """What a parallel worker collected; each collects the same."""
         self._parallel_collected = self._parallel_collected or data
+        if data.get("shard"):
+            self.take(data["shard"])  # once: it has a uid
 
     @property
     def collected(self) -> Mapping[str, Any]:
@@ -265,6 +273,7 @@ class Controller:
 
     def _emit_gates(self, session: pytest.Session) -> None:
         self._sweep_spools()
+        self._note_lost_rows()
         self.seen.note_uses(self._plugin.take_uses())
         gate = judge_coverage(
             self.seen, self.collected, store_error=self.store_error, never_run=len(self.awaited or ()),
@@ -276,12 +285,29 @@ class Controller:
                 emit_gate(session, one)
             else:
                 forget_failure(self._config, one)
-        self._emit(session, gate, shown=gate.outcome != "passed")
+        self._emit(session, gate, shown=gate.outcome != "passed" or bool(self.collected.get("idle_shard")))
         for one in self._score_gates():
             self._emit(session, one, shown=one.outcome != "passed")
         all_was_judged = gate.outcome == "passed" and not self.collected.get("left_out_by")
         if all_was_judged or self.collected.get("all_deselected"):  # the latter is no failure to be repeated
             forget_failure(self._config, gate)
+
+    def _note_lost_rows(self) -> None:
+        """A row for each cell whose parallel worker died before it was judged, and for each that no worker was left for."""
+        lost = dict.fromkeys(self.awaited or (), ("given_up", "never ran: a parallel worker was lost and not replaced"))
+        lost |= self._lost
+        rows = self.collected.get("rows", ()) if lost else ()
+        for test, cell, model, prompt_id, task in rows:
+            if test in lost and (test, cell) not in self._report.verdicts:
+                kind, message = lost[test]
+                self.take(
+                    to_json(
+                        VerdictRecord(
+                            uid=f"lost-{len(self._uids)}", cell=cell, model=model, prompt_id=prompt_id, test=test, task=task,
+                            verdict="failed", error=ErrorInfo(kind=kind, message=one_line(message)),
+                        )
+                    )
+                )  # fmt: skip
 
     def _score_gates(self) -> list[GateRecord]:
         judged = [budget for cell in self._plugin.collected.tasks.values() for budget in cell.budgets]

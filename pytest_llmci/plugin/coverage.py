@@ -34,6 +34,12 @@ class Collected:
     """Node id of a test -> the benchmark task that it asks."""
     selected_tasks: list[str] = field(default_factory=list)
     """Node ids of those that will run."""
+    elsewhere: int = 0
+    """Cells and tasks that other shards measure: judged together with those of this one."""
+    elsewhere_budgets: int = 0
+    """How many of their budgets are decided by a test that can err, and how many of these cells by their samples."""
+    idle_shard: str = ""
+    """Set where every model is another shard's, and there is nothing to measure here: how many models and shards there are."""
     models: set[str] = field(default_factory=set)
     """Aliases that any test uses, with or without a measured cell."""
     removed: dict[str, int] = field(default_factory=dict)
@@ -124,6 +130,12 @@ class Collected:
         budgets = sum(1 for plan in plans for budget in plan.budgets if budget.statistical)
         return budgets + sum(plan.samples > 0 for plan in plans)
 
+    def rows(self) -> list[list[str]]:
+        """Node id, cell, model, prompt id and task of every test that must leave a row, whatever becomes of its process."""
+        cells = [[nodeid, cell.id, cell.model.alias, cell.prompt.id, ""] for nodeid, (cell, _) in self.selected.items()]
+        tasks = [(nodeid, self.tasks[nodeid]) for nodeid in self.selected_tasks]
+        return cells + [[nodeid, cell.id, cell.model.alias, cell.test.name, cell.test.name] for nodeid, cell in tasks]
+
     def to_json(self) -> dict[str, Any]:
         """What the controller of a parallel session needs to know of it."""
         rows = list(dict.fromkeys(cell.prompt for cell, _ in self.cells.values())) if self.tells_prompts else []
@@ -135,5 +147,5 @@ class Collected:
             "unmatched_budgets": self.unmatched_budgets, "selected_models": sorted(
                 {c.model.alias for c, _ in self.selected.values()} | {self.tasks[nodeid].model.alias for nodeid in self.selected_tasks}
             ),
-            "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks),
+            "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks), "idle_shard": self.idle_shard,
         }  # fmt: skip

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from ..engine.explain import WIDTH
-from ..records import GateRecord, LogRecord, QuestionsRecord, RoundsRecord, VerdictRecord, WorkerRecord
+from ..engine.seen import Seen, count, what_there_is
+from ..records import GateRecord
 from ..text import wrapped
 from .junit import of_gate
 
 GATE_FILE = "llmci"
-
-
-@dataclass(slots=True)
-class Seen:
-    """What the records told, for the gates."""
-
-    models: set[str] = field(default_factory=set)
-    """Aliases with a finished inference."""
-    tried: set[str] = field(default_factory=set)
-    """Aliases that were at least tried; their failures are failed tests already."""
-    inferences: int = 0
-    profiles: int = 0
-    questions: int = 0
-    """Of benchmark tasks, answered."""
-    requests: int = 0
-    """Answers that are no inference, such as those of ``llm.call``."""
-    inconclusive: int = 0
-    failed_tests: int = 0
-    """Tests of ours that failed in any phase."""
-
-    @property
-    def nothing(self) -> bool:
-        """Whether no model and no instrument gave anything."""
-        return not (self.inferences or self.questions or self.profiles or self.requests)
-
-    def note_uses(self, uses: Sequence[int]) -> None:
-        """Profiles and requests that a process had since it was asked last."""
-        self.profiles += uses[0]
-        self.requests += uses[1]
-
-    def note(self, record: LogRecord) -> None:
-        """Take one record in."""
-        if isinstance(record, RoundsRecord):
-            self.tried.add(record.model)
-            self.inferences += record.n if record.origin != "memory" else 0  # a second look at cells that are counted
-            if record.n:
-                self.models.add(record.model)
-        elif isinstance(record, QuestionsRecord):
-            self.tried.add(record.model)
-            self.models.add(record.model)
-            self.questions += record.n if record.origin == "measured" else 0
-        elif isinstance(record, WorkerRecord) and record.role != "judge":
-            self.tried.add(record.model)
-        elif isinstance(record, VerdictRecord):
-            self.tried.add(record.model)
-            self.inconclusive += record.verdict == "inconclusive"
 
 
 def judge_coverage(
@@ -81,18 +36,21 @@ def judge_coverage(
         faults.append(f"{tests} never ran: a parallel worker was lost and not replaced (--max-worker-restart)")
     if store_error:
         faults.append(f"results were lost: {store_error}")
-    if seen.nothing and not seen.failed_tests:
+    idle = str(collected.get("idle_shard") or "")
+    if seen.nothing and not seen.failed_tests and not idle:
         faults.append(
             f"nothing was replayed: run {replayed} holds nothing of what the tests ask for"
             if replayed
             else "nothing was measured: " + _why_nothing(seen, collected)
         )
         if _suite_was_emptied(collected):
-            return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))  # the rest follows from it
+            return GateRecord(
+                name="coverage", outcome="failed", message="; ".join(faults), counts=seen.counts
+            )  # the rest follows from it
     removed, left_out_by = collected.get("removed", {}), collected.get("left_out_by", ())
     faults += [
         f"no test used the model '{alias}'"
-        + (f": pytest_llmci_modify_cells removed its {_count(removed[alias], 'cell')}" if alias in removed else "")
+        + (f": pytest_llmci_modify_cells removed its {count(removed[alias], 'cell')}" if alias in removed else "")
         for alias in collected.get("unused_models", ())
         if not replayed
         if alias in removed or not left_out_by
@@ -108,23 +66,9 @@ def judge_coverage(
     if not faults:
         part = f" ({' and '.join(left_out_by)} left tests out: of these alone)" if left_out_by else ""
         again = f", replayed from run {replayed}" if replayed and not seen.nothing else ""
-        return GateRecord(name="coverage", outcome="passed", message=_what_there_is(seen) + again + part)
-    return GateRecord(name="coverage", outcome="failed", message="; ".join(faults))
-
-
-def _what_there_is(seen: Seen) -> str:
-    if seen.nothing:
-        return f"nothing was measured, as {_count(seen.failed_tests, 'failed test')} tell{'s' if seen.failed_tests == 1 else ''}"
-    parts = []
-    if seen.inferences:
-        parts.append(f"{_count(seen.inferences, 'inference')} of {_count(len(seen.models), 'model')}")
-    if seen.questions:
-        parts.append(_count(seen.questions, "answered question"))
-    if seen.profiles:
-        parts.append(_count(seen.profiles, "profile"))
-    if seen.requests:
-        parts.append(_count(seen.requests, "other request"))
-    return ", ".join(parts)
+        done = idle if idle and seen.nothing else what_there_is(seen)
+        return GateRecord(name="coverage", outcome="passed", message=done + again + part, counts=seen.counts)
+    return GateRecord(name="coverage", outcome="failed", message="; ".join(faults), counts=seen.counts)
 
 
 def _suite_was_emptied(collected: Mapping[str, Any]) -> bool:
@@ -167,10 +111,6 @@ def _why_nothing(seen: Seen, collected: Mapping[str, Any]) -> str:
 
 def _all(number: int, noun: str) -> str:
     return f"the only {noun}" if number == 1 else f"all {number} {noun}s"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def emit_gate(session: pytest.Session, gate: GateRecord) -> None:

@@ -27,6 +27,7 @@ from .collecting import (
 from .fixtures import MARKER
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
+from .sharding import take_shard
 from .suite_ids import deselect
 
 if TYPE_CHECKING:
@@ -144,11 +145,18 @@ class Planning:
         if not self._plugin.collected.tests:
             self._plugin.collected.note_all_deselected(sum(map(is_ours, before)), self._plugin.config.option)
         self._note_models(items)
+        if self._plugin.settings.shard and not self.faults:
+            self._or_fault("", lambda: self._take_shard(items))
         self._settle_comparison()
         functions = {_function_of(item) for item in items}
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
+
+    def _take_shard(self, items: list[pytest.Item]) -> tuple[()]:
+        """Leave what is this shard's, and note what the others do."""
+        self._plugin.shard = take_shard(self._plugin, items)
+        return ()
 
     def _settle_comparison(self) -> None:
         """Read what is compared with, unless something is wrong already or nothing will run."""
@@ -280,7 +288,8 @@ class Planning:
             raise pytest.UsageError(*map(self._plugin.redactor.text, self._told()))
         self._plugin.collected.note_left_out(self._plugin.config)
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
-        self.family = max(1, self._plugin.collected.uncertain_budgets())
+        collected = self._plugin.collected
+        self.family = max(1, collected.uncertain_budgets() + collected.elsewhere_budgets)
 
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:

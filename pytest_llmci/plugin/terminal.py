@@ -109,7 +109,7 @@ class Terminal(Silent):
         comparing, s = self._plugin.comparing, self._plugin.settings
         if self._verbosity < -1:
             return []
-        texts = list(comparing.notes())
+        texts = [*self._describe_shard(), *comparing.notes()]
         if comparing.against is not None:
             first = any(name in START_TIMES for name in s.detect)  # it does not count for times of starts
             pairs = -(-s.max_rounds // s.block) + first
@@ -122,6 +122,18 @@ class Terminal(Silent):
                 visible_line(s, max(comparing.against.cells, models), models),
             ]
         return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+
+    def _describe_shard(self) -> list[str]:
+        """Which part of the matrix this is; where parallel workers collect, only they know more than its number."""
+        shard, text = self._plugin.shard, self._plugin.settings.shard
+        if shard is None:
+            return [f"shard {text.replace('/', ' of ')}"] if text else []
+        own = [at for at, number in enumerate(shard.shards) if number == shard.index]
+        total, mean = sum(shard.costs), sum(shard.costs) / shard.of
+        load = f", {sum(shard.costs[at] for at in own) / mean:.0%} of a fair share by {shard.costs_from or 'sizes'}"
+        cells = sum(shard.cells[at] for at in own)
+        what = f"{len(own)} of {_count(len(shard.models), 'model')}, {_count(cells, 'cell')}{load if total else ''}"
+        return [f"shard {shard.index} of {shard.of}: {what} (plan {shard.plan})"]
 
     def _predicted_pair(self) -> str:
         """How long a pair of processes of every model takes, where all of them have run here before."""

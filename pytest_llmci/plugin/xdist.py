@@ -60,6 +60,7 @@ class ParallelSession:
         node.workerinput["llmci"] = {
             "run": str(folder.resolve()) if folder else "",
             "token": controller.token,
+            "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
         }
 

@@ -36,6 +36,7 @@ from .baseline import (
 )
 from .comparability import Part, environment_part, prompt_sha256, protocol_part, subject_part
 from .log import LOG_NAME, LogReader
+from .merged import environment_of
 
 DIGITS: Final = 6
 """Significant digits of a number that varies: a ten-thousandth of the smallest change that is looked for."""
@@ -197,7 +198,8 @@ class _Gathered:
         cards = sorted(
             {str(worker.info["device_name"]) for worker in self._of(models) if worker.info.get("device_name")}
         )
-        return environment_part(self.header.environment, {"device_name": ", ".join(cards) or None})
+        facts = environment_of(self.header, min(models, default=""))  # all of one machine; llmci merge sees to it
+        return environment_part(facts, {"device_name": ", ".join(cards) or None})
 
     def _of(self, models: Iterable[str]) -> list[WorkerRecord]:
         wanted = set(models)
@@ -213,7 +215,7 @@ class _Gathered:
                 for metric, value in {**start.values, **self.late.get(start.uid, {})}.items():
                     if metric in defs:
                         columns.setdefault(metric, []).append(_rounded(value, defs[metric]))
-            subject = subject_part(starts[-1], self.header.environment)
+            subject = subject_part(starts[-1], environment_of(self.header, alias))
             found.append(BaselineModel(alias=alias, spec=starts[-1].spec, subject=dict(subject.facts), values=columns))
         return found
 

@@ -21,6 +21,8 @@ from ..records import SCHEMA_VERSION
 
 GENESIS: Final = "0" * 64
 """What the first line takes for the digest of the line before it."""
+CUT_OFF: Final = "is cut off"
+"""What is said of an unfinished last line, as a kill leaves it."""
 LINE_BEGINS: Final = b'{"sha256":"'
 """Every line, and so every log."""
 _REST: Final = len(LINE_BEGINS) + 64 + len(b'",')
@@ -163,7 +165,7 @@ class ChainWalk:
         if _is_whole(raw[:-1] + b"\n", seal(self.digest, raw[_REST:-1])):
             return "was changed: its line end"
         self.partial = raw
-        return "is cut off"
+        return CUT_OFF
 
     def _fits_renumbered(self, raw: bytes, number: int) -> bool:
         """True if only the number of the line was changed."""

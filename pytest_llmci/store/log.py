@@ -175,6 +175,17 @@ class LogWriter(_LineFile):
         self._write(line, _Tail(self._tail.size + len(line), number, digest))
         return record
 
+    def append_stored(self, body: bytes) -> None:
+        """Write a record that another log holds, as that log has it.
+
+        :param body: one JSON object in ASCII, ``type`` first: a line without its digest and number.
+        :raises StoreError: if it cannot be written.
+        """
+        self._settle()
+        number = self._tail.lines + 1
+        line, digest = build_line(self._tail.digest, number, body)
+        self._write(line, _Tail(self._tail.size + len(line), number, digest))
+
     def close(self, exit_status: int | None = None) -> None:
         """Write the footer, hand the file to the disk and give up the lock; a second call does nothing.
 

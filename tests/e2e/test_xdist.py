@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 
 import pytest
 from bench import Bench
@@ -110,6 +113,57 @@ def test_timed_work_does_not_overlap(bench: Bench) -> None:
     )
     assert len(spans) == 16
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_timed_work_of_separate_sessions_does_not_overlap(bench: Bench) -> None:
+    """Two processes of pytest that know nothing of each other, one of them with parallel workers, on one machine."""
+    bench.write(
+        "clocked.py",
+        "import time\ndef answer(prompt):\n    begin = time.monotonic()\n    time.sleep(0.03)\n    return f'answer {begin} {time.monotonic()}'\n",
+    )
+    command = [
+        sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "--llmci-suite=inference", "--llm-prompts=prompts.yaml",
+        "--llmci-rounds=4", "--llmci-warmup=0", "--llm-models=a=py:clocked:answer,b=py:clocked:answer",
+    ]  # fmt: skip
+    sessions = [
+        subprocess.Popen([*command, *more], cwd=bench.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for more in (("--llmci-output=one",), ("--llmci-output=two", "-n2"))
+    ]
+    assert [session.wait(300) for session in sessions] == [0, 0]
+    spans = []
+    for name in ("one", "two"):
+        for line in (bench.path / name / "latest" / "log.jsonl").read_text("utf-8").splitlines():
+            spans += [tuple(map(float, text.split()[1:])) for text in json.loads(line).get("outputs", ())]
+    assert len(spans) == 32
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(sorted(spans)))
+
+
+def test_checks_and_tests_of_the_users_run_beside_each_other(bench: Bench) -> None:
+    """Each waits for the other: one after the other, neither would end well."""
+    bench.write(
+        "meet.py",
+        "import time\nfrom pathlib import Path\nhere = Path(__file__).parent\n"
+        "def other(mine, theirs):\n    (here / mine).touch()\n    until = time.monotonic() + 60\n"
+        "    while not (here / theirs).exists() and time.monotonic() < until:\n        time.sleep(0.01)\n"
+        "    return (here / theirs).exists()\n"
+        "def check(output):\n    mine = output.model.alias\n    return other(mine, {'a': 'b', 'b': 'a'}[mine])\n",
+    )
+    bench.write(
+        "test_own.py",
+        "from meet import other\ndef test_one(): assert other('one', 'two')\ndef test_two(): assert other('two', 'one')\n",
+    )
+    bench.write("conftest.py", "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\n")
+    result = bench.suite(
+        "a=echo,b=echo", "-n2", "--llmci-check=python:meet:check", "-k", "first or own", ".", fresh=True
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_several_gateways_each_take_whole_models(bench: Bench) -> None:
+    result = bench.suite("a=echo,b=echo,c=echo,d=echo", "--tx=3*popen", "--dist=load", fresh=True)
+    result.assert_outcomes(passed=8)
+    assert sorted(worker["model"] for worker in bench.records("worker")) == ["a", "b", "c", "d"]
+    assert len({record["uid"].split("-")[0] for record in bench.records("rounds")}) > 1
 
 
 def test_overlapping_time_decides_nothing(bench: Bench) -> None:

@@ -20,6 +20,7 @@ from pytest_llmci.records import (
     ModelSpec,
     QuestionsRecord,
     RoundsRecord,
+    ShardRecord,
     TaskFacts,
     VerdictRecord,
     WorkerRecord,
@@ -139,6 +140,14 @@ def benchmark(uid: str = "b1", **changes: Any) -> BenchmarkRecord:
         "round_s": [0.2, 0.1, 0.3],
     }
     return BenchmarkRecord(**{"uid": uid, **facts, **changes})
+
+
+def shard(**changes: Any) -> ShardRecord:
+    facts: dict[str, Any] = {
+        "uid": "shard", "index": 1, "of": 2, "plan": "0123456789abcdef", "models": ["a", "b"], "shards": [1, 2], "cells": [2, 2],
+        "costs": [1.0, 2.5],
+    }  # fmt: skip
+    return ShardRecord(**{**facts, **changes})
 
 
 def task_facts(**changes: Any) -> TaskFacts:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from sample_run import CRASH, rounds, usual_records, verdict, worker
 
-from pytest_llmci.plugin.gates import Seen, judge_coverage
+from pytest_llmci.engine.seen import Seen
+from pytest_llmci.plugin.gates import judge_coverage
 from pytest_llmci.records import GateRecord
 
 
@@ -43,7 +44,9 @@ def test_a_failed_start_was_tried_and_measured_nothing() -> None:
 
 def test_all_is_well() -> None:
     gate = judged(seen(rounds()), {"cells": 1, "selected": 1, "selected_models": ["a"]})
-    assert gate == GateRecord(name="coverage", outcome="passed", message="3 inferences of 1 model")
+    assert gate == GateRecord(
+        name="coverage", outcome="passed", message="3 inferences of 1 model", counts={"inferences": 3}
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_a_model_whose_cells_the_hook_removed_says_so() -> None:
     ids=["profiled", "called", "everything", "the failed model is a failed test already"],
 )
 def test_not_nothing(found: Seen, message: str) -> None:
-    assert judged(found) == GateRecord(name="coverage", outcome="passed", message=message)
+    assert judged(found) == GateRecord(name="coverage", outcome="passed", message=message, counts=found.counts)
 
 
 @pytest.mark.parametrize(

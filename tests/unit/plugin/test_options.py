@@ -239,6 +239,7 @@ def test_every_option_reaches_the_settings_and_has_help(option: Option) -> None:
         "memory": "exact",
         "detect": ("5%",),
         "min_pass_rate": "70%",
+        "shard": "2/8",
     }
     raw = {option.name: Given(choices.get(option.name, samples[option.kind]), "x")}
     assert resolve_settings(raw, ["csv"]) != Settings(origins={option.name: "x"})

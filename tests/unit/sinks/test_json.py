@@ -82,7 +82,7 @@ def test_the_run_and_its_models(tmp_path: Path) -> None:
     assert (own["tool"], own["cells"], own["seconds"]["median"]) == ("pytest-benchmark 5.3.1", ["a-tcp"], 0.2)
     assert off["seconds"] == {"n": 0, "reason": "it was disabled"}
     said = {"name": "coverage", "outcome": "passed", "message": "every model was used"}
-    assert results["gates"] == [{**said, "model": "", "comparisons": []}]
+    assert results["gates"] == [{**said, "model": "", "comparisons": [], "counts": {}}]
 
 
 def test_cells_are_si_and_hold_their_texts(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import benchmark, questions, usual_records, verdict, write_log
+from sample_run import benchmark, questions, shard, usual_records, verdict, write_log
 
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
@@ -137,7 +137,7 @@ def test_every_line_of_a_log_keeps_to_the_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(load_schema("log"))
     gate = GateRecord(name="coverage", outcome="skipped", message="not run")
-    lines = write_log(tmp_path, [*usual_records(), questions(), gate, benchmark()]).read_text().splitlines()
+    lines = write_log(tmp_path, [*usual_records(), questions(), gate, benchmark(), shard()]).read_text().splitlines()
     for line in lines:
         validator.validate(json.loads(line))
     assert {json.loads(line)["type"] for line in lines} == set(LOG_RECORDS)
