@@ -20,6 +20,10 @@ class Command:
 
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "api": (
+        "pytest_llmci.cli.api:COMMAND",
+        "runs over HTTP for other programs: cells, verdicts, comparisons; read only",
+    ),
     "baseline": (
         "pytest_llmci.cli.baseline:COMMAND",
         "list, show and prune baselines, or accept a change for the worse",
