@@ -17,10 +17,12 @@
     +-- StoreError                  the result log failed
     |   +-- SchemaVersionError      it was written by a newer version
     |   +-- LogTamperedError        it is not what was written
+    |   +-- WeightsChangedError     the weights are not those that were measured
     +-- NotReplayed                 a replayed run does not hold what a test asks for
     +-- CheckError                  an output could not be judged
     +-- MeasurementError            an instrument was used wrongly or contradicts itself
     +-- SinkError                   a destination refused the results
+    +-- ServingError                a server of a model could not be made ready, or died
 
     AssertionError                  the model failed the test; the tool did its work
     +-- BudgetExceeded
@@ -129,6 +131,10 @@ class LogTamperedError(StoreError):
     """The log is not what was written."""
 
 
+class WeightsChangedError(StoreError):
+    """The weights on this machine are not those that were measured."""
+
+
 class NotReplayed(LLMCIError):
     """A run that is replayed does not hold what a test asks for, or only the model could give it."""
 
@@ -143,6 +149,10 @@ class MeasurementError(LLMCIError):
 
 class SinkError(LLMCIError):
     """A destination refused the results."""
+
+
+class ServingError(LLMCIError):
+    """A server of a model could not be made ready, or died."""
 
 
 class BudgetExceeded(AssertionError):

@@ -20,6 +20,10 @@ class Command:
 
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "api": (
+        "pytest_llmci.cli.api:COMMAND",
+        "runs over HTTP for other programs: cells, verdicts, comparisons; read only",
+    ),
     "baseline": (
         "pytest_llmci.cli.baseline:COMMAND",
         "list, show and prune baselines, or accept a change for the worse",
@@ -71,6 +75,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": (
         "pytest_llmci.cli.rollback:COMMAND",
         "give an alias of MLflow's registry back to the version before",
+    ),
+    "serve": (
+        "pytest_llmci.cli.serve:COMMAND",
+        "start a server for the model that an alias of MLflow's registry stands for, once its weights are proven",
     ),
     "verify": ("pytest_llmci.cli.verify:COMMAND", "prove that a run folder is what its session wrote"),
 }

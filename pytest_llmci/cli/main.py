@@ -1,6 +1,6 @@
 """Entry point of the ``llmci`` command.
 
-Exit status: 0 all is well, 1 a check failed or a log is not what was written, 4 bad input or another error. An error is
+Exit status: 0 all is well, 1 a check failed, or a log or weights are not what was written, 4 bad input or another error. An error is
 one line on stderr, never a traceback.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from ..errors import LLMCIError, LogTamperedError
+from ..errors import LLMCIError, LogTamperedError, WeightsChangedError
 from ..registry import import_target
 from ..secrets import Secrets
 from ..settings import OUTPUT_FOLDER
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except SystemExit as leaving:  # of argparse: help, version, bad usage
         return leaving.code if isinstance(leaving.code, int) else 0
-    except LogTamperedError as error:
+    except (LogTamperedError, WeightsChangedError) as error:
         return _fail(error, EXIT_FAILED)
     except LLMCIError as error:
         return _fail(error, EXIT_BAD_INPUT)

@@ -19,7 +19,7 @@ def local_weights(pointer: ModelPointer, where: str) -> Path:
 
     :raises ConfigError: if the model has none on this machine, or it is not what was measured.
     """
-    path = _place(pointer.spec)
+    path = place_of(pointer.spec)
     if path is None:
         raise ConfigError(
             f"{where}: '{pointer.spec.text}' has no weights on this machine to upload; without --upload the version points at"
@@ -42,7 +42,7 @@ def why_not_the_same_weights(spec: ModelSpec, facts: Mapping[str, Json]) -> str:
 
     :param facts: what was said of that model, its hash among it.
     """
-    path = _place(spec)
+    path = place_of(spec)
     measured = facts.get("manifest_sha256") or facts.get("file_sha256")
     if path is None or not measured:
         return ""
@@ -57,7 +57,8 @@ def _sha256(path: Path) -> str:
     return folder_sha256(path, cache) if path.is_dir() else file_sha256(path, cache)
 
 
-def _place(spec: ModelSpec) -> Path | None:
+def place_of(spec: ModelSpec) -> Path | None:
+    """Where a model's weights lie on this machine; None where nothing but a name is known of them."""
     if spec.backend == "smollm2":
         return packaged_file()
     if spec.backend in ("transformers", "hf") and is_local(spec.target):

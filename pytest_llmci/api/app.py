@@ -1,0 +1,182 @@
+"""The addresses of the results API. Nothing is written, and no path of a client is opened: an id is looked up in the list of runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from importlib.resources import files
+from typing import Annotated, Final, TypeVar
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from ..dashboard.source import RunRow, Source
+from ..engine.compare_runs import compare_runs
+from ..engine.explain_runs import headline
+from ..engine.headlines import verdict_line
+from ..engine.report import CellSummary, SessionReport, build_report
+from ..errors import ConfigError, LLMCIError
+from ..text import one_line
+from ..version import version
+from .models import Cell, CellVerdict, ComparedPair, Comparison, Gate, Health, Page, Problem, Run, RunDetails
+
+READING: Final = ("GET", "HEAD")
+PAGE: Final = 50
+MOST: Final = 500
+MOST_KEPT: Final = 8
+"""Reports of finished runs that are kept: one may take hundreds of megabytes."""
+_PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
+T = TypeVar("T")
+Limit = Annotated[int, Query(ge=1, le=MOST, description=f"most items, 1 to {MOST}")]
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="items to leave out before the first one")]
+Problems: Final[dict[int | str, dict[str, object]]] = {404: {"model": Problem, "description": "No such run"}}
+
+
+class Reports:
+    """Runs that were read; a finished one is read once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._lock = source, threading.Lock()
+        self._kept: OrderedDict[str, SessionReport] = OrderedDict()
+
+    def rows(self) -> list[RunRow]:
+        """Every run, the newest first."""
+        with self._lock:
+            return self._source.rows()
+
+    def row(self, run_id: str) -> RunRow:
+        """The run of that id.
+
+        :raises HTTPException: if none is listed; nothing but the list is asked.
+        """
+        for row in self.rows():
+            if row.id == run_id:
+                return row
+        raise HTTPException(404, "there is no run of that id; /runs lists them")
+
+    def report(self, row: RunRow) -> SessionReport:
+        """The run, read from its log."""
+        with self._lock:
+            kept = self._kept.get(row.id)
+            if kept is None:
+                kept = build_report(self._source.folder(row.id))
+                if row.state != "running":
+                    self._kept[row.id] = kept
+            if row.id in self._kept:
+                self._kept.move_to_end(row.id)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+            return kept
+
+    def compare(self, base: RunRow, candidate: RunRow) -> Comparison:
+        """Two of them, all cells in one page."""
+        with self._lock:
+            found = compare_runs([self._source.folder(base.id)], self._source.folder(candidate.id))
+        cells = [ComparedPair.of(cell) for cell in found.cells]
+        return Comparison.of(
+            found, headline(found), Page(total=len(cells), offset=0, limit=max(1, len(cells)), items=cells)
+        )
+
+
+def page_of(items: Sequence[T], limit: int, offset: int) -> Page[T]:
+    """A part of a list."""
+    return Page(total=len(items), offset=offset, limit=limit, items=list(items[offset : offset + limit]))
+
+
+def build_app(source: Source, hosts: Collection[str] = ()) -> FastAPI:
+    """The application.
+
+    :param source: the runs.
+    :param hosts: names under which it may be asked, against pages that let a name of theirs stand for this machine; empty: any.
+    """
+    reports = Reports(source)
+    app = FastAPI(
+        title="pytest-llmci results", version=version(), docs_url=None, redoc_url=None,
+        description="Runs, cells, comparisons and verdicts of a folder of runs, or of an MLflow store. Read only. Numbers are SI.",
+    )  # fmt: skip
+
+    _guard(app, hosts)
+    _describe(app, reports)
+    _add_runs(app, reports)
+    return app
+
+
+def _guard(app: FastAPI, hosts: Collection[str]) -> None:
+    """What holds for every address."""
+
+    @app.middleware("http")
+    async def only_reading(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        asked = request.method
+        if asked not in READING:
+            return JSONResponse({"detail": "this API only reads: GET or HEAD"}, 405, {"Allow": ", ".join(READING)})
+        if hosts and (request.url.hostname or "") not in hosts:
+            return JSONResponse({"detail": "this API is not asked under that name"}, 421)
+        if asked == "HEAD":
+            request.scope["method"] = "GET"
+        answer = await call_next(request)
+        request.scope["method"] = asked  # to HEAD, the server sends no body
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    @app.exception_handler(LLMCIError)
+    async def told(_: Request, error: LLMCIError) -> JSONResponse:
+        return JSONResponse({"detail": one_line(str(error))}, 400 if isinstance(error, ConfigError) else 500)
+
+
+def _describe(app: FastAPI, reports: Reports) -> None:
+    """The page, and whether all is well."""
+
+    @app.get("/", include_in_schema=False)
+    def page() -> HTMLResponse:
+        text = (files("pytest_llmci") / "api" / "page.html").read_text("utf-8")
+        return HTMLResponse(text, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    @app.get("/health", summary="Whether the runs can be read")
+    def health() -> Health:
+        rows = reports.rows()
+        return Health(status="ok", version=version(), runs=len(rows), newest=rows[0].id if rows else None)
+
+
+def _add_runs(app: FastAPI, reports: Reports) -> None:
+    """The runs, and what is in them."""
+
+    @app.get("/runs", summary="Runs, the newest first")
+    def runs(limit: Limit = PAGE, offset: Offset = 0) -> Page[Run]:
+        return page_of([Run.of(row) for row in reports.rows()], limit, offset)
+
+    @app.get("/runs/{run_id}", summary="A run, its models and gates", responses=Problems)
+    def run(run_id: str) -> RunDetails:
+        row = reports.row(run_id)
+        report = reports.report(row)
+        return RunDetails.made(row, report, verdict_line(report))
+
+    @app.get("/runs/{run_id}/cells", summary="What was measured, a cell each", responses=Problems)
+    def cells(run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: str = "", verdict: str = "") -> Page[Cell]:
+        report = reports.report(reports.row(run_id))
+        names = [metric.name for metric in report.metrics if metric.of_rounds]
+        found = page_of(_cells(report, model, verdict), limit, offset)
+        return Page(total=found.total, offset=offset, limit=limit, items=[Cell.of(cell, names) for cell in found.items])
+
+    @app.get("/runs/{run_id}/verdicts", summary="What was judged, a cell each", responses=Problems)
+    def verdicts(
+        run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: str = "", verdict: str = ""
+    ) -> Page[CellVerdict]:
+        report = reports.report(reports.row(run_id))
+        return page_of([CellVerdict.of(cell) for cell in _cells(report, model, verdict)], limit, offset)
+
+    @app.get("/runs/{run_id}/gates", summary="Verdicts over whole models and the session", responses=Problems)
+    def gates(run_id: str, limit: Limit = PAGE, offset: Offset = 0) -> Page[Gate]:
+        return page_of([Gate.of(gate) for gate in reports.report(reports.row(run_id)).gates], limit, offset)
+
+    @app.get("/comparisons", summary="Two runs against each other", responses=Problems)
+    def comparisons(base: str, candidate: str, limit: Limit = PAGE, offset: Offset = 0) -> Comparison:
+        found = reports.compare(reports.row(base), reports.row(candidate))
+        return found.model_copy(update={"cells": page_of(found.cells.items, limit, offset)})
+
+
+def _cells(report: SessionReport, model: str, verdict: str) -> list[CellSummary]:
+    return [cell for cell in report.cells if model in ("", cell.model) and verdict in ("", cell.verdict)]

@@ -1,0 +1,67 @@
+"""A few prompts with checks, put to a server before it counts as ready: an ordinary session of pytest against its address."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..engine.headlines import verdict_line
+from ..engine.report import build_report
+from ..errors import ServingError
+from ..records import Json
+from ..store.runfolder import list_runs
+from .serve import Serving
+
+_FAILED: Final = 1
+"""Exit status of a session in which something did not pass; any other but 0 says that it could not be run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canary:
+    """What came of it."""
+
+    passed: bool
+    run: str
+    """Name of its run folder."""
+    verdict: str
+    """One line."""
+
+    @property
+    def data(self) -> dict[str, Json]:
+        """For JSON."""
+        return {"passed": self.passed, "run": self.run, "verdict": self.verdict}
+
+
+def command(served: Serving, prompts: Sequence[str], output: Path, more: Sequence[str]) -> list[str]:
+    """The session.
+
+    :param prompts: sets or files.
+    :param output: folder of the runs.
+    :param more: options of pytest, which come last.
+    """
+    spec = f"{served.promoted.pointer.model}=openai:{served.address.own_url}#{served.model}"
+    return [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--llm-models={spec}", "--llmci-suite=inference",
+        *(f"--llm-prompts={each}" for each in prompts), "--llmci-rounds=1", "--llmci-warmup=0", f"--llmci-output={output}", *more,
+    ]  # fmt: skip
+
+
+def run_canary(served: Serving, prompts: Sequence[str], output: Path, more: Sequence[str]) -> Canary:
+    """Run it; what it prints goes to our stderr.
+
+    :raises ServingError: if it could not be run, so that nothing is known.
+    """
+    before = set(list_runs(output))
+    done = subprocess.run(
+        command(served, prompts, output, more), stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False
+    )
+    fresh = [run for run in list_runs(output) if run not in before]
+    if done.returncode not in (0, _FAILED) or not fresh:
+        raise ServingError(
+            f"the canary could not be run: pytest ended with exit status {done.returncode}; it says why above."
+        )
+    return Canary(passed=done.returncode == 0, run=fresh[-1].name, verdict=verdict_line(build_report(fresh[-1])))

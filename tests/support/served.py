@@ -1,0 +1,81 @@
+"""A server of OpenAI's protocol that plays a part, and a promoted model for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmci.backends.cache import folder_sha256
+from pytest_llmci.promotion.champion import Promoted
+from pytest_llmci.promotion.pointer import ModelPointer
+from pytest_llmci.promotion.versions import Version
+from pytest_llmci.records import ModelSpec
+from pytest_llmci.serving.base import Launch
+
+SCRIPT = """
+import http.server, json, pathlib, subprocess, sys, time
+host, port, name, part = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+if part == "dies": sys.exit("no room for the weights")
+if part == "sleeps": time.sleep(600)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path("child").write_text(str(child.pid))
+asked = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked.append(body)
+        if part == "changes": (pathlib.Path(name) / "model.safetensors").write_bytes(b"other")
+        if part == "quits": import os; os._exit(3)
+        status, answer = 200, {"choices": [{"message": {"content": "x"}}], "model": body["model"]}
+        if part == "loads" and len(asked) < 3: status = 503
+        if part == "plain" and "messages" in body: status = 400
+        if part == "fails": status, answer = 500, {"error": "no template"}
+        if part == "nonsense": answer = {"hello": 1}
+        if body["model"] != name or body["max_tokens"] != 1: status = 404
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+http.server.HTTPServer((host, port), Handler).serve_forever()
+"""
+
+
+@dataclass
+class ScriptedServer:
+    """Takes the part that it is told; see the script."""
+
+    part: str = "answers"
+    name: str = "scripted 1.0"
+
+    def missing(self) -> str:
+        return ""
+
+    def command(self, launch: Launch) -> list[str]:
+        return [sys.executable, "-c", SCRIPT, launch.host, str(launch.port), launch.name, self.part]
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+
+def weights(folder: Path) -> Path:
+    """What may be weights."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}", "utf-8")
+    (folder / "model.safetensors").write_bytes(b"weights" * 100)
+    return folder
+
+
+def promoted_model(folder: Path, **changes: Any) -> Promoted:
+    """A version whose model is in that folder, as it is now."""
+    spec = ModelSpec(alias="bot", backend="hf", target=str(folder), text=f"bot=hf:{folder}")
+    facts: dict[str, Any] = {
+        "model": "bot", "spec": spec, "sha256": folder_sha256(folder, folder / ".none") if folder.is_dir() else "", "sha256_of": "folder",
+        "run_id": "20260101T000000Z-000001", "log_digest": "d",
+    }  # fmt: skip
+    version = Version(name="support-bot", number=3, source="", mlflow_run="r", tags={})
+    return Promoted(version=version, pointer=ModelPointer(**{**facts, **changes}))

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+from sample_run import usual_records
+from starlette.testclient import TestClient
+from stored_runs import simple, write_run
+
+from pytest_llmci.api.app import MOST, build_app
+from pytest_llmci.dashboard.source import open_source
+from pytest_llmci.store.log import LOG_NAME
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the test client
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two that can be compared, and one with a crash."""
+    return [
+        write_run(tmp_path, 1, simple()),
+        write_run(tmp_path, 2, simple(seed=1, factor=1.5)),
+        write_run(tmp_path, 3, usual_records()),
+    ]
+
+
+@pytest.fixture
+def client(runs: list[Path]) -> TestClient:
+    return TestClient(build_app(open_source(str(runs[0].parent))), raise_server_exceptions=False)
+
+
+def got(client: TestClient, address: str, status: int = 200) -> Any:
+    answer = client.get(address)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_health_and_the_list(client: TestClient, runs: list[Path]) -> None:
+    assert got(client, "/health") | {"version": ""} == {
+        "status": "ok",
+        "version": "",
+        "runs": 3,
+        "newest": runs[2].name,
+    }
+    page = got(client, "/runs?limit=2")
+    assert (page["total"], [run["id"] for run in page["items"]]) == (3, [runs[2].name, runs[1].name])
+    assert [run["id"] for run in got(client, "/runs?limit=2&offset=2")["items"]] == [runs[0].name]
+    assert got(client, "/runs?offset=99")["items"] == []
+    assert page["items"][1]["state"] == "passed" and page["items"][1]["commit"] == "1" * 40
+
+
+@pytest.mark.parametrize("query", ["limit=0", f"limit={MOST + 1}", "offset=-1", "limit=many", "offset=99999999999999"])
+def test_pages_have_bounds(query: str, client: TestClient) -> None:
+    assert client.get(f"/runs?{query}").status_code == 422
+
+
+def test_a_run_its_cells_and_verdicts(client: TestClient, runs: list[Path]) -> None:
+    address = f"/runs/{runs[2].name}"
+    run = got(client, address)
+    assert [model["alias"] for model in run["results"]] == ["a", "b"]
+    assert run["results"][0]["statistics"]["latency"]["median"] == pytest.approx(0.155)
+    cells = got(client, f"{address}/cells")
+    assert (cells["total"], [cell["id"] for cell in cells["items"]]) == (3, ["a-tcp", "a-dns", "b-tcp"])
+    first = cells["items"][0]
+    assert first["metrics"]["latency"] == {"n": 3, "median": pytest.approx(0.11), "reason": ""} and first[
+        "outputs"
+    ] == ["An answer."]
+    crashed = got(client, f"{address}/cells?model=b")["items"][0]
+    assert (
+        "SIGKILL" in crashed["error"]
+        and crashed["metrics"]["latency"]["median"] is None
+        and crashed["metrics"]["latency"]["reason"]
+    )
+    failed = got(client, f"{address}/verdicts?verdict=failed")
+    assert [each["cell"] for each in failed["items"]] == ["b-tcp"]
+    assert got(client, f"{address}/verdicts?limit=1")["items"][0]["checks"] == [
+        {"name": "valid", "passed": True, "message": "ok"}
+    ]
+    assert got(client, f"{address}/gates")["total"] == 0
+
+
+def test_a_comparison_says_what_llmci_compare_says(client: TestClient, runs: list[Path]) -> None:
+    found = got(client, f"/comparisons?base={runs[0].name}&candidate={runs[1].name}&limit=1")
+    assert (found["verdict"], found["counts"], found["cells"]["total"]) == ("regressed", {"regressed": 2}, 2)
+    assert len(found["cells"]["items"]) == 1 and found["headline"].startswith("2 cells: 2 regressed")
+    worse = [result for result in found["cells"]["items"][0]["results"] if result["verdict"] == "regressed"]
+    assert worse and worse[0]["change"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("address", ["/", "/runs", "/nothing", "/openapi.json"])
+def test_nothing_can_be_written(method: str, address: str, client: TestClient) -> None:
+    answer = client.request(method, address)
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("address", ["/health", "/runs", "/", "/openapi.json"])
+def test_heads_are_those_of_the_answers(address: str, client: TestClient) -> None:
+    assert client.head(address).headers["content-type"] == client.get(address).headers["content-type"]
+
+
+def test_a_log_that_was_changed_is_told_and_not_shown(client: TestClient, runs: list[Path]) -> None:
+    log = runs[0] / LOG_NAME
+    log.write_bytes(log.read_bytes().replace(b"What is tcp?", b"What is TCP?", 1))
+    assert LOG_NAME in got(client, f"/runs/{runs[0].name}", 500)["detail"]
+
+
+def test_a_page_of_another_name_reads_nothing(runs: list[Path]) -> None:
+    client = TestClient(build_app(open_source(str(runs[0].parent)), ("127.0.0.1",)), base_url="http://127.0.0.1")
+    assert client.get("/runs").status_code == 200
+    assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_the_description_is_whole(client: TestClient) -> None:
+    api = got(client, "/openapi.json")
+    assert set(api["paths"]) == {
+        "/health", "/runs", "/runs/{run_id}", "/runs/{run_id}/cells", "/runs/{run_id}/verdicts", "/runs/{run_id}/gates", "/comparisons",
+    }  # fmt: skip
+    for path, verbs in api["paths"].items():
+        assert set(verbs) == {"get"} and verbs["get"]["summary"], path
+        assert "$ref" in json.dumps(verbs["get"]["responses"]["200"]["content"]["application/json"]["schema"]), path
+
+
+def test_the_page_asks_nobody_else(client: TestClient) -> None:
+    answer = client.get("/")
+    assert not re.search(r"https?://|//[a-z]+\.", answer.text)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")

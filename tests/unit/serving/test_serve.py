@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from served import ScriptedServer, promoted_model, weights
+
+from pytest_llmci.backends.cache import file_sha256, remember_sha256
+from pytest_llmci.errors import ConfigError, LLMCIError, ServingError, UnknownNameError, WeightsChangedError
+from pytest_llmci.records import ModelSpec
+from pytest_llmci.serving import SERVERS, serve, server_of
+from pytest_llmci.serving.base import Launch
+from pytest_llmci.serving.process import server_environment
+from pytest_llmci.serving.serve import Wanted, serving
+from pytest_llmci.serving.transformers_serve import TransformersServer
+from pytest_llmci.serving.vllm import VllmServer
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are looked at as POSIX has them")
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    server = ScriptedServer()
+    monkeypatch.setattr(serve, "server_of", lambda *_: server)
+    return server
+
+
+def refused(folder: Path, wanted: Wanted | None = None, **changes: Any) -> LLMCIError:
+    with pytest.raises(LLMCIError) as caught, serving(promoted_model(folder, **changes), wanted or Wanted(port=0)):
+        pytest.fail("it was served")
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_model_is_proven_started_and_asked_twice(play: ScriptedServer, tmp_path: Path) -> None:
+    said: list[str] = []
+    with serving(promoted_model(weights(tmp_path / "w")), Wanted(port=0), say=said.append) as served:
+        assert served.first_request_s > 0 and served.second_request_s > 0 and served.started_s > 0
+        assert served.address.url == f"http://127.0.0.1:{served.address.port}/v1"
+        data = served.data
+        assert (data["name"], data["version"], data["model"]) == ("support-bot", 3, "support-bot")
+        connection = http.client.HTTPConnection("127.0.0.1", served.address.port, timeout=10)
+        connection.request(
+            "POST", "/v1/completions", json.dumps({"model": "support-bot", "prompt": "a", "max_tokens": 1})
+        )
+        assert connection.getresponse().status == 200
+        connection.close()
+        family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children()]
+        assert len(family) == 2
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert said[1:] == [
+        f"sha256 of the folder {str(data['sha256'])[:16]}, as 20260101T000000Z-000001 measured it",
+        "starting scripted 1.0",
+    ]
+
+
+@pytest.mark.parametrize("change", ["model.safetensors", "config.json", "new.json"])
+def test_weights_that_were_changed_are_refused_before_anything_starts(
+    change: str, play: ScriptedServer, tmp_path: Path
+) -> None:
+    folder = weights(tmp_path / "w")
+    found = promoted_model(folder)
+    (folder / change).write_bytes(b"x")
+    with pytest.raises(WeightsChangedError, match="is not what was promoted: sha256"), serving(found, Wanted(port=0)):
+        pytest.fail("it was served")
+
+
+def test_a_remembered_digest_is_no_proof(play: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, memory = weights(tmp_path / "w"), tmp_path / "cache"
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(memory))
+    large = folder / "model.safetensors"
+    large.write_bytes(bytes(2**21))
+    found = promoted_model(folder)
+    right = file_sha256(large, memory)
+    large.write_bytes(b"1" + bytes(2**21 - 1))
+    remember_sha256(large, right, memory)  # as if it had not changed
+    assert file_sha256(large, memory) == right
+    with pytest.raises(WeightsChangedError), serving(found, Wanted(port=0)):
+        pytest.fail("it was served")
+
+
+def test_weights_that_change_while_they_are_loaded_are_refused(play: ScriptedServer, tmp_path: Path) -> None:
+    play.part = "changes"
+    error = refused(weights(tmp_path / "w"))
+    assert isinstance(error, WeightsChangedError) and "was changed while the server loaded it" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("dies", "the server ended with exit status 1. Its last line: no room for the weights"),
+        ("quits", "the server ended with exit status 3; it said nothing."),
+        ("fails", '/v1/chat/completions answers 500 ({"error": "no template"})'),
+        ("nonsense", 'is none of OpenAI\'s protocol: {"hello": 1}'),
+    ],
+)
+def test_a_server_that_cannot_answer(part: str, message: str, play: ScriptedServer, tmp_path: Path) -> None:
+    play.part = part
+    error = refused(weights(tmp_path / "w"))
+    assert isinstance(error, ServingError) and message in str(error)
+
+
+def test_a_server_that_is_not_ready_in_time(play: ScriptedServer, tmp_path: Path) -> None:
+    play.part = "sleeps"
+    error = refused(weights(tmp_path / "w"), Wanted(port=0, timeout_s=0.3))
+    assert isinstance(error, ServingError) and str(error).startswith("the server does not listen after ")
+
+
+@pytest.mark.parametrize("part", ["loads", "plain"])
+def test_a_server_that_still_loads_or_has_no_chat_is_waited_for(
+    part: str, play: ScriptedServer, tmp_path: Path
+) -> None:
+    play.part = part
+    with serving(promoted_model(weights(tmp_path / "w")), Wanted(port=0)) as served:
+        assert served.second_request_s > 0
+
+
+def test_a_port_that_is_taken(play: ScriptedServer, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+        error = refused(weights(tmp_path / "w"), Wanted(port=other.getsockname()[1]))
+    assert isinstance(error, ConfigError) and "Give another --port" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": ""}, "recorded no hash"),
+        ({"spec": ModelSpec(alias="e", backend="echo", text="echo")}, "'echo' has no weights that a server could load"),
+        ({"spec": ModelSpec(alias="e", backend="hf", target="org/x", text="org/x")}, "neither a hash nor a commit"),
+        ({"spec": ModelSpec(alias="e", backend="hf", target="./nowhere", text="./nowhere")}, "nowhere (looked in"),
+    ],
+)
+def test_what_cannot_be_proven_is_not_served(
+    changes: dict[str, Any], message: str, play: ScriptedServer, tmp_path: Path
+) -> None:
+    error = refused(weights(tmp_path / "w"), **changes)
+    assert isinstance(error, ConfigError) and message in str(error)
+
+
+KILLED = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from typing import Any
+from served import ScriptedServer, promoted_model
+from pytest_llmci.serving import serve
+serve.server_of = lambda *_: ScriptedServer()
+with serve.serving(promoted_model(Path({folder!r})), serve.Wanted(port=0)) as served:
+    print(served.process.pid, flush=True)
+    served.process.wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_is_left_when_ours_is_killed(number: signal.Signals, tmp_path: Path) -> None:
+    script = KILLED.format(path=sys.path, folder=str(weights(tmp_path / "w")))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as ours:
+        assert ours.stdout is not None
+        server = psutil.Process(int(ours.stdout.readline()))
+        family = [server, *server.children(recursive=True)]
+        home = Path(server.cwd())
+        ours.send_signal(number)
+        ours.wait(30)
+    assert len(family) == 2 and not psutil.wait_procs(family, timeout=20)[1]
+    until = time.monotonic() + 10
+    while home.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not home.exists()
+
+
+def test_the_commands_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = Launch(
+        name="bot", home=tmp_path, folder=tmp_path / "w", host="127.0.0.1", port=81, dtype="float32", attention="eager", device="cpu",
+        remote_code=True, arguments=("--more",),
+    )  # fmt: skip
+    command = TransformersServer().command(launch)
+    assert command[1:4] == ["-m", "transformers.cli.transformers", "serve"] and command[-3:] == ["--more", "--", "bot"]
+    for pair in (
+        "--host 127.0.0.1",
+        "--port 81",
+        "--device cpu",
+        "--dtype float32",
+        "--attn-implementation eager",
+        "--trust-remote-code",
+    ):
+        assert pair in " ".join(command)
+    program = tmp_path / "vllm"
+    program.write_text("#!/bin/sh\n", "utf-8")
+    program.chmod(0o755)
+    assert VllmServer().missing() == "no command 'vllm' on the path"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert isinstance(server_of("auto", "x"), VllmServer)
+    assert VllmServer().command(launch)[:3] == [str(program), "serve", str(tmp_path / "w")]
+    assert "--served-model-name bot --dtype float32" in " ".join(VllmServer().command(launch))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(UnknownNameError, match="unknown server 'tgi'"):
+        server_of("tgi", "serve --server")
+    with pytest.raises(ConfigError, match="no server is installed .vllm: no command"):
+        server_of("vllm", "serve --server")
+    assert list(SERVERS) == ["vllm", "transformers"]
+
+
+def test_a_server_inherits_no_key() -> None:
+    found = server_environment({"PATH": "/bin", "OPENAI_API_KEY": "k", "LLMCI_SIGNING_KEY": "k", "HF_HUB_OFFLINE": "0"})
+    assert (
+        found["PATH"] == "/bin"
+        and found["HF_HUB_OFFLINE"] == "1"
+        and not {"OPENAI_API_KEY", "LLMCI_SIGNING_KEY"} & set(found)
+    )
