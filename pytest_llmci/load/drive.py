@@ -62,10 +62,13 @@ def run_load(
 
 def _driver(backend: Backend, request: RunRequest, progress: Progress) -> Driver:
     assert request.load is not None
+
+    def beat(ended: int) -> None:
+        progress.enter("under load", ended)
+
     return InProcess(
-        backend, request.load, request.generation, clock=SystemClock(), cpu_ns=time.process_time_ns,
-        beat=lambda ended: progress.enter("under load", ended),
-    )  # fmt: skip
+        backend, request.load, request.generation, clock=SystemClock(), cpu_ns=time.process_time_ns, beat=beat
+    )
 
 
 def round_of(driver: Driver, plan: LoadPlan, seed: int) -> RoundRecord:
