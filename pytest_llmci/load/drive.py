@@ -66,6 +66,11 @@ def _driver(backend: Backend, request: RunRequest, progress: Progress) -> Driver
     def beat(ended: int) -> None:
         progress.enter("under load", ended)
 
+    builder = getattr(backend, "request_builder", None)
+    if builder is not None:
+        from .endpoint import OnEndpoint
+
+        return OnEndpoint(builder, request.load, request.generation, beat=beat)
     return InProcess(
         backend, request.load, request.generation, clock=SystemClock(), cpu_ns=time.process_time_ns, beat=beat
     )
