@@ -105,7 +105,8 @@ def _notes(report: SessionReport, cells: list[CellSummary]) -> list[str]:
     runs = sum(cell.rounds for cell in cells)
     requests = sum(len(each.run.intended_ns) for each in report.loads)
     of = "1 run" if runs == 1 else f"the runs of a cell, {runs} in all"
-    found = [f"load: median of {of}, {requests:,} requests; times count from when a request was to be sent."]
+    asked = f", {requests:,} requests" if requests else ""  # a replay has none
+    found = [f"load: median of {of}{asked}; times count from when a request was to be sent."]
     in_line = dict.fromkeys(one_line(each.model) for each in report.loads if each.run.served == "one at a time")
     if in_line:
         found.append(
