@@ -50,11 +50,14 @@ class Client:
         self._last_peer: object = None
         self.connections = 0
         """Connections that have been opened so far."""
+        self.last_was_chat = False
+        """Whether the last request went through the server's chat template."""
 
     def ask(self, request: Request, on_piece: Callable[[str], None] | None = None) -> Answer:
         """Send a request and read its answer to the end; a failure is in the answer, never raised."""
         reader = AnswerReader(chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, on_piece=on_piece)
         clock, has_answered = time.perf_counter_ns, False
+        self.last_was_chat = request.is_chat
         try:
             sent = self._http.build_request("POST", request.url, content=request.body)
             response = self._http.send(sent, stream=True)
