@@ -18,6 +18,7 @@ from .records import (
     ErrorInfo,
     FooterRecord,
     HeaderRecord,
+    LoadRecord,
     Prompt,
     QuestionsRecord,
     RoundsRecord,
@@ -108,6 +109,8 @@ class Redactor:
             found = self._questions(found)
         elif isinstance(found, AnswersRecord):
             found = self._answers(found)
+        elif isinstance(found, LoadRecord):
+            found = self._load(found)
         elif isinstance(found, VerdictRecord):
             found = self._verdict(found)
         else:
@@ -160,6 +163,18 @@ class Redactor:
             values=block.values,
         )  # fmt: skip
         return block if written == block else written
+
+    def _load(self, load: LoadRecord) -> LoadRecord:
+        """Its requests are numbers; a server's words on a failure may quote a prompt."""
+        messages = load.run.messages
+        if self.redact:
+            messages = dict.fromkeys(messages, f"the message is {WITHHELD}")
+        messages = {kind: self.secrets.hide_in_prose(text) for kind, text in messages.items()}
+        told = (load.cell, load.test, load.scenario)
+        cell, test, scenario = map(self.secrets.hide_in_prose, told)
+        if messages == load.run.messages and (cell, test, scenario) == told:
+            return load
+        return replace(load, cell=cell, test=test, scenario=scenario, run=replace(load.run, messages=messages))
 
     def _questions(self, batch: QuestionsRecord) -> QuestionsRecord:
         """Answers that were generated may quote the question; all else of a batch is numbers and hashes."""

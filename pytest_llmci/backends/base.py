@@ -172,11 +172,12 @@ class Unmeasurable(Protocol):
         """Metric -> reason, for metrics that no inference of this model can have. Cheap: imports nothing heavy."""
 
 
-class ComputesElsewhere(Protocol):
-    """A backend class whose model computes in another process or on another machine."""
+class Remote(Protocol):
+    """A backend class whose models run in another process, or on another machine."""
 
-    computes_here: ClassVar[bool]
-    """False: a frozen model beside its rounds (``--llmci-anchor``) would tell nothing of them, and is not timed."""
+    is_remote: ClassVar[bool]
+    """True: what :meth:`Unmeasurable.unmeasurable` names is missing, though an instrument would read a number of the client, and no
+    frozen model (``--llmci-anchor``) is timed beside its rounds, of which it would tell nothing."""
 
 
 class KeepsLength(Protocol):

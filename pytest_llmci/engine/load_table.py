@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..load.scenario import in_words, parse_scenario
+from ..load.scenario import in_words, parse_scenario, scenario_id
 from ..records import LoadRecord, Missing, Number
 from ..text import one_line, shortened, wrapped
 from ..units import format_duration, format_rate
@@ -13,6 +13,7 @@ from .report import CellSummary, SessionReport
 
 MOST_CELLS: Final = 50
 NARROWEST_NAME: Final = 12
+_TOKENS: Final = "tok/s"
 _TOO_SLOW: Final = "the generator itself"
 
 
@@ -35,29 +36,53 @@ def load_lines(report: SessionReport, width: int) -> list[str]:
     return lines
 
 
-def _table(cells: list[CellSummary], width: int) -> list[str]:
+def load_rows(cells: Sequence[CellSummary]) -> tuple[list[str], list[list[str]]]:
+    """The columns that these cells have numbers for, model and load first: their headings, and a row a cell."""
     columns: list[tuple[str, Callable[[CellSummary], str]]] = [
-        ("load", lambda cell: in_words(parse_scenario(cell.load, "log"))),
+        ("model", lambda cell: one_line(cell.model)),
+        ("load", _load_of),
         *([("max rate", _of("max_rate", format_rate))] if _any(cells, "max_rate") else []),
         ("req/s", _of("request_throughput", format_rate)),
-        ("tok/s", _of("output_throughput", format_rate)),
+        (_TOKENS, _of("output_throughput", format_rate)),
         ("latency", _of("request_latency_p50", format_duration)),
         ("p95", _of("request_latency_p95", format_duration)),
         ("1st token", _of("request_ttft_p50", format_duration)),
         *([("goodput", _of("goodput", format_rate))] if _any(cells, "goodput") else []),
         *([("errors", _of("error_rate", lambda value: f"{format_rate(value)} %"))] if _failed(cells) else []),
     ]
-    rows = [[title for title, _ in columns], *([read(cell) for _, read in columns] for cell in cells)]
-    names = ["model", *(one_line(cell.model) for cell in cells)]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
-    room = max(NARROWEST_NAME, width - sum(widths) - 2 * len(widths))
-    names = [shortened(name, room) for name in names]
-    longest = max(map(len, names))
+    return [title for title, _ in columns], [[read(cell) for _, read in columns] for cell in cells]
+
+
+def _load_of(cell: CellSummary) -> str:
+    """The scenario in words; of a test of its own also what was asked."""
+    words = in_words(parse_scenario(cell.load, "log"))
+    return (
+        words
+        if cell.id.removeprefix(f"{cell.model}-") == scenario_id(parse_scenario(cell.load, "log"))
+        else f"{one_line(cell.prompt_id)}: {words}"
+    )
+
+
+def _table(cells: list[CellSummary], width: int) -> list[str]:
+    headings, found = load_rows(cells)
+    rows = [headings, *found]
+    for spare in (_TOKENS, "1st token"):  # of what the files hold as well
+        if sum(_widths(rows)[1:]) + 2 * len(rows[0]) + NARROWEST_NAME > width and spare in rows[0]:
+            place = rows[0].index(spare)
+            rows = [row[:place] + row[place + 1 :] for row in rows]
+    widths = _widths(rows)
+    widths[0] = min(widths[0], max(NARROWEST_NAME, width - sum(widths[1:]) - 2 * (len(widths) - 1)))
     return [
-        f"{name.ljust(longest)}  {row[0].ljust(widths[0])}"
-        + "".join(f"  {text.rjust(wide)}" for text, wide in zip(row[1:], widths[1:], strict=True))
-        for name, row in zip(names, rows, strict=True)
+        "  ".join(
+            shortened(text, wide).ljust(wide) if place < 2 else text.rjust(wide)
+            for place, (text, wide) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
     ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def _of(metric: str, write: Callable[[float], str]) -> Callable[[CellSummary], str]:
@@ -68,11 +93,11 @@ def _of(metric: str, write: Callable[[float], str]) -> Callable[[CellSummary], s
     return read
 
 
-def _any(cells: list[CellSummary], metric: str) -> bool:
+def _any(cells: Sequence[CellSummary], metric: str) -> bool:
     return any(cell.values(metric) for cell in cells)
 
 
-def _failed(cells: list[CellSummary]) -> bool:
+def _failed(cells: Sequence[CellSummary]) -> bool:
     return any(value for cell in cells for value in cell.values("error_rate"))
 
 
@@ -80,7 +105,8 @@ def _notes(report: SessionReport, cells: list[CellSummary]) -> list[str]:
     runs = sum(cell.rounds for cell in cells)
     requests = sum(len(each.run.intended_ns) for each in report.loads)
     of = "1 run" if runs == 1 else f"the runs of a cell, {runs} in all"
-    found = [f"load: median of {of}, {requests:,} requests; times count from when a request was to be sent."]
+    asked = f", {requests:,} requests" if requests else ""  # a replay has none
+    found = [f"load: median of {of}{asked}; times count from when a request was to be sent."]
     in_line = dict.fromkeys(one_line(each.model) for each in report.loads if each.run.served == "one at a time")
     if in_line:
         found.append(

@@ -12,6 +12,7 @@ from ..units import format_bytes, format_duration, format_rate
 from .costs import chosen_rows, doubtful_prices
 from .explain_comparison import wide_rows
 from .headlines import headlines, verdict_line
+from .load_table import load_rows, under_load
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
 from .tables import score_column, score_note
@@ -45,6 +46,7 @@ def _lines(report: SessionReport, most: int) -> list[str]:
         *_compared(report, most),
         *_failed(report, most),
         *_tasks(report, most),
+        *_loads(report, most),
         *_models(report, most),
         *_costs(report, most),
         *_details(report),
@@ -103,9 +105,20 @@ def _tasks(report: SessionReport, most: int) -> list[str]:
     return table(headings, rows, left=(0, 1, 4), most=most)
 
 
+def _loads(report: SessionReport, most: int) -> list[str]:
+    """What was measured under load: medians of the runs, times from the intended sending."""
+    cells = [cell for cell in under_load(report) if cell.rounds]
+    headings, rows = load_rows(cells)
+    return table(headings, rows, left=(0, 1), most=most)
+
+
 def _models(report: SessionReport, most: int) -> list[str]:
     known = {metric.name for metric in report.metrics}
-    models = [model for model in report.models if model.cells or not model.tasks]
+    models = [
+        model
+        for model in report.models
+        if any(not cell.load for cell in model.cells) or not (model.cells or model.tasks)
+    ]
     columns: list[Column] = [("model", lambda m: m.alias)]
     if "latency" in known:
         columns += [

@@ -98,7 +98,13 @@ def summary_lines(
     lines += [
         "",
         *_undecided(report, width, streak),
-        *_place(saved, report.folder, further, questions=any(task.answers for task in report.tasks)),
+        *_place(
+            saved,
+            report.folder,
+            further,
+            questions=any(task.answers for task in report.tasks),
+            requests=bool(report.loads),
+        ),
     ]
     return lines
 
@@ -409,10 +415,10 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
     return [f"  more rounds may decide: --llmci-max-rounds={2 * max(USUAL_ROUNDS, most)}"]
 
 
-def _place(saved: Path, run: Path, further: Sequence[Path], *, questions: bool) -> list[str]:
+def _place(saved: Path, run: Path, further: Sequence[Path], *, questions: bool, requests: bool) -> list[str]:
     inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
     outside = [shown_path(path) for path in further if not path.is_relative_to(run)]
-    more = ["questions.csv"] if questions else []
+    more = [*(["questions.csv"] if questions else []), *(["requests.csv"] if requests else [])]
     lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *more, *_gathered(inside)])})"]
     return [*lines, f"Also written: {_listed(_gathered(outside))}"] if outside else lines
 

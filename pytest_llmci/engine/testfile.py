@@ -166,7 +166,7 @@ class _Planned:
     ) -> Iterable[tuple[Cell, CellPlan]]:
         inline = {id(entry.prompt) for entry in test.prompts or () if isinstance(entry, InlinePrompt)}
         checks = None if test.checks is None else tuple(check.text for check in test.checks)
-        place = test.place_of("budgets", "max_rounds", "rounds")
+        place = test.place_of("load", "budgets", "max_rounds", "rounds")
         for cell in cells:
             row = cell.prompt
             values = MarkerValues(**test.values, checks=(*checks, *row.checks) if checks else checks)

@@ -32,6 +32,11 @@ MOST_TEXT_BYTES: Final = 50_000
 MOST_OUTPUTS: Final = 10
 COLUMNS: Final = ("latency", "ttft", "tokens_per_s", "output_tokens", "cpu_time", "peak_rss")
 """Of the table of rounds, as far as the run has them."""
+LOAD_COLUMNS: Final = (
+    "offered_rate", "max_rate", "request_throughput", "output_throughput", "goodput", "request_latency_p50", "request_latency_p95",
+    "request_ttft_p50", "error_rate",
+)  # fmt: skip
+"""The same of a cell under load."""
 _KEYWORD: Final = re.compile(r"[\w:+.\[\]/-]+")
 """What ``-k`` takes without quotes of its own."""
 _WRITING: Final = ("--llmci-save-baseline", "--llmci-update-baseline")
@@ -178,10 +183,11 @@ class Drill:
         room = min(MOST_TEXT_BYTES, max(LEAST_TEXT_BYTES, TEXT_BYTES // len(self.kept)))
         prompt, answers = _texts(cell, room)
         most = max(LEAST_ROUND_ROWS, ROUND_ROWS // len(self.kept))
-        columns = [self.metrics[name] for name in COLUMNS if name in self.metrics]
-        latencies, noisy = _latencies(cell, self.metrics.get("latency"))
+        columns = [self.metrics[name] for name in (LOAD_COLUMNS if cell.load else COLUMNS) if name in self.metrics]
+        main = "request_latency_p50" if cell.load else "latency"
+        latencies, noisy = _latencies(cell, self.metrics.get(main))
         statistics, missing = self._statistics(cell)
-        middle = cell.summary("latency").median if "latency" in self.metrics else Missing("")
+        middle = cell.summary(main).median if main in self.metrics else Missing("")
         return CellView(
             anchor=anchor,
             cell=cell,
@@ -212,7 +218,7 @@ class Drill:
         found: list[Statistic] = []
         reasons: dict[str, list[str]] = {}
         for metric in self.report.metrics:
-            if metric.scope == "worker":
+            if metric.scope == "worker" or (metric.scope == "load") != bool(cell.load):
                 continue
             summary = cell.summarised(metric.name, samples.get(metric.name, []))
             if isinstance(summary.median, Missing):

@@ -14,6 +14,7 @@ from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, pric
 from ..engine.explain_comparison import wide_rows
 from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
+from ..engine.load_table import load_rows, under_load
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..engine.slowdown import Slowdown, milliseconds, percents
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
@@ -319,6 +320,15 @@ class RunView:
         return Table(
             headings=("model", "benchmark", "score", "of"), rows=rows, more=len(scores) - len(rows), values=values
         )  # fmt: skip
+
+    @cached_property
+    def loads(self) -> Table:
+        """What was measured under load: medians of the runs of each cell."""
+        cells = [cell for cell in under_load(self.report) if cell.rounds]
+        headings, rows = load_rows(cells)
+        return Table(
+            headings=tuple(headings), rows=[tuple(row) for row in rows[:MOST_ROWS]], more=max(0, len(rows) - MOST_ROWS)
+        )
 
     def tasks(self) -> Iterator[TaskView]:
         """The questions of benchmark tasks that were answered wrong."""

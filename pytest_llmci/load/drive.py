@@ -62,10 +62,18 @@ def run_load(
 
 def _driver(backend: Backend, request: RunRequest, progress: Progress) -> Driver:
     assert request.load is not None
+
+    def beat(ended: int) -> None:
+        progress.enter("under load", ended)
+
+    builder = getattr(backend, "request_builder", None)
+    if builder is not None:
+        from .endpoint import OnEndpoint
+
+        return OnEndpoint(builder, request.load, request.generation, beat=beat)
     return InProcess(
-        backend, request.load, request.generation, clock=SystemClock(), cpu_ns=time.process_time_ns,
-        beat=lambda ended: progress.enter("under load", ended),
-    )  # fmt: skip
+        backend, request.load, request.generation, clock=SystemClock(), cpu_ns=time.process_time_ns, beat=beat
+    )
 
 
 def round_of(driver: Driver, plan: LoadPlan, seed: int) -> RoundRecord:

@@ -62,6 +62,11 @@ PLOTS: tuple[Entry, ...] = (
         summary="gap before each token over its position in the answer",
     ),
     Entry(
+        name="load-over-rate",
+        target="pytest_llmci.plots.load_rate:LoadOverRate.of",
+        summary="latency percentiles and goodput over the offered rate, where models were under load",
+    ),
+    Entry(
         name="history",
         target="pytest_llmci.plots.history:MetricHistory.of",
         summary="latency over the runs of the folder, with change points",
@@ -76,7 +81,8 @@ def register(registry: Registry) -> None:
 
 
 def plots_of(data: RunData, registry: Registry) -> Iterator[tuple[str, Plot]]:
-    """Each registered plot of a run, by its name. One that cannot be made is a note that says why: it hides no other.
+    """Each registered plot of a run, by its name. One that cannot be made is a note that says why: it hides no other. What says
+    None is of another kind of run.
 
     :raises MissingExtraError: if what draws is not installed.
     """
@@ -85,6 +91,8 @@ def plots_of(data: RunData, registry: Registry) -> Iterator[tuple[str, Plot]]:
     for entry in registry.entries("plot"):
         try:
             made = _made(entry, data, registry)
+            if made is None:
+                continue
         except MissingExtraError:
             raise
         except FOREIGN_ERRORS as error:
@@ -92,9 +100,9 @@ def plots_of(data: RunData, registry: Registry) -> Iterator[tuple[str, Plot]]:
         yield entry.name, made
 
 
-def _made(entry: Entry, data: RunData, registry: Registry) -> Plot:
+def _made(entry: Entry, data: RunData, registry: Registry) -> Plot | None:
     make = registry.load("plot", entry.name, "plots")
     if not callable(make):
         raise ConfigError(f"plot '{entry.name}' is registered as {entry.target}, which cannot be called with a run.")
-    factory: Callable[[RunData], Plot] = make
+    factory: Callable[[RunData], Plot | None] = make
     return factory(data)

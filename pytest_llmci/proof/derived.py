@@ -22,6 +22,8 @@ from ..store.log import LOG_NAME, LogReader
 
 DERIVED: Final = ("results.csv", "summary.csv", "results.json", "metrics.json")
 """What every run folder gets, and what comes out of the same log byte for byte."""
+SOMETIMES: Final = ("questions.csv", "requests.csv")
+"""What those get that have such things to tell, likewise."""
 _PIECE: Final = 1 << 20
 _SHOWN: Final = 60  # characters of a value that a message shows
 _ANY_FIELD: Final = 1 << 30  # texts are longer than what the csv module takes by itself
@@ -59,7 +61,7 @@ def derive(folder: Path) -> Derivation:
         with tempfile.TemporaryDirectory(prefix="llmci-verify-") as place:
             for sink in (CsvSink(place), JsonSink(place)):
                 sink.write(report, folder)
-            for name in (*DERIVED, *(["questions.csv"] if (Path(place) / "questions.csv").exists() else [])):
+            for name in (*DERIVED, *(name for name in SOMETIMES if (Path(place) / name).exists())):
                 if not (folder / name).is_file():
                     missing.append(name)
                 elif found := first_difference(folder / name, Path(place) / name):

@@ -114,7 +114,8 @@ class ModelHost:
         anchor = self._anchor(described, factory) if self._wants_anchor else None
         self._loop = MeasuringLoop(
             backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated,
-            before_round=MemoryPass().before_round if self._role == "memory" else None, anchor=anchor,
+            before_round=MemoryPass().before_round if self._role == "memory" else None,
+            unmeasurable=_elsewhere(factory, spec), anchor=anchor,
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
@@ -122,13 +123,13 @@ class ModelHost:
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         if anchor is not None:
             process |= anchor.facts
-        return _describe(described, values, region, process)
+        return _without_elsewhere(_describe(described, values, region, process), _elsewhere(factory, spec))
 
     def _anchor(self, loaded: LoadedModel, factory: object) -> Anchor:
         return Anchor(
             why_no_anchor(
                 isolated=self._isolated, threads=self._threads, device=loaded.info.get("device"),
-                computes_here=getattr(factory, "computes_here", True) is not False,
+                computes_here=not getattr(factory, "is_remote", False),
             )
         )  # fmt: skip
 
@@ -341,6 +342,19 @@ def _checked(loaded: object, spec: ModelSpec) -> LoadedModel:
                 kind="backend",
             ) from error
     return loaded
+
+
+def _elsewhere(factory: Any, spec: ModelSpec) -> dict[str, str]:
+    """Metric -> why it is missing, for a model that does not run in this process: its client's numbers are not its own."""
+    return dict(factory.unmeasurable(spec)) if getattr(factory, "is_remote", False) else {}
+
+
+def _without_elsewhere(loaded: Loaded, elsewhere: Mapping[str, str]) -> Loaded:
+    values = {name: value for name, value in loaded.values.items() if name not in elsewhere}
+    known = {name: why for name, why in elsewhere.items() if name in loaded.values or name in loaded.reasons}
+    if "start_time" in elsewhere:
+        known["start_time"] = elsewhere["start_time"]
+    return Loaded(values=values, reasons=loaded.reasons | known, info=loaded.info)
 
 
 _NOTHING_ASKED: Final = "no first inference was measured in this process"

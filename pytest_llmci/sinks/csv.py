@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from ..engine.columns import Block
 from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
+from ..load.accounting import outcomes_of
 from ..metrics import MetricDef
 from ..records import Provenance
 from ..store.runfolder import replacing
@@ -86,6 +87,8 @@ class CsvSink:
         ]
         if any(task.answers is not None for task in report.tasks):
             written.append(_write_table(place / "questions.csv", question_columns(report), _questions(report)))
+        if report.loads:
+            written.append(_write_table(place / "requests.csv", list(REQUEST_COLUMNS), _requests(report)))
         return written
 
 
@@ -257,6 +260,36 @@ def _questions(report: SessionReport) -> Iterator[list[_Field]]:
                     " ".join(map(repr, record.logprobs[at])), record.truncated[at], *place,
                     *(None if column is None else column[at] for column in values),
                 ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------ requests.csv
+
+REQUEST_COLUMNS: Final = (
+    "model", "cell", "scenario", "round", "step", "rate", "concurrency", "kept", "request", "prompt", "intended", "sent_late", "ttft",
+    "itl", "latency", "output_tokens", "failure", "test",
+)  # fmt: skip
+"""Times in seconds: ``intended`` from the beginning of the run, ``sent_late`` from when it could be sent, all others from ``intended``."""
+
+
+def _requests(report: SessionReport) -> Iterator[list[_Field]]:
+    """One row a request of what was measured under load."""
+    for load in report.loads:
+        run = load.run
+        head: list[_Field] = [
+            guard_text(load.model),
+            guard_text(load.cell),
+            guard_text(load.scenario),
+            load.round,
+            run.step,
+        ]
+        head += [run.rate, run.concurrency, None if run.kept is None else str(run.kept).lower()]
+        for number, each in enumerate(outcomes_of(run)):
+            first, gap = each.first_ns, each.gap_ns
+            yield [
+                *head, number, each.prompt, each.intended_ns / 1e9, (each.sent_ns - each.ready_ns) / 1e9,
+                None if first is None else (first - each.intended_ns) / 1e9, None if gap is None else gap / 1e9,
+                (each.ended_ns - each.intended_ns) / 1e9, each.tokens, guard_text(each.failure), guard_text(load.test),
+            ]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------- summary.csv

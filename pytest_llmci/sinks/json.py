@@ -18,7 +18,8 @@ from typing import IO, Final, cast
 from ..engine.answers import TaskSummary
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
-from ..records import BenchmarkRecord, Json, JsonObject, json_view, to_json
+from ..metrics import MetricDef
+from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json
 from ..stats.summary import Summary, summarise
 from ..store.runfolder import replacing
 
@@ -73,6 +74,9 @@ def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObje
     _write_list(stream, "models", map(_dump, models))
     _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
     _write_list(stream, "tasks", map(_dump, map(_task, report.tasks)))
+    defs = {metric.name: metric for metric in report.metrics}
+    if report.loads:
+        _write_list(stream, "loads", (_dump(_load(each, defs)) for each in report.loads))
     _write_list(stream, "gates", map(_dump, gates))
     _write_list(stream, "benchmarks", map(_dump, map(_benchmark, report.benchmarks)))
     stream.write("}\n")
@@ -198,6 +202,31 @@ def _cell_line(cell: CellSummary, keys: Mapping[str, str]) -> str:
         else:
             metrics.append(f"{key}:{_dump(_numbers(cell.summarised(name, values)))}")
     return f'{_dump(_cell(cell))[:-1]},"metrics":{{{",".join(metrics)}}}}}'
+
+
+def _load(record: LoadRecord, defs: Mapping[str, MetricDef]) -> JsonObject:
+    """A run under load, or a step of a sweep, without its single requests: those are in requests.csv."""
+    run = record.run
+    values: JsonObject = {name: defs[name].to_si(value) for name, value in run.values.items() if name in defs}
+    reasons: JsonObject = {**run.reasons}
+    messages: JsonObject = {**run.messages}
+    return {
+        "cell": record.cell,
+        "model": record.model,
+        "test": record.test,
+        "scenario": record.scenario,
+        "round": record.round,
+        "step": run.step,
+        "rate": run.rate,
+        "concurrency": run.concurrency,
+        "served": run.served,
+        "kept": run.kept,
+        "requests": len(run.intended_ns),
+        "failed": sum(map(bool, run.failures)),
+        "failures": messages,
+        "values": values,
+        "reasons": reasons,
+    }
 
 
 def _benchmark(record: BenchmarkRecord) -> JsonObject:

@@ -363,7 +363,9 @@ def _fault(record: BaselineRecord) -> str:
         for cell in session.cells:
             if cell.prompt not in record.prompts:
                 return f"cell {cell.id}: prompt '{cell.prompt}' is not in the file"
-            columns: dict[str, Sequence[object]] = {**cell.samples, "output_of_round": cell.output_of_round}
+            columns: dict[str, Sequence[object]] = {**cell.samples}
+            if not cell.protocol.get("load"):  # whose rounds have no output
+                columns["output_of_round"] = cell.output_of_round
             wrong = [name for name, column in columns.items() if len(column) != cell.rounds]
             if wrong or sum(cell.processes) != cell.rounds:
                 name = wrong[0] if wrong else "processes"

@@ -223,7 +223,7 @@ class _Gathered:
         first, last = blocks[0], blocks[-1]
         reasons: dict[str, str] = {}
         places: list[int] = []
-        for block in blocks:
+        for block in blocks if not first.load else ():  # a run of many requests has no output
             for index, reason in zip(block.output_of_round, block.finish_reasons, strict=True):
                 reasons.setdefault(block.output_sha256[index], reason)
             outputs = [block.output_sha256[block.output_of_round[each.start]] for each in _samples_of(block)]
@@ -232,7 +232,8 @@ class _Gathered:
         return BaselineCell(
             id=first.cell, model=first.model, prompt=rows.key(first), test=test, generation=first.generation,
             protocol=dict(protocol_part(last, self.workers[last.worker]).facts),
-            rounds=len(places), samples=_columns(blocks, defs), processes=_processes(blocks), repeats=last.repeats,
+            rounds=sum(len(_samples_of(block)) for block in blocks), samples=_columns(blocks, defs),
+            processes=_processes(blocks), repeats=last.repeats,
             noisy_rounds=sum(any(block.noisy[each]) for block in blocks for each in _samples_of(block)),
             outputs=list(reasons), output_of_round=places, finish_reasons=list(reasons.values()),
             checks={check.name: check.passed for check in verdict.checks} if verdict else {},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["text", "texts", "name", "prompts", "checks", "whole", "number", "yes_no", "marks", "tests"]
+Kind = Literal["text", "load", "texts", "name", "prompts", "checks", "whole", "number", "yes_no", "marks", "tests"]
 Level = Literal["both", "file", "test"]
 
 EXTENSION: Final = "x-"
@@ -45,7 +45,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "samples": Key(kind="whole", least=1, help="most sampled outputs that the checks are judged on; needs a temperature"),
     "min_pass_rate": Key(kind="number", above=0, most=1, help="share of the samples that must pass"),
     "timed": Key(kind="yes_no", help="false: one round, and only budgets that do not vary by chance"),
-    "load": Key(kind="text", help="ask each prompt many times, as in service: rate=4, concurrency=8, offline; each round is a run of it"),
+    "load": Key(kind="load", help="ask each prompt many times, as in service: rate=4, concurrency=8, offline; each round is a run of it"),
     "marks": Key(kind="marks", help="pytest's markers: slow, or skip: REASON, xfail: REASON"),
     "tests": Key(kind="tests", level="file", help="named tests; what stands beside them holds for each"),
 }  # fmt: skip
@@ -77,7 +77,8 @@ def known_keys(level: Literal["file", "test"]) -> list[str]:
 def table() -> str:
     """The keys as a table of Markdown."""
     kinds: dict[Kind, str] = {
-        "text": "text", "texts": "text or list", "name": "ASCII letters, digits, `.` `_` `-`", "prompts": "list", "checks": "check or list",
+        "text": "text", "load": "text", "texts": "text or list", "name": "ASCII letters, digits, `.` `_` `-`", "prompts": "list",
+        "checks": "check or list",
         "whole": "whole number", "number": "number", "yes_no": "`true` or `false`", "marks": "marker or list", "tests": "list of mappings",
     }  # fmt: skip
     levels = {"both": "file, test", "file": "file", "test": "test"}

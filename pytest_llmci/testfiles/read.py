@@ -166,7 +166,9 @@ class _FileReader:
         for key in ADDED:
             if key in shared and key in own and not (key == "checks" and own[key][0] == ()):
                 said[key] = shared[key][0] + own[key][0], own[key][1]
-        values = {key: value for key, (value, _) in said.items() if KEYS[key].kind in ("whole", "number", "yes_no")}
+        values = {
+            key: value for key, (value, _) in said.items() if KEYS[key].kind in ("whole", "number", "yes_no", "load")
+        }
         listed = {key: value for key, (value, _) in said.items() if key not in values}
         return FileTest(
             name=name, place=place, values=values, places={key: spot for key, (_, spot) in said.items()},
@@ -196,7 +198,7 @@ class _FileReader:
             if not value.node.tag.endswith(":bool"):
                 raise ConfigError(f"expected true or false, found {_found(value)}.")
             return value.plain
-        if key.kind == "text":
+        if key.kind in ("text", "load"):
             return _text(value)
         if key.kind == "checks":
             return tuple(self._entries(value, _check, may_be_empty=True))

@@ -65,7 +65,7 @@ def _of_kind(key: Key) -> dict[str, Any]:
         if value is not None
     }
     simple: dict[Kind, dict[str, Any]] = {
-        "text": _TEXT, "name": _NAME, "yes_no": {"type": "boolean"}, "whole": {"type": "integer", **bounds},
+        "text": _TEXT, "load": _TEXT, "name": _NAME, "yes_no": {"type": "boolean"}, "whole": {"type": "integer", **bounds},
         "number": {"type": "number", **bounds}, "texts": _one_or_list(_TEXT), "prompts": _one_or_list({"$ref": "#/$defs/prompt"}),
         "checks": _one_or_list({"$ref": "#/$defs/check"}, may_be_empty=True), "marks": _one_or_list({"$ref": "#/$defs/mark"}),
         "tests": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/test"}},

@@ -16,6 +16,7 @@ from pytest_llmci.records import (
     LoadPlan,
     LoadRecord,
     LoadRun,
+    ModelSpec,
     Objective,
     Prompt,
     Scenario,
@@ -131,3 +132,26 @@ def driver(
     plan = LoadPlan(scenario=Scenario(kind="single-stream", requests=1), prompts=asked, text="-", batch=batch)
     backend: Any = model
     return InProcess(backend, plan, GENERATION, clock=model.clock, cpu_ns=lambda: 0, beat=beat), plan
+
+
+def on_endpoint(
+    url: str,
+    model: str = "say",
+    *,
+    timeout_s: float = 30.0,
+    prompts: int = 2,
+    silence: str = "",
+    beat: Callable[[int], None] = lambda _: None,
+) -> Any:
+    """What sends requests to a server. It needs httpx."""
+    from pytest_llmci.backends.openai.endpoint import read_endpoint
+    from pytest_llmci.backends.openai.request import RequestBuilder
+    from pytest_llmci.load.endpoint import OnEndpoint
+
+    options = {"timeout": silence} if silence else {}
+    endpoint = read_endpoint(ModelSpec(alias="s", backend="openai", target=f"{url}#{model}", options=options), {})
+    asked = tuple(Prompt(id=f"p{number}", text=f"prompt {number}") for number in range(prompts))
+    plan = LoadPlan(scenario=Scenario(kind="single-stream", requests=1), prompts=asked, text="-", timeout_s=timeout_s)
+    return OnEndpoint(
+        RequestBuilder(endpoint=endpoint, model=model), plan, GenerationSettings(max_new_tokens=16), beat=beat
+    )

@@ -717,7 +717,7 @@ def test_a_source_that_computes_elsewhere_has_none(setup: WorkerSetup, monkeypat
     from pytest_llmci.runner.host import ModelHost
     from pytest_llmci.runner.loop import NoProgress
 
-    monkeypatch.setattr(EchoBackend, "computes_here", False, raising=False)
+    monkeypatch.setattr(EchoBackend, "is_remote", True, raising=False)
     host = ModelHost(setup.registry, threads=1, cache_dir="", progress=NoProgress(), isolated=True, anchor=True)
     assert "computes elsewhere" in str(host.load(spec_of("echo"), print).info["anchor_missing"])
     roles: tuple[Role, ...] = ("memory", "judge")
