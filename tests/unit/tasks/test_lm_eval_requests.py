@@ -13,7 +13,7 @@ import pytest
 from pytest_llmci.errors import ConfigError, GenerationError, MissingExtraError
 from pytest_llmci.records import Completion, ContinuationScore, Prompt, ScoreRequest
 from pytest_llmci.tasks.lm_eval_bridge import run_lm_eval_task
-from pytest_llmci.tasks.outcomes import QuestionAnswer, QuestionKey
+from pytest_llmci.tasks.outcomes import AnswerBatch, QuestionAnswer, QuestionKey
 
 
 @dataclass
@@ -193,6 +193,30 @@ def test_what_is_known_is_not_asked_again_unless_the_prompt_changed(harness: Har
     (found,) = run_lm_eval_task("one", model, known=lambda key, questions: came.get(key))
     assert {request.id for request in model.requests} == {"one:0"}
     assert [question.logprobs for question in found.questions] == [(-1.0, -2.0, -3.0), (-2.0, -3.0, -4.0)]
+
+
+def test_documents_are_asked_64_at_a_time_and_handed_over_when_all_are_there(harness: Harness) -> None:
+    instances = [Instance("one", doc, (f"Q{doc}", " x")) for doc in range(130)]
+    harness({"one": HarnessTask(instances, size=130)})
+    batches: list[AnswerBatch] = []
+    run_lm_eval_task("one", Model(), on_batch=batches.append)
+    assert [[answer.key.index for answer in batch.answers] for batch in batches] == [
+        [*range(64)], [*range(64, 128)], [128, 129]
+    ]  # fmt: skip
+    assert {(batch.task, batch.questions) for batch in batches} == {("one", 130)}
+    there = {answer.key: answer for answer in batches[0].answers}
+    model = Model()
+    later: list[AnswerBatch] = []
+    run_lm_eval_task("one", model, on_batch=later.append, known=lambda key, questions: there.get(key))
+    assert later == batches[1:] and len(model.requests) == 66
+
+
+def test_a_group_is_refused_before_anything_is_asked_where_one_task_is_wanted(harness: Harness) -> None:
+    harness({name: HarnessTask(choices(name)) for name in ("one", "two")})
+    model = Model()
+    with pytest.raises(ConfigError, match="one is a group of 2 tasks; name those that are meant: one, two"):
+        run_lm_eval_task("one", model, group=False)
+    assert model.requests == []
 
 
 @pytest.mark.parametrize(("own", "asked", "shots"), [(None, None, 0), (None, 3, 3), (5, None, 5), (5, 3, 3), (0, 3, 0)])
