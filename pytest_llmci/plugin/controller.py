@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -235,8 +236,8 @@ class Controller:
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         self.seen.failed_tests += report.failed and MARKER in report.keywords
-        for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
-            self.take(data)
+        for line in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
+            self.take(json.loads(line))
         if report.when == "call":
             self._tracking.note()
 
@@ -308,7 +309,7 @@ class Controller:
             return
         for path in sorted((self.run_folder / "spool").glob("*.jsonl")):
             try:
-                for record in read_spool(path):
+                for record in read_spool(path, self._uids):
                     self.write(record)
             except (StoreError, OSError) as error:
                 self.store_error = self.store_error or str(error)
