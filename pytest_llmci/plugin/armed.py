@@ -6,6 +6,7 @@ What happens while tests are collected is in ``planning.py``, what happens while
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import threading
@@ -26,7 +27,7 @@ from ..engine.planner import Places, Planner
 from ..engine.resume import EarlierRun
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
-from ..records import Cell, LogRecord, ModelSpec, ShardRecord, to_json
+from ..records import Cell, LogRecord, ModelSpec, ShardRecord, json_view, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
@@ -327,7 +328,8 @@ class ArmedPlugin:
             return
         pending, self.pending = self.pending, []  # at once: a thread of the test may be adding one
         if pending:
-            setattr(report, RECORDS_ATTRIBUTE, [to_json(record) for record in pending])
+            # As text: pytest-xdist sends objects piece by piece, which costs ten times as much.
+            setattr(report, RECORDS_ATTRIBUTE, [json.dumps(json_view(record)) for record in pending])
         if any(uses := self.take_uses()):
             setattr(report, USES_ATTRIBUTE, uses)
         if not self._told_collected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -241,8 +242,8 @@ class Controller:
         if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
         self.seen.failed_tests += report.failed and MARKER in report.keywords
-        for data in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
-            self.take(data)
+        for line in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
+            self.take(json.loads(line))
         if report.when == "call":
             self._tracking.note()
 
@@ -339,7 +340,7 @@ class Controller:
             return
         for path in sorted((self.run_folder / "spool").glob("*.jsonl")):
             try:
-                for record in read_spool(path):
+                for record in read_spool(path, self._uids):
                     self.write(record)
             except (StoreError, OSError) as error:
                 self.store_error = self.store_error or str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,7 +87,7 @@ class ParallelSession:
         return make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs])
 
 
-def model_scope(nodeid: str, aliases: Iterable[str]) -> str:
+def model_scope(nodeid: str, aliases: Container[str]) -> str:
     """The work unit of a test: its model where the id shows one, else the test itself.
 
     The model comes first, so a name that turns up further on is that of a prompt or parameter; it counts only where no model
@@ -97,9 +97,11 @@ def model_scope(nodeid: str, aliases: Iterable[str]) -> str:
     path, _, rest = nodeid.partition("::")
     name, bracket, parameters = rest.partition("[")
     shown = f"-{parameters.removesuffix(']') if bracket else name}-"
-    places = [(place, -len(alias), alias) for alias in aliases if (place := shown.find(f"-{alias}-")) >= 0]
-    if places:
-        return f"model {min(places)[2]}"
+    dashes = [place for place, letter in enumerate(shown) if letter == "-"]
+    for begin in dashes:  # not one alias after the other: there may be thousands, and this is asked for every test
+        for end in reversed(dashes):
+            if end > begin and (alias := shown[begin + 1 : end]) in aliases:
+                return f"model {alias}"
     return f"{path}::{name}" if bracket else nodeid
 
 
@@ -113,11 +115,15 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    known = tuple(aliases)
+    known = frozenset(aliases)
+    scopes: dict[str, str] = {}  # asked for again when a test has ended
 
     class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist is optional
         def _split_scope(self, nodeid: str) -> str:
-            return model_scope(nodeid, known)
+            scope = scopes.get(nodeid)
+            if scope is None:
+                scope = scopes[nodeid] = model_scope(nodeid, known)
+            return scope
 
         def remove_node(self, node: Any) -> str | None:
             """Give back what the worker had not run; the test that it died in is reported and not tried again."""

@@ -525,22 +525,28 @@ def verify_log(path: Path) -> Verification:
     return Verification(path=path, state=state, lines=walk.lines, digest=walk.digest, damage=damage)
 
 
-def read_spool(path: Path) -> Iterator[LogRecord]:
+def read_spool(path: Path, but: Collection[str] = ()) -> Iterator[LogRecord]:
     """The records of a spool file, up to its last whole line.
 
+    :param but: uids of records that are not wanted: they are there already, and need not be built again.
     :raises StoreError: if the file or one of its lines cannot be read.
     """
-    for found in _spool_lines(path):
+    for found in _spool_lines(path, but):
         if isinstance(found, StoreError):
             raise found
         yield found
 
 
-def _spool_lines(path: Path) -> Iterator[LogRecord | StoreError]:
+def _spool_lines(path: Path, but: Collection[str] = ()) -> Iterator[LogRecord | StoreError]:
     with _open(path) as stream:
         for number, raw in enumerate(stream, start=1):
-            if raw.endswith(b"\n"):
+            if raw.endswith(b"\n") and not (but and _has_uid_of(raw, but)):
                 yield _spool_record(path, number, raw)
+
+
+def _has_uid_of(raw: bytes, uids: Collection[str]) -> bool:
+    match = _UID.search(raw, 0, _UID_WITHIN)
+    return match is not None and match[1].decode("ascii", "replace") in uids
 
 
 def _spool_record(path: Path, number: int, raw: bytes) -> LogRecord | StoreError:

@@ -46,3 +46,18 @@ def test_the_model_comes_first_in_an_id(nodeid: str, scope: str) -> None:
 def test_without_models_every_test_is_its_own_unit_and_parameters_stay_together() -> None:
     assert model_scope("a.py::test_x[1]", []) == model_scope("a.py::test_x[2]", []) == "a.py::test_x"
     assert model_scope("a.py::test_y", []) == "a.py::test_y"
+
+
+def test_thousands_of_models_cost_no_more_than_two() -> None:
+    class Asked(frozenset[str]):
+        """Counts how often it is looked into."""
+
+        times = 0
+
+        def __contains__(self, alias: object) -> bool:
+            Asked.times += 1
+            return super().__contains__(alias)
+
+    aliases = Asked(f"m-{number}" for number in range(5000))
+    assert model_scope("inference::m-4711-tcp-udp", aliases) == "model m-4711"
+    assert Asked.times < 20

@@ -495,6 +495,7 @@ def test_a_spool_holds_records_up_to_its_last_whole_line(tmp_path: Path) -> None
     again.append(verdict("v2"))
     again.release()
     assert list(read_spool(path)) == [rounds("r1"), verdict("v1"), verdict("v2")]
+    assert list(read_spool(path, {"r1", "v2", "v"})) == [verdict("v1")]
 
 
 def test_a_spool_line_that_is_no_record_is_named(tmp_path: Path) -> None:
