@@ -201,9 +201,9 @@ def _not_separated(found: Calibration) -> Iterator[str]:
     if wilder:
         yield (
             f"Sessions here differ by more in {' and '.join(wilder)} than a comparison with one stored session assumes: compare"
-            " alternately, with --llmci-versus."
+            f" alternately, with --llmci-versus{_or_beside(found)}."
         )
-    wilder = [_label(each) for each in found.beside if _sessions_differ(each, anchored=True)]
+    wilder = _wilder_beside(found)
     if wilder:
         yield (
             f"Beside the frozen model sessions differ by more in {' and '.join(wilder)} than such a comparison assumes"
@@ -217,6 +217,15 @@ def _not_separated(found: Calibration) -> Iterator[str]:
             f"Processes here differ by more in {' and '.join(wilder)} than a comparison in a single pair of them assumes"
             f" ({percent(PROCESS_SD, sign=False)}): let it measure in several, with fewer rounds a block."
         )
+
+
+def _wilder_beside(found: Calibration) -> list[str]:
+    """Metrics whose sessions differ, beside the frozen model, by more than the gate assumes."""
+    return [_label(each) for each in found.beside if _sessions_differ(each, anchored=True)]
+
+
+def _or_beside(found: Calibration) -> str:
+    return ", or beside a frozen model, with --llmci-anchor" if found.beside and not _wilder_beside(found) else ""
 
 
 def _label(each: MetricNoise) -> str:

@@ -85,7 +85,7 @@ OPTIONS = (
            "growth of memory (peak_rss_delta) in a pass of its own: where a budget asks for it (default), for every cell, never"),
     Option("timing", ("--llmci-timing",), "one", "exclusive|parallel", "timed work holds a machine-wide lock (default), or may overlap"),
     Option("anchor", ("--llmci-anchor",), "flag", "",
-           "time a small frozen model beside every round (25 ms), so that stored baselines that have it, too, are compared by ratios and see about half the change"),
+           "time a small frozen model beside every round (25 ms), so that stored baselines that have it, too, are compared by ratios: what can be seen is about half as large"),
     Option("output", ("--llmci-output",), "one", "DIR", "where run folders go (default llmci-results)"),
     Option("save_baseline", ("--llmci-save-baseline",), "name", "NAME",
            "keep what this session measures as the baseline NAME (default main), in place of the one before"),

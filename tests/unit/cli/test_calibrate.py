@@ -98,8 +98,10 @@ def test_what_the_frozen_model_makes_visible_stands_beside_it() -> None:
     assert frozen < 0.85 * saved
     assert "  net/frozen  2.12 %" in told and "  CPU/frozen  2.12 %" in told
     assert "Beside the frozen model sessions differ" not in told
+    assert "or beside a frozen model, with --llmci-anchor." in told.replace("\n  ", " ")
     wild = shown(beside=(MetricNoise(metric="net_time", noise=NOISE),))
     assert "Beside the frozen model sessions differ by more in net time than" in wild.replace("\n  ", " ")
+    assert "with --llmci-versus." in wild.replace("\n  ", " ")
     (row,) = [line for line in wild.splitlines() if line.startswith("  CPU time, one cell")]
     assert "n/a" in row, "no size where none could be worked out"
 
