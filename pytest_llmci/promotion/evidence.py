@@ -205,7 +205,7 @@ def _incomparable(found: RunsComparison) -> Iterator[str]:
     if found.hardware:
         yield f"other hardware: {'; '.join(found.hardware)}; measure both on one machine"
     asked = [
-        f"{cell.id}: {result.reason}"
+        f"prompt {cell.prompt_id}: {result.reason}"
         for cell in found.cells for result in cell.results
         if result.metric == WHOLE_CELL and result.verdict == "not comparable"
     ]  # fmt: skip
@@ -215,7 +215,10 @@ def _incomparable(found: RunsComparison) -> Iterator[str]:
 
 def _worse(found: RunsComparison) -> Iterator[str]:
     """What became worse, a phrase each."""
-    for name, result in [*((cell.id, each) for cell in found.cells for each in cell.results), *found.models]:
+    for name, result in [
+        *((f"prompt {cell.prompt_id}", each) for cell in found.cells for each in cell.results),
+        *found.models,
+    ]:
         if result.verdict == "lost coverage":
             yield f"{name} is not measured any more ({result.reason})"
         elif result.verdict == "regressed" and not result.accepted:

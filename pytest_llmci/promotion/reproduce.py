@@ -133,7 +133,7 @@ def reproduce(
 
     :param cells: ids; empty for all.
     :param options: ``+key=value`` pairs that every model's spec gets beside its own, to see what they change.
-    :raises ConfigError: if a cell is not in the run, or none is.
+    :raises ConfigError: if a cell is not in the run, or none is, or the run was imported.
     :raises StoreError: if the log cannot be read.
     """
     header, recorded = _read(run)
@@ -174,6 +174,11 @@ def _read(run: Path) -> tuple[HeaderRecord, list[_Recorded]]:
             found[key].take(record)
     if header is None:
         raise ConfigError(f"{run}: its log has no header.")
+    if header.settings.get("provenance") == "imported":
+        raise ConfigError(
+            f"run {run.name} was imported from another tool's results, which do not hold how to ask its models again: reproduce a run"
+            " that was measured here."
+        )
     by_model: dict[str, list[_Recorded]] = {}
     for each in found.values():
         by_model.setdefault(each.block.model, []).append(each)  # each is loaded once

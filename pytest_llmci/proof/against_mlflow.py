@@ -17,7 +17,7 @@ from ..text import one_line
 from ..tracking.connection import Connection, connect
 from ..tracking.contents import Facts, model_contents, prompt_steps
 from ..tracking.layout import LEFT_OUT_TAG, LINES_TAG, LOG_TAG, LONG_TEXTS, TABLE, WHOLE, artifact_files
-from ..tracking.lookup import TrackedRun, download, find_children, find_run, get_run, list_artifacts
+from ..tracking.lookup import TrackedRun, deleted_run, download, find_children, find_run, get_run, list_artifacts
 from .against import Against, of_the_run
 from .derived import DERIVED, first_difference
 
@@ -56,6 +56,8 @@ def _tracked(connection: Connection, run_id: str, mlflow_run_id: str) -> Tracked
         return get_run(connection, mlflow_run_id)
     found = find_run(connection, run_id)
     if found is None:
+        if advice := deleted_run(connection, run_id):
+            raise ConfigError(f"{_WHERE}: the run of {run_id} in MLflow at {connection.shown} was deleted: {advice}")
         raise ConfigError(
             f"{_WHERE}: MLflow at {connection.shown} has no run of {run_id}; upload it with: llmci report RUN --sink mlflow"
         )

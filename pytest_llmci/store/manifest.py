@@ -217,6 +217,10 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{path} was written by a newer pytest-llmci (manifest version {version}, this one reads up to"
             f" {MANIFEST_VERSION}): pip install -U pytest-llmci"
         )
+    if "signature" not in data and "run_digest" in data:
+        raise StoreError(
+            f"{path} lacks the key 'signature', which every manifest has, empty where it is not signed: it was changed after it was written"
+        )
     try:
         return from_json(Manifest, data)
     except StoreError as error:

@@ -150,7 +150,9 @@ def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[
     resolved = uri or str(mlflow.get_tracking_uri())
     check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
     path = database_file(resolved)
-    if path and is_new(path, resolved):
+    if (
+        path and is_new(path, resolved) and not path.startswith("file:")
+    ):  # with options of its own, such as to read alone
         acknowledged("load MLflow")  # takes seconds by itself, and so do the tables
         make_store(path, resolved, make)
         acknowledged("make the tables of the store")
@@ -159,6 +161,11 @@ def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[
     except FOREIGN_ERRORS as error:
         if advice := half_made(path):
             raise SinkError(f"MLflow at {without_credentials(resolved)}: {advice}") from error
+        if "maintenance mode" in str(error):
+            raise ConfigError(
+                f"{where}: '{without_credentials(resolved)}': MLflow keeps no new runs in a folder of files. Give a file such as"
+                " sqlite:///mlflow.db, or set MLFLOW_ALLOW_FILE_STORE=true to use the folder all the same."
+            ) from error
         raise
 
 

@@ -15,6 +15,8 @@ from .layout import MODEL_TAG, OF_RUN_TAG, PARENT_TAG, RUN_ID_TAG, UPLOAD_TAG, W
 _PAGE: Final = 1000
 _RUNS_AT_ONCE: Final = 100  # each comes with all its numbers, and an answer is awaited for a few seconds only
 _EXPERIMENTS_AT_ONCE: Final = 100  # in one search
+_ACTIVE: Final = 1
+"""``mlflow.entities.ViewType.ACTIVE_ONLY``: what was not deleted."""
 _NOT_THERE: Final = ("RESOURCE_DOES_NOT_EXIST", "does not exist", "not found", "Not Found")
 
 
@@ -68,6 +70,25 @@ def find_runs(connection: Connection, run_id: str) -> list[TrackedRun]:
     parts = [places[begin : begin + _EXPERIMENTS_AT_ONCE] for begin in range(0, len(places), _EXPERIMENTS_AT_ONCE)]
     found = [run for part in parts for run in _search(connection, part, wanted)]
     return sorted(found, key=lambda run: (not run.is_whole, run.started_ms, run.id))
+
+
+def deleted_run(connection: Connection, run_id: str) -> str:
+    """How to bring back a run that lies in MLflow's trash, by itself or with its experiment; empty if there is none.
+
+    :raises SinkError: if the store does not answer.
+    """
+    from mlflow.entities import ViewType
+
+    wanted = tag_filter(RUN_ID_TAG, run_id)
+    for view in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
+        places = _experiments(connection, view)
+        for begin in range(0, len(places), _EXPERIMENTS_AT_ONCE):
+            part = places[begin : begin + _EXPERIMENTS_AT_ONCE]
+            for run in _search(connection, part, wanted, ViewType.ALL):
+                if view == ViewType.DELETED_ONLY:
+                    return f"restore its experiment: mlflow experiments restore --experiment-id {run.experiment_id}"
+                return f"restore it: mlflow runs restore --run-id {run.id}"
+    return ""
 
 
 def find_children(connection: Connection, parent: TrackedRun, state: str = "") -> list[TrackedRun]:
@@ -181,13 +202,13 @@ def tracked(run: Any) -> TrackedRun:
     )
 
 
-def _experiments(connection: Connection) -> list[str]:
+def _experiments(connection: Connection, view: int = _ACTIVE) -> list[str]:
     found: list[str] = []
     token: str | None = None
     while True:
         page = connection.ask(
             "list the experiments",
-            lambda client, at=token: client.search_experiments(max_results=_PAGE, page_token=at),  # type: ignore[misc]  # the page of this turn
+            lambda client, at=token: client.search_experiments(view, max_results=_PAGE, page_token=at),  # type: ignore[misc]  # the page of this turn
         )
         found += [experiment.experiment_id for experiment in page]
         token = page.token
@@ -195,12 +216,12 @@ def _experiments(connection: Connection) -> list[str]:
             return found
 
 
-def _search(connection: Connection, experiments: list[str], wanted: str) -> Iterator[TrackedRun]:
+def _search(connection: Connection, experiments: list[str], wanted: str, view: int = _ACTIVE) -> Iterator[TrackedRun]:
     token: str | None = None
     while experiments:
         page = connection.ask(
             "search the runs",
-            lambda client, at=token: client.search_runs(experiments, wanted, max_results=_RUNS_AT_ONCE, page_token=at),  # type: ignore[misc]  # the page of this turn
+            lambda client, at=token: client.search_runs(experiments, wanted, view, _RUNS_AT_ONCE, page_token=at),  # type: ignore[misc]  # the page of this turn
         )
         yield from map(tracked, page)
         token = page.token

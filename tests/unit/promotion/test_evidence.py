@@ -160,12 +160,12 @@ def test_another_question_or_another_machine_is_no_comparison(tmp_path: Path) ->
     )  # fmt: skip
     partly = [started(), block("dns"), block(generation=GenerationSettings(max_new_tokens=7)), judged(), judged("dns")]
     (found,) = against(tmp_path / "partly", simple(), partly)
-    assert found.text == "not comparable with version 3: something else was asked: a-tcp: max_new_tokens: 50 -> 7"
+    assert found.text == "not comparable with version 3: something else was asked: prompt tcp: max_new_tokens: 50 -> 7"
 
 
 def test_a_cell_that_is_not_measured_any_more_is_worse(tmp_path: Path) -> None:
     (found,) = against(tmp_path, simple(), simple(["tcp"]))
-    assert found.standing == "fails" and "a-dns is not measured any more" in found.text
+    assert found.standing == "fails" and "prompt dns is not measured any more" in found.text
 
 
 def test_what_refuses() -> None:

@@ -178,3 +178,11 @@ def test_first_apart() -> None:
     assert first_apart([1, 2, 3], [1, 5, 3]) == (2, 2, 5)
     assert first_apart([1], [1, 5]) == (2, None, 5)
     assert first_apart([1], [1]) == (0, None, None)
+
+
+def test_an_imported_run_cannot_be_asked_again(tmp_path: Path) -> None:
+    write_log(tmp_path, [start(), block("one two three")], settings={"provenance": "imported"})
+    with pytest.raises(ConfigError, match="was imported from another tool's results, .*: reproduce a run that was"):
+        reproduce(
+            tmp_path, Registry(), clock=SystemClock(), observer=Silent(), redactor=Redactor(Secrets()), sys_path=[]
+        )  # fmt: skip

@@ -172,3 +172,17 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _artifact("metrics.json").write_text("{}\n")
     assert main(["verify", f"--against=mlflow:{_uploaded().id}"]) == 1
     assert capsys.readouterr().out.startswith("FAILED: MLflow's run ")
+
+
+@pytest.mark.parametrize("what", ["experiment", "run"])
+def test_a_run_in_the_trash_says_how_it_comes_back(run: Path, what: str) -> None:
+    tracked = _uploaded()
+    client = _connection().client
+    if what == "experiment":
+        client.delete_experiment(tracked.experiment_id)
+        command = f"mlflow experiments restore --experiment-id {tracked.experiment_id}"
+    else:
+        client.delete_run(tracked.id)
+        command = f"mlflow runs restore --run-id {tracked.id}"
+    with pytest.raises(ConfigError, match=rf"was deleted: restore (its experiment|it): {command}$"):
+        _against(run)

@@ -275,3 +275,12 @@ def test_a_long_log_is_not_made_anew_unless_asked(run: Path, monkeypatch: pytest
     assert found.ok
     assert found.notes == ("derived files were not made anew and output hashes not computed: --rebuild does",)
     assert verify_run(run, rebuild=True).notes == ()
+
+
+@pytest.mark.parametrize("key", [None, b"secret"])
+def test_a_manifest_without_the_key_of_its_signature_was_changed(run: Path, key: bytes | None) -> None:
+    data = json.loads((run / MANIFEST_NAME).read_text())
+    del data["signature"]
+    (run / MANIFEST_NAME).write_text(json.dumps(data))
+    found = verify_run(run, key=key)
+    assert not found.ok and "manifest.json lacks the key 'signature', which every manifest has" in found.message

@@ -147,3 +147,12 @@ def test_a_server_that_is_not_there_is_told_in_the_systems_words() -> None:
     store = connect("http://127.0.0.1:9", "x")
     with pytest.raises(SinkError, match="^MLflow at http://127.0.0.1:9: cannot look: Connection refused$"):
         store.ask("look", lambda client: client.search_experiments())
+
+
+def test_a_store_in_a_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(
+        ConfigError,
+        match="^--llmci-mlflow: 'file://.*': MLflow keeps no new runs in a folder of files. Give a file such as",
+    ):
+        connect(f"file://{tmp_path}/runs", "--llmci-mlflow")
