@@ -288,7 +288,8 @@ class OpenAIBackend:
         return self._endpoint.base_url if self._endpoint else ""
 
     def _load_error(self, message: str, kind: str) -> ModelLoadError:
-        return ModelLoadError(f"{self._spec.text}: {message}{'' if message.endswith(('.', '?')) else '.'}", kind=kind)
+        end = "" if message.endswith((".", "?")) else "."
+        return ModelLoadError(f"{self._spec.text}: {message}{end}", kind=kind)
 
 
 _PREFIX_WORDS: Final = {
