@@ -48,6 +48,11 @@ class OpenAIBackend:
         self._builder: RequestBuilder | None = None
         self._failed = 0
 
+    @property
+    def request_builder(self) -> RequestBuilder | None:
+        """What makes its requests, once the server is known: for load, which sends many at once."""
+        return self._builder
+
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what cannot be seen from a client."""
@@ -288,7 +293,7 @@ class OpenAIBackend:
         return self._endpoint.base_url if self._endpoint else ""
 
     def _load_error(self, message: str, kind: str) -> ModelLoadError:
-        return ModelLoadError(f"{self._spec.text}: {message}{"" if message.endswith((".", "?")) else "."}", kind=kind)
+        return ModelLoadError(f"{self._spec.text}: {message}{'' if message.endswith(('.', '?')) else '.'}", kind=kind)
 
 
 _PREFIX_WORDS: Final = {
