@@ -7,17 +7,10 @@ import io
 from typing import Any
 
 import pytest
-from bench import TWO_PROMPTS, Bench
+from bench import Bench
 
 FAST = "echo+tokens=4+ttft=4ms+itl=1ms"
 SHORT = ("--llmci-max-new-tokens=4", "--llm-prompts=prompts.yaml")
-
-
-@pytest.fixture
-def bench(pytester: pytest.Pytester) -> Bench:
-    made = Bench(pytester)
-    made.write("prompts.yaml", TWO_PROMPTS)
-    return made
 
 
 def load(bench: Bench, *args: str, models: str = FAST, fresh: bool = False) -> pytest.RunResult:
@@ -264,3 +257,28 @@ def test_a_sweep_is_drawn(bench: Bench) -> None:
     ).assert_outcomes(passed=1)
     picture = (bench.latest / "plots" / "load-over-rate.svg").read_text("utf-8")
     assert "Latency and goodput over the offered rate" in picture and "requests that kept the objective" in picture
+
+
+def test_a_server_is_offered_requests_at_once(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytest.importorskip("httpx")
+    from stub_server import read_log, stub_process
+
+    log = tmp_path_factory.mktemp("stub") / "log.jsonl"
+    with stub_process(log, "--spin", "0", "--models", "say-4-60-2") as url:
+        args = ("--llmci-load=rate=60 requests=30 ttft<=5s", "--llmci-rounds=1")
+        result = load(bench, *args, models=f"s=openai:{url}#say-4-60-2")
+        result.assert_outcomes(passed=1)
+    (run,) = (line["run"] for line in bench.records("load"))
+    assert run["served"] == "at once" and run["failures"] == [""] * 30 and run["tokens"] == [4] * 30
+    at_once = [
+        sum(sent <= at < end for sent, end in zip(run["sent_ns"], run["ended_ns"], strict=True))
+        for at in run["sent_ns"]
+    ]
+    assert max(at_once) >= 3  # 60 a second, each of them 66 ms
+    assert (
+        run["values"]["kept_share"] == 100
+        if "kept_share" in run["values"]
+        else "generator itself" in run["reasons"]["kept_share"]
+    )
+    assert len([played for played in read_log(log) if played.body.get("stream")]) >= 30
+    result.stdout.no_fnmatch_line("*one request at a time*")

@@ -48,6 +48,11 @@ class OpenAIBackend:
         self._builder: RequestBuilder | None = None
         self._failed = 0
 
+    @property
+    def request_builder(self) -> RequestBuilder | None:
+        """What makes its requests, once the server is known: for load, which sends many at once."""
+        return self._builder
+
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what cannot be seen from a client."""
