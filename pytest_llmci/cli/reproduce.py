@@ -79,7 +79,7 @@ class Progress(Silent):
     def say(self, text: str) -> None:
         self._begin(one_line(text))
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self._begin(f"{spec.alias} answers")
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:

@@ -17,8 +17,11 @@ class Observer(Protocol):
     def say(self, text: str) -> None:
         """One short line from the model source, such as ``converting (once)``."""
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
-        """The model is ready."""
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
+        """The model is ready.
+
+        :param seconds: its load time; None where it was not loaded here.
+        """
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
         """One measured round is over."""
@@ -48,7 +51,7 @@ class Silent:
     def say(self, text: str) -> None:
         pass
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         pass
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:

@@ -132,7 +132,8 @@ class Pool:
         live = self._live[spec.alias, role] = LiveModel(worker, record)
         self._emit(record)
         if role == "timing" and not pair:
-            self._observer.loaded(spec, loaded.values["load_time"] / 1e9)
+            load_ns = loaded.values.get("load_time")
+            self._observer.loaded(spec, None if load_ns is None else load_ns / 1e9)
         return live
 
     def _build(self, spec: ModelSpec, role: Role, number: int) -> ModelWorker:

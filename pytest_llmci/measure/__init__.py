@@ -56,6 +56,11 @@ INSTRUMENTS: tuple[Entry, ...] = (
         summary="what each token adds to the keys and values that the model keeps",
     ),
     Entry(
+        name="endpoint",
+        target="pytest_llmci.measure.endpoint:EndpointInstrument",
+        summary="what a stream tells beside its tokens: first reasoning, first answer, cached tokens, retries",
+    ),
+    Entry(
         name="gpu",
         target="pytest_llmci.measure.gpu:GpuInstrument",
         summary="memory of the CUDA device by PyTorch's allocator, and how busy it was",

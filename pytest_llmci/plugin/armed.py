@@ -120,7 +120,7 @@ class RedirectedObserver(Silent):
     def say(self, text: str) -> None:
         self.target.say(self.hide(text))
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self.target.loaded(spec, seconds)
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:

@@ -290,11 +290,11 @@ class Terminal(Silent):
             self._bracket = ""
         self.tick()
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self._doing = ""
         self._clear_status()
         if self._model == spec.alias:
-            self._write(f"(loaded in {format_duration(seconds)}")
+            self._write("(answers" if seconds is None else f"(loaded in {format_duration(seconds)}")
             self._bracket = ") "
 
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:

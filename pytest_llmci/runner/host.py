@@ -108,13 +108,13 @@ class ModelHost:
         probe = Probe(self._registry)
         self._loop = MeasuringLoop(
             backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated,
-            before_round=MemoryPass().before_round if self._role == "memory" else None,
+            before_round=MemoryPass().before_round if self._role == "memory" else None, unmeasurable=_elsewhere(factory, spec),
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
         values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
-        return _describe(described, values, region, process)
+        return _without_elsewhere(_describe(described, values, region, process), _elsewhere(factory, spec))
 
     def _origin(self, spec: ModelSpec) -> dict[str, Json]:
         """The user's modules, in a process that has no others than those the model needs."""
@@ -319,6 +319,19 @@ def _checked(loaded: object, spec: ModelSpec) -> LoadedModel:
                 kind="backend",
             ) from error
     return loaded
+
+
+def _elsewhere(factory: Any, spec: ModelSpec) -> dict[str, str]:
+    """Metric -> why it is missing, for a model that does not run in this process: its client's numbers are not its own."""
+    return dict(factory.unmeasurable(spec)) if getattr(factory, "is_remote", False) else {}
+
+
+def _without_elsewhere(loaded: Loaded, elsewhere: Mapping[str, str]) -> Loaded:
+    values = {name: value for name, value in loaded.values.items() if name not in elsewhere}
+    known = {name: why for name, why in elsewhere.items() if name in loaded.values or name in loaded.reasons}
+    if "start_time" in elsewhere:
+        known["start_time"] = elsewhere["start_time"]
+    return Loaded(values=values, reasons=loaded.reasons | known, info=loaded.info)
 
 
 _NOTHING_ASKED: Final = "no first inference was measured in this process"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..backends.base import Backend
+from ..errors import GenerationError, TryAgain
 from ..measure.profile import Probe
 from ..records import Completion, GenerationSettings, Prompt, RoundRecord, RunRequest
 
@@ -36,9 +37,15 @@ class MeasuringLoop:
 
     def __init__(
         self, backend: Backend, probe: Probe, *, threads: int, progress: Progress, isolated: bool,
-        before_round: Callable[[], None] | None = None,
+        before_round: Callable[[], None] | None = None, unmeasurable: Mapping[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        """:param before_round: called before each round, outside of what is measured."""
+        """:param before_round: called before each round, outside of what is measured.
+        :param unmeasurable: metric -> why it is missing whatever an instrument reads here: the model runs elsewhere.
+        :param sleep: waits between two attempts.
+        """
+        self._unmeasurable = dict(unmeasurable or {})
+        self._sleep = sleep
         self._before_round = before_round
         self._backend = backend
         self._probe = probe
@@ -72,13 +79,26 @@ class MeasuringLoop:
         self._was_asked = True
 
     def _with_first(self, record: RoundRecord) -> RoundRecord:
-        if self._first_ns is None:
+        if self._first_ns is None or "first_inference_time" in self._unmeasurable:
             return record
         first, self._first_ns = self._first_ns, None
         return dataclasses.replace(record, worker_values={"first_inference_time": first})
 
     def measure(self, prompt: Prompt, settings: GenerationSettings) -> RoundRecord:
-        """One inference under the instruments."""
+        """One inference under the instruments; an attempt that failed and may be repeated is told, never timed."""
+        failed: list[TryAgain] = []
+        while True:
+            try:
+                return self._attempt(prompt, settings, failed)
+            except TryAgain as again:
+                if len(failed) >= again.attempts:
+                    tried = f" ({len(failed) + 1} attempts)" if failed else ""
+                    raise GenerationError(f"{again}{tried}", kind=again.kind) from again
+                failed.append(again)
+                self._sleep(again.wait_s)
+                self._progress.tokens(0)
+
+    def _attempt(self, prompt: Prompt, settings: GenerationSettings, failed: Sequence[TryAgain]) -> RoundRecord:
         is_first, self._was_asked = not self._was_asked, True
         stamps: list[int] = []
         stamp = _stamper(stamps, self._progress)
@@ -95,17 +115,32 @@ class MeasuringLoop:
         if is_first:
             self._first_ns = end - begin
         completion = text_is_unicode(self._backend.complete(produced))
+        if failed:
+            completion = dataclasses.replace(completion, retries=len(failed))
         token_ns = _gaps(begin, stamps)
         reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)
+        values, reasons = _without(reading.values, reading.reasons, self._unmeasurable | completion.unobserved)
         return RoundRecord(
-            values=reading.values,
-            reasons=reading.reasons,
+            values=values,
+            reasons=reasons,
             token_ns=token_ns,
             completion=completion,
-            noisy=reading.noisy,
+            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]),
             memory_method=reading.memory_method,
             peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
         )
+
+
+def _without(
+    values: dict[str, float], reasons: dict[str, str], unmeasurable: Mapping[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Numbers and reasons, with those numbers missing that say nothing of the model."""
+    known = {name: why for name, why in unmeasurable.items() if name in values or name in reasons}
+    return {name: value for name, value in values.items() if name not in known}, reasons | known
+
+
+def _told(failed: Sequence[TryAgain]) -> list[str]:
+    return [f"attempt {number} failed: {error}" for number, error in enumerate(failed, 1)]
 
 
 def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:

@@ -291,6 +291,8 @@ class WorkerProcess:
             self._download_size,
         )
         loaded = from_json(Loaded, answer)
+        if "start_time" in loaded.reasons:  # the model runs elsewhere: this was the start of its client
+            return loaded
         return replace(loaded, values={"start_time": start_ns, **loaded.values})
 
     def _hello(self) -> None:

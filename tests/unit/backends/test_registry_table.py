@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 def test_the_promised_names_are_registered() -> None:
     registry = Registry()
     register(registry)
-    assert registry.names("backend") == ["echo", "hf", "py", "smollm2", "tiny", "transformers"]
+    assert registry.names("backend") == ["echo", "hf", "openai", "py", "smollm2", "tiny", "transformers"]
     assert all(entry.summary for entry in BACKENDS)
 
 

@@ -63,7 +63,7 @@ class Watcher(Silent):
     def loading(self, spec: ModelSpec) -> None:
         self.seen.append(f"loading {spec.alias}")
 
-    def loaded(self, spec: ModelSpec, seconds: float) -> None:
+    def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self.seen.append((spec.alias, seconds))
 
 

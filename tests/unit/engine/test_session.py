@@ -242,7 +242,7 @@ def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
         def loading(self, spec: ModelSpec) -> None:
             self.told.append("loading")
 
-        def loaded(self, spec: ModelSpec, seconds: float) -> None:
+        def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
             self.told.append("loaded")
 
         def tick(self) -> None:

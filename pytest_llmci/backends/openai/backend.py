@@ -1,0 +1,333 @@
+"""A model behind an OpenAI-compatible server: ``openai:http://127.0.0.1:8000/v1#name+key_env=KEY``.
+
+The model's process is a client: its memory and CPU time are not the model's and are missing, with that reason. A unique line
+stands before each prompt, so that no prefix cache is what is measured (``+prompt_cache=keep`` leaves it away). A request that
+failed before its first token is repeated (``+retries=``), counted as ``retries``, and in no latency.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final, NoReturn
+
+from ...errors import GenerationError, ModelLoadError, TryAgain
+from ...records import Completion, GenerationSettings, Json, Message, ModelSpec, Prompt
+from ..base import LoadContext, LoadedModel, Stamp, check_options
+from ..packages import require_installed
+from .answer import Answer
+from .client import EXTRA, Client, Reply
+from .endpoint import LONGEST_WAIT_S, OPTIONS, Endpoint, read_endpoint
+from .failures import Failure, quote
+from .request import RequestBuilder
+
+_ELSEWHERE: Final = "the model runs on a server: this process is its client, whose numbers are not the model's"
+REMOTE: Final = (
+    "peak_rss", "rss_before", "peak_rss_delta", "rss_growth", "children_peak_rss", "cpu_time", "cpu_cores_used", "cpu_percent", "net_time",
+    "gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation", "energy", "tokens_per_joule", "kv_cache_per_token",
+    "import_time", "load_time", "first_inference_time", "cold_start_time", "start_time", "load_peak_rss", "model_footprint",
+)  # fmt: skip
+"""Metrics of the model's own process and machine."""
+FIRST_WAIT_S: Final = 0.5
+"""Before a second attempt, where the server does not say; doubled before each further one."""
+TAKES_IGNORE_EOS: Final = ("vllm", "sglang", "llamacpp", "llama.cpp")
+_PROBE: Final = GenerationSettings(max_new_tokens=1)
+
+
+class OpenAIBackend:
+    """One model on one server."""
+
+    OPTIONS: ClassVar[Mapping[str, str]] = OPTIONS
+    is_remote: ClassVar[bool] = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._endpoint: Endpoint | None = None
+        self._client: Client | None = None
+        self._builder: RequestBuilder | None = None
+        self._failed = 0
+
+    @staticmethod
+    def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
+        """Metric -> reason, for what cannot be seen from a client."""
+        return dict.fromkeys(REMOTE, _ELSEWHERE)
+
+    @staticmethod
+    def preflight(spec: ModelSpec, _sys_path: Sequence[str] = ()) -> None:
+        """Refuse a spec that cannot be right, a variable that is not set, a package that is missing.
+
+        :raises ModelLoadError: of kind ``option``.
+        :raises MissingExtraError: if httpx is not installed.
+        """
+        check_options(spec, OPTIONS)
+        read_endpoint(spec, os.environ)
+        require_installed(("httpx",), "backend 'openai'", EXTRA)
+
+    def prepare(self) -> None:
+        """Import httpx and make the client."""
+        check_options(self._spec, OPTIONS)
+        self._endpoint = read_endpoint(self._spec, os.environ)
+        self._client = Client(self._endpoint)
+
+    def load(self, context: LoadContext) -> LoadedModel:
+        """Find out which server it is, and have the model give one token.
+
+        :raises ModelLoadError: if it does not; whose fault that is stands in its kind.
+        """
+        if self._client is None or self._endpoint is None:
+            self.prepare()
+        client, endpoint = self._ready_client()
+        listed = client.look_up("/models")
+        names, owners = _listed(listed)
+        model = endpoint.model or self._only(names, listed)
+        version = client.look_up("//version")
+        software = _software(owners)
+        builder = RequestBuilder(
+            endpoint=endpoint, model=model, takes_ignore_eos=software in TAKES_IGNORE_EOS
+        )  # fmt: skip
+        self._builder = builder
+        info: dict[str, Json] = {
+            "source": "endpoint", "server": endpoint.server, "server_software": software or (listed.server if listed else ""),
+            "server_version": _version(version), "model_name": model, "models_listed": list[Json](names[:50]),
+            "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
+            "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
+        }  # fmt: skip
+        answer = self._first_answer(client, builder)
+        info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
+        return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_ELSEWHERE)
+
+    def _only(self, names: Sequence[str], listed: Reply | None) -> str:
+        if len(names) == 1:
+            return names[0]
+        if len(names) > 1:
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise self._load_error(
+                f"the server has {len(names)} models; name one: {self._spec.text}#NAME ({shown})", "endpoint_model"
+            )
+        how = "nothing answered" if listed is None else f"HTTP {listed.status}"
+        kind = "endpoint_unreachable" if listed is None else "server_protocol"
+        raise self._load_error(
+            f"the server's list of models cannot be read ({how}: {self._address()}/models); name the model: {self._spec.text}#NAME",
+            kind,
+        )
+
+    def _first_answer(self, client: Client, builder: RequestBuilder) -> Answer:
+        """One token, through the interface that will be used; the list of models is no proof that one answers."""
+        answer = self._probed(client, builder)
+        for attempt in range(builder.endpoint.retries):
+            failure = answer.failure
+            wait = 0.0 if failure is None else failure.retry_after_s
+            wait = FIRST_WAIT_S * 2**attempt if wait is None else wait
+            if failure is None or not failure.may_pass or wait > LONGEST_WAIT_S:
+                break
+            time.sleep(wait)
+            answer = self._probed(client, builder)
+        failure = answer.failure or self._foreign(answer)
+        if failure is not None:
+            raise self._load_error(failure.message, failure.kind)
+        return answer
+
+    @staticmethod
+    def _probed(client: Client, builder: RequestBuilder) -> Answer:
+        probe = Prompt(id="ready", text="Hi")
+        if builder.endpoint.api == "auto":
+            answer = client.ask(builder.generation(probe, _PROBE))
+            if answer.failure is not None and answer.failure.kind in (
+                "server_protocol",
+                "endpoint_request",
+                "endpoint_model",
+            ):
+                chat = Prompt(id="ready", messages=(Message(role="user", content="Hi"),))
+                other = client.ask(builder.generation(chat, _PROBE))
+                answer = other if other.failure is None else answer
+        else:
+            answer = client.ask(builder.generation(probe, _PROBE))
+        return answer
+
+    # ------------------------------------------------------------------------------------------------------- answering
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> Answer:
+        """One request.
+
+        :raises TryAgain: if it failed before its first token, at the server.
+        :raises GenerationError: if it failed otherwise.
+        """
+        return self._answered(prompt, settings, lambda _: stamp())
+
+    def _answered(
+        self, prompt: Prompt, settings: GenerationSettings, on_piece: Callable[[str], None], stop: Sequence[str] = ()
+    ) -> Answer:  # fmt: skip
+        if self._client is None or self._builder is None:
+            raise GenerationError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
+        try:
+            request = self._builder.generation(prompt, settings, stop=stop)
+        except ValueError as error:
+            raise GenerationError(f"{self._spec.text}: {error}; use +api=auto or +api=chat.", kind="prompt") from error
+        answer = self._client.ask(request, on_piece)
+        failure = answer.failure or self._foreign(answer)
+        if failure is not None:
+            self._refuse(failure)
+        self._failed = 0
+        return answer
+
+    def _refuse(self, failure: Failure) -> NoReturn:
+        message = f"{self._spec.text}: {failure.message}"
+        retries = self._builder.endpoint.retries if self._builder else 0
+        wait = failure.retry_after_s if failure.retry_after_s is not None else FIRST_WAIT_S * 2**self._failed
+        if failure.may_pass and retries and wait <= LONGEST_WAIT_S:
+            self._failed = 0 if self._failed >= retries else self._failed + 1
+            raise TryAgain(message, kind=failure.kind, wait_s=wait, attempts=retries)
+        self._failed = 0
+        raise GenerationError(message, kind=failure.kind)
+
+    def _foreign(self, answer: Answer) -> Failure | None:
+        """Another model answered than the one that was asked."""
+        asked = self._builder.model if self._builder else ""
+        wanted = self._builder.endpoint.served_as if self._builder else ""
+        if (
+            not answer.model
+            or (wanted and answer.model == wanted)
+            or (not wanted and is_same_name(asked, answer.model))
+        ):
+            return None
+        return Failure(
+            kind="server_model",
+            message=f"'{wanted or asked}' was asked, '{quote(answer.model)}' answered: the numbers would be another model's;"
+            f" if it is the same one, say +served_as={quote(answer.model)}",
+        )
+
+    def complete(self, produced: Answer) -> Completion:
+        """Texts and counts; where the server's counts cannot be right, there are none."""
+        usage = produced.usage
+        unobserved = {}
+        if usage.output_tokens is None:
+            for name in (
+                "output_tokens",
+                "tokens_per_s",
+                "latency_per_token",
+                "tpot",
+                "decode_tokens_per_s",
+                "tokens_per_piece",
+                "reasoning_tokens",
+            ):
+                unobserved[name] = usage.why_not
+        if usage.prompt_tokens is None:
+            unobserved |= dict.fromkeys(("prompt_tokens", "prefill_tokens_per_s"), usage.why_not)
+        if usage.cached_tokens is None:
+            unobserved["cached_tokens"] = (
+                "the server does not tell what its cache gave" if usage.source else usage.why_not
+            )
+        if produced.came_at_once:
+            unobserved |= dict.fromkeys(
+                ("ttft", "ttft_any", "ttft_content", "ttft_reasoning", "return_tail", "prefill_tokens_per_s"),
+                "the server sent its whole answer at once: no first token was seen to arrive",
+            )
+        return Completion(
+            text=produced.text, finish_reason=produced.finish_reason or "unknown", prompt_tokens=usage.prompt_tokens,
+            output_tokens=usage.output_tokens, token_source=usage.source, templated=self._templated, piece_kinds=produced.piece_kinds,
+            cached_tokens=usage.cached_tokens, reasoning_tokens=usage.reasoning_tokens, retries=0, unobserved=unobserved,
+        )  # fmt: skip
+
+    @property
+    def _templated(self) -> bool:
+        return self._client is not None and self._client.last_was_chat
+
+    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
+        """One request whose text is shown as it comes."""
+        answer = self._answered(prompt, settings, lambda text: on_text(text) if text else None)
+        if not answer.is_stream:
+            on_text(answer.text)
+        return self.complete(answer)
+
+    def score(self, context: str, continuation: str) -> Sequence[float]:
+        """Log-probabilities of the continuation's tokens, where the server echoes prompts with theirs.
+
+        :raises GenerationError: of kind ``unsupported`` where it does not, or where a token lies across the border.
+        """
+        client, _ = self._ready_client()
+        if self._builder is None:
+            raise GenerationError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
+        text = context + continuation
+        answer = client.ask(self._builder.echo(text))
+        failure = answer.failure or self._foreign(answer)
+        if failure is not None and failure.kind not in ("endpoint_request", "server_protocol"):
+            raise GenerationError(f"{self._spec.text}: {failure.message}", kind=failure.kind)
+        rows = answer.logprobs
+        if failure is not None or not answer.text.startswith(text) or not rows or rows[0].offset is None:
+            why = failure.message if failure else "it does not echo a prompt with log-probabilities and offsets"
+            raise GenerationError(
+                f"{self._spec.text}: this server cannot score: {why}; vLLM can (echo=true of /v1/completions).", kind="unsupported"
+            )  # fmt: skip
+        places = [row.offset or 0 for row in rows]
+        if len(context) not in places:
+            raise GenerationError(
+                f"{self._spec.text}: a token of the server lies across the border of context and continuation: neither has its"
+                " log-probability; move a blank from one to the other.", kind="unsupported",
+            )  # fmt: skip
+        found = [row.logprob for row, place in zip(rows, places, strict=True) if len(context) <= place < len(text)]
+        if any(value is None for value in found):
+            raise GenerationError(
+                f"{self._spec.text}: the first token follows nothing and has no log-probability; give a context.",
+                kind="unsupported",
+            )
+        return [value for value in found if value is not None]
+
+    def close(self) -> None:
+        """Close the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _ready_client(self) -> tuple[Client, Endpoint]:
+        if self._client is None or self._endpoint is None:
+            raise ModelLoadError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
+        return self._client, self._endpoint
+
+    def _address(self) -> str:
+        return self._endpoint.base_url if self._endpoint else ""
+
+    def _load_error(self, message: str, kind: str) -> ModelLoadError:
+        end = "" if message.endswith((".", "?")) else "."
+        return ModelLoadError(f"{self._spec.text}: {message}{end}", kind=kind)
+
+
+_PREFIX_WORDS: Final = {
+    "prefix": "a unique line before each prompt",
+    "salt": "none; cache_salt is unique for each request",
+    "keep": "none; the server's prefix cache may answer",
+}
+
+
+def is_same_name(asked: str, answered: str) -> bool:
+    """Whether a server may call a model so that was asked for: by its last part, with a date or a revision behind it.
+
+    >>> is_same_name("org/Name", "name"), is_same_name("gpt-4o", "gpt-4o-2024-08-06"), is_same_name("a", "b")
+    (True, True, False)
+    """
+    one, other = (name.rstrip("/").rpartition("/")[2].casefold() for name in (asked, answered))
+    return one == other or any(other.startswith(f"{one}{mark}") or one.startswith(f"{other}{mark}") for mark in "-@:")
+
+
+def _listed(listed: Reply | None) -> tuple[list[str], list[str]]:
+    """Names and owners of the models that a server lists."""
+    document = listed.document if listed is not None and listed.status == 200 else None
+    rows = document.get("data") if isinstance(document, dict) else None
+    found = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)] if isinstance(rows, list) else []  # fmt: skip
+    return [row["id"] for row in found], [str(row.get("owned_by", "")) for row in found]
+
+
+def _software(owners: Sequence[str]) -> str:
+    """What the server is by what it says: the owner of its models, in lower case."""
+    return owners[0].lower() if owners and owners[0].lower() in (*TAKES_IGNORE_EOS, "ollama", "tgi") else ""
+
+
+def _version(version: Reply | None) -> str:
+    found = version.document if version is not None and version.status == 200 else None
+    return quote(str(found.get("version", ""))) if isinstance(found, dict) else ""
+
+
+def _has_proxy(endpoint: Endpoint) -> bool:
+    from urllib.request import getproxies
+
+    return not endpoint.is_loopback and any(name in getproxies() for name in ("http", "https", "all"))

@@ -1,0 +1,169 @@
+"""Whose fault it is that an endpoint gave no answer.
+
+A failure is never a slow model: no latency is made of it. It is the server's (it refused, broke off, or sent what is not the
+protocol), the settings' (a wrong address, key or model name), or the tool's (this machine could not send or read).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+Fault = Literal["server", "settings", "tool"]
+Kind = Literal[
+    "server_busy", "server_error", "server_died", "server_silent", "server_stream", "server_protocol", "server_model",
+    "endpoint_unreachable", "endpoint_tls", "endpoint_redirect", "endpoint_key", "endpoint_model", "endpoint_request", "client",
+]  # fmt: skip
+"""What went wrong: ``server_busy`` 429 or 503, ``server_error`` another 5xx or an error event, ``server_died`` the connection broke
+after the request was sent, ``server_silent`` nothing came in time, ``server_stream`` what came cannot be read, ``server_protocol`` it
+is no OpenAI-compatible server, ``server_model`` another model answered; ``endpoint_*`` is what the settings name; ``client``
+is this side."""
+RETRIED: Final[frozenset[Kind]] = frozenset({"server_busy", "server_error", "endpoint_unreachable"})
+"""Kinds that another attempt may mend, as long as no piece of an answer has come."""
+LONGEST_QUOTE: Final = 200
+"""Characters of a server's own words in a message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a request gave no answer, in one line."""
+
+    kind: Kind
+    message: str
+    """Without the name of the model; it never holds the key."""
+    status: int | None = None
+    retry_after_s: float | None = None
+    """How long the server asks to be left alone."""
+    has_begun: bool = False
+    """Whether a piece of the answer had come."""
+
+    @property
+    def fault(self) -> Fault:
+        """Whose it is."""
+        if self.kind == "client":
+            return "tool"
+        return "server" if self.kind.startswith("server_") or self.kind == "endpoint_unreachable" else "settings"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed when it is sent again."""
+        return self.kind in RETRIED and not self.has_begun
+
+
+_SETTINGS_OF_STATUS: Final[Mapping[int, tuple[Kind, str]]] = {
+    401: ("endpoint_key", "the server refuses the key; name the variable that holds it: +key_env=NAME"),
+    403: ("endpoint_key", "the server does not allow it with this key"),
+    405: ("server_protocol", "the address takes no such requests; expected the base of an OpenAI-compatible API, such as http://host:8000/v1"),
+}  # fmt: skip
+
+
+def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, now: datetime | None = None) -> Failure:
+    """What an answer without success means.
+
+    :param headers: by lower-case name.
+    :param body: its first bytes.
+    :param url: that the request was sent to.
+    :param now: for a Retry-After that is a date; the present where it is not given.
+    """
+    says = server_words(body)
+    quoted = f": {says}" if says else ""
+    if 300 <= status < 400:
+        return _redirect(status, headers.get("location", ""), url)
+    if status in (429, 503):
+        wait = retry_after_s(headers.get("retry-after", ""), now)
+        asked = "" if wait is None else f" (it asks to wait {wait:g} s)"
+        word = "limits the rate" if status == 429 else "is not available"
+        return Failure(
+            kind="server_busy", message=f"the server {word}, HTTP {status}{asked}{quoted}", status=status, retry_after_s=wait
+        )  # fmt: skip
+    if status >= 500:
+        wait = retry_after_s(headers.get("retry-after", ""), now)
+        return Failure(
+            kind="server_error", message=f"the server failed, HTTP {status}{quoted}", status=status, retry_after_s=wait
+        )
+    if status in _SETTINGS_OF_STATUS:
+        kind, words = _SETTINGS_OF_STATUS[status]
+        return Failure(kind=kind, message=f"{words} (HTTP {status}{quoted})", status=status)
+    if status == 404 and says and "model" in says.lower():
+        return Failure(kind="endpoint_model", message=f"the server has no such model (HTTP 404{quoted})", status=status)
+    if status == 404:
+        return Failure(
+            kind="server_protocol",
+            message=f"there is nothing at {url} (HTTP 404{quoted}); expected the base of an OpenAI-compatible API, such as"
+            " http://host:8000/v1, and an interface that the server offers: +api=chat or +api=completions",
+            status=status,
+        )  # fmt: skip
+    return Failure(
+        kind="endpoint_request", message=f"the server refuses the request, HTTP {status}{quoted}", status=status
+    )
+
+
+def _redirect(status: int, location: str, url: str) -> Failure:
+    here, there = urlsplit(url), urlsplit(location)
+    elsewhere = there.netloc and (there.scheme, there.netloc) != (here.scheme, here.netloc)
+    place = f"{there.scheme}://{there.hostname or ''}{_port(there.netloc)}" if elsewhere else (there.path or "nowhere")
+    kept = "; nothing was sent there, the key neither" if elsewhere else ""
+    return Failure(
+        kind="endpoint_redirect",
+        message=f"the server redirects to {place}{kept} (HTTP {status}); if that is right, give its address",
+        status=status,
+    )
+
+
+def _port(netloc: str) -> str:
+    port = netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    return f":{port}" if port else ""
+
+
+def retry_after_s(text: str, now: datetime | None = None) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for: a number, or a date; None where it is neither.
+
+    >>> retry_after_s("1.5"), retry_after_s("soon")
+    (1.5, None)
+    """
+    text = text.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if seconds < 1e9 else None
+
+
+def server_words(body: bytes) -> str:
+    """What a server says of an error: its message, or the beginning of whatever it sent; on one line."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        return quote(text)
+    return error_words(found) or quote(text)
+
+
+def error_words(found: object) -> str:
+    """The message in the forms of OpenAI (``error.message``), FastAPI (``detail``) and others (``message``)."""
+    if not isinstance(found, Mapping):
+        return ""
+    inner = found.get("error", found)
+    if isinstance(inner, str):
+        return quote(inner)
+    if isinstance(inner, Mapping):
+        for name in ("message", "detail", "error"):
+            if inner.get(name):
+                return quote(str(inner[name]))
+    return ""
+
+
+def quote(text: str) -> str:
+    """The beginning of a foreign text, printable and on one line."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 3] + "..."

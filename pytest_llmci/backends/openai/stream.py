@@ -1,0 +1,428 @@
+"""Reads an endpoint's answer: bytes and the times at which they arrived in, an :class:`.answer.Answer` out.
+
+It opens nothing and asks no clock, so that the blocking client, the asynchronous one and tests share it. What is counted as a
+piece of the answer is decided here:
+
+- text of the answer, text of the reasoning, and arguments of a tool call, where they are not empty;
+- not the role, not an empty text, not the finish reason, not a comment that keeps the connection open, not the usage.
+
+A chunk is one piece, however many tokens it holds: the stream does not say. Lines are read as they come; an event ends
+with its line if that is whole JSON, as all known servers send it, else with the empty line that the standard asks for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, TokenLogprob, Usage
+from .failures import Failure, Kind, error_words, of_status, quote
+
+MOST_BYTES: Final = 1 << 26
+"""Of a document or a single line: more is no answer that anybody asked for."""
+ERROR_BYTES: Final = 1 << 16
+
+
+class AnswerReader:
+    """Reads one answer: :meth:`head`, then :meth:`feed` for all that arrives, then :meth:`end` or :meth:`broken`.
+
+    :param chat: whether the chat interface was asked; plain completions have another form.
+    :param url: that the request was sent to, for messages.
+    :param max_tokens: that were asked for; a server that counts more contradicts itself.
+    :param on_piece: called for each piece of generated text as it is found, before it is kept.
+    """
+
+    def __init__(
+        self, *, chat: bool, url: str = "", max_tokens: int | None = None, on_piece: Callable[[str], None] | None = None
+    ) -> None:  # fmt: skip
+        self._chat = chat
+        self._url = url
+        self._max_tokens = max_tokens
+        self._on_piece = on_piece
+        self._status = 200
+        self._headers: Mapping[str, str] = {}
+        self._form = ""
+        """``events``, ``document``, ``error``, or not known yet."""
+        self._rest = b""
+        self._open_event: list[bytes] = []
+        self._texts: list[str] = []
+        self._reasonings: list[str] = []
+        self._piece_ns: list[int] = []
+        self._kinds: list[str] = []
+        self._usage: object = None
+        self._finish = ""
+        self._model = ""
+        self._fingerprint = ""
+        self._logprobs: list[TokenLogprob] = []
+        self._done = False
+        self._events = 0
+        self._end_ns: int | None = None
+        self._failure: Failure | None = None
+
+    # ------------------------------------------------------------------------------------------------------ what is fed
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the status and the headers.
+
+        :param headers: by lower-case name.
+        """
+        self._status, self._headers = status, headers
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if status != 200:
+            self._form = "error"
+        elif kind == "text/event-stream":
+            self._form = "events"
+        elif kind == "application/json":
+            self._form = "document"
+
+    def feed(self, data: bytes, at_ns: int) -> None:
+        """Take what arrived at that time."""
+        if self._failure is not None or self._done:
+            return
+        self._rest += data
+        if not self._form:
+            self._form = _form_of(self._rest)
+        if self._form == "events":
+            *lines, self._rest = self._rest.split(b"\n")
+            for line in lines:
+                self._line(line, at_ns)
+        if len(self._rest) > (ERROR_BYTES if self._form == "error" else MOST_BYTES):
+            if self._form == "error":
+                self._rest = self._rest[:ERROR_BYTES]
+            else:
+                self._fail("server_stream", f"the server sent more than {MOST_BYTES >> 20} MiB without an end")
+
+    def end(self, at_ns: int) -> Answer:
+        """The server has closed the answer: all of it is there, or never will be."""
+        if self._end_ns is None:
+            self._end_ns = at_ns
+        if self._failure is None and not self._done:
+            self._at_end(at_ns)
+        return self._answer()
+
+    def broken(self, failure: Failure, at_ns: int) -> Answer:
+        """The connection broke, or nothing came in time."""
+        if not self._done and self._failure is None:
+            if self._form == "events" and self._finish:
+                self._done = True  # all of the answer was there; only its last line is missing
+            else:
+                self._failure = _begun(failure) if self._piece_ns else failure
+        self._end_ns = at_ns if self._end_ns is None else self._end_ns
+        return self._answer()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to come: ``[DONE]``, or what cannot be read."""
+        return self._done or self._failure is not None
+
+    @property
+    def pieces(self) -> int:
+        """Pieces of generated text so far."""
+        return len(self._piece_ns)
+
+    # ------------------------------------------------------------------------------------------------------------ events
+
+    def _line(self, line: bytes, at_ns: int) -> None:
+        if self._done or self._failure is not None:
+            return
+        line = line.removesuffix(b"\r")
+        if line.startswith(b"data:"):
+            self._data(line[5:].lstrip(b" "), at_ns)
+        elif not line:
+            self._close_event()
+        elif self._open_event:
+            self._bad(b"\n".join([*self._open_event, line]))
+        elif not line.startswith((b":", b"event:", b"id:", b"retry:")) and not self._events:
+            self._fail("server_protocol", f"the server's stream is none of server-sent events: {_shown(line)}")
+        # other fields are to be ignored, says the standard
+
+    def _data(self, data: bytes, at_ns: int) -> None:
+        if data == b"[DONE]" and not self._open_event:
+            self._done, self._end_ns = True, at_ns
+            if not self._events:
+                self._fail("server_stream", "the server ended its stream without an answer")
+            return
+        whole = b"\n".join([*self._open_event, data])
+        try:
+            event: object = json.loads(whole)
+        except ValueError:
+            self._open_event.append(data)
+            if len(whole) > MOST_BYTES:
+                self._bad(whole)
+            return
+        self._open_event = []
+        self._event(event, at_ns)
+
+    def _close_event(self) -> None:
+        if self._open_event:
+            self._bad(b"\n".join(self._open_event))
+
+    def _event(self, event: object, at_ns: int) -> None:
+        self._events += 1
+        if not isinstance(event, dict) or not self._is_ours(event):
+            return
+        choice = _first_choice(event)
+        if choice is None:
+            return  # the usage often comes so
+        delta: Any = choice.get("delta") if self._chat else choice
+        if isinstance(delta, dict):
+            self._delta(delta, at_ns)
+        elif delta is not None:
+            self._fail("server_stream", f"a chunk of the server has no delta: {quote(repr(choice))}")
+        if choice.get("logprobs"):
+            self._logprobs += read_logprobs(choice["logprobs"], chat=self._chat)
+        if isinstance(choice.get("finish_reason"), str):
+            self._finish = choice["finish_reason"]
+
+    def _is_ours(self, event: dict[str, Any]) -> bool:
+        """Take what stands beside the choices; False where the event is an error."""
+        if event.get("error"):
+            words = error_words(event) or quote(json.dumps(event["error"]))
+            self._fail("server_error", f"the server broke off its answer: {words}")
+            return False
+        if "choices" not in event and "usage" not in event:
+            self._fail("server_protocol", f"the server's events are no chat or completion chunks: {quote(json.dumps(event))}")  # fmt: skip
+            return False
+        if event.get("usage") is not None:
+            self._usage = event["usage"]
+        if isinstance(event.get("model"), str):
+            self._model = self._model or event["model"]
+        if isinstance(event.get("system_fingerprint"), str):
+            self._fingerprint = event["system_fingerprint"]
+        return True
+
+    def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
+        text = _text(delta.get("content") if self._chat else delta.get("text"))
+        text += _text(delta.get("refusal"))
+        reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        if text and reasoning:
+            kind = BOTH
+        elif text:
+            kind = CONTENT
+        elif reasoning:
+            kind = REASONING
+        elif _calls_tool(delta.get("tool_calls")):
+            kind = TOOL
+        else:
+            return
+        if self._on_piece is not None:
+            self._on_piece(text)
+        self._piece_ns.append(at_ns)
+        self._kinds.append(kind)
+        self._texts.append(text)
+        self._reasonings.append(reasoning)
+
+    # ----------------------------------------------------------------------------------------------------------- the end
+
+    def _at_end(self, at_ns: int) -> None:
+        if self._form == "error":
+            self._failure = of_status(self._status, self._headers, self._rest, self._url)
+        elif self._form == "events":
+            self._last_line(at_ns)
+            self._close_event()
+            if self._failure is None and not self._done and not self._finish:
+                self._fail(
+                    "server_died", f"the server's stream ended in the middle of an answer, after {self._so_far()}"
+                )
+        else:
+            self._document()
+
+    def _last_line(self, at_ns: int) -> None:
+        """What came behind the last line break: a whole line, or the half that a dying server got out."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._line(rest, at_ns)
+            if self._open_event:
+                self._open_event = []
+                self._fail(
+                    "server_died",
+                    f"the server's stream ended in the middle of a line, after {self._so_far()}: {_shown(rest)}",
+                )
+
+    def _so_far(self) -> str:
+        return f"{self.pieces} pieces of text" if self.pieces != 1 else "1 piece of text"
+
+    def _document(self) -> None:
+        try:
+            found: object = json.loads(self._rest)
+        except ValueError:
+            if self._form == "document" and self._rest.lstrip()[:1] in (b"{", b"["):
+                self._fail("server_died", f"the server's answer ended in the middle of its JSON: {_shown(self._rest)}")
+            else:
+                self._not_the_protocol()
+            return
+        if not isinstance(found, dict):
+            self._not_the_protocol()
+            return
+        if not self._is_ours(found):
+            return
+        choice = _first_choice(found)
+        if choice is None:
+            self._not_the_protocol()
+            return
+        message: Any = choice.get("message") if self._chat else choice
+        if not isinstance(message, dict):
+            self._not_the_protocol()
+            return
+        self._texts = [_text(message.get("content") if self._chat else message.get("text")) + _text(message.get("refusal"))]  # fmt: skip
+        self._reasonings = [_text(message.get("reasoning_content")) or _text(message.get("reasoning"))]
+        if choice.get("logprobs"):
+            self._logprobs = read_logprobs(choice["logprobs"], chat=self._chat)
+        self._finish = _text(choice.get("finish_reason"))
+
+    def _not_the_protocol(self) -> None:
+        kind = quote(self._headers.get("content-type", "") or "no content type")
+        self._fail(
+            "server_protocol",
+            f"the server at {self._url} answers, but not as an OpenAI-compatible API ({kind}): {_shown(self._rest)}",
+        )
+
+    def _bad(self, data: bytes) -> None:
+        self._fail("server_stream", f"the server sent a line that is no JSON, after {self._so_far()}: {_shown(data)}")
+
+    def _fail(self, kind: Kind, message: str) -> None:
+        if self._failure is None:
+            self._failure = Failure(kind=kind, message=message, status=self._status, has_begun=bool(self._piece_ns))
+
+    def _answer(self) -> Answer:
+        streams = self._form == "events"
+        return Answer(
+            text="".join(self._texts),
+            reasoning="".join(self._reasonings),
+            piece_ns=tuple(self._piece_ns),
+            piece_kinds="".join(self._kinds),
+            finish_reason=self._finish,
+            usage=read_usage(self._usage, pieces=self.pieces, has_text=any(self._texts), max_tokens=self._max_tokens),
+            model=self._model,
+            system_fingerprint=self._fingerprint,
+            is_stream=streams,
+            end_ns=self._end_ns,
+            logprobs=tuple(self._logprobs),
+            failure=self._failure,
+        )
+
+
+def _begun(failure: Failure) -> Failure:
+    return replace(failure, has_begun=True)
+
+
+def _form_of(data: bytes) -> str:
+    """What a body without a telling content type is, once its first characters are there."""
+    start = data.lstrip()
+    if start.startswith((b"data:", b"event:", b":")):
+        return "events"
+    return "document" if len(start) >= len(b"event:") or start.startswith((b"{", b"[", b"<")) else ""
+
+
+def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        return None
+    return next((each for each in choices if isinstance(each, dict) and each.get("index", 0) == 0), None)
+
+
+def _text(value: object) -> str:
+    """A text, or the texts of a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(str(part.get("text") or "") for part in value if isinstance(part, dict))
+    return ""
+
+
+def _calls_tool(calls: object) -> bool:
+    if not isinstance(calls, list):
+        return False
+    functions = (call.get("function") for call in calls if isinstance(call, dict))
+    return any(isinstance(each, dict) and bool(each.get("name") or each.get("arguments")) for each in functions)
+
+
+def _shown(data: bytes) -> str:
+    return repr(quote(data[:600].decode("utf-8", "replace")))
+
+
+def read_logprobs(found: Any, *, chat: bool) -> list[TokenLogprob]:
+    """The log-probabilities of a choice: ``content`` of chat, or the parallel lists of plain completions."""
+    if not isinstance(found, dict):
+        return []
+    if chat or "content" in found:
+        rows = [each for each in found.get("content") or () if isinstance(each, dict)]
+        return [TokenLogprob(text=_text(each.get("token")), logprob=_float(each.get("logprob"))) for each in rows]
+    tokens, values = found.get("tokens") or [], found.get("token_logprobs") or []
+    offsets: Sequence[object] = found.get("text_offset") or [None] * len(tokens)
+    tops: Sequence[object] = found.get("top_logprobs") or [None] * len(tokens)
+    if not len(tokens) == len(values) == len(offsets) == len(tops):
+        return []
+    return [
+        TokenLogprob(text=_text(token), logprob=_float(value), offset=offset if isinstance(offset, int) else None, best=_best(top))
+        for token, value, offset, top in zip(tokens, values, offsets, tops, strict=True)
+    ]  # fmt: skip
+
+
+def _best(top: object) -> float | None:
+    if not isinstance(top, dict):
+        return None
+    values = [value for value in map(_float, top.values()) if value is not None]
+    return max(values) if values else None
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def read_usage(found: object, *, pieces: int, has_text: bool, max_tokens: int | None) -> Usage:
+    """The server's counts; none of them where they contradict each other or what came.
+
+    :param pieces: that arrived one by one; a token gives one at most.
+    :param has_text: whether there is any text.
+    """
+    if found is None:
+        return Usage()
+    if not isinstance(found, dict):
+        return Usage(why_not=f"the server's usage is no object: {quote(repr(found))}")
+    counts = Usage(
+        prompt_tokens=_count(found.get("prompt_tokens")),
+        output_tokens=_count(found.get("completion_tokens")),
+        cached_tokens=_count(_inner(found, "prompt_tokens_details", "cached_tokens")),
+        reasoning_tokens=_count(_inner(found, "completion_tokens_details", "reasoning_tokens")),
+        source="server",
+        why_not="the server's usage does not say",
+    )
+    wrong = _contradiction(found, counts, _count(found.get("total_tokens")))
+    output = counts.output_tokens
+    if not wrong and output is not None:
+        if output == 0 and has_text:
+            wrong = "it counts no token, but text came"
+        elif output < pieces:
+            wrong = f"it counts {output} tokens, but {pieces} pieces of text came"
+        elif max_tokens is not None and output > max_tokens:
+            wrong = f"it counts {output} tokens, but {max_tokens} at most were asked for"
+    return Usage(why_not=f"the server's usage cannot be right: {wrong}") if wrong else counts
+
+
+def _contradiction(found: Mapping[str, object], counts: Usage, total: int | None) -> str:
+    """What the counts say against each other; empty if nothing."""
+    prompt, output, cached, reasoning = (
+        counts.prompt_tokens, counts.output_tokens, counts.cached_tokens, counts.reasoning_tokens,
+    )  # fmt: skip
+    for name, count in (("prompt_tokens", prompt), ("completion_tokens", output), ("total_tokens", total)):
+        if found.get(name) is not None and count is None:
+            return f"{name} is {quote(repr(found[name]))}"
+    if prompt is not None and output is not None and total is not None and total != prompt + output:
+        return f"{prompt} and {output} tokens do not make {total}"
+    if cached is not None and prompt is not None and cached > prompt:
+        return f"{cached} of {prompt} tokens came from the cache"
+    if reasoning is not None and output is not None and reasoning > output:
+        return f"{reasoning} of {output} tokens are reasoning"
+    return ""
+
+
+def _inner(found: Mapping[str, object], outer: str, name: str) -> object:
+    details = found.get(outer)
+    return details.get(name) if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

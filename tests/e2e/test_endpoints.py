@@ -1,0 +1,81 @@
+"""``openai:`` in whole sessions against the scripted server: numbers, failures, and where the key does not go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench import Bench
+from stub_server import StubServer
+
+pytest.importorskip("httpx")
+KEY = "sk-topsecret-0123456789abcdef"
+
+
+@pytest.fixture
+def server() -> Iterator[StubServer]:
+    with StubServer() as running:
+        yield running
+
+
+def records(folder: Path, kind: str) -> list[dict[str, object]]:
+    lines = (folder / "llmci-results" / "latest" / "log.jsonl").read_text("utf-8").splitlines()
+    return [row for row in map(json.loads, lines) if row["type"] == kind]
+
+
+def test_an_endpoint_is_measured_and_the_key_is_nowhere(
+    bench: Bench, pytester: pytest.Pytester, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MYKEY", KEY)
+    models = (
+        f"good=openai:{server.url}#reasoning+api=chat+key_env=MYKEY,bad=openai:{server.url}#unauthorized+key_env=MYKEY"
+    )
+    done = pytester.runpytest_subprocess(
+        f"--llm-models={models}",
+        "--llmci-suite=inference",
+        "--llmci-rounds=2",
+        "--llm-prompts=prompts.yaml",
+        "--llmci-sink=html",
+        "-v",
+    )
+    assert done.ret == 1
+    text = done.stdout.str() + done.stderr.str()
+    assert "the server refuses the key" in text and "[secret MYKEY]" in text
+    assert server.log[0].headers["authorization"] == f"Bearer {KEY}"
+    assert KEY not in text
+    holders = [path for path in pytester.path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert holders == []
+    blocks = {str(row["model"]): row for row in records(pytester.path, "rounds")}
+    values, reasons = blocks["good"]["values"], blocks["good"]["reasons"]
+    assert isinstance(values, dict) and isinstance(reasons, dict)
+    assert values["ttft"] == values["ttft_any"] == values["ttft_reasoning"]
+    assert all(content > first for content, first in zip(values["ttft_content"], values["ttft"], strict=True))
+    assert "peak_rss" not in values and "cpu_time" not in values
+    assert "its client" in reasons["peak_rss"]
+    assert str(blocks["good"]["prompt"]).find("[") == -1  # the unique line is no part of the prompt
+    worker = next(row for row in records(pytester.path, "worker") if row["model"] == "good")
+    info = worker["info"]
+    assert isinstance(info, dict)
+    assert info["prompt_prefix"] == "a unique line before each prompt"
+
+
+def test_a_variable_that_is_not_set_is_a_usage_error(pytester: pytest.Pytester, bench: Bench) -> None:
+    done = pytester.runpytest_subprocess(
+        "--llm-models=openai:http://127.0.0.1:9/v1#m+key_env=NOT_SET_ANYWHERE", "--llmci-suite=inference"
+    )
+    assert done.ret == 4
+    assert "the environment variable NOT_SET_ANYWHERE is not set" in done.stdout.str() + done.stderr.str()
+
+
+def test_a_server_that_dies_is_no_slow_model(bench: Bench, pytester: pytest.Pytester, server: StubServer) -> None:
+    done = pytester.runpytest_subprocess(
+        f"--llm-models=m=openai:{server.url}#dies",
+        "--llmci-suite=inference",
+        "--llmci-rounds=2",
+        "--llm-prompts=prompts.yaml",
+    )
+    assert done.ret == 1
+    done.stdout.fnmatch_lines(["*the server closed the connection in the middle of its answer*"])
+    assert all(not row["values"] for row in records(pytester.path, "rounds"))

@@ -1,0 +1,219 @@
+"""The backend in this process, driven by the timing loop, against the scripted server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from stub_server import StubServer
+
+from pytest_llmci.backends.base import LoadContext, LoadedModel
+from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
+from pytest_llmci.errors import GenerationError, ModelLoadError
+from pytest_llmci.measure import register as register_instruments
+from pytest_llmci.measure.profile import Probe
+from pytest_llmci.records import GenerationSettings, Message, Prompt, RoundRecord
+from pytest_llmci.registry import Registry
+from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
+from pytest_llmci.specs import parse_spec
+
+pytest.importorskip("httpx")
+PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
+TEXT = Prompt(id="t", text="Say hello.")
+SETTINGS = GenerationSettings(max_new_tokens=16)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StubServer]:
+    with StubServer() as running:
+        yield running
+
+
+_MADE: list[OpenAIBackend] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _MADE:
+        _MADE.pop().close()
+
+
+def backend(server: StubServer, model: str, keys: str = "") -> tuple[OpenAIBackend, LoadedModel]:
+    made = OpenAIBackend(parse_spec(f"openai:{server.url}#{model}{keys}", ["openai"], "x"))
+    _MADE.append(made)
+    made.prepare()
+    return made, made.load(LoadContext(threads=1, cache_dir="", say=lambda text: None))
+
+
+def measured(made: OpenAIBackend, prompt: Prompt = PROMPT, waits: list[float] | None = None) -> RoundRecord:
+    registry = Registry()
+    register_instruments(registry)
+    loop = MeasuringLoop(
+        made, Probe(registry), threads=1, progress=NoProgress(), isolated=False,
+        unmeasurable=OpenAIBackend.unmeasurable(parse_spec("openai:http://h", ["openai"], "x")),
+        sleep=(waits if waits is not None else []).append,
+    )  # fmt: skip
+    return loop.measure(prompt, SETTINGS)
+
+
+def test_reasoning_and_answer_have_their_own_first_tokens(server: StubServer) -> None:
+    made, _ = backend(server, "reasoning", "+api=chat")
+    record = measured(made)
+    values = record.values
+    assert values["ttft"] == values["ttft_any"] == values["ttft_reasoning"] == record.token_ns[0]
+    assert values["ttft_content"] == sum(record.token_ns[:9])
+    assert sum(record.token_ns) == values["latency"]
+    assert (values["output_tokens"], values["reasoning_tokens"], values["tokens_per_piece"], values["retries"]) == (
+        16,
+        8,
+        1,
+        0,
+    )
+    assert (record.completion.token_source, record.completion.templated) == ("server", True)
+    made.close()
+
+
+def test_numbers_of_the_client_are_not_the_models(server: StubServer) -> None:
+    made, loaded = backend(server, "say-2-1-1")
+    record = measured(made)
+    assert not set(REMOTE) & set(record.values)
+    for name in ("peak_rss", "cpu_time", "net_time", "energy"):
+        assert "this process is its client" in record.reasons[name]
+    assert loaded.footprint_bytes is None
+    assert (loaded.info["server"], loaded.info["model_name"], loaded.info["system_fingerprint"]) == (
+        server.url.removesuffix("/v1"), "say-2-1-1", "fp_stub",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["whole", "at_once"])
+def test_an_answer_that_came_at_once_has_no_first_token(server: StubServer, model: str) -> None:
+    record = measured(backend(server, model, "+api=chat")[0])
+    assert record.values["latency"] > 0
+    assert record.values["output_tokens"] == 16
+    for name in ("ttft", "ttft_any", "ttft_content", "prefill_tokens_per_s"):
+        assert name not in record.values
+        assert "its whole answer at once" in record.reasons[name]
+
+
+def test_grouped_tokens_say_so(server: StubServer) -> None:
+    assert measured(backend(server, "grouped")[0], TEXT).values["tokens_per_piece"] == 4
+
+
+def test_counts_that_cannot_be_are_missing_and_times_are_kept(server: StubServer) -> None:
+    record = measured(backend(server, "wrong_usage")[0], TEXT)
+    assert record.values["ttft"] > 0
+    for name in ("output_tokens", "tokens_per_s", "tpot", "prompt_tokens"):
+        assert name not in record.values
+        assert "the server's usage cannot be right" in record.reasons[name]
+
+
+def test_a_prefix_keeps_the_cache_out_unless_it_is_to_be_kept(server: StubServer) -> None:
+    kept, loaded = backend(server, "cached", "+prompt_cache=keep")
+    assert measured(kept, TEXT).values["cached_tokens"] == 5
+    assert str(loaded.info["prompt_prefix"]).startswith("none")
+    made, loaded = backend(server, "cached")
+    record = measured(made, TEXT)
+    assert record.values["cached_tokens"] == 0
+    assert loaded.info["prompt_prefix"] == "a unique line before each prompt"
+    sent = server.log[-1].body["prompt"]
+    assert sent != TEXT.text and sent.endswith("]\nSay hello.")
+
+
+def test_failed_attempts_are_told_and_in_no_latency() -> None:
+    with StubServer(scripts={}) as own:
+        made, _ = backend(own, "say-16-20-5")
+        own._turns["busy"] = 0
+        made._builder.model = "busy"  # type: ignore[union-attr]  # it is ready; only now the server becomes busy
+        waits: list[float] = []
+        record = measured(made, TEXT, waits)
+    assert (record.values["retries"], waits) == (2, [0.05, 0.05])
+    assert record.noisy.count("HTTP 429") == 2
+    last = own.log[-1]
+    assert record.values["latency"] / 1e6 < (last.chunks[-1].at_ns - last.received_ns) / 1e6 + 50
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("busy-16-99", "server_busy"),
+        ("broken", "server_error"),
+        ("busy_long", "server_busy"),
+        ("dies", "server_died"),
+        ("half_json", "server_stream"),
+    ],
+)
+def test_what_does_not_pass_is_a_failure_of_the_server(server: StubServer, model: str, kind: str) -> None:
+    made, _ = backend(server, "say-2-1-1")
+    made._builder.model = model  # type: ignore[union-attr]  # as above
+    waits: list[float] = []
+    with pytest.raises(GenerationError) as caught:
+        measured(made, TEXT, waits)
+    assert caught.value.kind == kind
+    assert len(waits) == (2 if model in ("busy-16-99", "broken") else 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "kind", "says"),
+    [
+        ("unheard_of", "", "endpoint_model", "the server has no such model"),
+        ("html", "", "server_protocol", "not as an OpenAI-compatible API"),
+        ("redirect", "", "endpoint_redirect", "the key neither"),
+        ("other_model", "", "server_model", "+served_as=somebody-else"),
+        ("broken", "+retries=0", "server_error", "worker is gone"),
+    ],
+)
+def test_an_endpoint_that_cannot_work_is_refused_when_it_loads(
+    server: StubServer, model: str, keys: str, kind: str, says: str
+) -> None:
+    with pytest.raises(ModelLoadError) as caught:
+        backend(server, model, keys)
+    assert caught.value.kind == kind
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_only_model_of_a_server_needs_no_name() -> None:
+    for models, says in (
+        (("say",), ""),
+        (("say", "slow"), "2 models; name one"),
+        (None, "list of models cannot be read (HTTP 500"),
+    ):
+        with StubServer(models=models) as own:
+            spec: Any = parse_spec(f"openai:{own.url}", ["openai"], "x")
+            made = OpenAIBackend(spec)
+            if not says:
+                assert made.load(LoadContext(threads=1, cache_dir="", say=print)).info["model_name"] == "say"
+            else:
+                with pytest.raises(ModelLoadError) as caught:
+                    made.load(LoadContext(threads=1, cache_dir="", say=print))
+                assert says in str(caught.value)
+            made.close()
+
+
+def test_scores_are_those_of_the_continuation(server: StubServer) -> None:
+    made, _ = backend(server, "scores")
+    assert made.score("a b ", "c d") == [-1 / 3, -1 / 4]
+    with pytest.raises(GenerationError, match="across the border"):
+        made.score("a b", " c d")
+    with pytest.raises(GenerationError, match="give a context"):
+        made.score("", "c d")
+
+
+def test_a_server_without_log_probabilities_says_so(server: StubServer) -> None:
+    made, _ = backend(server, "whole")
+    with pytest.raises(GenerationError, match="this server cannot score") as caught:
+        made.score("a ", "b")
+    assert caught.value.kind == "unsupported"
+
+
+def test_streaming_shows_the_answer_as_it_comes(server: StubServer) -> None:
+    made, _ = backend(server, "say-3-1-1")
+    shown: list[str] = []
+    assert made.stream(TEXT, SETTINGS, shown.append).text == "".join(shown)
+    assert len(shown) == 3
+
+
+def test_names_that_are_the_same() -> None:
+    assert is_same_name("/models/smollm2", "/models/smollm2@main")
+    assert not is_same_name("gpt-4", "gpt-3.5")
