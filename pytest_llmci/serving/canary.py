@@ -16,6 +16,8 @@ from ..records import Json
 from ..store.runfolder import list_runs
 from .serve import Serving
 
+CANARY: Final = "canary"
+"""Folder, in that of the runs, of the runs of canaries."""
 _FAILED: Final = 1
 """Exit status of a session in which something did not pass; any other but 0 says that it could not be run."""
 
@@ -55,6 +57,9 @@ def run_canary(served: Serving, prompts: Sequence[str], output: Path, more: Sequ
 
     :raises ServingError: if it could not be run, so that nothing is known.
     """
+    output = (
+        output / CANARY / f"{served.model}-{served.address.port}"
+    )  # its own: 'latest' stays what was measured, and another canary apart
     before = set(list_runs(output))
     done = subprocess.run(
         command(served, prompts, output, more), stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False
