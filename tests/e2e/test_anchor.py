@@ -87,19 +87,19 @@ def test_nobody_who_did_not_ask_has_a_column_of_it(bench: Bench) -> None:
 
 def test_a_slower_machine_is_not_held_against_the_model(bench: Bench) -> None:
     """Where the plain times regress threefold, the same times beside the frozen model do not."""
-    assert work(bench, 300_000, "--llmci-anchor", "--llmci-save-baseline").ret == 0
+    assert work(bench, 600_000, "--llmci-anchor", "--llmci-save-baseline").ret == 0
     change_baseline(bench, faster(*OWN, *FROZEN))
-    result = work(bench, 300_000, "--llmci-anchor", "--llmci-baseline")
+    result = work(bench, 600_000, "--llmci-anchor", "--llmci-baseline")
     assert result.ret == 0
     found = times(bench)
     assert {(each["mode"], each["verdict"] == "regressed") for each in found} == {("anchored", False)}
     assert len(found) == 4
-    assert all(each["candidate"] > 2 * each["base"] and abs(each["change"]) < 0.5 for each in found)
+    assert all(each["candidate"] > 2 * each["base"] and abs(each["change"]) < 1 for each in found)
     result.stdout.re_match_lines([r"llmci: baseline main: stored numbers, as it was saved outside of a git.*"])
     assert "divided by that of the frozen model beside it" in " ".join(result.stdout.str().split())
 
     change_baseline(bench, without_frozen)
-    result = work(bench, 300_000, "--llmci-anchor", "--llmci-baseline")
+    result = work(bench, 600_000, "--llmci-anchor", "--llmci-baseline")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert {each["mode"] for each in times(bench)} == {"saved"}
     told = " ".join(result.stdout.str().split())
@@ -107,15 +107,15 @@ def test_a_slower_machine_is_not_held_against_the_model(bench: Bench) -> None:
 
 
 def test_a_slower_model_is(bench: Bench) -> None:
-    assert work(bench, 200_000, "--llmci-anchor", "--llmci-save-baseline").ret == 0
-    result = work(bench, 500_000, "--llmci-anchor", "--llmci-baseline")
+    assert work(bench, 300_000, "--llmci-anchor", "--llmci-save-baseline").ret == 0
+    result = work(bench, 1_500_000, "--llmci-anchor", "--llmci-baseline")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert {(each["mode"], each["verdict"]) for each in times(bench)} == {("anchored", "regressed")}
     result.stdout.re_match_lines(
         [
             r"RegressionDetected: .* slower than main.*",
             r" +how +6 rounds a side, stored numbers, each divided by the time of the.*",
-            r" +beside +\w+_time: measured \+1\d\d\.\d %, the frozen model beside it [+-]\d+\.\d.*",
+            r" +beside +\w+_time: measured \+\d+\.\d %, the frozen model beside it [+-]\d+\.\d.*",
         ]
     )
 
