@@ -12,7 +12,7 @@ from ..nodes import Place, Value
 from .report import NotTranslated, Report
 
 GENERATION: Final = "huggingface:text-generation:"
-NO_SERVER: Final = "it is served, and there is no model source for servers yet; name local weights under 'models', or give --llm-models"
+NO_SERVER: Final = "it is served, and nobody is asked over the network unasked: name its address under 'models' or --llm-models, openai:https://HOST/v1#NAME+key_env=VARIABLE"
 _SERVED: Final = frozenset({
     "ai21", "anthropic", "azure", "azureopenai", "bedrock", "cerebras", "cloudflare-ai", "cohere", "databricks", "deepseek", "docker",
     "fal", "fireworks", "github", "google", "groq", "http", "https", "litellm", "llama.cpp", "llamaapi", "llamafile", "localai", "mistral",

@@ -189,7 +189,7 @@ def test_templates_of_assertions_and_sets_are_followed(made: Any) -> None:
         ("evaluateOptions: {repeat: 3, delay: 5}", "3:30: evaluateOptions.delay: it is about how promptfoo runs"),
         ("evaluateOptions: {repeat: x}", "3:19: evaluateOptions.repeat: it is no whole number from 1"),
         ("wrong: 1", "3:1: wrong: this key is not known"),
-        ("targets: [openai:gpt-4o]", "3:11: targets[1]: openai:gpt-4o: it is served, and there is no model source for servers yet;"),
+        ("targets: [openai:gpt-4o]", "3:11: targets[1]: openai:gpt-4o: it is served, and nobody is asked over the network unasked:"),
         ("targets: ['ollama:chat:llama3']", "3:11: targets[1]: ollama:chat:llama3: it is served"),
         ("targets: [file://p.py]", "3:11: targets[1]: file://p.py: it is code;"),
         ("targets: [echo]", "3:11: targets[1]: echo: it gives the prompt back, which no model source here does; give --llm-models"),
