@@ -38,7 +38,8 @@ HASHED: Final = "sha256:"
 WITHHELD: Final = "withheld (--llmci-redact)"
 _OF_OURS: Final = frozenset(
     {"crashed", "timeout", "given_up", "protocol", "memory", "not_found", "missing_extra", "option", "config", "spawn", "python", "corrupt",
-     "disk", "unsupported", "unloaded", "context", "killed", "interrupted"}
+     "disk", "unsupported", "unloaded", "context", "killed", "interrupted", "server_died", "server_silent", "endpoint_unreachable",
+     "endpoint_tls", "endpoint_redirect"}
 )  # fmt: skip
 """Kinds of errors whose messages quote no prompt and no output."""
 _FOREIGN_FACTS: Final = ("last words", "stderr")

@@ -169,9 +169,11 @@ def _templated(report: SessionReport, width: int) -> list[str]:
     templated = sum(cell.templated for cell in asked)
     if not templated:
         return []
-    which = "all" if templated == len(asked) else f"{templated} of {len(asked)}"
-    rest = "" if templated == len(asked) else "; the others went to the model as they are"
-    return wrapped(f"chat template: applied in {which} cell{'' if len(asked) == 1 else 's'}{rest}.", width)
+    if templated == len(asked):
+        which, rest = "the cell" if templated == 1 else "all cells", ""
+    else:
+        which, rest = f"{templated} of {len(asked)} cells", "; the others went to the model as they are"
+    return wrapped(f"chat template: applied in {which}{rest}.", width)
 
 
 def score_column(models: Sequence[ModelSummary]) -> list[tuple[str, Callable[[ModelSummary], str]]]:

@@ -79,3 +79,14 @@ def test_a_server_that_dies_is_no_slow_model(bench: Bench, pytester: pytest.Pyte
     assert done.ret == 1
     done.stdout.fnmatch_lines(["*the server closed the connection in the middle of its answer*"])
     assert all(not row["values"] for row in records(pytester.path, "rounds"))
+
+
+def test_two_endpoints_are_compared_by_the_wall_clock(bench: Bench, server: StubServer) -> None:
+    """The client's CPU time says nothing of them."""
+    slow, usual = f"m=openai:{server.url}#slow", f"openai:{server.url}#say"
+    result = bench.suite(slow, f"--llmci-versus={usual}", "--llmci-max-rounds=5", "-k", "first", fresh=True)
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.re_match_lines([r"RegressionDetected: latency .* slower than.*"])
+    [cell] = bench.results()["cells"]
+    assert {found["metric"] for found in cell["comparisons"]} >= {"latency"}
+    assert not {found["metric"] for found in cell["comparisons"]} & {"cpu_time", "net_time", "peak_rss"}

@@ -68,6 +68,7 @@ class Endpoint:
     def headers(self) -> dict[str, str]:
         """What every request carries; the key with it."""
         found = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        found["Accept-Encoding"] = "identity"  # pieces are timed as they come, and nothing is unpacked
         if self.key:
             found["Authorization"] = f"Bearer {self.key}"
         return found
