@@ -771,6 +771,8 @@ class ComparisonResult:
     """Why a regression was accepted beforehand; empty if it was not."""
     reason: str = ""
     """How it was decided or why it could not be, in plain words."""
+    shared: str = ""
+    """The server, or the accelerator, that both sides computed on; empty where they had processes of their own on CPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

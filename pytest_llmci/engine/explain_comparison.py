@@ -148,6 +148,8 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
     if decisive.rounds:
         pairs = f" in {_count(decisive.pairs, 'fresh pair')} of processes" if decisive.mode == "interleaved" else ""
         lines += _labelled("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}")
+    if decisive.shared:
+        lines += _labelled("shared", shared_words(decisive.shared))
     for result in results:
         if result.visible is not None and result.mode != "exact":
             lines += _labelled("sees", f"a change of {percent(result.visible, sign=False)} or more in {result.metric}")
@@ -179,6 +181,11 @@ def _count(number: int, noun: str) -> str:
 
 
 # --------------------------------------------------------------------------------------------- all cells of a session
+
+
+def shared_words(place: str) -> str:
+    """What it means for a comparison that both sides compute in one place."""
+    return f"both sides are on {one_line(place)}: what one of them leaves behind there, the other meets"
 
 
 def compared_lines(

@@ -180,6 +180,7 @@ class Interleaved:
         self._most = max(entry.plan.max_rounds for entry in entries)
         self._lost = 0
         self._changed: tuple[str, ...] = ()
+        self._shared = ""
         self._workers: dict[Arm, WorkerRecord] = {}
         self._start_times = {name: metrics[name] for name in START_TIMES if name in metrics}
         self._starts: dict[Arm, dict[str, list[float]]] = {
@@ -472,6 +473,7 @@ class Interleaved:
         differences = subject_part(reference, {}).differences(subject_part(candidate, {}))
         self._changed = (*self._files, *(_SHA256.sub(r"\1", str(each)) for each in differences))
         self._changed = self._changed or ("nothing that is known of the model or its libraries",)
+        self._shared = shared_place(reference, candidate)
         meant = {name for name, _ in set(reference.spec.options.items()) ^ set(candidate.spec.options.items())}
         meant |= {"load"} if meant.intersection(SPEC_KEYS) else set()
         on_purpose = _HANDLED_APART | self._on_purpose | meant
@@ -517,7 +519,9 @@ class Interleaved:
             else:
                 found_here = course.decided or found.cells.get(course.entry.test, [])
                 cell = course.entry.cell.id
-                measurement.comparisons = [accepted_or_not(cell, result, self._accepted) for result in found_here]
+                measurement.comparisons = [
+                    replace(accepted_or_not(cell, result, self._accepted), shared=self._shared) for result in found_here
+                ]
         found.model = [*found.model, *self._loading(found.tests), *self._footprint()]
         found.model = [accepted_or_not(self.model.alias, result, self._accepted) for result in found.model]
         if found.model:
@@ -596,4 +600,15 @@ def _why_never(entry: Entry) -> str:
         or entry.cell.prompt.messages != entry.reference.prompt.messages
     ):
         return "the prompt is another one on the side of the reference"
+    return ""
+
+
+def shared_place(reference: WorkerRecord, candidate: WorkerRecord) -> str:
+    """The server, or the accelerator, that both sides compute on; empty where they have processes of their own on CPUs."""
+    servers = {str(side.info.get("server") or "") for side in (reference, candidate)}
+    devices = {str(side.info.get("device") or "") for side in (reference, candidate)}
+    if len(servers) == 1 and any(servers):
+        return f"one server, {servers.pop()}"
+    if len(devices) == 1 and all(device.startswith(("cuda", "mps")) for device in devices):
+        return f"one accelerator, {devices.pop()}"
     return ""

@@ -87,6 +87,9 @@ def test_two_endpoints_are_compared_by_the_wall_clock(bench: Bench, server: Stub
     result = bench.suite(slow, f"--llmci-versus={usual}", "--llmci-max-rounds=5", "-k", "first", fresh=True)
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.re_match_lines([r"RegressionDetected: latency .* slower than.*"])
+    place = server.url.removesuffix("/v1")
+    result.stdout.fnmatch_lines([f"*shared *both sides are on one server, {place}:*"])
     [cell] = bench.results()["cells"]
+    assert {found["shared"] for found in cell["comparisons"]} == {f"one server, {place}"}
     assert {found["metric"] for found in cell["comparisons"]} >= {"latency"}
     assert not {found["metric"] for found in cell["comparisons"]} & {"cpu_time", "net_time", "peak_rss"}

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sample_run
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.against import Against, Entry
 from pytest_llmci.engine.comparison import Rules
-from pytest_llmci.engine.interleaved import Interleaved, Ports
+from pytest_llmci.engine.interleaved import Interleaved, Ports, shared_place
 from pytest_llmci.engine.model_gate import model_gate
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel
@@ -462,3 +463,22 @@ def test_what_a_test_says_of_its_answers_holds_on_both_sides() -> None:
         plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=asked, said=said)
         (entry,) = against.entries({"test_a": (cell, plan)})
         assert entry.reference_generation == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "place"),
+    [
+        ({"server": "http://a:1"}, {"server": "http://a:1"}, "one server, http://a:1"),
+        ({"server": "http://a:1"}, {"server": "http://a:2"}, ""),
+        ({"device": "cuda:0"}, {"device": "cuda:0"}, "one accelerator, cuda:0"),
+        ({"device": "cuda:0"}, {"device": "cuda:1"}, ""),
+        ({"device": "cpu"}, {"device": "cpu"}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_what_both_sides_compute_on_is_named(reference: dict[str, Any], candidate: dict[str, Any], place: str) -> None:
+    sides = (
+        sample_run.worker(info=reference),
+        sample_run.worker(info=candidate),
+    )
+    assert shared_place(*sides) == place
