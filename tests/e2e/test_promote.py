@@ -54,7 +54,7 @@ def test_a_session_is_uploaded_promoted_refused_and_rolled_back(
     bench.suite("bot=echo+ttft=120ms", *FIXED)
     status, out = llmci("promote", "support")
     assert status == 1
-    assert "  FAILS champion  worse than version 1: net_time of bot-" in out
+    assert "  FAILS champion  worse than version 1: net_time of prompt " in out
     assert 'options: {"ttft": "40ms"} -> {"ttft": "120ms"}' in " ".join(out.split())
 
     bench.suite("bot=echo+ttft=40ms", "--llmci-rounds=5", "--llmci-max-latency=1ms")  # misses its budgets

@@ -48,6 +48,7 @@ BY_KIND: dict[Kind, st.SearchStrategy[Any]] = {
     "text": TEXTS, "texts": TEXTS | st.lists(TEXTS, min_size=1, max_size=2), "name": st.sampled_from(["a", "b", "c-d"]),
     "prompts": TEXTS | st.lists(TEXTS | ROWS, min_size=1, max_size=3), "checks": CHECKS | st.lists(CHECKS, max_size=2), "whole": st.integers(-1, 9),
     "number": st.floats(-0.5, 2) | st.integers(0, 2), "yes_no": st.booleans(),
+    "load": st.sampled_from(["rate=2", "concurrency=2", "single-stream", "offline", "rate=1..8", "none"]),
     "marks": st.lists(st.sampled_from(["slow", {"skip": "x"}, {"xfail": "y"}]), min_size=1, max_size=2),
 }  # fmt: skip
 
