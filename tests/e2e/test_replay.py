@@ -388,3 +388,33 @@ def test_a_benchmark_that_failed_fails_again(bench: Bench) -> None:
     again = bench.run("--llmci-replay=latest")
     again.assert_outcomes(failed=1)
     again.stdout.fnmatch_lines(["*SIGKILL*"])
+
+
+HARNESS_TASK = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: FILE}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Q: {{query}}\\nA:"
+doc_to_choice: "{{choices}}"
+doc_to_target: gold
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.mark.slow
+def test_a_task_of_the_harness_is_judged_on_its_stored_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "hub"))
+    bench.write("colours.yaml", HARNESS_TASK.replace("FILE", str(bench.write("rows.jsonl", ROWS))))
+    asked = ("--llmci-suite=colours.yaml", "--llm-models=echo")
+    bench.run(*asked, fresh=True).assert_outcomes(passed=1)
+    before = bench.results()["tasks"][0]["metrics"]
+    result = bench.run(*asked, "--llmci-replay=latest", "--llmci-budget=score.colours >= 99", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["BudgetExceeded: score.colours *< 99 %"])
+    replayed = json.loads((bench.path / "llmci-results" / "replays" / "latest" / "results.json").read_text("utf-8"))
+    assert replayed["tasks"][0]["metrics"] == before
+    limited = bench.run(*asked, "--llmci-replay=latest", "--llmci-limit=7", fresh=True)
+    limited.assert_outcomes(skipped=1, failed=1)  # the gate: nothing was judged
