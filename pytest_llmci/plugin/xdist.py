@@ -146,12 +146,25 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
                 self._reschedule(other)
             return crashed
 
+        def _assign_work_unit(self, node: Any) -> None:
+            """Hand out the next unit; to a worker that has just died nothing can be sent, so the unit waits for another."""
+            scope, unit = next(iter(self.workqueue.items()))
+            try:
+                super()._assign_work_unit(node)
+            except OSError:
+                del self.assigned_work[node][scope]
+                self.workqueue[scope] = unit
+                self.workqueue.move_to_end(scope, last=False)
+
         def _reschedule(self, node: Any) -> None:
             if node.shutting_down:
                 return
             # A worker keeps its last test back until it knows the next one, or that none will come.
             while self.workqueue and self._pending_of(self.assigned_work[node]) < 2:
+                left = len(self.workqueue)
                 self._assign_work_unit(node)
+                if len(self.workqueue) == left:
+                    return
             if not self.workqueue:
                 node.shutdown()
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from pytest_llmci.plugin.xdist import model_scope
+from pytest_llmci.plugin.xdist import make_scheduler, model_scope
 
 ALIASES = ["tiny-chat", "tiny"]
 
@@ -61,3 +64,42 @@ def test_thousands_of_models_cost_no_more_than_two() -> None:
     aliases = Asked(f"m-{number}" for number in range(5000))
     assert model_scope("inference::m-4711-tcp-udp", aliases) == "model m-4711"
     assert Asked.times < 20
+
+
+class Worker:
+    """What the scheduler sees of an xdist worker; a dead one cannot be sent anything."""
+
+    shutting_down = False
+    gateway = SimpleNamespace(id="gw")
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.is_dead = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        if self.is_dead:
+            raise OSError("cannot send (already closed?)")
+        self.sent += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_what_cannot_be_sent_to_a_dead_worker_goes_to_another() -> None:
+    remote = pytest.importorskip("xdist.remote")
+    options = SimpleNamespace(loadscopereorder=False)
+    config: Any = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=options)
+    tests = [f"inference::{model}-{prompt}" for model in "abc" for prompt in "pq"]
+    scheduler = make_scheduler(config, remote.Producer("x", enabled=False), "abc")
+    first, second = Worker(), Worker()
+    for worker in (first, second):
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    assert (first.sent, second.sent) == ([0, 1], [2, 3])
+    first.is_dead = True
+    scheduler.mark_test_complete(first, 0)  # it did one, and nobody knows yet that it died
+    assert scheduler.remove_node(first) == tests[1]
+    assert second.sent == [2, 3]
+    scheduler.mark_test_complete(second, 2)
+    assert second.sent == [2, 3, 4, 5]
