@@ -52,12 +52,12 @@ def test_a_stored_reference_is_split_too(bench: Bench, capsys: pytest.CaptureFix
     """By a baseline in the session, and by `llmci compare` from the two logs."""
     asked = ("--llmci-max-new-tokens=20", "--llmci-rounds=5", "-k", "first")
     bench.suite("echo=echo+itl=2ms", "--llmci-save-baseline=main", *asked)
+    base = bench.results()["run"]["id"]
     result = bench.suite("echo=echo+itl=6ms", "--llmci-baseline=main", *asked)
     result.assert_outcomes(failed=1, deselected=1)
     parts = told(str(result.stdout))
     assert tuple(parts) == PARTS and max(PARTS[:-1], key=lambda name: parts[name]) == "decode rate"
     assert parts["decode rate"] == pytest.approx(76.0, rel=0.35)
-    base = min(path.parent.name for path in (bench.path / "llmci-results").glob("2*/log.jsonl"))
     assert main(["compare", base, "latest", "--json"]) == 1
     [cell] = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
     assert cell["slowdown"]["decode rate"] == pytest.approx(0.076, rel=0.35)
