@@ -93,7 +93,7 @@ def test_its_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         run = min(each.name for each in folder.iterdir())
         page.value(f"document.querySelectorAll('#paths details')[3].querySelector('input').value = '{run}'")
         page.click("#paths details:nth-of-type(4) button")
-        page.wait("document.querySelector('#paths pre') !== null")
+        page.wait("(document.querySelector('#paths pre')?.textContent ?? '') !== ''")
         shown = page.value("document.querySelector('#paths pre').textContent")
         assert shown.startswith("200\n") and "<script>alert(1)</script>" in shown
         if place := os.environ.get("LLMCI_PICTURE"):
