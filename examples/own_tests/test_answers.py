@@ -1,4 +1,4 @@
-"""A team's own tests. Run with ``pytest --llm-models=SPEC --llm-prompts=paper``; without the flag they skip."""
+"""A team's own tests. Run with ``pytest --llm-models=smollm2+template=on --llm-prompts=paper``; without the flag they skip."""
 
 from __future__ import annotations
 
