@@ -10,6 +10,7 @@ from .import_path import library_folders
 
 MOST_MODULES = 1000
 """That are recorded; a process with more of its user's own has something else wrong with it."""
+_MAIN = frozenset({"__main__", "__mp_main__"})
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _PACKAGE = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
 
@@ -27,8 +28,10 @@ def module_files(named: Iterable[str] = (), owned: Iterable[str] = ()) -> dict[s
     found: dict[str, str] = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name == "__main__":
+        if not isinstance(file, str) or name in _MAIN:
             continue
+        if not os.path.isabs(file) and not os.path.exists(file):
+            continue  # no file that was imported: torch.ops calls itself _ops.py
         path = os.path.realpath(file)
         is_asked_for = name in wanted or name.partition(".")[0] in tops
         # Debian's sitecustomize stands in the standard library as a link to /etc.

@@ -53,6 +53,11 @@ def test_all_of_an_owned_package_is_listed_wherever_it_is(tmp_path: Path) -> Non
     assert {name.partition(".")[0] for name in found} == {"packaging"}
 
 
+def test_what_was_imported_from_no_file_is_not(tmp_path: Path) -> None:
+    planted = "for name, file in [('made', '_made.py'), ('__mp_main__', '/x/start.py')]: m = type(sys)(name); m.__file__ = file; sys.modules[name] = m"
+    assert listed(tmp_path, planted) == {}
+
+
 def test_there_is_an_end_to_it(tmp_path: Path) -> None:
     many = "for n in range(2000): m = type(sys)(f'm{n}'); m.__file__ = f'/x/{n}.py'; sys.modules[m.__name__] = m"
     assert len(listed(tmp_path, many)) == MOST_MODULES
