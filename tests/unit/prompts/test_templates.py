@@ -174,6 +174,11 @@ def test_another_system_prompt_renames_no_cell(tmp_path: Path) -> None:
     assert ids[0] == ids[1] == ["Hi", "Ho", "user-He"]
 
 
+def test_defaults_without_anything_are_none(tmp_path: Path) -> None:
+    [prompt] = load(tmp_path, {"defaults": None, "prompts": ["Hi"]})
+    assert (prompt.text, prompt.tags, prompt.checks) == ("Hi", (), ())
+
+
 def test_defaults(tmp_path: Path) -> None:
     defaults = {
         "system": "Be brief.",

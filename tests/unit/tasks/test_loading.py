@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_llmci.errors import ConfigError, UnknownNameError
+from pytest_llmci.tasks import TASKS
+from pytest_llmci.tasks.base import Doc, build_questions
 from pytest_llmci.tasks.loading import Asked, TaskTest, parse_asked, task_tests
 
 ROW = {"query": "What melts?", "choices": ["rock", "ice"], "gold": 1}
@@ -157,3 +161,13 @@ def test_two_files_of_one_task_must_be_told_apart(tmp_path: Path) -> None:
         (tmp_path / folder / "arc_easy.jsonl").write_text(rows(1), encoding="utf-8")
     with pytest.raises(ConfigError, match="are both arc_easy; name one of them"):
         found("arc_easy", tmp_path, data=tmp_path)
+
+
+def test_drawn_examples_are_the_same_in_every_session_and_others_for_each_question() -> None:
+    docs = [Doc(where=f"row {n}", question=f"What is {n} and 1?", answer=f"#### {n + 1}") for n in range(20)]
+    once, again = (build_questions(TASKS["gsm8k"], docs[:3], shots=4, examples=docs) for _ in range(2))
+    contexts = [question.asked[0][0] for question in once]
+    assert contexts == [question.asked[0][0] for question in again]
+    shown = [tuple(re.findall(r"What is (\d+)", context))[:-1] for context in contexts]
+    drawn = random.Random(1234)
+    assert shown == [tuple(doc.question.split()[2] for doc in drawn.sample(docs, 4)) for _ in range(3)]

@@ -156,6 +156,15 @@ def test_a_malformed_line_of_mmlu_is_named(tmp_path: Path, line: str, message: s
     assert message in str(raised.value)
 
 
+def test_a_row_of_mmlu_with_another_number_of_choices_is_named(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "anatomy_test.jsonl",
+        {"question": "What is 1?", "choices": ["one", "two", "three", "four", "five"], "answer": 0},
+    )
+    with pytest.raises(ConfigError, match="line 1: 'choices' holds 5; a question of MMLU has 4"):
+        TASKS["mmlu"].read(path)
+
+
 def test_a_file_that_is_no_subject_of_mmlu_is_told_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown subject of MMLU 'anatomie'. Did you mean 'anatomy'"):
         mmlu.subject_of(tmp_path / "anatomie_test.csv")

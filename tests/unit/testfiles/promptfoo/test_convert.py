@@ -112,14 +112,28 @@ def test_tests_of_files(made: Any) -> None:
     found = made(
         "prompts: ['{{q}}']\ntests: [file://t.csv, file://t.yaml, file://t.jsonl, {vars: {q: file://q.txt}}]\n",
         t__csv='q,__expected,__expected2,__description,__metadata:x\nA?,"contains-any: a, b",,first,1\nB?,b,"regex:\\d",,\n',
-        t__yaml="- vars: {q: 'C?'}\n", t__jsonl='{"vars": {"q": "D?"}}\n', q__txt=" E?\n",
+        t__yaml="- vars: {q: 'C?'}\n", t__jsonl='{"vars": {"q": "D?"}}\n\n{"vars": {"q": "F?"}}\n', q__txt=" E?\n",
     )  # fmt: skip
     assert rows(found) == [
         {"id": "first", "prompt": "A?", "checks": [{"contains_any": ["a", "b"]}]},
         {"id": "B", "prompt": "B?", "checks": ["equals:b", r"regex:(?a)\d"]},
-        {"id": "C", "prompt": "C?"}, {"id": "D", "prompt": "D?"}, {"id": "E", "prompt": "E?"},
+        {"id": "C", "prompt": "C?"}, {"id": "D", "prompt": "D?"}, {"id": "F", "prompt": "F?"}, {"id": "E", "prompt": "E?"},
     ]  # fmt: skip
     assert rows(made("prompts: ['{{q}}']\ntests: file://t.csv\n", t__csv="q\nA?\n"))[0]["prompt"] == "A?"
+
+
+def test_what_is_expected_may_stand_in_a_file(made: Any) -> None:
+    found = made(
+        "prompts: [Hi]\ntests: [{assert: [{type: equals, value: file://w.txt}, {type: contains-any, value: file://w.yaml}]}]\n",
+        w__txt=" Ho\n", w__yaml="[a, b]\n",
+    )  # fmt: skip
+    assert rows(found)[0]["checks"] == ["equals:Ho", {"contains_any": ["a", "b"]}]
+
+
+@pytest.mark.parametrize("cell", ["fn: output.length < 9", "javascript: true", "eval: true", "file://judge.py"])
+def test_code_in_a_cell_of_a_table_is_not_taken_for_the_answer(made: Any, cell: str) -> None:
+    found = made("prompts: ['{{q}}']\ntests: file://t.csv\n", t__csv=f"q,__expected\nA?,{cell}\n")
+    assert rows(found) == [{"id": "A", "prompt": "A?"}] and len(found.left) == 1
 
 
 def test_providers_that_decode_in_different_ways_get_files_of_their_own(made: Any) -> None:
