@@ -16,7 +16,7 @@ from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
 from ..engine.load_table import load_rows, under_load
 from ..engine.report import CellSummary, ModelSummary, SessionReport
-from ..engine.slowdown import Slowdown, milliseconds, percents
+from ..engine.slowdown import PARTS, Slowdown, of_record, row_of
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
 from ..records import Json, Missing, Number, Price
 from ..text import one_line
@@ -165,13 +165,17 @@ class RunView:
     @cached_property
     def where(self) -> Table:
         """Where the time of regressed cells went."""
-        told = [(cell, found) for cell in self.report.cells if isinstance(found := self.drill.slowdown(cell), Slowdown)]
+        told = [
+            (cell, found)
+            for cell in self.report.cells
+            if cell.slowdown is not None and isinstance(found := of_record(cell.slowdown), Slowdown)
+        ]
         if not told:
             return Table(headings=(), rows=())
         told.sort(key=lambda each: -each[1].share(each[1].change))
         return Table(
-            headings=("cell", *(part.name for part in told[0][1].parts), "whole"),
-            rows=[(one_line(cell.id), *_parts(found)) for cell, found in told[:MOST_EXPLAINED]],
+            headings=("cell", *PARTS, "whole"),
+            rows=[(one_line(cell.id), *row_of(found)) for cell, found in told[:MOST_EXPLAINED]],
             more=max(0, len(told) - MOST_EXPLAINED),
             anchors=[self.drill.anchors.get(cell.id, "") for cell, _ in told],
         )
@@ -473,12 +477,6 @@ def _model_facts(model: ModelSummary) -> Iterator[tuple[str, str]]:
 def _worker_reasons(model: ModelSummary) -> Iterator[tuple[str, str]]:
     for name, why in model.worker_reasons.items():
         yield name, one_line(why)
-
-
-def _parts(found: Slowdown) -> Iterator[str]:
-    for part in (*found.parts, None):
-        seconds = found.change if part is None else part.change
-        yield "n/a" if isinstance(seconds, Missing) else f"{milliseconds(seconds)} ({percents(found.share(seconds))})"
 
 
 def _estimate(estimate: Estimate | None, write: Callable[[float], str]) -> str:
