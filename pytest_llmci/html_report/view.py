@@ -515,16 +515,29 @@ def _usd(value: Number) -> str:
 
 
 def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested facts as pairs of a dotted name and a text.
+    """Nested facts as pairs of a dotted name and a text; quantities by the unit that ends their name.
 
     >>> list(flat({"git": {"dirty": True}, "load": [1, 2], "none": None}))
     [('git.dirty', 'yes'), ('load', '1, 2'), ('none', 'n/a')]
+    >>> list(flat({"parts_ns": {"imports": 4391268871}, "limit_bytes": 2**30}))
+    [('parts.imports', '4.39 s'), ('limit', '1 GiB')]
     """
     for name, value in facts.items():
+        full = f"{prefix}{name}"
+        unit = next((unit for unit in _WRITERS if f"{full}.".find(f"_{unit}.") > 0), "")
         if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{full}.")
+        elif unit and isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield one_line(f"{full}.".replace(f"_{unit}.", ".")[:-1]), _WRITERS[unit](value)
         else:
-            yield one_line(f"{prefix}{name}"), _cut(_plain(value))
+            yield one_line(full), _cut(_plain(value))
+
+
+_WRITERS: Final[Mapping[str, Callable[[float], str]]] = {
+    "ns": lambda value: format_duration(value / 1e9),
+    "bytes": format_bytes,
+}
+"""End of a name -> how its number is written."""
 
 
 def _plain(value: Json) -> str:

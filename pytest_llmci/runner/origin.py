@@ -27,9 +27,11 @@ def module_files(named: Iterable[str] = (), owned: Iterable[str] = ()) -> dict[s
     found: dict[str, str] = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name == "__main__":
+        if not isinstance(file, str) or name in ("__main__", "__mp_main__"):
             continue
         path = os.path.realpath(file)
+        if not os.path.isabs(file) and not os.path.exists(path):
+            continue  # no file at all: torch.ops says '_ops.py'
         is_asked_for = name in wanted or name.partition(".")[0] in tops
         # Debian's sitecustomize stands in the standard library as a link to /etc.
         is_library = path.startswith(libraries) or os.path.dirname(file) == _STANDARD_LIBRARY

@@ -53,6 +53,12 @@ def test_all_of_an_owned_package_is_listed_wherever_it_is(tmp_path: Path) -> Non
     assert {name.partition(".")[0] for name in found} == {"packaging"}
 
 
+def test_modules_without_a_file_are_none(tmp_path: Path) -> None:
+    """torch.ops calls itself '_ops.py', wherever the process stands; a main module under another name is ours."""
+    made = "for n, f in (('ops', '_ops.py'), ('__mp_main__', '/x/worker.py')): m = type(sys)(n); m.__file__ = f; sys.modules[n] = m"
+    assert listed(tmp_path, made) == {}
+
+
 def test_there_is_an_end_to_it(tmp_path: Path) -> None:
     many = "for n in range(2000): m = type(sys)(f'm{n}'); m.__file__ = f'/x/{n}.py'; sys.modules[m.__name__] = m"
     assert len(listed(tmp_path, many)) == MOST_MODULES
