@@ -159,7 +159,9 @@ def test_nothing_is_cut_on_paper(path: Path, page: Page) -> None:
     page.open(path)
     assert page.value("document.documentElement.scrollWidth") <= 720
     assert max(page.value("[...document.querySelectorAll('table')].map(e => e.getBoundingClientRect().right)")) <= 720
-    assert page.value("getComputedStyle(document.querySelector('th button'), '::after').content") == "none"
+    button = "document.querySelector('th button')"
+    assert page.value(f"getComputedStyle({button}, '::after').content") == "none"
+    assert page.value(f"getComputedStyle({button}).display") == "contents"  # else further pages have empty headings
 
 
 def test_without_matplotlib_there_is_a_page_without_plots(tmp_path: Path) -> None:
