@@ -776,6 +776,39 @@ class ComparisonResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SlowdownPart:
+    """One reason of a change of the mean time of a call."""
+
+    name: str
+    """``prefill``, ``decode rate``, ``output length``, ``harness`` or ``noise``."""
+    change: float | None
+    """Seconds; None where it cannot be told."""
+    reason: str = ""
+    """Why it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlowdownResult:
+    """Where a time of a cell that became worse lies: the change of the mean time of a call, in parts that add up to it."""
+
+    against: str
+    """The reference as people know it."""
+    before: float | None = None
+    """Mean time of a call of the reference, seconds; None where nothing is known."""
+    now: float | None = None
+    samples_before: int = 0
+    """How many samples the mean is of."""
+    samples_now: int = 0
+    parts: list[SlowdownPart] = field(default_factory=list)
+    untold: float | None = None
+    """Seconds that lie in the parts that cannot be told, together; None where these hold no time of their own."""
+    steal: float | None = None
+    """Change of the CPU time that the hypervisor took, over all CPUs: beside the parts, as nobody knows which it met."""
+    reason: str = ""
+    """Why nothing is known; empty where something is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FailedSample:
     """A sampled output that did not pass."""
 
@@ -848,6 +881,8 @@ class VerdictRecord:
     """Run whose rounds were judged (``--llmci-resume``); empty where this session measured."""
     not_resumed: str = ""
     """Why what an earlier run holds of it was not taken over, and it was measured anew; empty where that holds nothing."""
+    slowdown: SlowdownResult | None = None
+    """Where a time that became worse lies; None where none did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

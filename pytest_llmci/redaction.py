@@ -260,8 +260,13 @@ def _texts_of_verdict(verdict: VerdictRecord) -> str:
     return "\n".join([
         verdict.test, verdict.cell, *(f"{check.name}\n{check.message}" for check in verdict.checks),
         *(f"{budget.budget}\n{budget.origin}\n{budget.reason}" for budget in verdict.budgets),
-        *(f"{each.against}\n{each.reason}\n{each.accepted}" for each in verdict.comparisons),
+        *(f"{each.against}\n{each.reason}\n{each.accepted}" for each in verdict.comparisons), *_texts_of_slowdown(verdict),
     ])  # fmt: skip
+
+
+def _texts_of_slowdown(verdict: VerdictRecord) -> list[str]:
+    found = verdict.slowdown
+    return [] if found is None else [found.against, found.reason, *(part.reason for part in found.parts)]
 
 
 def _masked(record: R, secrets: Secrets) -> R:

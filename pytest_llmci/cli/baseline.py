@@ -70,7 +70,12 @@ def _configure(parser: ArgumentParser) -> None:
     accepting.add_argument("--by", default="", metavar="WHO", help="who accepts it")
 
     pruning = actions.add_parser("prune", parents=[shared], help="take old sessions out, and files with no other")
-    pruning.add_argument("--older-than", metavar="90d", default=f"{OLD_AFTER.days}d", help="(default: %(default)s)")
+    pruning.add_argument(
+        "--older-than",
+        metavar="90d",
+        default=f"{OLD_AFTER.days}d",
+        help="what counts as old, in days (default: %(default)s)",
+    )
     pruning.add_argument("--name", default="", metavar="NAME", help="of this baseline only")
     pruning.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -34,27 +34,65 @@ _COLUMNS: Final = {"saved": "saved", "anchored": "frozen", "history": "history"}
 _LABELS: Final = {"net_time": "net time", "cpu_time": "CPU time", "peak_rss": "peak RSS", "ttft": "1st token"}
 
 
+_EPILOG: Final = """\
+what it prints
+  false alarms   how many sessions failed although nothing had changed
+  noise          of each gated metric: from round to round, from process to
+                 process, from session to session
+  what is seen   the smallest slowdown that is found in 95 of 100 cases, by
+                 rounds and by what is compared with
+  settings       for this machine, to be pasted into pyproject.toml
+
+example
+  llmci calibrate --model smollm2 --limit 2 --rounds 4 --time-limit 8m
+
+Settings of the project hold, but for rounds, prompts, lengths and what is
+compared. After the first session it says how long the others take.
+Exit status: 0, also after a false alarm; 4 where the first session cannot
+measure. More: docs/calibrating.md
+"""
+
+
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="SPEC", help="the model that is compared with itself")
+    parser.add_argument(
+        "--model", required=True, metavar="SPEC", help="the model that is compared with itself, as --llm-models has it"
+    )
     parser.add_argument("--prompts", default="paper", metavar="NAME|FILE", help="prompt set (default: %(default)s)")
     parser.add_argument(
-        "--limit", type=_count(1), default=2, metavar="N", help="prompts from it (default: %(default)s)"
-    )
-    parser.add_argument("--sessions", type=_count(1), default=3, metavar="N", help="(default: %(default)s)")
-    parser.add_argument(
-        "--rounds", type=_count(3), default=5, metavar="N", help="rounds a session on each side (default: %(default)s)"
+        "--limit", type=_count(1), default=2, metavar="N", help="take the first N prompts of it (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-new-tokens", type=_count(1), default=16, metavar="N", help="tokens an answer (default: %(default)s)"
+        "--sessions", type=_count(1), default=3, metavar="N",
+        help="how often both sides are measured, each time by a pytest of its own; more tell more of false alarms and of what sessions"
+        " differ by (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds",
+        type=_count(3),
+        default=5,
+        metavar="N",
+        help="rounds a session on each side, at least 3 (default: %(default)s)",
     )
     parser.add_argument(
-        "--time-limit", metavar="10m", help="wall limit; what was left out then is told (default: none)"
+        "--max-new-tokens",
+        type=_count(1),
+        default=16,
+        metavar="N",
+        help="tokens an answer; take as many as your tests do where there is time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--time-limit",
+        metavar="10m",
+        help="wall limit: a session that would not fit is not begun, one that runs over is stopped; what was left out"
+        " is told (default: none)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument(
         "--output", metavar="FILE", type=Path, default=None,
-        help="where the measured noise is kept as JSON (default: in the user's cache, by machine and model)",
+        help="where all of it is kept as JSON (default: in the user's cache, by machine and model)",
     )  # fmt: skip
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
 
 
 def _count(least: int) -> Callable[[str], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -31,18 +31,36 @@ _OPTIONS: Final = {
 """Of Streamlit: nothing is sent anywhere, nothing is watched, no traceback is shown in the browser, the address is told once."""
 
 
+_EPILOG: Final = """\
+pages
+  Runs      every run, the newest first; one of them with its models, cells
+            and answers
+  Compare   any two runs, as llmci compare judges them
+  History   a metric over the runs, by model or by prompt, with change points
+  Plots     the figures of a run
+  Live      the session that is running, read again every two seconds
+
+It reads and never writes, loads nothing from other hosts and sends nothing.
+Ctrl-C ends it. Exit status: 0, or 4 where the folder or the store cannot be
+read. It needs pip install "pytest-llmci[dashboard]". More: docs/dashboard.md
+"""
+
+
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="DIR|URI", nargs="?", default=OUTPUT_FOLDER,
-        help="folder of the runs, or address of an MLflow store, such as http://127.0.0.1:5000 (default: %(default)s)",
+        help="folder of the runs, or address of an MLflow store: http://127.0.0.1:5000, sqlite:///mlflow.db (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--host",
         default=LOOPBACK,
-        help="address to listen at; the dashboard asks for no password (default: %(default)s)",
+        help="address to listen at. The dashboard asks for no password: whoever reaches it reads all prompts and answers"
+        " (default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=8501, help="(default: %(default)s)")
-    parser.add_argument("--open", action="store_true", help="open a browser")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen at, 1 to 65535 (default: %(default)s)")
+    parser.add_argument("--open", action="store_true", help="open it in a browser")
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
 
 
 def _run(options: Namespace) -> int:

@@ -17,7 +17,9 @@ from .main import printable
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--github", action="store_true", help=f"write {WORKFLOW} as well")
     parser.add_argument("--dvc", action="store_true", help=f"add a stage to {STAGES} that measures, for dvc repro")
-    parser.add_argument("--model", default=MODEL, metavar="SPEC", help="(default: %(default)s)")
+    parser.add_argument(
+        "--model", default=MODEL, metavar="SPEC", help="the model of the project (default: %(default)s)"
+    )
     parser.add_argument(
         "--prompts", default="", metavar="NAME|FILE", help=f"prompts that are there (default: {PROMPTS} is written)"
     )

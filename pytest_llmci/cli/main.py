@@ -17,12 +17,15 @@ from ..errors import LLMCIError, LogTamperedError, WeightsChangedError
 from ..registry import import_target
 from ..secrets import Secrets
 from ..settings import OUTPUT_FOLDER
+from ..text import wrapped
 from ..version import version
 from . import COMMANDS, Command
 
 EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 4  # as pytest's usage errors; argparse's own 2 means inconclusive here
 EXIT_INTERRUPTED: Final = 130
+HELP_COLUMNS: Final = 78
+"""Of what a command does, where its help is not filled by argparse."""
 EXIT_PIPE: Final = 141  # as a shell gives for SIGPIPE
 
 
@@ -48,7 +51,10 @@ def build_parser(named: Sequence[str]) -> ArgumentParser:
         command = _load(name, target) if name in named else None
         parents = [] if command is not None and command.own_output else [shared]
         own = commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", parents=parents
+            name,
+            help=summary,
+            description="\n".join(wrapped(f"{summary[0].upper()}{summary[1:]}.", HELP_COLUMNS)),
+            parents=parents,
         )
         if command is not None:
             command.configure(own)

@@ -15,7 +15,8 @@ from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import START_TIMES, Accept, CellSamples
+from .comparison import START_TIMES, Accept
+from .schedule import StoredSide
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
 
@@ -38,7 +39,7 @@ class AgainstBaselines:
     """Cell id -> results."""
     model: list[ComparisonResult] = field(default_factory=list)
     """Of the model as a whole."""
-    slower_than: dict[str, CellSamples] = field(default_factory=dict)
+    slower_than: dict[str, StoredSide] = field(default_factory=dict)
     """Cell id -> the stored samples that a regression of its times was found against."""
 
 
@@ -97,7 +98,7 @@ def against_baselines(
             cells.setdefault(compared.id, []).extend(compared.results)
             stored = found.base[-1].cells.get((compared.model, compared.prompt_id), ())
             if stored and is_explained(compared.results):
-                result.slower_than.setdefault(compared.id, stored[0].samples)
+                result.slower_than.setdefault(compared.id, StoredSide(against=baseline.name, samples=stored[0].samples))
         result.model.extend(whole for _, whole in found.models)
     return result
 

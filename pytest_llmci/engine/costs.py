@@ -17,6 +17,7 @@ from .report import ModelSummary, SessionReport
 
 REQUESTS_A_DAY: Final = 10_000
 """The scenario, unless told otherwise."""
+_MOST_NAMED: Final = 5
 _LONGEST_NAME: Final = 32
 
 
@@ -101,10 +102,9 @@ def cost_table(rows: Sequence[CostRow], *, requests: int, width: int, today: dat
         ).rstrip()
         for row in (titles, *cells)
     ]
-    notes = [
-        "USD. One request after the other at the measured speed: batching makes requests cheaper, idle machines dearer.",
-        *doubtful_prices(rows, today),
-    ]
+    by_hour = any(row.price.usd_per_hour is not None for row in rows)
+    speed = " One request after the other at the measured speed: batching makes requests cheaper, idle machines dearer."
+    notes = [f"USD.{speed if by_hour else ''}", *doubtful_prices(rows, today)]
     missing = {row.model: row.request.reason for row in rows if isinstance(row.request, Missing)}
     notes += [f"No cost of {one_line(model)}: {one_line(reason)}." for model, reason in missing.items()]
     return [*lines, *(line for note in notes for line in wrapped(note, width))]
@@ -112,12 +112,17 @@ def cost_table(rows: Sequence[CostRow], *, requests: int, width: int, today: dat
 
 def doubtful_prices(rows: Sequence[CostRow], today: date) -> list[str]:
     """A line that names the prices that may not hold and why, if there are any."""
-    doubtful = [
-        f"{row.price.name} ({why})"
-        for row in {row.price.name: row for row in rows}.values()
-        if (why := doubt(row.price, today))
-    ]
-    return [f"Prices that may not hold: {', '.join(map(one_line, doubtful))}."] if doubtful else []
+    doubtful: dict[str, list[str]] = {}
+    for price in {row.price.name: row.price for row in rows}.values():
+        if why := doubt(price, today):
+            doubtful.setdefault(one_line(why), []).append(one_line(price.name))
+    told = [f"{_some(names)} ({why})" for why, names in doubtful.items()]
+    return [f"Prices that may not hold: {', '.join(told)}."] if told else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _usd(value: Number) -> str:

@@ -15,7 +15,7 @@ from .explain_comparison import comparison_block, regression_title
 from .headlines import budget_headline, told_apart
 from .sampling import percent, sampled_inputs
 from .schedule import CellMeasurement
-from .slowdown import is_explained, of_measurement, slowdown_lines
+from .slowdown import of_record, slowdown_lines
 
 WIDTH = 80
 _GOES_ON = " \\\n" + " " * 15
@@ -138,8 +138,8 @@ def _comparison(
     ]
     lines = [line for title in titles for line in _title(f"{word}: {title}")]
     lines += ["", *comparison_block(verdict.comparisons, measurement, metrics)]
-    if measurement is not None and is_explained(verdict.comparisons):
-        lines += slowdown_lines(of_measurement(measurement, metrics), WIDTH)
+    if verdict.slowdown is not None:
+        lines += slowdown_lines(of_record(verdict.slowdown), WIDTH)
     return [*lines, ""], titles
 
 

@@ -29,6 +29,7 @@ from ..stats.looks import SESSION_ALPHA, look_alpha
 from ..text import one_line
 from .sampling import checks_of_samples, rate_so_far, sample_result, sampled_inputs
 from .schedule import CONTAMINATED_SHARE, OUT_OF_TIME, CellMeasurement, of_the_wall_clock
+from .slowdown import of_measurement
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
@@ -159,6 +160,7 @@ class Judge:
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=measurement.rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
             resumed_from=measurement.resumed_from, not_resumed=measurement.not_resumed,
+            slowdown=of_measurement(measurement, self._metrics) if measurement.comparisons else None,
         )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ from ..records import (
     RoundsRecord,
     SampleResult,
     ShardRecord,
+    SlowdownResult,
     Verdict,
     VerdictRecord,
     WorkerRecord,
@@ -102,6 +103,8 @@ class CellSummary:
     """Run that measured it, where it was taken over; empty where this session did."""
     not_resumed: str
     """Why it was not, where an earlier run holds something of it."""
+    slowdown: SlowdownResult | None
+    """Where a time that became worse lies; None where none did."""
     rounds: int
     """Measured rounds that count."""
     noisy_rounds: int
@@ -700,6 +703,7 @@ class ReportBuilder:
             provenance=verdict.provenance if verdict else pair.provenance if pair else "live",
             resumed_from=verdict.resumed_from if verdict else "",
             not_resumed=verdict.not_resumed if verdict else "",
+            slowdown=verdict.slowdown if verdict else None,
             error=(verdict.error if verdict else None) or (pair.error if pair and not verdict else None),
             rounds=columns.rounds,
             noisy_rounds=pair.noisy if pair else 0,

@@ -15,6 +15,7 @@ from .headlines import headlines, verdict_line
 from .load_table import load_rows, under_load
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
+from .slowdown import PARTS, Slowdown, of_record, row_of
 from .tables import score_column, score_note
 from .task_table import rate_text
 
@@ -44,6 +45,7 @@ def _lines(report: SessionReport, most: int) -> list[str]:
         f"### llmci: {escaped(verdict_line(report))}",
         "",
         *_compared(report, most),
+        *_where(report, most),
         *_failed(report, most),
         *_tasks(report, most),
         *_loads(report, most),
@@ -65,6 +67,16 @@ def _compared(report: SessionReport, most: int) -> list[str]:
         return [f"Compared with {against}: nothing changed in {_count(len(cells), 'cell')}.", ""]
     headings = ("cell", "metric", "before", "now", "change", "interval", "verdict")
     return [f"Compared with {against}:", "", *table(headings, rows, left=COMPARED_TEXTS, most=most)]
+
+
+def _where(report: SessionReport, most: int) -> list[str]:
+    """Where the time went in cells that became slower."""
+    rows = [
+        (cell.id, *row_of(found))
+        for cell in report.cells
+        if cell.slowdown is not None and isinstance(found := of_record(cell.slowdown), Slowdown)
+    ]
+    return table(("mean time of a call", *PARTS, "whole"), rows, left=(0,), most=most)
 
 
 def _failed(report: SessionReport, most: int) -> list[str]:

@@ -76,6 +76,15 @@ class CellPlan:
         return 1 + -(-(self.max_rounds - self.rounds) // self.block)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSide:
+    """What a cell is compared with, of another session."""
+
+    against: str
+    """As people know it."""
+    samples: CellSamples
+
+
 @dataclass(slots=True)
 class CellMeasurement:
     """All blocks of one cell in one test."""
@@ -104,7 +113,7 @@ class CellMeasurement:
     """What it was compared with, as people know it; empty if nothing."""
     reference_blocks: list[RoundsRecord] = field(default_factory=list)
     """Of what it is compared with."""
-    stored_base: CellSamples | None = None
+    stored_base: StoredSide | None = None
     """Samples of a baseline, where one of their times is found to have become worse."""
     comparisons: list[ComparisonResult] = field(default_factory=list)
     changed: tuple[str, ...] = ()

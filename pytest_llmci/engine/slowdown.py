@@ -23,18 +23,26 @@ from statistics import fmean
 from typing import Final
 
 from ..metrics import MetricDef
-from ..records import ComparisonResult, Missing, Number
+from ..records import ComparisonResult, Missing, Number, SlowdownPart, SlowdownResult
 from ..text import one_line, wrapped
 from ..units import format_duration
-from .columns import Block
 from .comparison import CellSamples, met, samples_of
 from .schedule import CellMeasurement
 
 READ: Final = ("latency", "ttft", "return_tail", "output_tokens", "net_time", "steal")
 """Metrics that it takes, as far as there are any."""
-_ELSEWHERE: Final = Missing("the reference was measured in another session, whose phases this run's log does not hold")
+_ELSEWHERE: Final = Missing("the reference was measured in another session, which holds no samples of this cell")
 _OF_TIME: Final = frozenset({"latency", "ttft", "itl", "tpot", "latency_per_token", "net_time", "cpu_time"})
 """Metrics whose regression it explains."""
+_MEANING: Final = {
+    "prefill": "until the first token",
+    "decode rate": "time per further token",
+    "output length": "number of further tokens",
+    "harness": "from the last token to the return of the call",
+    "noise": "waiting for a CPU",
+}
+PARTS: Final = tuple(_MEANING)
+"""Names of the parts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,12 +106,12 @@ def slowdown(base: CellSamples, now: CellSamples) -> Slowdown | Missing:
     before, after = (_Means.of(each, stamped=stamped, timed=timed) for each in phases)
     rate, length, untold = _decoding(base, now, before, after) if stamped else (why_no_phase, why_no_phase, None)
     parts = (
-        _part("prefill", "until the first token", after.prefill - before.prefill if stamped else why_no_phase),
-        _part("decode rate", "time per further token", rate),
-        _part("output length", "number of further tokens", length),
-        _part("harness", "from the last token to the return of the call", after.tail - before.tail if stamped else why_no_phase),
-        _part("noise", "waiting for a CPU", after.wait - before.wait if timed else Missing(_why("net_time", base, now))),
-    )  # fmt: skip
+        _part("prefill", after.prefill - before.prefill if stamped else why_no_phase),
+        _part("decode rate", rate),
+        _part("output length", length),
+        _part("harness", after.tail - before.tail if stamped else why_no_phase),
+        _part("noise", after.wait - before.wait if timed else Missing(_why("net_time", base, now))),
+    )
     if not stamped:
         untold = after.rest - before.rest
     return Slowdown(
@@ -111,8 +119,8 @@ def slowdown(base: CellSamples, now: CellSamples) -> Slowdown | Missing:
     )  # fmt: skip
 
 
-def _part(name: str, meaning: str, change: Number) -> Part:
-    return Part(name=name, meaning=meaning, change=change)
+def _part(name: str, change: Number) -> Part:
+    return Part(name=name, meaning=_MEANING.get(name, ""), change=change)
 
 
 def has_all(side: CellSamples, *metrics: str) -> bool:
@@ -212,44 +220,51 @@ def _steal(base: CellSamples, now: CellSamples) -> Number:
 # ------------------------------------------------------------------------------------------------------- where it comes from
 
 
-def of_measurement(measurement: CellMeasurement, metrics: Mapping[str, MetricDef]) -> Slowdown | Missing:
-    """Of a cell that was measured beside its reference, or is compared with stored samples."""
-    wanted = {name: metrics[name] for name in READ if name in metrics}
-    if not measurement.reference_blocks:
-        if measurement.stored_base is None:
-            return _ELSEWHERE
-        return slowdown(measurement.stored_base, samples_of(measurement.whole_blocks, wanted))
-    base, now = (samples_of(side, wanted) for side in met(measurement.reference_blocks, measurement.blocks))
-    return slowdown(base, now)
+def of_measurement(measurement: CellMeasurement, metrics: Mapping[str, MetricDef]) -> SlowdownResult | None:
+    """Of a cell whose time became worse beside a reference, or against a stored one; None where none did.
 
-
-def of_blocks(
-    reference: Sequence[Block], candidate: Sequence[Block], metrics: Mapping[str, MetricDef]
-) -> Slowdown | Missing:
-    """Of a finished run: the same, from the blocks of its report.
-
-    :param reference: whole blocks of what a cell was compared with.
-    :param candidate: its own.
+    Where both were there, the reference that was measured beside it, if that is what it is slower than.
     """
-    if not reference:
-        return _ELSEWHERE
-    pairs = {block.pair: block.n for block in reference}
-    both = {block.pair for block in candidate if pairs.get(block.pair) == block.n}
-    sides = [[block for block in side if block.pair in both] for side in (reference, candidate)]
-    return slowdown(*(_samples(side, metrics) for side in sides))
+    stored = measurement.stored_base
+    beside = [result for result in measurement.comparisons if result.against == measurement.against]
+    wanted = {name: metrics[name] for name in READ if name in metrics}
+    if measurement.reference_blocks and is_explained(beside):
+        base, now = (samples_of(side, wanted) for side in met(measurement.reference_blocks, measurement.blocks))
+        return recorded(slowdown(base, now), measurement.against)
+    if stored is not None:
+        return recorded(slowdown(stored.samples, samples_of(measurement.whole_blocks, wanted)), stored.against)
+    worse = next((result.against for result in measurement.comparisons if is_explained([result])), None)
+    return None if worse is None else recorded(_ELSEWHERE, worse)
 
 
-def _samples(blocks: Sequence[Block], metrics: Mapping[str, MetricDef]) -> CellSamples:
-    values: dict[str, list[float]] = {}
-    reasons: dict[str, str] = {}
-    for name in (name for name in READ if name in metrics):
-        column = [value for block in blocks for value in block.column(name)]
-        known = [metrics[name].to_si(value) for value in column if value is not None]
-        if len(known) == len(column):
-            values[name] = known
-        else:
-            reasons[name] = next((each.reasons[name] for each in blocks if name in each.reasons), "not measured")
-    return CellSamples(values=values, reasons=reasons)
+def recorded(found: Slowdown | Missing, against: str) -> SlowdownResult:
+    """As the log keeps it.
+
+    :param against: the reference as people know it.
+    """
+    if isinstance(found, Missing):
+        return SlowdownResult(against=against, reason=found.reason)
+    parts = [
+        SlowdownPart(name=part.name, change=None, reason=part.change.reason)
+        if isinstance(part.change, Missing)
+        else SlowdownPart(name=part.name, change=part.change)
+        for part in found.parts
+    ]
+    return SlowdownResult(
+        against=against, before=found.before, now=found.now, samples_before=found.samples[0], samples_now=found.samples[1],
+        parts=parts, untold=found.untold, steal=None if isinstance(found.steal, Missing) else found.steal,
+    )  # fmt: skip
+
+
+def of_record(result: SlowdownResult) -> Slowdown | Missing:
+    """What a log says."""
+    if result.before is None or result.now is None:
+        return Missing(result.reason)
+    parts = (_part(part.name, Missing(part.reason) if part.change is None else part.change) for part in result.parts)
+    return Slowdown(
+        before=result.before, now=result.now, samples=(result.samples_before, result.samples_now), parts=tuple(parts),
+        untold=result.untold, steal=Missing("not in the log") if result.steal is None else result.steal,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------- in words
@@ -287,6 +302,14 @@ def rows(found: Slowdown) -> list[tuple[str, str, str, str]]:
         meaning = "the missing parts together"
         table.append(("not told apart", milliseconds(found.untold), percents(found.share(found.untold)), meaning))
     return [*table, ("whole", milliseconds(found.change), percents(found.share(found.change)), whole_words(found))]
+
+
+def row_of(found: Slowdown) -> tuple[str, ...]:
+    """One column a part, in the order of :data:`PARTS`, and the whole: for a table with a row a cell."""
+    changes = [*(part.change for part in found.parts), found.change]
+    return tuple(
+        "n/a" if isinstance(each, Missing) else f"{milliseconds(each)} ({percents(found.share(each))})" for each in changes
+    )  # fmt: skip
 
 
 def one_line_of(found: Slowdown) -> str:

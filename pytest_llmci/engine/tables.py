@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
@@ -102,11 +103,12 @@ def summary_lines(
             saved,
             report.folder,
             further,
+            width,
             questions=any(task.answers for task in report.tasks),
             requests=bool(report.loads),
         ),
     ]
-    return lines
+    return [line for before, line in pairwise(["-", *lines]) if line or before]  # one blank line is enough
 
 
 def _replayed(report: SessionReport, width: int) -> list[str]:
@@ -419,12 +421,15 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
     return [f"  more rounds may decide: --llmci-max-rounds={2 * max(USUAL_ROUNDS, most)}"]
 
 
-def _place(saved: Path, run: Path, further: Sequence[Path], *, questions: bool, requests: bool) -> list[str]:
+def _place(
+    saved: Path, run: Path, further: Sequence[Path], width: int, *, questions: bool, requests: bool
+) -> list[str]:
     inside = [path.relative_to(run).as_posix() for path in further if path.is_relative_to(run)]
     outside = [shown_path(path) for path in further if not path.is_relative_to(run)]
     more = [*(["questions.csv"] if questions else []), *(["requests.csv"] if requests else [])]
-    lines = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *more, *_gathered(inside)])})"]
-    return [*lines, f"Also written: {_listed(_gathered(outside))}"] if outside else lines
+    texts = [f"Saved in {shown_path(saved)} ({_listed([*MAIN_FILES, *more, *_gathered(inside)])})"]
+    texts += [f"Also written: {_listed(_gathered(outside))}"] if outside else []
+    return [line for text in texts for line in wrapped(text, width, rest="  ")]
 
 
 def _gathered(names: Sequence[str]) -> list[str]:

@@ -13,9 +13,9 @@ from ..engine.columns import Block
 from ..engine.explain_comparison import interval, percent
 from ..engine.headlines import headlines
 from ..engine.report import CellSummary, SessionReport
-from ..engine.slowdown import Slowdown, is_explained, of_blocks, rows, steal_words
+from ..engine.slowdown import of_record, rows, steal_words
 from ..metrics import MetricDef
-from ..records import BudgetResult, ComparisonResult, Missing
+from ..records import BudgetResult, ComparisonResult, Missing, SlowdownResult
 from ..text import one_line
 from ..units import format_duration, format_quantity, format_rate
 from .chart import rounds_chart
@@ -107,6 +107,7 @@ class CellView:
 class SlowdownView:
     """Where a regressed time lies."""
 
+    against: str
     rows: Sequence[tuple[str, str, str, str]] = ()
     steal: str = ""
     note: str = ""
@@ -163,22 +164,6 @@ class Drill:
             found.setdefault(self.report.cells[place].model, []).append(place)
         return found
 
-    @cached_property
-    def _references(self) -> dict[tuple[str, str], list[Block]]:
-        """(test, cell) -> the whole blocks of what it was compared with."""
-        found: dict[tuple[str, str], list[Block]] = {}
-        for block in self.report.blocks:
-            if self.report.status(block) == "reference":
-                found.setdefault((block.test, block.cell), []).append(block)
-        return found
-
-    def slowdown(self, cell: CellSummary) -> Slowdown | Missing | None:
-        """Where a regressed time of a cell lies; None where none regressed."""
-        if not is_explained(cell.comparisons):
-            return None
-        reference = self._references.get((cell.test, cell.id), [])
-        return of_blocks(reference, _measured(cell), self.metrics)
-
     def _view(self, cell: CellSummary, anchor: str) -> CellView:
         room = min(MOST_TEXT_BYTES, max(LEAST_TEXT_BYTES, TEXT_BYTES // len(self.kept)))
         prompt, answers = _texts(cell, room)
@@ -207,7 +192,7 @@ class Drill:
             chart=rounds_chart(latencies, noisy),
             budgets=tuple(_budget(budget, self.metrics) for budget in cell.budgets),
             comparisons=tuple(_comparison(result, self.metrics) for result in cell.comparisons),
-            where=_where(self.slowdown(cell)),
+            where=_where(cell.slowdown),
             facts=tuple((one_line(name), one_line(text)) for name, text in cell.error.facts.items())
             if cell.error
             else (),
@@ -320,12 +305,13 @@ def _comparison(result: ComparisonResult, metrics: Mapping[str, MetricDef]) -> t
     return tuple(map(one_line, (heading, against, *sides, change, interval(result), sees, verdict, why)))
 
 
-def _where(found: Slowdown | Missing | None) -> SlowdownView | None:
-    if found is None:
+def _where(result: SlowdownResult | None) -> SlowdownView | None:
+    if result is None:
         return None
+    found = of_record(result)
     if isinstance(found, Missing):
-        return SlowdownView(note=found.reason)
-    return SlowdownView(rows=rows(found), steal=steal_words(found))
+        return SlowdownView(against=one_line(result.against), note=one_line(found.reason))
+    return SlowdownView(against=one_line(result.against), rows=rows(found), steal=steal_words(found))
 
 
 def repeat_command(command: Sequence[str], test: str) -> str:

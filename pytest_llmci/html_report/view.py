@@ -16,7 +16,7 @@ from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
 from ..engine.load_table import load_rows, under_load
 from ..engine.report import CellSummary, ModelSummary, SessionReport
-from ..engine.slowdown import Slowdown, milliseconds, percents
+from ..engine.slowdown import PARTS, Slowdown, of_record, row_of
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
 from ..records import Json, Missing, Number, Price
 from ..text import one_line
@@ -165,13 +165,17 @@ class RunView:
     @cached_property
     def where(self) -> Table:
         """Where the time of regressed cells went."""
-        told = [(cell, found) for cell in self.report.cells if isinstance(found := self.drill.slowdown(cell), Slowdown)]
+        told = [
+            (cell, found)
+            for cell in self.report.cells
+            if cell.slowdown is not None and isinstance(found := of_record(cell.slowdown), Slowdown)
+        ]
         if not told:
             return Table(headings=(), rows=())
         told.sort(key=lambda each: -each[1].share(each[1].change))
         return Table(
-            headings=("cell", *(part.name for part in told[0][1].parts), "whole"),
-            rows=[(one_line(cell.id), *_parts(found)) for cell, found in told[:MOST_EXPLAINED]],
+            headings=("cell", *PARTS, "whole"),
+            rows=[(one_line(cell.id), *row_of(found)) for cell, found in told[:MOST_EXPLAINED]],
             more=max(0, len(told) - MOST_EXPLAINED),
             anchors=[self.drill.anchors.get(cell.id, "") for cell, _ in told],
         )
@@ -475,12 +479,6 @@ def _worker_reasons(model: ModelSummary) -> Iterator[tuple[str, str]]:
         yield name, one_line(why)
 
 
-def _parts(found: Slowdown) -> Iterator[str]:
-    for part in (*found.parts, None):
-        seconds = found.change if part is None else part.change
-        yield "n/a" if isinstance(seconds, Missing) else f"{milliseconds(seconds)} ({percents(found.share(seconds))})"
-
-
 def _estimate(estimate: Estimate | None, write: Callable[[float], str]) -> str:
     if estimate is None:
         return "n/a"
@@ -517,16 +515,29 @@ def _usd(value: Number) -> str:
 
 
 def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested facts as pairs of a dotted name and a text.
+    """Nested facts as pairs of a dotted name and a text; quantities by the unit that ends their name.
 
     >>> list(flat({"git": {"dirty": True}, "load": [1, 2], "none": None}))
     [('git.dirty', 'yes'), ('load', '1, 2'), ('none', 'n/a')]
+    >>> list(flat({"parts_ns": {"imports": 4391268871}, "limit_bytes": 2**30}))
+    [('parts.imports', '4.39 s'), ('limit', '1 GiB')]
     """
     for name, value in facts.items():
+        full = f"{prefix}{name}"
+        unit = next((unit for unit in _WRITERS if f"{full}.".find(f"_{unit}.") > 0), "")
         if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{full}.")
+        elif unit and isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield one_line(f"{full}.".replace(f"_{unit}.", ".")[:-1]), _WRITERS[unit](value)
         else:
-            yield one_line(f"{prefix}{name}"), _cut(_plain(value))
+            yield one_line(full), _cut(_plain(value))
+
+
+_WRITERS: Final[Mapping[str, Callable[[float], str]]] = {
+    "ns": lambda value: format_duration(value / 1e9),
+    "bytes": format_bytes,
+}
+"""End of a name -> how its number is written."""
 
 
 def _plain(value: Json) -> str:

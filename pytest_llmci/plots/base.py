@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -243,7 +245,13 @@ def label(text: str, room: int = LABEL_ROOM) -> str:
 
 
 def labels(texts: Sequence[str], room: int = LABEL_ROOM) -> list[str]:
-    """:func:`label` of each, told apart where two were cut to the same."""
+    """:func:`label` of each; where two were cut to the same, what all have in common is left out, and the rest is numbered.
+
+    >>> labels(["the-family-of-13b-v1-chat", "the-family-of-70b-v1-chat"], 14)
+    ['..13b-..', '..70b-..']
+    """
+    if len({label(text, room) for text in texts}) < len(set(texts)):
+        texts = _without_shared(texts)
     seen: dict[str, int] = {}
     found = []
     for text in texts:
@@ -251,6 +259,21 @@ def labels(texts: Sequence[str], room: int = LABEL_ROOM) -> list[str]:
         seen[short] = seen.get(short, 0) + 1
         found.append(short if seen[short] == 1 else f"{label(text, room - 4)} ({seen[short]})")
     return found
+
+
+_PART: Final = re.compile(r"[^-_./+=: ]*[-_./+=: ]*")
+
+
+def _without_shared(texts: Sequence[str]) -> list[str]:
+    """The texts without the parts that stand in all of them at the same place, as far as all have as many parts."""
+    parts = [_PART.findall(one_line(text))[:-1] for text in texts]
+    if len(set(map(len, parts))) > 1:
+        return list(texts)
+    shared = [len(set(column)) == 1 for column in zip(*parts, strict=True)]
+    runs = [groupby(zip(shared, each, strict=True), itemgetter(0)) for each in parts]
+    return [
+        "".join(".." if is_shared else "".join(part for _, part in run) for is_shared, run in each) for each in runs
+    ]
 
 
 _NOT_XML: Final = re.compile("[\ufffe\uffff]")

@@ -13,7 +13,7 @@ from ..records import Prompt, from_json
 from ..redaction import masked_row
 from ..store.baseline import BaselineSession, Saved, save
 from ..store.baseline_log import baseline_of_log
-from ..text import one_line, shown_path
+from ..text import shown_path, wrapped
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -88,7 +88,8 @@ class BaselineKeeper:
         if self._said is not None:
             text, markup = self._said
             terminalreporter.ensure_newline()
-            terminalreporter.write_line(one_line(text), **markup)
+            for line in wrapped(text, terminalreporter.config.get_terminal_writer().fullwidth, rest="  "):
+                terminalreporter.write_line(line, **markup)
 
 
 def _told(name: str, saved: Saved, report: SessionReport) -> str:

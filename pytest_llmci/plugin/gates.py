@@ -140,8 +140,7 @@ def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateR
     outcome: Any = gate.outcome if when == "call" else "passed"
     longrepr: Any = None
     if outcome == "failed":
-        room = WIDTH if gate.model else len(gate.message) + 2
-        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, room, first="  ", rest="    ")]
+        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, WIDTH, first="  ", rest="    ")]
         lines = [f"Gate {gate.name} failed:\n", *(f"{fault}\n" for fault in faults)]
         if any(each.verdict == "regressed" and not each.accepted for each in gate.comparisons):
             lines.append(f'  if meant: llmci baseline accept "{gate.model}*" --reason "..."\n')

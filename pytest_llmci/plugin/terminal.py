@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,12 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
-        return [self._describe(), *self._describe_tasks(), *self._describe_comparison(), *self._describe_tables()]
+        texts = [self._describe(), *self._describe_tasks(), *self._describe_comparison(), *self._describe_tables()]
+        return self._told(texts)
+
+    def _told(self, texts: Sequence[str]) -> list[str]:
+        """Each as ``llmci: ...``, in lines that fit."""
+        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
 
     def _describe_tasks(self) -> list[str]:
         """What each benchmark asks; of the hub's, what will be fetched."""
@@ -90,11 +95,11 @@ class Terminal(Silent):
             part = "" if all(each.is_whole for each in sets) else ", a part of the benchmark"
             text = f"{sets[0].label}, from {sets[0].source}" if len(sets) == 1 else f"{asked}, from {len(sets)} files"
             texts.append(f"{suite}: {text}{part}")
-        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+        return texts
 
     def _describe_comparison(self) -> list[str]:
         asked = self._plugin.comparing.asked_for
-        return [f"llmci: compared with {one_line(asked)}"] if asked else []
+        return [f"compared with {asked}"] if asked else []
 
     def _describe_tables(self) -> list[str]:
         """What was joined to the models from tables that people bring."""
@@ -103,7 +108,7 @@ class Terminal(Silent):
         texts += (
             planner.prices.describe(planner.specs, SystemClock().utc().date()) if planner.prices is not None else []
         )
-        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+        return texts
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is compared, what that costs, and what it will be able to see."""
@@ -122,7 +127,7 @@ class Terminal(Silent):
                 f"interleaved: {_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
                 visible_line(s, max(comparing.against.cells, models), models),
             ]
-        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+        return self._told(texts)
 
     def _describe_shard(self) -> list[str]:
         """Which part of the matrix this is; where parallel workers collect, only they know more than its number."""
@@ -160,10 +165,10 @@ class Terminal(Silent):
         s = self._plugin.settings
         if self._plugin.replayed is not None:
             run = self._plugin.replayed.header
-            return f"llmci: replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
+            return f"replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
         parts = [_count(len(self._plugin.planner.specs), "model")]
         if s.suites and INFERENCE not in s.suites:
-            return f"llmci: {parts[0]}, {_threads(self._plugin.planner.specs, s.threads)}"
+            return f"{parts[0]}, {_threads(self._plugin.planner.specs, s.threads)}"
         prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
         if prompts:
             parts.append(_count(prompts, "prompt"))
@@ -171,7 +176,7 @@ class Terminal(Silent):
         tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if INFERENCE in s.suites else ""
         threads = _threads(self._plugin.planner.specs, s.threads)
         extra = ", inline" if s.isolation == "inline" else ""
-        return f"llmci: {' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
+        return f"{' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
 
     def _predicted(self, prompts: int) -> str:
         """How long a suite will take, where every model has run here before."""
@@ -441,7 +446,7 @@ class Terminal(Silent):
             return
         if controller.finished is None:
             if controller.unfinished:
-                reporter.write_line(f"llmci: {one_line(controller.unfinished)}", red=True)
+                self._write_lines(self._told([controller.unfinished]), red=True)
             return
         report = controller.finished.report
         if self._plugin.replayed is not None:
@@ -454,7 +459,7 @@ class Terminal(Silent):
         gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
             plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values()
         )
-        for line in summary_lines(
+        lines = summary_lines(
             report,
             controller.finished.saved,
             width=reporter._tw.fullwidth,
@@ -462,14 +467,17 @@ class Terminal(Silent):
             hints=self._verbosity >= 0,
             further=controller.finished.further,
             streak=runs_undecided(report, self._plugin.planner.output_folder),
-        ):
-            reporter.write_line(self._sayable(line))
-        for line in controller.finished.sent:
-            reporter.write_line(self._sayable(one_line(line)))
+        )
+        self._write_lines(lines)
+        for text in controller.finished.sent:
+            self._write_lines(wrapped(text, self._width(), rest="  "))
         for warning in controller.finished.warnings:
-            reporter.write_line(f"warning: {one_line(warning)}", yellow=True)
-        for line in failure_annotations(report, os.environ):
-            reporter.write_line(self._sayable(line))
+            self._write_lines(wrapped(f"warning: {warning}", self._width(), rest="  "), yellow=True)
+        self._write_lines(failure_annotations(report, os.environ))
+
+    def _write_lines(self, lines: Iterable[str], **markup: bool) -> None:
+        for line in lines:
+            self._reporter.write_line(self._sayable(line), **markup)
 
     def _print_not_replayed(self, run_id: str) -> None:
         from ..engine.replay import told

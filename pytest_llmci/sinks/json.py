@@ -178,6 +178,7 @@ def _cell(cell: CellSummary) -> JsonObject:
         "samples": json_view(cell.samples) if cell.samples else None,
         "budgets": [json_view(budget) for budget in cell.budgets],
         "comparisons": [json_view(comparison) for comparison in cell.comparisons],
+        "slowdown": json_view(cell.slowdown) if cell.slowdown else None,
         "prompt": cell.prompt,
         "templated": cell.templated,
         "variables": {**cell.variables},

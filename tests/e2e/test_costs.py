@@ -109,7 +109,7 @@ def test_the_report_tells_the_cost_of_a_finished_run_at_any_price(
     assert main(["report", "--cost"]) == 0
     packaged = capsys.readouterr().out
     assert all(name in packaged for name in ("colab-cpu", "colab-gpu", "gcp-a100", "github-linux-2core"))
-    assert "gcp-a2-highgpu-1g (of 2025-03-07, older than a year)" in " ".join(packaged.split())
+    assert "gcp-a2-highgpu-1g, azure-nc24ads-a100 (of 2025-03-07, older than a year)" in " ".join(packaged.split())
     assert main(["report", "--cost", "--prices=ours.toml#rack", "--requests-a-day=20000000"]) == 0
     rack = capsys.readouterr().out
     assert "20,000,000 a day" in rack and "colab" not in rack

@@ -118,6 +118,8 @@ def test_it_fits_a_phone_and_can_be_read_in_the_dark(path: Path, page: Page, wid
     page.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert page.value("document.documentElement.scrollWidth") <= width
     assert page.value(LOW_CONTRAST) == []
+    captions = page.value("[...document.querySelectorAll('caption')].map(e => e.getBoundingClientRect().right)")
+    assert captions and max(captions) <= width  # a table may be wider, and scrolls
 
 
 LOW_CONTRAST = """
@@ -149,6 +151,17 @@ def test_all_is_open_and_light_on_paper(path: Path, page: Page) -> None:
     assert min(page.value(heights)) > 10  # though no details are open
     assert page.value("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.pdf().startswith(b"%PDF")
+
+
+@needs_browser
+def test_nothing_is_cut_on_paper(path: Path, page: Page) -> None:
+    page.look(width=720, media="print")  # what letter paper has between its margins
+    page.open(path)
+    assert page.value("document.documentElement.scrollWidth") <= 720
+    assert max(page.value("[...document.querySelectorAll('table')].map(e => e.getBoundingClientRect().right)")) <= 720
+    button = "document.querySelector('th button')"
+    assert page.value(f"getComputedStyle({button}, '::after').content") == "none"
+    assert page.value(f"getComputedStyle({button}).display") == "contents"  # else further pages have empty headings
 
 
 def test_without_matplotlib_there_is_a_page_without_plots(tmp_path: Path) -> None:

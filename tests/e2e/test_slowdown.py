@@ -53,11 +53,19 @@ def test_a_stored_reference_is_split_too(bench: Bench, capsys: pytest.CaptureFix
     asked = ("--llmci-max-new-tokens=20", "--llmci-rounds=5", "-k", "first")
     bench.suite("echo=echo+itl=2ms", "--llmci-save-baseline=main", *asked)
     base = bench.results()["run"]["id"]
-    result = bench.suite("echo=echo+itl=6ms", "--llmci-baseline=main", *asked)
+    result = bench.suite("echo=echo+itl=6ms", "--llmci-baseline=main", "--llmci-sink=html,json,markdown:it.md", *asked)
     result.assert_outcomes(failed=1, deselected=1)
     parts = told(str(result.stdout))
     assert tuple(parts) == PARTS and max(PARTS[:-1], key=lambda name: parts[name]) == "decode rate"
     assert parts["decode rate"] == pytest.approx(76.0, rel=0.35)
+    [kept] = bench.results()["cells"]
+    split = {part["name"]: 1e3 * part["change"] for part in kept["slowdown"]["parts"]}
+    assert kept["slowdown"]["against"] == "main" and split == pytest.approx(
+        {name: parts[name] for name in split}, abs=0.06
+    )
+    page = (bench.pytester.path / "llmci-results/latest/report.html").read_text(encoding="utf-8")
+    for written in (page, (bench.pytester.path / "it.md").read_text(encoding="utf-8")):
+        assert f"+{parts['decode rate']:.1f} ms (" in written
     assert main(["compare", base, "latest", "--json"]) == 1
     [cell] = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
     assert cell["slowdown"]["decode rate"] == pytest.approx(0.076, rel=0.35)

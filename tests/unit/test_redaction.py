@@ -6,7 +6,16 @@ from hashlib import sha256
 import pytest
 from sample_run import CRASH, answers, header, rounds, usual_records, verdict, worker
 
-from pytest_llmci.records import CheckResult, ErrorInfo, FooterRecord, Message, ModelSpec, Prompt
+from pytest_llmci.records import (
+    CheckResult,
+    ErrorInfo,
+    FooterRecord,
+    Message,
+    ModelSpec,
+    Prompt,
+    SlowdownPart,
+    SlowdownResult,
+)
 from pytest_llmci.redaction import Redactor, hashed, masked_row
 from pytest_llmci.secrets import Secrets
 from pytest_llmci.store.comparability import prompt_sha256
@@ -81,6 +90,14 @@ def test_redacted_verdicts_quote_nothing() -> None:
     assert "walrus" not in str(written)
     assert written.error is not None
     assert written.error.facts == {"when": "round 2"}
+
+
+def test_a_secret_in_the_reasons_of_a_split_is_masked() -> None:
+    parts = [SlowdownPart(name="noise", change=None, reason=f"no clock: {SECRET}")]
+    split = SlowdownResult(against=f"http://{SECRET}@host", before=1.0, now=2.0, parts=parts)
+    written = masking().record(verdict(slowdown=split))
+    assert written.slowdown is not None and SECRET not in str(written) and written.slowdown.now == 2.0
+    assert written.slowdown.parts[0].reason == "no clock: [secret KEY]"
 
 
 def test_redacted_runs_still_say_how_a_process_died() -> None:

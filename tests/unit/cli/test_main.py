@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_run import header, rounds, usual_records, verdict, write_log
 
 from pytest_llmci.cli import COMMANDS, Command
-from pytest_llmci.cli.main import main, printable
+from pytest_llmci.cli.main import build_parser, main, printable
 from pytest_llmci.registry import import_target
 from pytest_llmci.sinks import SINKS
 from pytest_llmci.store.log import LogWriter, SpoolWriter, verify_log
@@ -195,6 +197,24 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for entry in SINKS:
         assert f"  {entry.name} " in shown
         assert entry.summary in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_says_what_it_is_and_the_help_fits(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out.partition("sinks, also for")[0]
+    assert max(map(len, shown.splitlines())) <= 80
+    commands: Any = build_parser([name])._subparsers
+    parsers: list[ArgumentParser] = [commands._group_actions[0].choices[name]]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action.choices, dict):  # commands of a command
+                parsers += action.choices.values()
+            else:
+                assert action.help and not action.help.startswith("("), action.option_strings or action.dest
 
 
 def test_nothing_printed_steers_the_terminal() -> None:

@@ -11,7 +11,16 @@ from pytest_llmci.engine.headlines import verdict_line
 from pytest_llmci.engine.markdown import escaped, table
 from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.engine.run_markdown import run_markdown
-from pytest_llmci.records import CheckResult, ErrorInfo, LogRecord, PublishedScore
+from pytest_llmci.engine.slowdown import PARTS
+from pytest_llmci.records import (
+    CheckResult,
+    ComparisonResult,
+    ErrorInfo,
+    LogRecord,
+    PublishedScore,
+    SlowdownPart,
+    SlowdownResult,
+)
 
 
 def report(folder: Path, records: list[LogRecord]) -> SessionReport:
@@ -34,6 +43,19 @@ def test_the_verdict_comes_first_and_each_failure_says_why(tmp_path: Path) -> No
     assert text.startswith("### llmci: 1 of ")
     assert "| failed | why |" in text and "killed by SIGKILL, cause unknown" in text
     assert text.rstrip().endswith("</details>")
+
+
+def test_a_slower_cell_says_where_its_time_went(tmp_path: Path) -> None:
+    worse = ComparisonResult(
+        metric="latency", mode="saved", verdict="regressed", against="main", base=0.1, candidate=0.15, change=0.5
+    )
+    parts = [SlowdownPart(name=name, change=0.05 if name == "prefill" else 0.0) for name in PARTS]
+    split = SlowdownResult(against="main", before=0.1, now=0.15, samples_before=3, samples_now=3, parts=parts)
+    slower = verdict(verdict="failed", comparisons=[worse], slowdown=split)
+    text = run_markdown(report(tmp_path, [worker(), rounds(), slower]))
+    zero = "0.0 ms (0.0 %)"
+    assert f"| a-tcp | +50.0 ms (+50.0 %) | {zero} | {zero} | {zero} | {zero} | +50.0 ms (+50.0 %) |" in text
+    assert "| mean time of a call | prefill | decode rate | output length | harness | noise | whole |" in text
 
 
 def test_an_opinion_is_marked(tmp_path: Path) -> None:

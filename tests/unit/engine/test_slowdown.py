@@ -1,15 +1,26 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from sample_run import METRICS, rounds, verdict, worker, write_log
+from sample_run import METRICS, rounds
 
 from pytest_llmci.engine.comparison import CellSamples
-from pytest_llmci.engine.report import build_report
-from pytest_llmci.engine.slowdown import Slowdown, of_blocks, rows, slowdown, slowdown_lines
+from pytest_llmci.engine.schedule import CellMeasurement, CellPlan, StoredSide
+from pytest_llmci.engine.slowdown import Slowdown, of_measurement, of_record, recorded, rows, slowdown, slowdown_lines
 from pytest_llmci.metrics import MetricDef
-from pytest_llmci.records import Missing
+from pytest_llmci.records import (
+    Cell,
+    Comparability,
+    ComparisonResult,
+    GenerationSettings,
+    Missing,
+    Mode,
+    ModelSpec,
+    Prompt,
+    RoundsRecord,
+    SlowdownResult,
+    from_json,
+    to_json,
+)
 
 METRIC_TABLE = {metric.name: metric for metric in METRICS}
 
@@ -100,27 +111,62 @@ def test_lines_fit_the_screen_and_tell_the_whole(capsys: pytest.CaptureFixture[s
     assert "not known: no reason at all" in slowdown_lines(Missing("no reason at all"), 80)[0]
 
 
-def test_a_finished_run_tells_the_same_from_its_log(tmp_path: Path) -> None:
-    """Blocks of the reference and of the candidate, of those pairs in which both are whole."""
+def measured(*results: ComparisonResult, **facts: object) -> CellMeasurement:
+    """A cell whose blocks take 150 ms, the first token a tenth of it, with a second pair that has no reference."""
+    cell = Cell(id="a-tcp", model=ModelSpec(alias="a", backend="echo"), prompt=Prompt(id="tcp", text="What is TCP?"))
+    plan = CellPlan(rounds=2, max_rounds=2, warmup=0, block=2, generation=GenerationSettings())
+    blocks = [timed("c0", [150, 150], pair=0), timed("c1", [999], pair=1)]
+    return CellMeasurement(cell=cell, plan=plan, blocks=blocks, comparisons=[*results], **facts)  # type: ignore[arg-type]
 
-    def plain(uid: str, latencies: list[float], origin: str, pair: int) -> object:
-        return rounds(uid, latencies_ms=latencies, origin=origin, pair=pair)  # ttft is a tenth of the latency
 
-    records = [
-        worker(),
-        plain("b0", [100, 100], "reference", 0),
-        plain("c0", [150, 150], "measured", 0),
-        plain("c1", [999], "measured", 1),
-        verdict(),
-    ]
-    tail = MetricDef(name="return_tail", unit="s", direction="lower", definition="Tail.", stored="ns")
-    for record in records[1:4]:
-        record.values["return_tail"] = [0] * record.n  # type: ignore[attr-defined]
-    write_log(tmp_path, records, metrics=[*METRICS, tail])  # type: ignore[arg-type]
-    blocks = build_report(tmp_path).blocks
-    by_origin = {origin: [block for block in blocks if block.origin == origin] for origin in ("reference", "measured")}
-    found = of_blocks(by_origin["reference"], by_origin["measured"], {**METRIC_TABLE, "return_tail": tail})
-    assert isinstance(found, Slowdown)
-    assert (round(found.before, 6), round(found.now, 6), found.samples) == (0.1, 0.15, (2, 2))
-    assert parts(found)["prefill"] == 0.005 and parts(found)["decode rate"] == 0.045
-    assert isinstance(of_blocks([], by_origin["measured"], METRIC_TABLE), Missing)
+def timed(uid: str, latencies: list[float], *, pair: int, origin: str = "measured") -> RoundsRecord:
+    block = rounds(uid, latencies_ms=latencies, pair=pair, origin=origin)  # ttft is a tenth of the latency
+    block.values["return_tail"] = [0] * block.n
+    return block
+
+
+def worse(against: str, mode: Mode = "interleaved", verdict_: Comparability = "regressed") -> ComparisonResult:
+    return ComparisonResult(
+        metric="latency", mode=mode, verdict=verdict_, against=against, base=0.1, candidate=0.15, change=0.5
+    )
+
+
+WITH_TAIL = {**METRIC_TABLE, "return_tail": MetricDef(name="return_tail", unit="s", direction="lower", definition="Tail.", stored="ns")}  # fmt: skip
+STORED = StoredSide(against="main", samples=side(0.1, 0.01, 51))
+
+
+def test_a_cell_is_split_against_what_was_measured_beside_it() -> None:
+    """Of those pairs alone in which both sides are whole."""
+    beside = [timed("b0", [100, 100], origin="reference", pair=0)]
+    found = of_measurement(measured(worse("bf16"), against="bf16", reference_blocks=beside), WITH_TAIL)
+    assert found is not None and found.against == "bf16"
+    assert (found.samples_before, found.samples_now) == (2, 2) and found.before == pytest.approx(0.1)
+    split = parts(of_record(found))
+    assert split["prefill"] == 0.005 and split["decode rate"] == 0.045
+
+
+def test_a_cell_that_is_slower_than_a_stored_run_is_split_against_that_one() -> None:
+    """Also where it was measured beside another reference, than which it is not slower."""
+    beside = [timed("b0", [150, 150], origin="reference", pair=0)]
+    results = (worse("bf16", verdict_="pass"), worse("main", "saved"))
+    found = of_measurement(measured(*results, against="bf16", reference_blocks=beside, stored_base=STORED), WITH_TAIL)
+    assert found is not None and found.against == "main"
+    assert (found.samples_before, found.samples_now) == (3, 3)
+    both = (worse("bf16"), worse("main", "saved"))
+    first = of_measurement(measured(*both, against="bf16", reference_blocks=beside, stored_base=STORED), WITH_TAIL)
+    assert first is not None and first.against == "bf16"
+
+
+def test_what_did_not_become_slower_is_not_split_and_what_has_no_reference_says_so() -> None:
+    assert of_measurement(measured(worse("main", "saved", "pass")), WITH_TAIL) is None
+    found = of_measurement(measured(worse("main", "saved"), against="main"), WITH_TAIL)
+    assert found is not None and found.before is None and found.reason.endswith("holds no samples of this cell")
+
+
+@pytest.mark.parametrize(
+    "now", [side(0.2, 0.01, 51, wait=0.3), without(side(0.1, 0.02, 51), "output_tokens"), CellSamples(values={})]
+)
+def test_a_log_keeps_all_that_people_are_told(now: CellSamples) -> None:
+    found = slowdown(BASE, now)
+    kept = of_record(from_json(SlowdownResult, to_json(recorded(found, "main"))))
+    assert slowdown_lines(kept, 80) == slowdown_lines(found, 80)

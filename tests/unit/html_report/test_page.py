@@ -11,13 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page import ParsedPage, hashes
-from sample_run import CRASH, METRICS, rounds, usual_records, verdict, worker, write_log
+from sample_run import CRASH, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.html_report.cells import MOST_CELLS, repeat_command
 from pytest_llmci.html_report.figures import Figures
 from pytest_llmci.html_report.page import write_page
-from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
     BudgetResult,
     CheckResult,
@@ -26,6 +25,8 @@ from pytest_llmci.records import (
     LogRecord,
     Price,
     PublishedScore,
+    SlowdownPart,
+    SlowdownResult,
 )
 from pytest_llmci.text import plain
 
@@ -52,14 +53,19 @@ def compared(
     return ComparisonResult(**{**facts, **more})
 
 
+SPLIT = SlowdownResult(
+    against="origin/main", before=0.1, now=0.15, samples_before=2, samples_now=2, steal=0.02,
+    parts=[
+        SlowdownPart(name="prefill", change=0.005), SlowdownPart(name="decode rate", change=0.045),
+        SlowdownPart(name="output length", change=0.0), SlowdownPart(name="harness", change=0.0),
+        SlowdownPart(name="noise", change=None, reason="net_time of the candidate: nobody told"),
+    ],
+)  # fmt: skip
+
+
 def regressed(folder: Path) -> ParsedPage:
-    base = rounds("r0", latencies_ms=[100, 100], origin="reference", pair=0)
-    now = rounds("r1", latencies_ms=[150, 150], pair=0)
-    for block in (base, now):
-        block.values["return_tail"] = [0] * block.n
-    tail = MetricDef(name="return_tail", unit="s", direction="lower", definition="Tail.", stored="ns")
-    records: list[LogRecord] = [worker(), base, now, verdict(verdict="failed", comparisons=[compared()])]
-    return page(folder, records, metrics=[*METRICS, tail])
+    slower = verdict(verdict="failed", comparisons=[compared()], slowdown=SPLIT)
+    return page(folder, [worker(), rounds("r1", latencies_ms=[150, 150]), slower])
 
 
 def text_of(parsed: ParsedPage, anchor: str) -> str:
@@ -336,7 +342,18 @@ def test_the_command_of_a_row_is_quoted_and_writes_no_baseline() -> None:
     assert repeat_command(["pytest"], "test_it.py::test_it[a b]") == "pytest 'test_it.py::test_it[a b]'"
 
 
-def test_where_the_reference_is_of_another_session_the_page_says_that_phases_are_not_known(tmp_path: Path) -> None:
-    parsed = page(tmp_path, [worker(), rounds(), verdict(verdict="failed", comparisons=[compared(mode="saved")])])
-    assert "Not known: the reference was measured in another session" in text_of(parsed, "c0")
+def test_a_slower_cell_says_where_its_time_went_and_against_what(tmp_path: Path) -> None:
+    told = text_of(regressed(tmp_path), "c0")
+    assert "Change of the mean time of a call against origin/main" in told
+    assert "decode rate +45.0 ms +45.0 % time per further token" in told
+    assert "noise n/a n/a net_time of the candidate: nobody told" in told
+    assert "whole +50.0 ms +50.0 % mean time of a call, 100 ms before, 150 ms now" in told
+    assert "Steal: +20.0 ms of CPU time" in told
+
+
+def test_where_it_is_not_known_where_the_time_went_the_page_says_why(tmp_path: Path) -> None:
+    unknown = SlowdownResult(against="main", reason="the reference has no latency: <b>")
+    slower = verdict(verdict="failed", comparisons=[compared(mode="saved")], slowdown=unknown)
+    parsed = page(tmp_path, [worker(), rounds(), slower])
+    assert "Not known: the reference has no latency: <b>." in text_of(parsed, "c0")
     assert "Where the time went in cells" not in text_of(parsed, "changes")

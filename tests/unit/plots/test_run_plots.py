@@ -423,6 +423,13 @@ def test_a_history_stops_where_logs_get_too_large(tmp_path: Path, monkeypatch: p
 # --------------------------------------------------------------------------------------------------------------- names
 
 
+def test_of_names_of_one_family_what_they_differ_by_is_kept() -> None:
+    family = [f"organisation-{n % 7}-a-long-name-of-the-family-{n:02d}-instruct-v{n % 3}" for n in range(50)]
+    found = labels(family, 26)
+    assert found[13] == "..6-..13-..v1" and len(set(found)) == 50 and max(map(len, found)) <= 26
+    assert labels(["short-a", "short-b"], 26) == ["short-a", "short-b"]
+
+
 def test_names_that_are_cut_alike_stay_apart() -> None:
     names = ["same-begin-" + "x" * 40 + f"{middle}" + "y" * 40 for middle in "ab"]
     one, other = labels(names)

@@ -28,6 +28,8 @@ from pytest_llmci.records import (
     Prompt,
     PublishedScore,
     SampleResult,
+    SlowdownPart,
+    SlowdownResult,
     TaskFacts,
 )
 from pytest_llmci.store import load_schema
@@ -51,6 +53,8 @@ NESTED: tuple[type, ...] = (
     ComparisonResult,
     SampleResult,
     FailedSample,
+    SlowdownPart,
+    SlowdownResult,
     GenerationSettings,
     LoadRun,
     ModelSpec,
@@ -126,7 +130,16 @@ def test_choices_are_those_of_the_type(kind: Any) -> None:
 
 def test_both_schemas_agree_on_what_they_share() -> None:
     log, results = definitions("log"), definitions("results")
-    for kind in (ErrorInfo, CheckResult, BudgetResult, MetricDef, SampleResult, FailedSample):
+    for kind in (
+        ErrorInfo,
+        CheckResult,
+        BudgetResult,
+        MetricDef,
+        SampleResult,
+        FailedSample,
+        SlowdownPart,
+        SlowdownResult,
+    ):
         assert results[kind.__name__] == log[kind.__name__]
     for name in ("GenerationSettings", "ModelSpec", "MetricDef"):
         assert definitions("baseline")[name] == log[name]
