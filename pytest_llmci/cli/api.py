@@ -43,7 +43,7 @@ def _run(options: Namespace) -> int:
         raise ConfigError(
             f"--port: {options.port} is no port; give a number from 1 to 65535, or 0 for one that is free."
         )
-    source = open_source(options.source)
+    source = open_source(options.source, WHERE)
     port = free_port(options.host, options.port, WHERE)
     import uvicorn
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..clock import utc_text
-from ..errors import ConfigError
-from ..store.log import LOG_NAME, is_live
+from ..errors import ConfigError, LogTamperedError
+from ..store.log import LOG_NAME, is_live, verify_log
 from ..store.runfolder import list_runs
 
 if TYPE_CHECKING:
     from ..tracking.lookup import TrackedRun
 
+DASHBOARD: Final = "dashboard"
 _TAIL_BYTES: Final = 4096
 """In which the last line of a log lies, where that is a footer."""
 _STATES: Final = {0: "passed", 1: "failed"}
@@ -66,20 +67,21 @@ class Source(Protocol):
         """
 
 
-def open_source(text: str) -> Source:
+def open_source(text: str, where: str = DASHBOARD) -> Source:
     """The runs of a folder, or of an MLflow store where the text is its address.
 
-    :raises ConfigError: if there is no such folder, or no run in it.
+    :param where: the command, for messages.
+    :raises ConfigError: if there is no such folder or file.
     :raises MissingExtraError: for an address without MLflow.
     """
     if "://" in text:
-        return MlflowSource(text)
+        return MlflowSource(text, where)
     folder = Path(os.path.expanduser(text))
     if (folder / LOG_NAME).is_file():
         folder = folder.parent
     if not folder.is_dir():
         raise ConfigError(
-            f"dashboard: there is no folder '{text}'; give the folder of the runs, or the address of an MLflow store."
+            f"{where}: there is no folder '{text}'; give the folder of the runs, or the address of an MLflow store."
         )
     return FolderSource(folder)
 
@@ -159,15 +161,21 @@ def _metrics(folder: Path) -> dict[str, dict[str, float]]:
 class MlflowSource:
     """The runs that were logged to a store. A log is downloaded when it is looked at, once."""
 
-    def __init__(self, uri: str) -> None:
-        """:raises ConfigError: if there is no such kind of store.
+    def __init__(self, uri: str, where: str) -> None:
+        """:raises ConfigError: if there is no such kind of store, or no such file: what reads makes none.
 
         :raises MissingExtraError: without MLflow.
         :raises SinkError: if a local store cannot be opened.
         """
-        from ..tracking.connection import connect
+        from ..tracking.connection import check_uri, connect
+        from ..tracking.database_file import database_file
 
-        self._connection = connect(uri, "dashboard")
+        self._where = where
+        check_uri(uri, where)
+        file = database_file(uri)
+        if file and not file.startswith("file:") and not Path(file).exists():
+            raise ConfigError(f"{where}: there is no file '{file}'; give the store that --llmci-mlflow logged to.")
+        self._connection = connect(uri, where)
         self._runs: dict[str, TrackedRun] = {}
         self._place = Path(tempfile.mkdtemp(prefix="llmci-dashboard-"))
         atexit.register(shutil.rmtree, self._place, ignore_errors=True)
@@ -186,14 +194,21 @@ class MlflowSource:
         ]
 
     def folder(self, run_id: str) -> Path:
+        from ..tracking.layout import LOG_TAG
         from ..tracking.lookup import download
 
         folder = self._place / run_id
         if not (folder / LOG_NAME).is_file():
             if run_id not in self._runs:
-                raise ConfigError(f"dashboard: MLflow at {self.shown} has no run '{run_id}' any more.")
+                raise ConfigError(f"{self._where}: MLflow at {self.shown} has no run '{run_id}' any more.")
+            run = self._runs[run_id]
+            aside = self._place / ".new"
+            got = download(self._connection, run.id, LOG_NAME, aside)
+            logged = run.tags.get(LOG_TAG, "")
+            if logged and verify_log(got).digest != logged:
+                raise LogTamperedError(f"MLflow at {self.shown}: the log of {run_id} is not the one that was logged.")
             folder.mkdir(exist_ok=True)
-            download(self._connection, self._runs[run_id].id, LOG_NAME, folder)
+            got.replace(folder / LOG_NAME)
         return folder
 
 

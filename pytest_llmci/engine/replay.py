@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from sys import intern
 from typing import Any, Final, NoReturn, TypeVar
 
-from ..errors import ConfigError, NotReplayed
+from ..errors import ConfigError, NotReplayed, StoreError
 from ..prompts.fit import refilled
 from ..records import (
     Cell,
@@ -32,7 +33,7 @@ from ..runner.worker import ModelWorker
 from ..settings import Settings, Sourced
 from ..specs import is_same_model
 from ..store.comparability import prompt_sha256
-from ..store.log import LOG_NAME, LogReader
+from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
 from .benchmark import TaskCell, TaskMeasurement, facts_of
 from .report import replayed_run
@@ -64,19 +65,9 @@ CallKey = tuple[str, str, GenerationSettings]
 class MeasuredCell:
     """One cell as one test of the run measured it; of its last attempt."""
 
-    model: str
-    attempt: int = 0
     measured: list[RoundsRecord] = field(default_factory=list)
     memory: list[RoundsRecord] = field(default_factory=list)
     samples: list[RoundsRecord] = field(default_factory=list)
-
-    def take(self, block: RoundsRecord) -> None:
-        if block.attempt < self.attempt:
-            return
-        if block.attempt > self.attempt:
-            self.attempt = block.attempt
-            self.measured, self.memory, self.samples = [], [], []
-        {"measured": self.measured, "memory": self.memory, "sample": self.samples}[block.origin].append(block)
 
     @property
     def blocks(self) -> Iterator[RoundsRecord]:
@@ -85,45 +76,71 @@ class MeasuredCell:
         yield from self.memory
 
 
-class StoredAnswers:
-    """What a run holds, by cell."""
+@dataclass(slots=True)
+class _Kept:
+    """Where the last attempt at a cell lies."""
 
-    def __init__(self, folder: Path, records: Iterable[LogRecord] | None = None) -> None:
+    attempt: int = 0
+    places: list[tuple[str, Place]] = field(default_factory=list)
+    """Origin of each block, and its place."""
+
+    def take(self, block: RoundsRecord, place: Place) -> None:
+        if block.attempt > self.attempt:
+            self.attempt, self.places = block.attempt, []
+        if block.attempt == self.attempt:
+            self.places.append((intern(block.origin), place))
+
+
+class StoredAnswers:
+    """What a run holds, by cell. It keeps places; what is asked for is read again."""
+
+    def __init__(
+        self, folder: Path, shelf: Shelf | None = None, also: Callable[[LogRecord, Place], None] | None = None
+    ) -> None:
         """Read a run folder's log.
 
-        :param records: what it says, where that has been read already.
+        :param shelf: its records; those of the log if None.
+        :param also: gets each of them once, too.
         :raises ConfigError: if it is a replay itself, or another tool measured it.
         :raises StoreError: if the log cannot be read, or is not what was written.
         """
         self.folder = folder
         header: HeaderRecord | None = None
         self.workers: dict[str, WorkerRecord] = {}
-        self._cells: dict[str, dict[str, MeasuredCell]] = {}
+        self._shelf = shelf or Shelf(folder, _KINDS)
+        self._cells: dict[str, dict[str, _Kept]] = {}
         """Cell -> test -> what it measured."""
-        self._calls: dict[CallKey, dict[str, list[RoundsRecord]]] = {}
-        self._verdicts: dict[str, VerdictRecord] = {}
-        self._questions: dict[str, list[QuestionsRecord]] = {}
-        """Cell of a benchmark task -> its batches."""
-        self._judged: dict[tuple[str, str], VerdictRecord] = {}
+        self._calls: dict[CallKey, dict[str, list[Place]]] = {}
+        self._by_prompt: dict[tuple[str, str], list[Place]] | None = None
+        """Model and prompt -> its blocks; None until somebody asks."""
+        self._questions: dict[str, list[tuple[int, Place]]] = {}
+        """Cell of a benchmark task -> attempt and place of its batches."""
+        self._judged: dict[str, dict[str, ErrorInfo | None]] = {}
+        """Cell -> test -> what it ended with; the last test last."""
         self._late: dict[str, dict[str, float]] = {}
-        seen: set[str] = set()
-        for record in records if records is not None else LogReader(folder / LOG_NAME, _KINDS):
-            uid = getattr(record, "uid", "")
+        self.blocks = 0
+        """Blocks of rounds."""
+        seen: set[int] = set()
+        for record, place in self._shelf:
+            uid = hash(getattr(record, "uid", ""))  # 64 bits of it: two of 30,000 are equal once in 10^10 runs
             if uid in seen:
                 continue
             seen.add(uid)
+            if also is not None:
+                also(record, place)
             if isinstance(record, HeaderRecord):
                 header = record
                 _refuse_run(record)
             elif isinstance(record, WorkerRecord):
                 self.workers[record.uid] = record
             elif isinstance(record, VerdictRecord):
-                self._verdicts[record.cell] = record
-                self._judged[record.test, record.cell] = record
+                by_test = self._judged.setdefault(intern(record.cell), {})
+                by_test.pop(record.test, None)
+                by_test[intern(record.test)] = record.error
             elif isinstance(record, RoundsRecord):
-                self._take(record)
+                self._take(record, place)
             elif isinstance(record, QuestionsRecord) and record.origin == "measured":
-                self._questions.setdefault(record.cell, []).append(record)
+                self._questions.setdefault(record.cell, []).append((record.attempt, place))
         if header is None:
             raise ConfigError(f"run {folder.name} has no header: nothing of it can be replayed.")
         self.header: HeaderRecord = header
@@ -133,14 +150,47 @@ class StoredAnswers:
         """Name of the run."""
         return self.header.run_id
 
-    def _take(self, block: RoundsRecord) -> None:
+    def _take(self, block: RoundsRecord, place: Place) -> None:
+        self.blocks += 1
         if block.worker_values:
             self._late.setdefault(block.worker, {}).update(block.worker_values)
         if block.origin == "call":
             key = (block.model, block.prompt_sha256, block.generation)
-            self._calls.setdefault(key, {}).setdefault(block.test, []).append(block)
+            self._calls.setdefault(key, {}).setdefault(intern(block.test), []).append(place)
         elif block.origin != "reference":
-            self._cells.setdefault(block.cell, {}).setdefault(block.test, MeasuredCell(block.model)).take(block)
+            self._cells.setdefault(intern(block.cell), {}).setdefault(intern(block.test), _Kept()).take(block, place)
+
+    def _block(self, place: Place) -> RoundsRecord:
+        """:raises NotReplayed: if it cannot be read any more."""
+        record = self._get(place)
+        assert isinstance(record, RoundsRecord)  # it was when it was seen
+        return record
+
+    def _get(self, place: Place) -> LogRecord:
+        try:
+            return self._shelf.get(place)
+        except StoreError as error:
+            raise NotReplayed(str(error)) from error
+
+    def _measured(self, kept: _Kept) -> MeasuredCell:
+        found = MeasuredCell()
+        lists = {"measured": found.measured, "memory": found.memory, "sample": found.samples}
+        for origin, place in kept.places:
+            lists[origin].append(self._block(place))
+        return found
+
+    def _asked(self, model: str, prompt_id: str) -> list[RoundsRecord]:
+        """Every block of a model and a prompt, cells before calls."""
+        if self._by_prompt is None:
+            self._by_prompt = {}
+            of_cells = (
+                place for by_test in self._cells.values() for kept in by_test.values() for _, place in kept.places
+            )
+            of_calls = (place for by_test in self._calls.values() for places in by_test.values() for place in places)
+            for place in (*of_cells, *of_calls):
+                block = self._block(place)
+                self._by_prompt.setdefault((intern(block.model), intern(block.prompt_id)), []).append(place)
+        return [self._block(place) for place in self._by_prompt.get((model, prompt_id), ())]
 
     def closed(self, spec: ModelSpec, prompt: Prompt) -> Prompt:
         """The prompt as the model was asked it: one whose length in tokens is open gets the text that the run holds.
@@ -149,9 +199,7 @@ class StoredAnswers:
         """
         if not prompt.is_open:
             return prompt
-        of_cells = (block for by_test in self._cells.values() for each in by_test.values() for block in each.blocks)
-        of_calls = (block for by_test in self._calls.values() for blocks in by_test.values() for block in blocks)
-        asked = [block for block in (*of_cells, *of_calls) if (block.model, block.prompt_id) == (spec.alias, prompt.id)]
+        asked = self._asked(spec.alias, prompt.id)
         for block in asked:
             if not block.prompt_withheld and (found := refilled(prompt, block.prompt, block.messages)):
                 return found
@@ -168,17 +216,15 @@ class StoredAnswers:
         :raises NotReplayed: if there is nothing, or it is not what is asked for today.
         """
         by_test = self._cells.get(cell.id, {})
-        candidates = [
-            *([by_test[test]] if test in by_test else []),
-            *(each for name, each in by_test.items() if name != test),
-        ]
-        whys = [self._why_not(each, cell, plan) for each in candidates]
-        for each, why in zip(candidates, whys, strict=True):
-            if not why:
-                return each
+        whys = []
+        for name in sorted(by_test, key=lambda name: name != test):
+            found = self._measured(by_test[name])
+            if not (why := self._why_not(found, cell, plan)):
+                return found
+            whys.append(why)
         if whys:
             raise NotReplayed(f"{cell.id}: {whys[0]}")
-        if cell.id in self._verdicts:
+        if cell.id in self._judged:
             raise NotReplayed(f"{cell.id}: run {self.run_id} did not measure it")
         raise NotReplayed(f"run {self.run_id} has no cell {cell.id}")
 
@@ -221,10 +267,11 @@ class StoredAnswers:
         :param facts: what is asked today; None where lm-evaluation-harness knows.
         :raises NotReplayed: if there is nothing, or something else was asked.
         """
-        batches, verdict = self._questions.get(cell.id, []), self._verdicts.get(cell.id)
-        last = max((batch.attempt for batch in batches), default=0)
-        batches = [batch for batch in batches if batch.attempt == last]
-        error = verdict.error if verdict is not None else None
+        places, by_test = self._questions.get(cell.id, []), self._judged.get(cell.id, {})
+        last = max((attempt for attempt, _ in places), default=0)
+        found = [self._get(place) for attempt, place in places if attempt == last]
+        batches = [batch for batch in found if isinstance(batch, QuestionsRecord)]
+        error = next(reversed(by_test.values()), None)
         if not batches and error is None:
             raise NotReplayed(f"run {self.run_id} holds no answers of {cell.model.alias} to {cell.test.name}")
         then = self.workers.get(batches[0].worker) if batches else self.worker(cell.model.alias)
@@ -248,16 +295,21 @@ class StoredAnswers:
 
         :raises NotReplayed: if there is nothing, or it is not what is asked for today.
         """
-        stored = self._cells.get(cell.id, {}).get(test)
-        if stored is None:
+        kept = self._cells.get(cell.id, {}).get(test)
+        if kept is None:
             raise NotReplayed(f"run {self.run_id} holds no round of it")
+        stored = self._measured(kept)
         if why := self._why_not(stored, cell, plan):
             raise NotReplayed(why)
         return stored
 
-    def verdict(self, test: str, cell: str) -> VerdictRecord | None:
-        """What that test last decided on the cell; None where it did not come so far."""
-        return self._judged.get((test, cell))
+    def judged(self, test: str, cell: str) -> bool:
+        """Whether that test decided on the cell; False where it did not come so far."""
+        return test in self._judged.get(cell, {})
+
+    def error(self, test: str, cell: str) -> ErrorInfo | None:
+        """What the cell failed with at last; None where it did not, or was not judged."""
+        return self._judged.get(cell, {}).get(test)
 
     def worker(self, alias: str) -> WorkerRecord | None:
         """The model's latest start that was whole, else its latest."""
@@ -280,7 +332,7 @@ class StoredAnswers:
         if not found:
             raise NotReplayed(f"llm.generate: {self._why_no_call(spec, prompt, generation)}")
         of_test = found.get(test) or next(iter(found.values()))
-        block = of_test[min(number, len(of_test) - 1)]
+        block = self._block(of_test[min(number, len(of_test) - 1)])
         if why := self._why_not_same(block, spec, prompt) or _why_withheld(block):
             raise NotReplayed(f"llm.generate: {prompt.id}: {why}")
         return block

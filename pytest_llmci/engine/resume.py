@@ -11,17 +11,18 @@ uninterrupted session would have asked together is asked together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import ConfigError, NotReplayed, StoreError
-from ..records import AnswersRecord, Cell, Json, LogRecord, QuestionsRecord, RoundsRecord, TaskFacts, WorkerRecord
+from ..records import AnswersRecord, Cell, Json, LogRecord, QuestionsRecord, TaskFacts, WorkerRecord
 from ..registry import Registry
 from ..store.comparability import Difference, Part, machine_part, subject_part
-from ..store.log import LOG_NAME, SPOOL_NAME, LogReader, is_live, read_spool
+from ..store.log import LOG_NAME, is_live
 from ..store.merged import environment_of
+from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
 from .benchmark import TaskCell
 from .earlier import EarlierCell
@@ -30,6 +31,7 @@ from .schedule import CellPlan
 
 MEASURED_BY: Final = ("warmup", "isolation", "threads", "timing", "memory", "block", "batch")
 """Settings of a session that its numbers depend on and that no line of a cell tells."""
+R = TypeVar("R", QuestionsRecord, AnswersRecord)
 _OWN: Final = "pytest_llmci."
 _OF_USERS: Final = "py"
 """Ours, but what it runs is the user's code."""
@@ -50,16 +52,17 @@ class EarlierRun:
         try:
             if is_live(folder / LOG_NAME):
                 raise ConfigError(f"{origin}: the session of {folder.name} is still running; wait until it has ended.")
-            records = list(_records(folder))
-            self._stored = StoredAnswers(folder, records)
+            shelf = Shelf(folder, spools=True)
+            self.answers = EarlierAnswers(shelf)
+            """To benchmark tasks."""
+            self._stored = StoredAnswers(folder, shelf, self.answers.take)
         except StoreError as error:
             raise ConfigError(f"{origin}: {error}") from error
         except ConfigError as error:
             raise ConfigError(str(error) if str(error).startswith(origin) else f"{origin}: {error}") from error
         self.run = self._stored.run_id
-        self.answers = EarlierAnswers(self.run, records)
-        """To benchmark tasks."""
-        if not self.answers and not any(isinstance(record, RoundsRecord) for record in records):
+        self.answers.run = self.run
+        if not self.answers and not self._stored.blocks:
             raise ConfigError(f"{origin}: {self.run} holds no answer; name another run, or leave {origin} away.")
 
     def note_settings(self, settings: Mapping[str, Json]) -> None:
@@ -99,11 +102,10 @@ class EarlierRun:
         )  # fmt: skip
 
     def _find(self, test: str, cell: Cell, plan: CellPlan) -> MeasuredCell:
-        verdict = self._stored.verdict(test, cell.id)
-        if verdict is None:
+        if not self._stored.judged(test, cell.id):
             raise NotReplayed("")
-        if verdict.error is not None:
-            raise NotReplayed(f"it ended in an error in run {self.run}: {verdict.error.kind}")
+        if (error := self._stored.error(test, cell.id)) is not None:
+            raise NotReplayed(f"it ended in an error in run {self.run}: {error.kind}")
         if told := self._other_session(cell):
             raise NotReplayed(told)
         stored = self._stored.measured_by(test, cell, plan)
@@ -166,19 +168,36 @@ def _uid(run: str, uid: str) -> str:
 class EarlierAnswers:
     """The answers of a run to benchmark tasks; false where it has none."""
 
-    def __init__(self, run: str, records: list[LogRecord]) -> None:
-        """:param records: of its log."""
-        self.run = run
+    def __init__(self, shelf: Shelf) -> None:
+        """:param shelf: its records."""
+        self.run = ""
+        """Name of the run."""
+        self._shelf = shelf
         self._workers: dict[str, WorkerRecord] = {}
-        self._batches: dict[tuple[str, str], dict[str, QuestionsRecord]] = {}
-        self._uncounted: dict[tuple[str, str], dict[str, AnswersRecord]] = {}
-        for record in records:
-            if isinstance(record, WorkerRecord):
-                self._workers[record.uid] = record
-            elif isinstance(record, QuestionsRecord) and record.origin == "measured":
-                self._batches.setdefault((record.model, record.task.name), {})[record.uid] = record
-            elif isinstance(record, AnswersRecord):
-                self._uncounted.setdefault((record.model, record.task), {})[record.uid] = record
+        self._batches: dict[tuple[str, str], list[tuple[int, Place]]] = {}
+        """Model and task -> attempt and place of its batches."""
+        self._uncounted: dict[tuple[str, str], list[tuple[int, Place]]] = {}
+
+    def take(self, record: LogRecord, place: Place) -> None:
+        """Note one of its records."""
+        if isinstance(record, WorkerRecord):
+            self._workers[record.uid] = record
+        elif isinstance(record, QuestionsRecord) and record.origin == "measured":
+            self._batches.setdefault((record.model, record.task.name), []).append((record.attempt, place))
+        elif isinstance(record, AnswersRecord):
+            self._uncounted.setdefault((record.model, record.task), []).append((record.attempt, place))
+
+    def _last(self, places: Sequence[tuple[int, Place]], kind: type[R]) -> list[R]:
+        """The batches of the last attempt.
+
+        :raises NotReplayed: if one cannot be read any more.
+        """
+        last = max((attempt for attempt, _ in places), default=0)
+        try:
+            found = [self._shelf.get(place) for attempt, place in places if attempt == last]
+        except StoreError as error:
+            raise NotReplayed(str(error)) from error
+        return [record for record in found if isinstance(record, kind)]
 
     def __bool__(self) -> bool:
         return bool(self._batches or self._uncounted)
@@ -188,11 +207,9 @@ class EarlierAnswers:
 
         :raises NotReplayed: if it has answers to this task and they are of another model, or to other questions.
         """
-        batches = list(self._batches.get((cell.model.alias, facts.name), {}).values())
-        last = max((batch.attempt for batch in batches), default=0)
         kept: list[QuestionsRecord] = []
         seen: set[int] = set()
-        for batch in (batch for batch in batches if batch.attempt == last):
+        for batch in self._last(self._batches.get((cell.model.alias, facts.name), []), QuestionsRecord):
             self._check(facts, batch, worker)
             if seen.isdisjoint(batch.index):
                 seen.update(batch.index)
@@ -204,9 +221,7 @@ class EarlierAnswers:
 
         :raises NotReplayed: if they are of another model.
         """
-        batches = list(self._uncounted.get((cell.model.alias, cell.test.name), {}).values())
-        last = max((batch.attempt for batch in batches), default=0)
-        kept = [batch for batch in batches if batch.attempt == last]
+        kept = self._last(self._uncounted.get((cell.model.alias, cell.test.name), []), AnswersRecord)
         for batch in kept:
             self._refuse(cell.test.name, self._of_model(batch, worker))
         return kept
@@ -241,10 +256,3 @@ class EarlierAnswers:
     def _refuse(self, task: str, different: list[str]) -> None:
         if different:
             raise NotReplayed(f"{self.run} answered {task} with {'; '.join(different)}")
-
-
-def _records(folder: Path) -> Iterator[LogRecord]:
-    """Of the log, up to its last whole line, and of what parallel workers had recorded and not handed over."""
-    yield from LogReader(folder / LOG_NAME)
-    for spool in sorted((folder / SPOOL_NAME).glob("*.jsonl")):
-        yield from read_spool(spool)

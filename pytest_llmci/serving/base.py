@@ -43,8 +43,8 @@ class Server(Protocol):
     def command(self, launch: Launch) -> list[str]:
         """What starts it in the foreground."""
 
-    def environment(self) -> Mapping[str, str]:
-        """Variables that it needs beside those of this process."""
+    def environment(self, launch: Launch, /) -> Mapping[str, str]:
+        """Variables that it needs beside those of this process; what they name lies in the private folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,16 +39,18 @@ class Canary:
 
 
 def command(served: Serving, prompts: Sequence[str], output: Path, more: Sequence[str]) -> list[str]:
-    """The session.
+    """The session. Prompts are sent as they are, without the line against caches, which may change an answer; what
+    could not be told is no pass.
 
     :param prompts: sets or files.
     :param output: folder of the runs.
     :param more: options of pytest, which come last.
     """
-    spec = f"{served.promoted.pointer.model}=openai:{served.address.own_url}#{served.model}"
+    spec = f"{served.promoted.pointer.model}=openai:{served.address.own_url}#{served.model}+prompt_cache=keep"
     return [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--llm-models={spec}", "--llmci-suite=inference",
-        *(f"--llm-prompts={each}" for each in prompts), "--llmci-rounds=1", "--llmci-warmup=0", f"--llmci-output={output}", *more,
+        *(f"--llm-prompts={each}" for each in prompts), "--llmci-rounds=1", "--llmci-warmup=0", "--llmci-inconclusive=fail",
+        f"--llmci-output={output}", *more,
     ]  # fmt: skip
 
 

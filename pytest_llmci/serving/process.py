@@ -14,7 +14,6 @@ from typing import Any, Final
 from ..clock import Clock
 from ..errors import ConfigError, ServingError
 from ..runner.guard import Guard
-from ..runner.worker import THREAD_VARIABLES
 from ..secrets import is_secret_name
 from ..text import one_line
 from ..units import format_duration
@@ -32,6 +31,7 @@ _QUIET: Final = {
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+_WAIT_POLICY: Final = "OMP_WAIT_POLICY"
 
 
 def free_port(host: str, port: int, where: str) -> int:
@@ -181,9 +181,10 @@ def _signal_name(number: int) -> str:
 
 
 def server_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """What a server inherits: no keys, nothing of ours, no network of the hub."""
+    """What a server inherits: no keys, nothing of ours, no network of the hub.
+
+    Its threads wait without spinning unless ``base`` says otherwise: the two of ``transformers serve`` took 19 times as long for a
+    token on two cores as they took so, which is also how the model was measured.
+    """
     kept = {name: value for name, value in base.items() if not is_secret_name(name) and not name.startswith("LLMCI_")}
-    quiet = {**kept, **_QUIET}
-    if any(name in base for name in THREAD_VARIABLES):
-        quiet.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return quiet
+    return {_WAIT_POLICY: "PASSIVE", **kept, **_QUIET}

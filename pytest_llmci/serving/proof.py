@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from ..backends.cache import folder_sha256, hash_file
+from ..backends.cache import folder_sha256, hash_file, remember_sha256
 from ..backends.hub import is_commit
 from ..errors import ConfigError, WeightsChangedError
 from ..promotion.pointer import ModelPointer
@@ -104,6 +104,9 @@ def _converted(file: Path, pointer: ModelPointer, where: str, cache_dir: Path, s
     from ..backends.packages import require_installed
 
     require_installed(("torch", "transformers"), where)
+    remember_sha256(
+        file, pointer.sha256, cache_dir
+    )  # it was just hashed: what the cache remembers may be of other bytes
     dtype = str(pointer.facts.get("dtype") or "float32")
     made = ensure_converted(
         file,

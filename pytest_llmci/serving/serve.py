@@ -116,7 +116,11 @@ def serving(
         launch = _launch(found, wanted, proven, address, home)
         say(f"starting {server.name}")
         process = ServerProcess(
-            server.command(launch), server.environment(), home=home, log=wanted.log or home / "server.log", clock=clock
+            server.command(launch),
+            server.environment(launch),
+            home=home,
+            log=wanted.log or home / "server.log",
+            clock=clock,
         )
         try:
             until = process.started_ns + round(wanted.timeout_s * 1e9)

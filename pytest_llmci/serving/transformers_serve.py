@@ -6,11 +6,14 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from .base import Launch
 
 _NEEDED: Final = ("transformers", "torch", "fastapi", "uvicorn", "openai")
+_NO_COMMIT: Final = "0" * 40
+"""Stands for one where the hub's layout asks for it."""
 INSTALL: Final = "pip install 'pytest-llmci[transformers,serve]' openai"
 
 
@@ -38,5 +41,20 @@ class TransformersServer:
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve", *flags, *launch.arguments]
         return [*command, "--", launch.name]  # a link in the working directory: requests name it so
 
-    def environment(self) -> Mapping[str, str]:
-        return {}
+    def environment(self, launch: Launch) -> Mapping[str, str]:
+        if launch.remote_code or "--" in launch.name:
+            return {}
+        return {"HF_HUB_CACHE": str(_listing(launch))}
+
+
+def _listing(launch: Launch) -> Path:
+    """A hub cache that holds the served model and nothing else: ``/v1/models`` lists what is in the cache, and fails where there is none.
+
+    The model's own code may lie in another repository, and a name with ``--`` would be read as two; both keep the machine's cache.
+    """
+    repository = launch.home / "hub" / f"models--{launch.name}"
+    for part in ("blobs", "refs", "snapshots"):
+        (repository / part).mkdir(parents=True)
+    (repository / "refs" / "main").write_text(_NO_COMMIT, encoding="ascii")
+    (repository / "snapshots" / _NO_COMMIT).symlink_to(launch.folder, target_is_directory=True)
+    return repository.parent

@@ -30,7 +30,7 @@ class VllmServer:
         flags += ["--trust-remote-code"] if launch.remote_code else []
         return [_program(), "serve", str(launch.folder), *flags, *launch.arguments]
 
-    def environment(self) -> Mapping[str, str]:
+    def environment(self, _launch: Launch) -> Mapping[str, str]:
         return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 

@@ -88,6 +88,8 @@ class ChainWalk:
         """Digest of the last one."""
         self.end = 0
         """Offset in bytes behind it."""
+        self.raw = b""
+        """That line."""
         self.finished = False
         """True once the footer was seen."""
         self.partial = b""
@@ -109,7 +111,7 @@ class ChainWalk:
             if what:
                 self.damage = Damage(line=number, type=kind, cell=_found(_CELL, raw), what=what)
                 return
-            self.lines, self.digest, self.end = number, digest, self.end + len(raw)
+            self.lines, self.digest, self.end, self.raw = number, digest, self.end + len(raw), raw
             self.finished = kind == "footer"
             yield kind, rest
 

@@ -384,6 +384,10 @@ class LogReader:
         self._columns = frozenset(_dump(name).encode("ascii") for name in metrics or ())
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
+        self.begin = 0
+        """Offset in bytes of that line."""
+        self.raw = b""
+        """The line."""
         self.digest = GENESIS
         """Digest of the last line, when all records were given."""
         self.finished = False
@@ -401,7 +405,8 @@ class LogReader:
             walk = ChainWalk(stream, self.path)
             for kind, rest in walk:
                 if kind in wanted:
-                    self.lines = walk.lines
+                    self.lines, self.raw = walk.lines, walk.raw
+                    self.begin = walk.end - len(walk.raw)
                     yield self._build(kind, self._decode(walk, kind, rest))
             self.lines, self.digest, self.finished = walk.lines, walk.digest, walk.finished
             if walk.damage is not None and not walk.partial:
@@ -418,13 +423,32 @@ class LogReader:
         return data
 
     def _build(self, kind: str, data: dict[str, Any]) -> LogRecord:
-        try:
-            record = from_json(LOG_RECORDS[kind], data)
-        except StoreError as error:
-            raise StoreError(f"{self.path}: line {self.lines}: {error}") from error
-        if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
-            raise StoreError(f"{self.path}: line {self.lines}: {fault}.")
-        return record
+        return _record(kind, data, f"{self.path}: line {self.lines}")
+
+
+def record_of(raw: bytes, where: str) -> LogRecord:
+    """The record of a line, of a log or of a spool, whose chain is nobody's question.
+
+    :param where: for messages.
+    :raises StoreError: if it is none.
+    """
+    try:
+        data = json.loads(raw)
+        kind = data["type"]
+        LOG_RECORDS[kind]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{where}: is no record: {type(error).__name__}: {error}") from error
+    return _record(kind, data, where)
+
+
+def _record(kind: str, data: dict[str, Any], where: str) -> LogRecord:
+    try:
+        record = from_json(LOG_RECORDS[kind], data)
+    except StoreError as error:
+        raise StoreError(f"{where}: {error}") from error
+    if isinstance(record, RoundsRecord) and (fault := _misshapen(record)):
+        raise StoreError(f"{where}: {fault}.")
+    return record
 
 
 _TOKEN_TIMES: Final = b',"token_ns":[['
@@ -535,6 +559,22 @@ def read_spool(path: Path, but: Collection[str] = ()) -> Iterator[LogRecord]:
         if isinstance(found, StoreError):
             raise found
         yield found
+
+
+def records_of_spool(path: Path) -> Iterator[tuple[LogRecord, int, bytes]]:
+    """The same, each with the offset of its line and the line.
+
+    :raises StoreError: if the file or one of its lines cannot be read.
+    """
+    begin = 0
+    with _open(path) as stream:
+        for number, raw in enumerate(stream, start=1):
+            if raw.endswith(b"\n"):
+                found = _spool_record(path, number, raw)
+                if isinstance(found, StoreError):
+                    raise found
+                yield found, begin, raw
+            begin += len(raw)
 
 
 def _spool_lines(path: Path, but: Collection[str] = ()) -> Iterator[LogRecord | StoreError]:

@@ -14,6 +14,9 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from served import hub_snapshot, saved_model
+
+from pytest_llmci.version import version
 
 KIT: Final = Path(__file__).parents[2] / "examples" / "ci"
 SHARDS: Final = 4
@@ -77,6 +80,27 @@ def test_what_runs_in_a_container_is_nobody_and_needs_no_network() -> None:
         assert pod["securityContext"]["runAsUser"] == 10001 and pod["securityContext"]["runAsNonRoot"]
         assert pod["automountServiceAccountToken"] is False
         assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_all_files_install_one_version_of_everything() -> None:
+    texts = [path.read_text("utf-8") for path in KIT.rglob("*") if path.is_file() and path.name != "README.md"]
+    installs = [line for text in texts for line in text.splitlines() if "pip install" in line or "default:" in line]
+    ours = [line for line in installs if "pytest-llmci" in line]
+    assert len(ours) == 7 and all(
+        re.search(rf"pytest-llmci(\[transformers\])?=={re.escape(version())}\b", line) for line in ours
+    )
+    assert len({match for line in installs for match in re.findall(r"torch==\S+", line)}) == 1
+    images = re.findall(r"image: registry\S+:(\S+)", "\n".join(texts))
+    assert images == [version()] * 2
+
+
+def test_two_pods_never_share_a_machine() -> None:
+    (job,) = [each for each in documents() if each["kind"] == "Job" and "completions" in each["spec"]]
+    (rule,) = job["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert rule["topologyKey"] == "kubernetes.io/hostname"
+    assert rule["labelSelector"]["matchLabels"] == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
 
 
 # ------------------------------------------------------------------------------------------------------- what they hold
@@ -164,6 +188,11 @@ class Machine:
         """Models of the newest run."""
         return sorted(json.loads((self.folder / "llmci-results/latest/metrics.json").read_text("utf-8")))
 
+    @property
+    def newest(self) -> str:
+        """Name of the newest run."""
+        return max(folder.name for folder in (self.folder / "llmci-results").iterdir() if folder.name.startswith("2"))
+
     def keep_as_reference(self) -> None:
         shutil.copytree(self.folder / "llmci-results/latest", self.folder / "llmci-reference")
 
@@ -210,19 +239,25 @@ def test_the_gitlab_jobs(tmp_path: Path) -> None:
 def test_the_pods_of_the_indexed_job(tmp_path: Path) -> None:
     job = next(each for each in documents() if each["kind"] == "Job")["spec"]
     container = job["template"]["spec"]["containers"][0]
-    told: Mapping[str, str] = {each["name"]: each["value"] for each in container["env"]}
+    told: Mapping[str, str] = {each["name"]: each["value"] for each in container["env"] if "value" in each}
     assert (job["completionMode"], job["completions"], told["SHARDS"]) == ("Indexed", SHARDS, str(SHARDS))
     measure, merge = pod_commands()
     shell, here = container["command"], Machine(tmp_path / "pod")
-    volume = {"RESULTS": str(here.folder / "llmci-results"), "SHARDS": told["SHARDS"]}
+    volume = {"RESULTS": str(here.folder / "llmci-results"), "SHARDS": told["SHARDS"], "JOB": "first"}
+    assert here.run(merge, shell, **volume) == 1  # nothing was measured
     for index in range(SHARDS):
         assert here.run(measure, shell, JOB_COMPLETION_INDEX=str(index), **volume) == 0
     assert here.run(measure, shell, JOB_COMPLETION_INDEX="1", **volume) == 0  # tried once more
     assert here.run(merge, shell, **volume) == 0 and here.merged == ALL
+    before = here.newest
     # No such shard: pytest says 4, and the pod fails.
     assert here.run(measure, shell, JOB_COMPLETION_INDEX=str(SHARDS), **volume) == 1
+    for index in (0, 1, 3):  # the next Job, of which one pod never began
+        assert here.run(measure, shell, JOB_COMPLETION_INDEX=str(index), **{**volume, "JOB": "second"}) == 0
+    shutil.rmtree(here.folder / f"llmci-results/parts/{SHARDS}")
+    assert here.run(merge, shell, **volume) == 1 and here.newest == before
     shutil.rmtree(here.folder / "llmci-results/parts/2")
-    assert here.run(merge, shell, **volume) == 1
+    assert here.run(merge, shell, **volume) == 1 and here.newest != before  # merged, with lost coverage
 
 
 @pytest.mark.slow
@@ -247,3 +282,18 @@ def test_the_entry_point_of_the_image(tmp_path: Path) -> None:
     command = " ".join(word.replace("/results", "llmci-results") for part in words for word in part)
     here = Machine(tmp_path / "container")
     assert here.run(command) == 0 and here.merged == ALL
+
+
+def test_the_weights_of_the_image_are_downloaded(tmp_path: Path) -> None:
+    for package in ("torch", "transformers"):
+        pytest.importorskip(package)
+    program = shutil.which("hf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        pytest.skip("the hub's command is not installed")
+    snapshot = hub_snapshot(tmp_path / "hub", "acme/tiny", saved_model(tmp_path / "weights"))
+    (script,) = re.findall(r"^RUN (hf download .*)$", (KIT / "docker/Dockerfile").read_text("utf-8"), re.MULTILINE)
+    here = Machine(tmp_path / "image")
+    (here.folder / ".bin/hf").symlink_to(program)
+    told = {"MODEL": "acme/tiny", "REVISION": "main", "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    assert here.run(f"{script} > said.txt", ("sh", "-ec"), **told) == 0
+    assert str(snapshot) in (here.folder / "said.txt").read_text("utf-8")

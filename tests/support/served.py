@@ -1,7 +1,8 @@
-"""A server of OpenAI's protocol that plays a part, and a promoted model for it."""
+"""A server of OpenAI's protocol that plays a part, models that are promoted for it, and the hub's cache of one."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmci.backends.cache import folder_sha256
+from pytest_llmci.backends.tiny import Sizes, build_model, build_tokenizer
 from pytest_llmci.promotion.champion import Promoted
 from pytest_llmci.promotion.pointer import ModelPointer
 from pytest_llmci.promotion.versions import Version
@@ -58,7 +60,7 @@ class ScriptedServer:
     def command(self, launch: Launch) -> list[str]:
         return [sys.executable, "-c", SCRIPT, launch.host, str(launch.port), launch.name, self.part]
 
-    def environment(self) -> Mapping[str, str]:
+    def environment(self, _launch: Launch) -> Mapping[str, str]:
         return {}
 
 
@@ -79,3 +81,33 @@ def promoted_model(folder: Path, **changes: Any) -> Promoted:
     }  # fmt: skip
     version = Version(name="support-bot", number=3, source="", mlflow_run="r", tags={})
     return Promoted(version=version, pointer=ModelPointer(**{**facts, **changes}))
+
+
+def saved_model(folder: Path) -> Path:
+    """A small random llama as ``save_pretrained`` leaves it; needs torch and transformers."""
+    import torch
+    import transformers
+
+    tokenizer = build_tokenizer(transformers)
+    build_model(torch, transformers, tokenizer, Sizes(layers=2, hidden=32, seed=0)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def hub_snapshot(cache: Path, repository: str, source: Path) -> Path:
+    """A folder's files as the hub's client keeps those of a repository's newest commit: large ones under their sha256, others under
+    git's name.
+    """
+    commit = hashlib.sha1(repository.encode(), usedforsecurity=False).hexdigest()
+    place = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = place / "snapshots" / commit
+    for folder in (place / "blobs", place / "refs", snapshot):
+        folder.mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit, "ascii")
+    for path in source.iterdir():
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+        blob = place / "blobs" / (hashlib.sha256(content).hexdigest() if path.suffix == ".safetensors" else git)
+        blob.write_bytes(content)
+        (snapshot / path.name).symlink_to(Path("..", "..", "blobs", blob.name))
+    return snapshot

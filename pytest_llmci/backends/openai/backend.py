@@ -85,7 +85,7 @@ class OpenAIBackend:
         client, endpoint = self._ready_client()
         listed = client.look_up("/models")
         names, owners = _listed(listed)
-        model = endpoint.model or self._only(names, listed)
+        model = endpoint.model or self._only(client, names, listed)
         version = client.look_up("//version")
         software = _software(owners)
         builder = RequestBuilder(
@@ -102,19 +102,21 @@ class OpenAIBackend:
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
         return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_ELSEWHERE)
 
-    def _only(self, names: Sequence[str], listed: Reply | None) -> str:
+    def _only(self, client: Client, names: Sequence[str], listed: Reply | None) -> str:
         if len(names) == 1:
             return names[0]
+        named = self._spec.text.replace(self._spec.target, f"{self._spec.target}#NAME", 1)
         if len(names) > 1:
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            raise self._load_error(
-                f"the server has {len(names)} models; name one: {self._spec.text}#NAME ({shown})", "endpoint_model"
-            )
-        how = "nothing answered" if listed is None else f"HTTP {listed.status}"
-        kind = "endpoint_unreachable" if listed is None else "server_protocol"
+            raise self._load_error(f"the server has {len(names)} models; name one: {named} ({shown})", "endpoint_model")
+        failure = client.why_no_document("/models")
+        if failure is not None and failure.kind.startswith("endpoint_"):  # naming a model would not help
+            raise self._load_error(failure.message, failure.kind)
+        status = "" if listed is None else f"HTTP {listed.status}{', but no list' if listed.status < 300 else ''}"
+        how = status or (failure.message if failure is not None else "nothing came")
         raise self._load_error(
-            f"the server's list of models cannot be read ({how}: {self._address()}/models); name the model: {self._spec.text}#NAME",
-            kind,
+            f"the server's list of models cannot be read ({how}: {self._address()}/models); name the model: {named}",
+            "server_protocol",
         )
 
     def _first_answer(self, client: Client, builder: RequestBuilder) -> Answer:

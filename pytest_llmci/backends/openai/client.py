@@ -14,6 +14,7 @@ from typing import Any, Final
 from ..packages import Foreign, require
 from .answer import Answer
 from .endpoint import CONNECT_TIMEOUT_S, Endpoint
+from .failures import Failure, of_status
 from .request import Request
 from .stream import AnswerReader
 from .transport import of_exception
@@ -81,9 +82,8 @@ class Client:
 
         :param path: behind the base of the API, or from the root of the server where it begins with ``//``.
         """
-        url = self._endpoint.server + path[1:] if path.startswith("//") else self._endpoint.base_url + path
         try:
-            response = self._http.get(url, timeout=CONNECT_TIMEOUT_S)
+            response = self._get(path)
         except (self._httpx.HTTPError, self._httpx.InvalidURL):
             return None
         try:
@@ -91,6 +91,27 @@ class Client:
         except ValueError:
             document = None
         return Reply(status=response.status_code, document=document, server=response.headers.get("server", ""))
+
+    def why_no_document(self, path: str) -> Failure | None:
+        """Ask again, and say what comes between; None where a document came, whatever it is.
+
+        :param path: as for :meth:`look_up`.
+        """
+        try:
+            response = self._get(path)
+        except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
+            timeout_s = min(CONNECT_TIMEOUT_S, self._endpoint.timeout_s)
+            return of_exception(
+                error, self._httpx, server=self._endpoint.server, timeout_s=timeout_s, has_answered=False
+            )
+        if response.status_code < 300:
+            return None
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return of_status(response.status_code, headers, response.content, str(response.url))
+
+    def _get(self, path: str) -> Any:
+        url = self._endpoint.server + path[1:] if path.startswith("//") else self._endpoint.base_url + path
+        return self._http.get(url, timeout=CONNECT_TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connection."""

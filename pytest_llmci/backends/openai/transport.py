@@ -6,6 +6,7 @@ from typing import Any
 
 from .failures import Failure, Kind, quote
 
+NO_TLS_HINT = "what answers there speaks no TLS: is its address http://?"
 TLS_HINT = "for a certificate of your own, name its authority's file in SSL_CERT_FILE"
 
 
@@ -24,7 +25,8 @@ def of_exception(error: Exception, httpx: Any, *, server: str, timeout_s: float,
         return failure("endpoint_unreachable", f"nothing answers at {server}: no connection in time")
     if isinstance(error, httpx.ConnectError):
         if "SSL" in text or "CERTIFICATE" in text or "certificate" in text:
-            return failure("endpoint_tls", f"no secure connection to {server}: {text}; {TLS_HINT}")
+            hint = NO_TLS_HINT if "WRONG_VERSION_NUMBER" in text else TLS_HINT
+            return failure("endpoint_tls", f"no secure connection to {server}: {text}; {hint}")
         return failure("endpoint_unreachable", f"nothing answers at {server}: {text}; is the server running?")
     if isinstance(error, httpx.ReadTimeout):
         return failure(

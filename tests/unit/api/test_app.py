@@ -132,3 +132,44 @@ def test_the_page_asks_nobody_else(client: TestClient) -> None:
     answer = client.get("/")
     assert not re.search(r"https?://|//[a-z]+\.", answer.text)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def logged(folder: Path) -> tuple[TestClient, list[Path]]:
+    """The API of a real store, and the runs that were logged to it."""
+    pytest.importorskip("mlflow")
+    from mlflow_stores import open_store
+    from registered import log_run
+
+    runs = [write_run(folder / "runs", number, simple(seed=number, factor=number)) for number in (1, 2)]
+    store = open_store(folder / "store")
+    for run in runs:
+        log_run(store, run)
+    source = open_source(store.uri, "api")
+    return TestClient(build_app(source), raise_server_exceptions=False), runs
+
+
+def test_the_runs_of_an_mlflow_store(tmp_path: Path) -> None:
+    client, runs = logged(tmp_path)
+    here = TestClient(build_app(open_source(str(tmp_path / "runs"))))
+    assert got(client, "/health")["runs"] == 2
+    assert {run["id"] for run in got(client, "/runs")["items"]} == {run.name for run in runs}
+    for part in ("cells", "verdicts", "gates"):
+        assert got(client, f"/runs/{runs[0].name}/{part}") == got(here, f"/runs/{runs[0].name}/{part}")
+    details, expected = got(client, f"/runs/{runs[0].name}"), got(here, f"/runs/{runs[0].name}")
+    assert [details[name] for name in ("digest", "verdict", "results")] == [
+        expected[name] for name in ("digest", "verdict", "results")
+    ]
+    pair = f"/comparisons?base={runs[0].name}&candidate={runs[1].name}"
+    assert got(client, pair) == got(here, pair)
+    assert "there is no run of that id" in got(client, "/runs/nope", 404)["detail"]
+
+
+def test_a_log_that_was_replaced_in_the_store_is_told(tmp_path: Path) -> None:
+    client, runs = logged(tmp_path)
+    for place in (tmp_path / "store").rglob(LOG_NAME):
+        if runs[0].name in place.read_text("utf-8"):
+            place.write_bytes((runs[1] / LOG_NAME).read_bytes())  # whole in itself
+    for _ in range(2):
+        told = got(client, f"/runs/{runs[0].name}", 500)["detail"]
+        assert told.endswith(f"the log of {runs[0].name} is not the one that was logged.")
+    assert got(client, f"/runs/{runs[1].name}")["id"] == runs[1].name

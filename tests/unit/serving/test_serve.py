@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import psutil
 import pytest
 from served import ScriptedServer, promoted_model, weights
 
-from pytest_llmci.backends.cache import file_sha256, remember_sha256
+from pytest_llmci.backends import gguf, packages
+from pytest_llmci.backends.cache import file_sha256, hash_file, remember_sha256
+from pytest_llmci.backends.gguf import ConvertedGguf
 from pytest_llmci.errors import ConfigError, LLMCIError, ServingError, UnknownNameError, WeightsChangedError
 from pytest_llmci.records import ModelSpec
-from pytest_llmci.serving import SERVERS, serve, server_of
+from pytest_llmci.serving import SERVERS, canary, proof, serve, server_of
 from pytest_llmci.serving.base import Launch
 from pytest_llmci.serving.process import server_environment
 from pytest_llmci.serving.serve import Wanted, serving
@@ -89,6 +92,28 @@ def test_a_remembered_digest_is_no_proof(play: ScriptedServer, tmp_path: Path, m
         pytest.fail("it was served")
 
 
+def test_a_remembered_digest_of_a_file_is_put_right(
+    play: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, file = tmp_path / "cache", tmp_path / "model.gguf"
+    file.write_bytes(bytes(2**21))
+    remember_sha256(file, "d" * 64, memory)
+    made: list[str] = []
+
+    def convert(path: Path, *, cache_dir: Path, **_: Any) -> ConvertedGguf:
+        made.append(file_sha256(path, cache_dir))
+        return ConvertedGguf(folder=tmp_path / "made", converted_now=False, temporary=True)
+
+    monkeypatch.setattr(gguf, "ensure_converted", convert)
+    monkeypatch.setattr(packages, "require_installed", lambda *_: None)
+    monkeypatch.setattr(proof, "version", lambda _: "5")
+    spec = ModelSpec(alias="bot", backend="hf", target=str(file), text=f"bot=hf:{file}")
+    found = promoted_model(file, spec=spec, sha256=hash_file(file), sha256_of="file")
+    with pytest.raises(ConfigError, match="cannot be unpacked"):
+        proof.prove(found.pointer, "serve", memory, lambda _: None)
+    assert made == [hash_file(file)]
+
+
 def test_weights_that_change_while_they_are_loaded_are_refused(play: ScriptedServer, tmp_path: Path) -> None:
     play.part = "changes"
     error = refused(weights(tmp_path / "w"))
@@ -152,6 +177,7 @@ def test_what_cannot_be_proven_is_not_served(
 KILLED = """
 import sys
 sys.path[:0] = {path!r}
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from served import ScriptedServer, promoted_model
@@ -214,6 +240,31 @@ def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="no server is installed .vllm: no command"):
         server_of("vllm", "serve --server")
     assert list(SERVERS) == ["vllm", "transformers"]
+
+
+def test_what_a_server_of_transformers_lists_is_the_model_alone(tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    folder = weights(tmp_path / "w")
+    launch = Launch(name="bot", home=tmp_path, folder=folder, host="127.0.0.1", port=81)
+    (repository,) = hub.scan_cache_dir(TransformersServer().environment(launch)["HF_HUB_CACHE"]).repos
+    (revision,) = repository.revisions
+    assert (repository.repo_id, set(revision.refs)) == ("bot", {"main"})
+    assert {file.file_path.read_bytes() for file in revision.files} == {path.read_bytes() for path in folder.iterdir()}
+    assert not TransformersServer().environment(replace(launch, remote_code=True))
+    assert not TransformersServer().environment(replace(launch, name="a--b"))
+
+
+def test_the_session_of_a_canary(play: ScriptedServer, tmp_path: Path) -> None:
+    with serving(promoted_model(weights(tmp_path / "w")), Wanted(port=0)) as served:
+        asked = canary.command(served, ["a.yaml"], tmp_path, ["--llmci-inconclusive=warn"])
+    address = f"openai:http://127.0.0.1:{served.address.port}/v1#support-bot+prompt_cache=keep"
+    assert f"--llm-models=bot={address}" in asked and "--llm-prompts=a.yaml" in asked
+    assert asked.index("--llmci-inconclusive=fail") < asked.index("--llmci-inconclusive=warn")  # the last one counts
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_of_a_server_do_not_spin_unless_they_shall(given: dict[str, str], policy: str) -> None:
+    assert server_environment(given)["OMP_WAIT_POLICY"] == policy
 
 
 def test_a_server_inherits_no_key() -> None:

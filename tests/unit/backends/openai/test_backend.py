@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -176,7 +179,7 @@ def test_an_endpoint_that_cannot_work_is_refused_when_it_loads(
 def test_the_only_model_of_a_server_needs_no_name() -> None:
     for models, says in (
         (("say",), ""),
-        (("say", "slow"), "2 models; name one"),
+        (("say", "slow"), "2 models; name one: openai:http://127.0.0.1:"),
         (None, "list of models cannot be read (HTTP 500"),
     ):
         with StubServer(models=models) as own:
@@ -189,6 +192,66 @@ def test_the_only_model_of_a_server_needs_no_name() -> None:
                     made.load(LoadContext(threads=1, cache_dir="", say=print))
                 assert says in str(caught.value)
             made.close()
+
+
+@contextmanager
+def listing(status: int, body: bytes, **headers: str) -> Iterator[str]:
+    """The address of a server that answers everything so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "kind", "says"),
+    [
+        (200, b"<html>", {}, "server_protocol", "cannot be read (HTTP 200, but no list: http://"),
+        (500, b"boom", {}, "server_protocol", "cannot be read (HTTP 500: http://"),
+        (404, b"", {}, "server_protocol", "/v1/models); name the model: m=openai:{url}#NAME+key_env=LISTING_KEY"),
+        (401, b"", {}, "endpoint_key", "HTTP 401"),
+        (302, b"", {"Location": "http://other.example/v1"}, "endpoint_redirect", "to http://other.example; nothing was sent there, the key neither"),
+    ],
+)  # fmt: skip
+def test_a_list_of_models_that_does_not_come(
+    status: int, body: bytes, headers: dict[str, str], kind: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LISTING_KEY", "sk-secret-0123456789")
+    with listing(status, body, **headers) as url:
+        made = OpenAIBackend(parse_spec(f"m=openai:{url}+key_env=LISTING_KEY", ["openai"], "x"))
+        _MADE.append(made)
+        with pytest.raises(ModelLoadError) as caught:
+            made.load(LoadContext(threads=1, cache_dir="", say=print))
+    told = str(caught.value)
+    assert caught.value.kind == kind and says.format(url=url) in told and "\n" not in told and "sk-secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "says"),
+    [
+        ("http://127.0.0.1:9/v1", "endpoint_unreachable", "nothing answers at http://127.0.0.1:9: "),
+        ("{server}", "endpoint_tls", "is its address http://?"),
+    ],
+)
+def test_a_server_that_cannot_be_asked_for_its_models(url: str, kind: str, says: str, server: StubServer) -> None:
+    address = url.format(server=server.url.replace("http:", "https:"))
+    made = OpenAIBackend(parse_spec(f"openai:{address}", ["openai"], "x"))
+    _MADE.append(made)
+    with pytest.raises(ModelLoadError) as caught:
+        made.load(LoadContext(threads=1, cache_dir="", say=print))
+    assert caught.value.kind == kind and says in str(caught.value) and "list of models" not in str(caught.value)
 
 
 def test_scores_are_those_of_the_continuation(server: StubServer) -> None:
