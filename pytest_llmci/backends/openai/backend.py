@@ -98,8 +98,9 @@ class OpenAIBackend:
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
             "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
         }  # fmt: skip
-        answer = self._first_answer(client, builder)
+        answer, put_off = self._first_answer(client, builder)
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
+        info["limits_rate"] = answer.rate_limit or put_off
         return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_ELSEWHERE)
 
     def _only(self, names: Sequence[str], listed: Reply | None) -> str:
@@ -117,8 +118,12 @@ class OpenAIBackend:
             kind,
         )
 
-    def _first_answer(self, client: Client, builder: RequestBuilder) -> Answer:
-        """One token, through the interface that will be used; the list of models is no proof that one answers."""
+    def _first_answer(self, client: Client, builder: RequestBuilder) -> tuple[Answer, str]:
+        """One token, through the interface that will be used; the list of models is no proof that one answers.
+
+        :returns: it, and what the server said when it put the request off, if it did.
+        """
+        put_off = ""
         answer = self._probed(client, builder)
         for attempt in range(builder.endpoint.retries):
             failure = answer.failure
@@ -126,12 +131,13 @@ class OpenAIBackend:
             wait = FIRST_WAIT_S * 2**attempt if wait is None else wait
             if failure is None or not failure.may_pass or wait > LONGEST_WAIT_S:
                 break
+            put_off = f"HTTP {failure.status} before the first answer" if failure.kind == "server_busy" else put_off
             time.sleep(wait)
             answer = self._probed(client, builder)
         failure = answer.failure or self._foreign(answer)
         if failure is not None:
             raise self._load_error(failure.message, failure.kind)
-        return answer
+        return answer, put_off
 
     @staticmethod
     def _probed(client: Client, builder: RequestBuilder) -> Answer:

@@ -297,6 +297,7 @@ class AnswerReader:
             usage=read_usage(self._usage, pieces=self.pieces, has_text=any(self._texts), max_tokens=self._max_tokens),
             model=self._model,
             system_fingerprint=self._fingerprint,
+            rate_limit=_rate_limit(self._headers),
             is_stream=streams,
             end_ns=self._end_ns,
             logprobs=tuple(self._logprobs),
@@ -306,6 +307,15 @@ class AnswerReader:
 
 def _begun(failure: Failure) -> Failure:
     return replace(failure, has_begun=True)
+
+
+def _rate_limit(headers: Mapping[str, str]) -> str:
+    """The first header that tells a limit, in the forms of OpenAI (``x-ratelimit-limit-...``) and of the IETF (``ratelimit-limit``)."""
+    for name, value in headers.items():
+        low = name.lower()
+        if low.startswith(("x-ratelimit-limit", "ratelimit-limit", "ratelimit-policy")):
+            return quote(f"{low}: {value}")
+    return ""
 
 
 def _form_of(data: bytes) -> str:

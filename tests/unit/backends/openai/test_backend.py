@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from stub_server import StubServer
+from stub_server import Asked, Script, StubServer, say
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
@@ -171,6 +172,31 @@ def test_an_endpoint_that_cannot_work_is_refused_when_it_loads(
         backend(server, model, keys)
     assert caught.value.kind == kind
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"X-RateLimit-Limit-Requests": "500"}, "x-ratelimit-limit-requests: 500"),
+        ({"RateLimit-Policy": '"burst";q=100'}, 'ratelimit-policy: "burst";q=100'),
+        ({"X-Request-Id": "4711"}, ""),
+    ],
+)
+def test_a_server_that_tells_its_limit_is_known_to_have_one(headers: dict[str, str], told: str) -> None:
+    def limited(asked: Asked) -> Script:
+        return replace(say(asked), headers=headers)
+
+    with StubServer(scripts={"limited": limited}) as own:
+        made, loaded = backend(own, "limited")
+        assert loaded.info["limits_rate"] == told
+        made.close()
+
+
+def test_a_server_that_puts_off_the_first_request_limits_rates() -> None:
+    with StubServer() as own:
+        made, loaded = backend(own, "busy")
+        assert loaded.info["limits_rate"] == "HTTP 429 before the first answer"
+        made.close()
 
 
 def test_the_only_model_of_a_server_needs_no_name() -> None:
