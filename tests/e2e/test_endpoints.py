@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +146,21 @@ def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) ->
     assert (found["verdict"], found["by_block"]) == ("inconclusive", "+unit=block says so")
     assert "3 blocks: fewer than 4 decide nothing" in found["reason"]
     result.stdout.fnmatch_lines(["*fewer than 4 decide nothing*"])
+
+
+def test_runs_of_two_servers_name_what_differs_and_never_the_key(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYKEY", KEY)
+    said = []
+    for version in ("0.9.1", "0.9.2"):
+        with StubServer(extra={"/version": {"version": version}}) as server:
+            more = ("--llmci-save-baseline",) if not said else ("--llmci-baseline",)
+            done = bench.suite(f"m=openai:{server.url}#say+key_env=MYKEY", "--llmci-rounds=3", *more, fresh=True)
+            said.append(done.stdout.str() + done.stderr.str())
+    command = [sys.executable, "-m", "pytest_llmci.cli.main", "compare", "latest~1", "latest"]
+    compared = subprocess.run(command, cwd=bench.path, capture_output=True, text=True, check=False)
+    assert "server_version: 0.9.1 -> 0.9.2" in compared.stdout
+    subjects = [model["subject"] for path in bench.path.glob("llmci-baselines/main/*.json")
+                for session in json.loads(path.read_text("utf-8"))["sessions"] for model in session["models"]]  # fmt: skip
+    assert [(each["server"], each["server_version"]) for each in subjects] == [("this machine", "0.9.1")]
+    assert KEY not in "".join([*said, compared.stdout, compared.stderr])
+    assert [path for path in bench.path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []

@@ -48,6 +48,8 @@ class Answer:
     model: str = ""
     """The name under which the server answered."""
     system_fingerprint: str = ""
+    server: str = ""
+    """What its ``Server`` header says."""
     rate_limit: str = ""
     """The header by which the server says that it limits rates, such as ``x-ratelimit-limit-requests: 500``."""
     is_stream: bool = False

@@ -93,7 +93,7 @@ class OpenAIBackend:
         )  # fmt: skip
         self._builder = builder
         info: dict[str, Json] = {
-            "source": "endpoint", "server": endpoint.server, "server_software": software or (listed.server if listed else ""),
+            "source": "endpoint", "server": endpoint.server, "server_software": software or (quote(listed.server) if listed else ""),
             "server_version": _version(version), "model_name": model, "models_listed": list[Json](names[:50]),
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
             "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
@@ -101,6 +101,7 @@ class OpenAIBackend:
         answer, put_off = self._first_answer(client, builder)
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
         info["limits_rate"] = answer.rate_limit or put_off
+        info["server_software"] = info["server_software"] or answer.server
         return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_ELSEWHERE)
 
     def _only(self, names: Sequence[str], listed: Reply | None) -> str:

@@ -297,6 +297,7 @@ class AnswerReader:
             usage=read_usage(self._usage, pieces=self.pieces, has_text=any(self._texts), max_tokens=self._max_tokens),
             model=self._model,
             system_fingerprint=self._fingerprint,
+            server=quote(self._headers.get("server", "")),
             rate_limit=_rate_limit(self._headers),
             is_stream=streams,
             end_ns=self._end_ns,
