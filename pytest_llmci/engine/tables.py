@@ -17,6 +17,7 @@ from .explain_comparison import by_block_words, compared_lines, doubt, shared_wo
 from .interleaved import NOT_ALONE
 from .load_table import load_lines, under_load
 from .report import CellSummary, ModelSummary, SessionReport
+from .retries import retry_text
 from .schedule import OUT_OF_TIME
 from .seen import count
 from .streak import TOO_MANY
@@ -58,6 +59,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
+        *wrapped(retry_text(report), width),
         *_resumed(report, width),
         *task_lines(report, width),
         *load_lines(report, width),

@@ -150,7 +150,7 @@ def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) ->
 
 def test_runs_of_two_servers_name_what_differs_and_never_the_key(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MYKEY", KEY)
-    said = []
+    said: list[str] = []
     for version in ("0.9.1", "0.9.2"):
         with StubServer(extra={"/version": {"version": version}}) as server:
             more = ("--llmci-save-baseline",) if not said else ("--llmci-baseline",)
@@ -164,3 +164,15 @@ def test_runs_of_two_servers_name_what_differs_and_never_the_key(bench: Bench, m
     assert [(each["server"], each["server_version"]) for each in subjects] == [("this machine", "0.9.1")]
     assert KEY not in "".join([*said, compared.stdout, compared.stderr])
     assert [path for path in bench.path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_failing_client_in_this_process_leaves_no_connection(bench: Bench) -> None:
+    """Warnings are errors, and a socket that nobody closed is one."""
+    with StubServer(models=("broken",)) as server:
+        result = bench.suite(
+            f"m=openai:{server.url}#broken+retries=0", "--llmci-isolation=inline", "-W", "error::ResourceWarning", fresh=True
+        )  # fmt: skip
+        clients = {played.client for played in (*server.log, *server.listed)}
+    assert result.ret == 1 and clients
+    result.stdout.fnmatch_lines(["*worker is gone*"])
+    assert "ResourceWarning" not in result.stdout.str() + result.stderr.str()
