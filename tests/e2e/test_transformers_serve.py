@@ -122,3 +122,20 @@ def test_two_sides_on_it_are_compared_and_say_where_they_are(bench: Bench, serve
     assert found["output_tokens"]["verdict"] == "pass"
     assert found["latency"]["verdict"] in ("pass", "inconclusive")
     assert found["latency"]["shared"] == f"one server, {server.removesuffix('/v1')}"
+
+
+def test_prompts_have_the_lengths_that_it_counts(bench: Bench, server: str) -> None:
+    """The byte-level tokenizer gives the unique line before a prompt the same length each time."""
+    bench.write("long.yaml", "generate: [{id: long, tokens: [60, 90], template: 'Go on: {{filler}}'}]\n")
+    bench.run(
+        f"--llm-models=m=openai:{server}#{NAME}+api=chat", "--llmci-suite=inference", "--llm-prompts=long.yaml", "--llmci-rounds=1",
+        "--llmci-max-new-tokens=4", fresh=True,
+    ).assert_outcomes(passed=2)  # fmt: skip
+    assert sorted(block["values"]["prompt_tokens"][0] for block in bench.records("rounds")) == [60, 90]
+
+
+def test_what_it_lacks_is_said_in_one_line(bench: Bench, server: str) -> None:
+    bench.write("test_it.py", "def test_it(llm):\n    llm.score('a ', 'b')\n")
+    result = bench.run(f"--llm-models=m=openai:{server}#{NAME}", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*this server cannot score: *vLLM can*"])

@@ -57,6 +57,8 @@ class Answer:
     end_ns: int | None = None
     """When the end was seen: the last byte, or ``[DONE]``."""
     logprobs: Sequence[TokenLogprob] = ()
+    choices: Sequence[Choice] = ()
+    """Of a document, all that it holds, by their index: one for each prompt, where several were sent in one request."""
     failure: Failure | None = None
 
     @property
@@ -89,6 +91,14 @@ class Answer:
     def _first(self, kind: str) -> int | None:
         place = first_of(self.piece_kinds, kind)
         return None if place is None else self.piece_ns[place]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One of the answers of a document."""
+
+    text: str
+    logprobs: Sequence[TokenLogprob]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

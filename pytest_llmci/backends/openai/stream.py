@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, TokenLogprob, Usage
+from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, Choice, TokenLogprob, Usage
 from .failures import Failure, Kind, error_words, of_status, quote
 
 MOST_BYTES: Final = 1 << 26
@@ -56,6 +56,7 @@ class AnswerReader:
         self._model = ""
         self._fingerprint = ""
         self._logprobs: list[TokenLogprob] = []
+        self._choices: list[Choice] = []
         self._done = False
         self._events = 0
         self._end_ns: int | None = None
@@ -271,6 +272,8 @@ class AnswerReader:
         if choice.get("logprobs"):
             self._logprobs = read_logprobs(choice["logprobs"], chat=self._chat)
         self._finish = _text(choice.get("finish_reason"))
+        if not self._chat:
+            self._choices = _all_choices(found["choices"])
 
     def _not_the_protocol(self) -> None:
         kind = quote(self._headers.get("content-type", "") or "no content type")
@@ -302,6 +305,7 @@ class AnswerReader:
             is_stream=streams,
             end_ns=self._end_ns,
             logprobs=tuple(self._logprobs),
+            choices=tuple(self._choices),
             failure=self._failure,
         )
 
@@ -332,6 +336,17 @@ def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(choices, list):
         return None
     return next((each for each in choices if isinstance(each, dict) and each.get("index", 0) == 0), None)
+
+
+def _all_choices(choices: list[Any]) -> list[Choice]:
+    """In the order of their indices; empty where these are not the numbers from nought."""
+    found = {each.get("index", 0): each for each in choices if isinstance(each, dict)}
+    if sorted(found, key=str) != sorted(range(len(choices)), key=str):
+        return []
+    return [
+        Choice(text=_text(each.get("text")), logprobs=tuple(read_logprobs(each.get("logprobs"), chat=False)))
+        for each in (found[number] for number in range(len(choices)))
+    ]
 
 
 def _text(value: object) -> str:
