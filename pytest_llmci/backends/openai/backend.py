@@ -98,17 +98,17 @@ class OpenAIBackend:
             self.prepare()
         client, endpoint = self._ready_client()
         listed = client.look_up("/models")
-        names, owners = _listed(listed)
+        names, owners = listed_models(listed)
         model = endpoint.model or self._only(names, listed)
         version = client.look_up("//version")
-        software = _software(owners)
+        software = software_of(owners)
         builder = RequestBuilder(
             endpoint=endpoint, model=model, takes_ignore_eos=software in TAKES_IGNORE_EOS
         )  # fmt: skip
         self._builder = builder
         info: dict[str, Json] = {
             "source": "endpoint", "server": endpoint.server, "server_software": software or (quote(listed.server) if listed else ""),
-            "server_version": _version(version), "model_name": model, "models_listed": list[Json](names[:50]),
+            "server_version": version_of(version), "model_name": model, "models_listed": list[Json](names[:50]),
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
             "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
         }  # fmt: skip
@@ -439,7 +439,7 @@ def is_same_name(asked: str, answered: str) -> bool:
     return one == other or any(other.startswith(f"{one}{mark}") or one.startswith(f"{other}{mark}") for mark in "-@:")
 
 
-def _listed(listed: Reply | None) -> tuple[list[str], list[str]]:
+def listed_models(listed: Reply | None) -> tuple[list[str], list[str]]:
     """Names and owners of the models that a server lists."""
     document = listed.document if listed is not None and listed.status == 200 else None
     rows = document.get("data") if isinstance(document, dict) else None
@@ -447,12 +447,13 @@ def _listed(listed: Reply | None) -> tuple[list[str], list[str]]:
     return [row["id"] for row in found], [str(row.get("owned_by", "")) for row in found]
 
 
-def _software(owners: Sequence[str]) -> str:
+def software_of(owners: Sequence[str]) -> str:
     """What the server is by what it says: the owner of its models, in lower case."""
     return owners[0].lower() if owners and owners[0].lower() in (*TAKES_IGNORE_EOS, "ollama", "tgi") else ""
 
 
-def _version(version: Reply | None) -> str:
+def version_of(version: Reply | None) -> str:
+    """What the server answers at ``/version``; empty where that is none."""
     found = version.document if version is not None and version.status == 200 else None
     return quote(str(found.get("version", ""))) if isinstance(found, dict) else ""
 

@@ -23,6 +23,8 @@ from .failures import Failure, Kind, error_words, of_status, quote
 MOST_BYTES: Final = 1 << 26
 """Of a document or a single line: more is no answer that anybody asked for."""
 ERROR_BYTES: Final = 1 << 16
+_parsed: Final = json.JSONDecoder().decode
+"""``json.loads`` without asking each time what it is given."""
 
 
 class AnswerReader:
@@ -82,13 +84,14 @@ class AnswerReader:
         """Take what arrived at that time."""
         if self._failure is not None or self._done:
             return
-        self._rest += data
+        self._rest = self._rest + data if self._rest else data
         if not self._form:
             self._form = _form_of(self._rest)
         if self._form == "events":
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
-                self._line(line, at_ns)
+                if line or self._open_event:  # else the end of an event that is read already
+                    self._line(line, at_ns)
         if len(self._rest) > (ERROR_BYTES if self._form == "error" else MOST_BYTES):
             if self._form == "error":
                 self._rest = self._rest[:ERROR_BYTES]
@@ -145,9 +148,9 @@ class AnswerReader:
             if not self._events:
                 self._fail("server_stream", "the server ended its stream without an answer")
             return
-        whole = b"\n".join([*self._open_event, data])
+        whole = b"\n".join([*self._open_event, data]) if self._open_event else data
         try:
-            event: object = json.loads(whole)
+            event: object = _parsed(whole.decode("utf-8"))
         except ValueError:
             self._open_event.append(data)
             if len(whole) > MOST_BYTES:
@@ -195,9 +198,12 @@ class AnswerReader:
         return True
 
     def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
-        text = _text(delta.get("content") if self._chat else delta.get("text"))
-        text += _text(delta.get("refusal"))
-        reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        said = delta.get("content") if self._chat else delta.get("text")
+        text = said if isinstance(said, str) else _text(said)
+        reasoning = ""
+        if not text or len(delta) > 1:  # most chunks of chat have nothing but their text
+            text += _text(delta.get("refusal"))
+            reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         if text and reasoning:
             kind = BOTH
         elif text:
@@ -333,8 +339,11 @@ def _form_of(data: bytes) -> str:
 
 def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
     choices = event.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not choices:
         return None
+    first = choices[0]
+    if isinstance(first, dict) and first.get("index", 0) == 0:
+        return first
     return next((each for each in choices if isinstance(each, dict) and each.get("index", 0) == 0), None)
 
 
