@@ -773,6 +773,8 @@ class ComparisonResult:
     """How it was decided or why it could not be, in plain words."""
     shared: str = ""
     """The server, or the accelerator, that both sides computed on; empty where they had processes of their own on CPUs."""
+    by_block: str = ""
+    """Why a block of rounds was one value of the test, as on a server that limits rates; empty where each round was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

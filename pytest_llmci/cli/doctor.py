@@ -20,6 +20,7 @@ from ..text import wrapped
 from ..units import Unit, format_bytes, format_duration, format_quantity
 from . import Command
 from .doctor_checks import run_checks, summary_lines
+from .doctor_endpoint import run_endpoints
 from .main import EXIT_FAILED, printable
 
 WIDTH: Final = 80
@@ -53,6 +54,10 @@ _LABEL: Final = 20
 
 
 def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "specs", nargs="*", metavar="SPEC",
+        help="only the server of a model, such as openai:http://127.0.0.1:8000/v1#name: whether it is reached, and what it offers",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="leave out what loads torch; some ten seconds")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument(
@@ -62,6 +67,8 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    if options.specs:
+        return run_endpoints(options.specs, as_json=options.json)
     if options.checks is not None:
         return run_checks(options.checks, as_json=options.json)
     checkup = check_machine(SystemClock(), quick=options.quick, say=_say)

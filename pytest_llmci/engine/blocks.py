@@ -8,9 +8,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+from ..metrics import MetricDef
 from ..records import ErrorInfo, Json, RoundRecord, RoundsRecord, RunRequest
 from .schedule import CellMeasurement
 
+NOT_TIMED: Final = "its test says timed=False, so that other work may have run beside it"
+_SPOILT_UNITS: Final = frozenset({"s", "1/s", "cores", "%", "J", "1/J"})
+"""Of times, and of what is counted over a time."""
 Origin: TypeAlias = Literal["measured", "memory", "call", "reference", "sample"]
 
 
@@ -93,6 +97,21 @@ def of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRec
         record,
         values={name: column for name, column in record.values.items() if name in metrics},
         reasons={name: reason for name, reason in record.reasons.items() if name in metrics},
+        token_ns=[[] for _ in record.token_ns],
+        noisy=["" for _ in record.noisy],
+    )
+
+
+def without_times(record: RoundsRecord, metrics: Mapping[str, MetricDef]) -> RoundsRecord:
+    """A block of a cell that is not timed, without what other work beside it spoils: memory and counts of tokens stay."""
+    spoilt = {
+        name for name in record.values
+        if name in metrics and (metrics[name].unit in _SPOILT_UNITS or metrics[name].group == "noise")
+    }  # fmt: skip
+    return replace(
+        record,
+        values={name: column for name, column in record.values.items() if name not in spoilt},
+        reasons={**record.reasons, **dict.fromkeys(spoilt, NOT_TIMED)},
         token_ns=[[] for _ in record.token_ns],
         noisy=["" for _ in record.noisy],
     )

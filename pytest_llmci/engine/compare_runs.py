@@ -399,7 +399,7 @@ class _Comparing:
             against=self._against, mode="saved", alpha=alpha, detect=self._detect, only=self._times() or self._and_asked(kind.judged_by),
             on_cpu=self._on_cpu(alias), shifts=shifts,
             anchored_shifts={each: ANCHORED_SHARE * shift for each, shift in shifts.items()},
-            why_no_times=f"other hardware: {'; '.join(machines)}" if machines else "",
+            why_no_times=elsewhere(machines) if machines else "",
             each_a_session=kind.by_run, counted=counted(self._candidate.metrics),
         )  # fmt: skip
         self._by_run = self._by_run or kind.by_run
@@ -515,7 +515,7 @@ class _Comparing:
     ) -> tuple[str, dict[str, StoredCell]]:
         machines = machine_differences(run.models.get(alias), self._candidate.models.get(alias))
         if alias not in run.models or machines:
-            return "; ".join(["other hardware", *machines]) if machines else "it has no such model", {}
+            return elsewhere(machines) if machines else "it has no such model", {}
         found: dict[str, StoredCell] = {}
         for name, pair in timed.items():
             there = [cell for cell in run.cells.get(pair.candidate.key, ()) if not differing(cell, pair.candidate)]
@@ -594,7 +594,18 @@ def machine_differences(base: StoredModel | None, candidate: StoredModel | None)
     """How the machines of two stored numbers differ: ``cpu_model: A -> B``."""
     if base is None or candidate is None:
         return []
-    return list(map(str, base.environment.differences(candidate.environment)))
+    return list(map(str, base.place.differences(candidate.place)))
+
+
+def elsewhere(differences: Sequence[str]) -> str:
+    """Why times cannot be compared, by what :func:`machine_differences` found.
+
+    >>> elsewhere(["cores_allowed: 2 -> 4"]), elsewhere(["server: http://a:80 -> http://b:80"])
+    ('other hardware: cores_allowed: 2 -> 4', 'another server: http://a:80 -> http://b:80')
+    """
+    told = "; ".join(differences)
+    only_server = len(differences) == 1 and told.startswith("server: ")
+    return f"another {told}" if only_server else f"other hardware: {told}"
 
 
 def what_changed(base: StoredRun, candidate: StoredRun) -> tuple[str, ...]:

@@ -119,6 +119,8 @@ class Rules:
     """Times to gate instead of those that suit the model."""
     each_a_session: bool = False
     """Whether each sample is a session of its own, so that their spread tells all that sessions differ by."""
+    by_block: str = ""
+    """Interleaved: why a block and not a round is one value of the test; empty where a round is."""
     why_no_times: str = ""
     """Why no time of the two sides can be compared, as on different machines; empty where they can."""
 
@@ -293,7 +295,7 @@ def _judge_time(
             mode=cast("TimeMode", rules.mode), detect=detect, alpha=rules.alpha / metrics * (len(cells_of_one) / len(can)), look=look,
             looks=rules.looks, last=last, higher_is_better=metric.direction == "higher", metric=kind,
             environment_shift=(rules.anchored_shifts if beside else rules.shifts).get(kind, rules.environment_shift),
-            session=0.0 if rules.each_a_session else None,
+            session=0.0 if rules.each_a_session else None, unit="block" if rules.by_block else "round",
         )  # fmt: skip
         verdicts = decide(
             _base_rows(list(cells_of_one.values()), metric.name, rules, beside),
@@ -429,7 +431,7 @@ def result_of(effect: Effect, rules: Rules, metric: str, detect: float) -> Compa
     return ComparisonResult(
         metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against, base=None, candidate=None,
         change=effect.effect, low=effect.low, high=effect.high, visible=effect.visible, detect=detect, rounds=effect.rounds,
-        pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note,
+        pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note, by_block=rules.by_block,
     )  # fmt: skip
 
 

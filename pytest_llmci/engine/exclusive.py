@@ -1,4 +1,8 @@
-"""One machine, one measurement: a lock that all sessions of a machine share while they time something."""
+"""One machine, one measurement: a lock of all sessions of a machine.
+
+Who times something holds it alone. Who asks a model without timing it (scores, answers for checks, a test's own requests) holds it
+together with all others who do so: such work runs in parallel, and never beside what is timed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..clock import Clock
 
@@ -17,6 +22,8 @@ except ImportError:  # not a POSIX system: nothing is ever held there
     fcntl = None  # type: ignore[assignment]  # checked before use
 
 _POLL_S = 0.02
+ALONE: Final = "waiting for other work on this machine to end, so as to time alone"
+TOGETHER: Final = "waiting for another session on this machine to finish timing"
 _PATIENCE_NS = 1_000_000_000
 _TURN_NS = 200_000_000
 """So long a process may take the lock again before those who wait: handing it over costs a poll, which short work would feel."""
@@ -36,13 +43,17 @@ class _Files:
     """Descriptors of two files. They are the kernel's locks, so a process that dies holds neither."""
 
     timing: int
-    """Held by whoever times something."""
+    """Held by whoever times something, or by all together who do not."""
     next: int
-    """Held by the one that gets ``timing`` next. All others wait for this one, so that nobody who lets go overtakes it."""
+    """Held by the one that gets ``timing`` alone next. All others wait for this one, so that nobody who lets go overtakes it, and
+    those who need not be alone do not keep it waiting by following each other."""
 
 
 class MachineLock:
-    """Held around timed work, in turns. Where files cannot be locked it is never held, and :attr:`fault` says why."""
+    """Held around work, in turns. Where files cannot be locked it is never held, and :attr:`fault` says why.
+
+    Used by one thread at a time.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
@@ -50,6 +61,7 @@ class MachineLock:
         self._files: _Files | None = None
         self._owner = 0
         self._depth = 0
+        self._alone = False
         self._turn_began_ns: int | None = None
 
     @property
@@ -69,9 +81,10 @@ class MachineLock:
         return ""
 
     @contextmanager
-    def held(self, tick: Callable[[], None], say: Callable[[str], None]) -> Iterator[bool]:
+    def held(self, tick: Callable[[], None], say: Callable[[str], None], *, alone: bool = True) -> Iterator[bool]:
         """Wait for the lock, and hold it; yields whether it is held.
 
+        :param alone: False: others may hold it, too, who say the same. Within itself the stricter holds, until the outermost ends.
         :param tick: called all the time while waiting.
         :param say: told once, after a second, what is being waited for.
         """
@@ -79,8 +92,9 @@ class MachineLock:
             yield False
             return
         files = self._open()
-        if self._depth == 0:
-            self._acquire(files, tick, say)
+        if self._depth == 0 or (alone and not self._alone):
+            self._acquire(files, tick, say, alone=alone)
+            self._alone = alone
         self._depth += 1
         try:
             yield True
@@ -89,14 +103,17 @@ class MachineLock:
             if self._depth == 0:
                 _unlock(files.timing)
 
-    def _acquire(self, files: _Files, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+    def _acquire(
+        self, files: _Files, tick: Callable[[], None], say: Callable[[str], None], *, alone: bool
+    ) -> None:  # fmt: skip
         now = self._clock.now_ns()
-        if self._turn_began_ns is not None and now - self._turn_began_ns < _TURN_NS and _try_lock(files.timing):
+        is_same_turn = self._turn_began_ns is not None and now - self._turn_began_ns < _TURN_NS
+        if is_same_turn and _try_lock(files.timing, alone=alone):
             return
-        wait = _Wait(self._clock, tick, say)
-        wait.until_locked(files.next)
+        wait = _Wait(self._clock, tick, say, ALONE if alone else TOGETHER)
+        wait.until_locked(files.next, alone=alone)
         try:
-            wait.until_locked(files.timing)
+            wait.until_locked(files.timing, alone=alone)
         finally:
             _unlock(files.next)
         self._turn_began_ns = self._clock.now_ns()
@@ -124,19 +141,20 @@ class MachineLock:
 class _Wait:
     """One wait, for whatever it takes."""
 
-    def __init__(self, clock: Clock, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+    def __init__(self, clock: Clock, tick: Callable[[], None], say: Callable[[str], None], words: str) -> None:
         self._clock = clock
         self._tick = tick
         self._say = say
+        self._words = words
         self._began_ns = clock.now_ns()
         self._said = False
 
-    def until_locked(self, fd: int) -> None:
-        while not _try_lock(fd):
+    def until_locked(self, fd: int, *, alone: bool) -> None:
+        while not _try_lock(fd, alone=alone):
             self._tick()
             if not self._said and self._clock.now_ns() - self._began_ns > _PATIENCE_NS:
                 self._said = True
-                self._say("waiting for another session on this machine to finish timing")
+                self._say(self._words)
             self._clock.sleep(_POLL_S)
 
 
@@ -158,9 +176,9 @@ def _open_file(path: Path) -> int:
             os.umask(before)
 
 
-def _try_lock(fd: int) -> bool:
+def _try_lock(fd: int, *, alone: bool) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

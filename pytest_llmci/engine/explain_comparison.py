@@ -150,6 +150,8 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
         lines += _labelled("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}")
     if decisive.shared:
         lines += _labelled("shared", shared_words(decisive.shared))
+    if decisive.by_block:
+        lines += _labelled("unit", by_block_words(decisive.by_block))
     for result in results:
         if result.visible is not None and result.mode != "exact":
             lines += _labelled("sees", f"a change of {percent(result.visible, sign=False)} or more in {result.metric}")
@@ -186,6 +188,11 @@ def _count(number: int, noun: str) -> str:
 def shared_words(place: str) -> str:
     """What it means for a comparison that both sides compute in one place."""
     return f"both sides are on {one_line(place)}: what one of them leaves behind there, the other meets"
+
+
+def by_block_words(why: str) -> str:
+    """What it means for a comparison that rounds in a row are one value of its test."""
+    return f"a block of rounds, not a round, counts as one value: {one_line(why)}"
 
 
 def compared_lines(

@@ -14,7 +14,7 @@ from ..errors import ConfigError, LogTamperedError, MissingExtraError, StoreErro
 from ..metrics import MetricDef
 from ..stats.change_points import LEAST_POINTS, LEAST_SEGMENT, ChangePoint, find_change_points
 from ..store.runfolder import list_runs, resolve_run
-from .compare_runs import check_metrics
+from .compare_runs import check_metrics, elsewhere, machine_differences
 from .stored_run import StoredCell, StoredRun, read_run
 
 DEFAULT_METRICS: Final = ("latency",)
@@ -142,8 +142,8 @@ def _point(run: StoredRun, newest: StoredRun, alias: str, metric: str) -> Point:
 
 def _unlike(run: StoredRun, newest: StoredRun, alias: str) -> str:
     one, other = run.models.get(alias), newest.models.get(alias)
-    if one is not None and other is not None and one.environment != other.environment:
-        return f"other hardware: {one.environment.differences(other.environment)[0]}"
+    if differences := machine_differences(one, other):
+        return elsewhere(differences[:1])
     return "" if _question(run, alias) == _question(newest, alias) else "other prompts or settings"
 
 

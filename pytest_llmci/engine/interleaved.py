@@ -181,6 +181,8 @@ class Interleaved:
         self._lost = 0
         self._changed: tuple[str, ...] = ()
         self._shared = ""
+        self._repeated = 0
+        """Requests that were sent again, or refused for their number, on either side."""
         self._workers: dict[Arm, WorkerRecord] = {}
         self._start_times = {name: metrics[name] for name in START_TIMES if name in metrics}
         self._starts: dict[Arm, dict[str, list[float]]] = {
@@ -386,8 +388,13 @@ class Interleaved:
             cell=cell.id, prompt=cell.prompt, generation=course.generation(arm), rounds=rounds, warmup=warmup,
             first_round=course.measurement.rounds + len(part.rounds), load=course.load(arm), anchor_every=anchor_every,
         )  # fmt: skip
+
+        def note(record: RoundRecord) -> None:
+            part.rounds.append(record)
+            self._repeated += repeated_requests(record)
+
         try:
-            live.worker.run(request, part.rounds.append)
+            live.worker.run(request, note)
         except WorkerError as error:
             self._ports.pool.died(cell.model, error, _role(arm))
             self._failed(course, arm, part, error_info(error))
@@ -441,6 +448,7 @@ class Interleaved:
     def _judge(self, look: int, *, last: bool) -> ModelComparison:
         if not self._changed:
             self._note_what_differs()
+        self._rules = replace(self._rules, by_block=why_by_block([*self._workers.values()], self._repeated))
         sides = {
             course.entry.test: self._sides(course)
             for course in self._courses
@@ -612,3 +620,25 @@ def shared_place(reference: WorkerRecord, candidate: WorkerRecord) -> str:
     if len(devices) == 1 and all(device.startswith(("cuda", "mps")) for device in devices):
         return f"one accelerator, {devices.pop()}"
     return ""
+
+
+def repeated_requests(record: RoundRecord) -> int:
+    """Requests of a round that the server put off: answered at a further attempt, or refused for their number under load."""
+    refused = sum(run.failures.count("server_busy") for run in record.runs)
+    return (record.completion.retries or 0) + refused
+
+
+def why_by_block(sides: Sequence[WorkerRecord], repeated: int) -> str:
+    """Why the block is the unit of the test; empty where the round is.
+
+    :param repeated: requests that were put off so far.
+    """
+    asked = {side.spec.options.get("unit", "auto") for side in sides}
+    if "block" in asked:
+        return "+unit=block says so"
+    if "round" in asked:
+        return ""
+    if repeated:
+        return f"{repeated} request{' was' if repeated == 1 else 's were'} put off by the server (429, 5xx or no connection)"
+    told = [str(side.info["limits_rate"]) for side in sides if side.info.get("limits_rate")]
+    return f"the server limits rates ({told[0]})" if told else ""

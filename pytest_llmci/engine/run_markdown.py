@@ -15,6 +15,7 @@ from .headlines import headlines, verdict_line
 from .load_table import load_rows, under_load
 from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
+from .retries import retry_text
 from .slowdown import PARTS, Slowdown, of_record, row_of
 from .tables import score_column, score_note
 from .task_table import rate_text
@@ -189,6 +190,7 @@ def _details(report: SessionReport) -> list[str]:
         "commit": str(commit or ""),
         "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
         "noise": f"{report.count('noisy')} of {_count(report.count('rounds'), 'round')} were noisy",
+        "retries": retry_text(report).removeprefix("Retries: "),
         "log": f"sha256 {report.digest}",
     }
     lines = [f"- {name}: {escaped(text)}" for name, text in facts.items() if text]

@@ -51,7 +51,15 @@ from .against import Against, Entry
 from .against_baseline import BaselineRules, against_baselines
 from .batched import BatchedAnswers, counted_round, may_be_batched
 from .benchmark import TaskMeasurement, task_verdict
-from .blocks import Origin, block_record, failed_in_memory_pass, failed_in_sample, learnt, of_memory_alone
+from .blocks import (
+    Origin,
+    block_record,
+    failed_in_memory_pass,
+    failed_in_sample,
+    learnt,
+    of_memory_alone,
+    without_times,
+)
 from .comparison import Rules, counted
 from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
@@ -342,7 +350,7 @@ class BenchSession:
         )  # fmt: skip
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
-            turn=self._turns.request, undisturbed=lambda: self._undisturbed("measured"), out_of_time=self._out_of_time,
+            turn=self._turns.request, undisturbed=self._undisturbed, out_of_time=self._out_of_time,
         )  # fmt: skip
         schedule = Interleaved(
             entries,
@@ -427,7 +435,7 @@ class BenchSession:
         prompts, generation = [group[test][0].prompt for test in job], group[job[0]][1].generation
         try:
             live = self.pool.get(model)
-            with self._undisturbed("measured"):
+            with self._aside():
                 live.worker.generate_many(
                     prompts, generation, (), size, lambda number, answer: self._batched.keep(job[number], answer, live)
                 )
@@ -447,7 +455,7 @@ class BenchSession:
             self._run(measurement, request, "memory", plan.memory_rounds, self.test)
 
     def _measure_sample(self, measurement: CellMeasurement) -> None:
-        """One inference with the seed of the next sample; under the lock, so that nobody else's timed rounds are disturbed."""
+        """One inference with the seed of the next sample."""
         plan, number = measurement.plan, len(measurement.sample_blocks)
         generation = replace(plan.generation, seed=sample_seed(plan.generation.seed, number))
         request = RunRequest(
@@ -503,7 +511,8 @@ class BenchSession:
         contended = False
         started = utc_text(self._clock.utc())
         try:
-            with self._undisturbed(origin) as contended:
+            is_timed = origin == "memory" or (origin == "measured" and measurement.plan.timed)
+            with self._undisturbed() if is_timed else self._aside() as contended:
                 started, began = utc_text(self._clock.utc()), self._clock.now_ns()
                 for part in self._parts(request, origin):
                     live.worker.run(part, on_round)
@@ -569,19 +578,30 @@ class BenchSession:
             )
 
     @contextmanager
-    def _undisturbed(self, origin: str) -> Iterator[bool]:
-        """Keep other timed work on this machine away; yields whether some may run all the same.
+    def _undisturbed(self) -> Iterator[bool]:
+        """Keep all other work on this machine away; yields whether some may run all the same.
 
         The wait is charged to no test: how long it takes is the doing of others.
         """
         is_parallel = self._process != "main"
-        if self.settings.timing == "parallel" or origin == "call":
-            yield is_parallel and self.settings.timing == "parallel"
+        if self.settings.timing == "parallel":
+            yield is_parallel
             return
         with ExitStack() as until_measured:
             with self._observer.uncharged():
                 held = until_measured.enter_context(self._lock.held(self._tick, self._observer.say))
             yield is_parallel and not held
+
+    @contextmanager
+    def _aside(self) -> Iterator[bool]:
+        """For work that is not timed: beside other such work, never beside what is timed. Yields False: it has no time to spoil."""
+        if self.settings.timing == "parallel":
+            yield False
+            return
+        with ExitStack() as until_answered:
+            with self._observer.uncharged():
+                until_answered.enter_context(self._lock.held(self._tick, self._observer.say, alone=False))
+            yield False
 
     def _why_contended(self) -> str:
         if self.settings.timing == "parallel":
@@ -599,6 +619,8 @@ class BenchSession:
             late=late, error=measurement.memory_error if origin == "memory" else measurement.error,
             facts=live.record.info if live else None,
         )  # fmt: skip
+        if origin == "measured" and not measurement.plan.timed:
+            record = without_times(record, self.metrics)
         if origin == "memory":
             record = of_memory_alone(record, self._of_memory_pass)
             measurement.memory_blocks.append(record)
@@ -683,7 +705,8 @@ class BenchSession:
         live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
-            answer = request(live.worker)
+            with self._aside():
+                answer = request(live.worker)
         except WorkerError as error:
             self.pool.died(spec, error, role)
             if role != "judge":
@@ -708,19 +731,16 @@ class BenchSession:
     def ask_aside(
         self, spec: ModelSpec, request: Callable[[ModelWorker], object], about: Prompt, role: Role = "timing"
     ) -> str:
-        """:meth:`ask` for work that is not timed and takes long: it waits for timed work of this session and keeps it waiting.
+        """:meth:`ask` for work whose answers come by other ways.
 
         :param role: ``reference`` for what the model is compared with.
         :returns: the ``uid`` of the process that answered.
         :raises LLMCIError: if the model failed.
         """
         test = self.test
-        with ExitStack() as until_answered:
-            if self.schedule.selected:
-                until_answered.enter_context(self._undisturbed("measured"))
-            with self._turns.request():
-                uid = self.pool.get(spec, role).record.uid
-                self._ask(spec, request, about, test, role)
+        with self._turns.request():
+            uid = self.pool.get(spec, role).record.uid
+            self._ask(spec, request, about, test, role)
         return uid
 
     def record_questions(self, record: QuestionsRecord) -> QuestionsRecord:

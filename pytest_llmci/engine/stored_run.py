@@ -23,7 +23,7 @@ from ..records import (
     VerdictRecord,
     WorkerRecord,
 )
-from ..store.comparability import Part, environment_part, protocol_part, subject_part
+from ..store.comparability import Part, environment_part, place_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
 from ..store.merged import environment_of
 from .answers import Answers
@@ -138,6 +138,11 @@ class StoredModel:
     """Whether it computed on the machine's CPU."""
     starts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Time of a process's start -> SI, one number for each start that told it."""
+
+    @property
+    def place(self) -> Part:
+        """:attr:`environment`, with the server that the model is behind."""
+        return place_part(self.environment, self.subject)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,10 +14,11 @@ from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .explain import UNDECIDED
-from .explain_comparison import compared_lines, doubt, shared_words
+from .explain_comparison import by_block_words, compared_lines, doubt, shared_words
 from .interleaved import NOT_ALONE
 from .load_table import load_lines, under_load
 from .report import CellSummary, ModelSummary, SessionReport
+from .retries import retry_text
 from .schedule import OUT_OF_TIME
 from .seen import count
 from .streak import TOO_MANY
@@ -59,6 +60,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
+        *wrapped(retry_text(report), width),
         *_resumed(report, width),
         *task_lines(report, width),
         *load_lines(report, width),
@@ -366,6 +368,8 @@ def _compared(report: SessionReport, width: int) -> list[str]:
     lines = ["", f"Compared with {against}:", *compared_lines(cells, whole, metrics, width=width)]
     places = dict.fromkeys(result.shared for _, results in cells for result in results if result.shared)
     lines += [line for place in places for line in wrapped(f"{shared_words(place)}.", width)]
+    units = dict.fromkeys(result.by_block for _, results in cells for result in results if result.by_block)
+    lines += [line for why in units for line in wrapped(f"{by_block_words(why)}.", width)]
     return [*lines, *(wrapped(offer, width) if better else [])]
 
 

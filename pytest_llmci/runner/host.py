@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,8 +88,20 @@ class ModelHost:
         self._progress.enter("importing")
         begin = time.perf_counter_ns()
         factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
+        made: list[Backend] = []
+        try:
+            return self._load(factory, made, spec, say, begin)
+        except BaseException:
+            for backend in made:  # what it holds already, such as a connection, would last as long as this process
+                with suppress(Exception):  # it never became ready, and why is what has to be told
+                    backend.close()
+            raise
+
+    def _load(self, factory: Any, made: list[Backend], spec: ModelSpec, say: Say, begin: int) -> Loaded:
+        """:param made: gets the backend as soon as there is one."""
         try:
             backend: Backend = factory(spec)
+            made.append(backend)
             prepare = getattr(backend, "prepare", None)
             if prepare is not None:
                 prepare()

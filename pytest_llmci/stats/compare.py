@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
+from .by_block import LEAST_BLOCKS, block_estimates
 from .family import levels
 from .interleaved import interleaved_estimates
 from .location import LEAST_VALUES
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 GateVerdict: TypeAlias = Literal["pass", "regressed", "inconclusive"]
 Mode: TypeAlias = Literal["interleaved", "anchored", "saved", "history"]
+Unit: TypeAlias = Literal["round", "block"]
 
 MATERIAL_SHARE: Final = 0.5
 """An estimate below this share of ``detect`` never fails: significant is not yet worth a red build."""
@@ -68,7 +70,13 @@ class GateSettings:
     environment_shift: float = 0.0
     """Stored modes: what a change of load alone could explain, of :func:`~pytest_llmci.stats.stored.environment_shift`."""
 
+    unit: Unit = "round"
+    """Interleaved: what counts as one value. ``block``: the rounds of one pair of processes together, where neighbouring rounds share
+    their fate, as those of a server that limits rates do (:mod:`~pytest_llmci.stats.by_block`)."""
+
     def __post_init__(self) -> None:
+        if self.unit == "block" and self.mode != "interleaved":
+            raise ValueError(f"unit='block' with mode='{self.mode}': blocks are those of interleaved rounds")
         if not 0 < self.detect < 1:
             raise ValueError(f"detect={self.detect:g}: give a share between 0 and 1, such as 0.05 for 5 %")
         if not 0 <= self.tolerance < self.detect:
@@ -208,7 +216,8 @@ def _estimates(
 ) -> Estimates:
     count = len(candidate)
     if settings.mode == "interleaved":
-        return interleaved_estimates(grouped(cast("Rows", base), candidate, pairs, names, interleaved=True), count)
+        groups = grouped(cast("Rows", base), candidate, pairs, names, interleaved=True)
+        return (block_estimates if settings.unit == "block" else interleaved_estimates)(groups, count)
     stored = cast("Sequence[Rows]", base if settings.mode == "history" else [base])
     if not len(stored):
         raise ValueError("history has no stored session: give at least one")
@@ -276,7 +285,7 @@ def _judged(
             p_value=p,
             improved=better,
             undecided=more,
-            note="" if enough else _too_few(n),
+            note="" if enough else _too_few(count if settings.unit == "block" else n, settings.unit),
         )
         for name, verdict, effect, low, high, size, n, count, p, better, more, enough in rows
     )
@@ -301,5 +310,6 @@ def _relative(size: Floats) -> Floats:
     return np.asarray(np.expm1(np.clip(size, -_MOST_LOGARITHM, _MOST_LOGARITHM)))
 
 
-def _too_few(rounds: int) -> str:
-    return f"{rounds} round{'' if rounds == 1 else 's'}: fewer than {LEAST_VALUES} decide nothing"
+def _too_few(values: int, unit: Unit) -> str:
+    least = LEAST_BLOCKS if unit == "block" else LEAST_VALUES
+    return f"{values} {unit}{'' if values == 1 else 's'}: fewer than {least} decide nothing"

@@ -7,6 +7,9 @@
     another quantity.
 ``subject``
     What is on trial: the weights, their precision, the libraries, the commit. It may differ; that is what a comparison is for.
+
+A model behind a server has both of the latter from there: the software, its version and the model that it names are on trial; the
+machine is the server's (:func:`place_part`) beside the client's, so that times of one server are not compared with stored ones of another.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from ..records import GenerationSettings, Json, Prompt, RoundsRecord, WorkerRecord, to_json
 
@@ -26,6 +30,13 @@ SUBJECT_FACTS: Final = (
     "chat_template_sha256", "torch", "transformers",
 )  # fmt: skip
 """Of what a backend says of its model."""
+
+SERVER_FACTS: Final = ("server_software", "server_version", "model_name", "served_model", "system_fingerprint")
+"""Of what a server says of itself and its model, as far as it does."""
+ENDPOINT: Final = "endpoint"
+"""The ``source`` of a model behind a server."""
+THIS_MACHINE: Final = "this machine"
+"""A server under a loopback address, whose port changes from start to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,25 @@ def environment_part(facts: Mapping[str, Json], info: Mapping[str, Json] | None 
     return Part({**machine_part(facts).facts, "accelerator": (info or {}).get("device_name")})
 
 
+def place_part(environment: Part, subject: Part) -> Part:
+    """Where a model computed: the machine, and the server where there is one."""
+    server = subject.facts.get("server")
+    return environment if server is None else Part({**environment.facts, "server": server})
+
+
+def server_place(address: str) -> str:
+    """A server's address as one place: all on this machine are one, whatever their port.
+
+    :param address: scheme, host and port.
+
+    >>> server_place("http://127.0.0.1:40123"), server_place("https://llm.example.com:443")
+    ('this machine', 'https://llm.example.com:443')
+    """
+    host = urlsplit(address).hostname or ""
+    is_here = host in ("localhost", "::1") or host.startswith("127.")
+    return THIS_MACHINE if is_here else address
+
+
 def machine_part(facts: Mapping[str, Json]) -> Part:
     """:func:`environment_part` before any model is loaded: nothing is said of the accelerator."""
     found: dict[str, Json] = {name: facts.get(name) for name in ENVIRONMENT_FACTS}
@@ -115,6 +145,7 @@ def protocol_part(block: RoundsRecord, worker: WorkerRecord) -> Part:
             "memory_method": block.memory_method,
             "token_source": block.token_source,
             **({"anchor": block.anchor} if block.anchor else {}),
+            **({"prompt_cache": worker.info.get("prompt_prefix")} if _is_endpoint(worker) else {}),
         }
     )
 
@@ -166,4 +197,11 @@ def subject_part(worker: WorkerRecord, facts: Mapping[str, Json]) -> Part:
         }
         found["price"] = {"name": worker.price.name, **amounts}
     found.update({name: worker.info[name] for name in SUBJECT_FACTS if name in worker.info})
+    if _is_endpoint(worker):
+        found["server"] = server_place(str(worker.info.get("server") or ""))
+        found.update({name: worker.info[name] for name in SERVER_FACTS if worker.info.get(name)})
     return Part(found)
+
+
+def _is_endpoint(worker: WorkerRecord) -> bool:
+    return worker.info.get("source") == ENDPOINT

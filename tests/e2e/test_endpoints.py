@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bench import Bench
-from stub_server import StubServer
+from stub_server import Asked, Script, StubServer, document, ending, pieces
 
 pytest.importorskip("httpx")
 KEY = "sk-topsecret-0123456789abcdef"
@@ -93,3 +95,84 @@ def test_two_endpoints_are_compared_by_the_wall_clock(bench: Bench, server: Stub
     assert {found["shared"] for found in cell["comparisons"]} == {f"one server, {place}"}
     assert {found["metric"] for found in cell["comparisons"]} >= {"latency"}
     assert not {found["metric"] for found in cell["comparisons"]} & {"cpu_time", "net_time", "peak_rss"}
+
+
+class RateLimited:
+    """A model behind a rate limit: when its quota is used up it refuses one request, and is slower until the quota is renewed.
+
+    :param slower: by how much each quota leaves it slower; a new client, which asks for one token first, begins the next.
+    """
+
+    def __init__(self, *slower: float) -> None:
+        self._slower = slower
+        self.clients = 0
+        self._asked = 0
+
+    def __call__(self, asked: Asked) -> Script:
+        if asked.body.get("max_tokens") == 1:
+            self.clients, self._asked = self.clients + 1, 0
+        self._asked += 1
+        slower = self._slower[(self.clients - 1) % len(self._slower)]
+        if slower > 1 and self._asked == 2:
+            return document({"error": {"message": "Rate limit"}}, status=429, headers={"Retry-After": "0.01"})
+        steps = pieces(asked, 2, first_ms=55 * slower)
+        return Script(steps=[*steps, *ending(asked, 2)])
+
+
+@pytest.mark.parametrize(("unit", "verdict"), [("", "inconclusive"), ("+unit=round", "regressed")])
+def test_a_server_that_limits_rates_gives_no_false_alarm(bench: Bench, unit: str, verdict: str) -> None:
+    """Twice the same model; one of them meets its limit more often. Counted by rounds that is proof, by blocks it is not."""
+    scripts = {"one": RateLimited(1.5, 1.1, 1.7, 1.2), "other": RateLimited(1.0)}
+    with StubServer(models=("one", "other"), scripts=scripts) as server:
+        models = f"m=openai:{server.url}#one+api=chat{unit}"
+        against = f"--llmci-versus=openai:{server.url}#other+api=chat"
+        result = bench.suite(models, against, "--llmci-max-rounds=20", "-k", "first", fresh=True)
+    found = {each["metric"]: each for each in bench.results()["cells"][0]["comparisons"]}["latency"]
+    assert found["verdict"] == verdict
+    if unit:
+        assert found["by_block"] == ""
+        return
+    assert scripts["one"].clients == found["pairs"] == 4
+    assert found["by_block"] == "4 requests were put off by the server (429, 5xx or no connection)"
+    result.stdout.fnmatch_lines(["a block of rounds, not a round, counts as one value: 4 requests were put off*"])
+
+
+def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) -> None:
+    """Three blocks of a server whose difference is plain to see: not yet enough."""
+    models = f"m=openai:{server.url}#say-2-110-2+unit=block"
+    against = f"--llmci-versus=openai:{server.url}#say-2-55-2+served_as=say-2-55-2"
+    result = bench.suite(models, against, "--llmci-max-rounds=3", "--llmci-block=1", "-k", "first", fresh=True)
+    found = {each["metric"]: each for each in bench.results()["cells"][0]["comparisons"]}["latency"]
+    assert (found["verdict"], found["by_block"]) == ("inconclusive", "+unit=block says so")
+    assert "3 blocks: fewer than 4 decide nothing" in found["reason"]
+    result.stdout.fnmatch_lines(["*fewer than 4 decide nothing*"])
+
+
+def test_runs_of_two_servers_name_what_differs_and_never_the_key(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYKEY", KEY)
+    said: list[str] = []
+    for version in ("0.9.1", "0.9.2"):
+        with StubServer(extra={"/version": {"version": version}}) as server:
+            more = ("--llmci-save-baseline",) if not said else ("--llmci-baseline",)
+            done = bench.suite(f"m=openai:{server.url}#say+key_env=MYKEY", "--llmci-rounds=3", *more, fresh=True)
+            said.append(done.stdout.str() + done.stderr.str())
+    command = [sys.executable, "-m", "pytest_llmci.cli.main", "compare", "latest~1", "latest"]
+    compared = subprocess.run(command, cwd=bench.path, capture_output=True, text=True, check=False)
+    assert "server_version: 0.9.1 -> 0.9.2" in compared.stdout
+    subjects = [model["subject"] for path in bench.path.glob("llmci-baselines/main/*.json")
+                for session in json.loads(path.read_text("utf-8"))["sessions"] for model in session["models"]]  # fmt: skip
+    assert [(each["server"], each["server_version"]) for each in subjects] == [("this machine", "0.9.1")]
+    assert KEY not in "".join([*said, compared.stdout, compared.stderr])
+    assert [path for path in bench.path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_failing_client_in_this_process_leaves_no_connection(bench: Bench) -> None:
+    """Warnings are errors, and a socket that nobody closed is one."""
+    with StubServer(models=("broken",)) as server:
+        result = bench.suite(
+            f"m=openai:{server.url}#broken+retries=0", "--llmci-isolation=inline", "-W", "error::ResourceWarning", fresh=True
+        )  # fmt: skip
+        clients = {played.client for played in (*server.log, *server.listed)}
+    assert result.ret == 1 and clients
+    result.stdout.fnmatch_lines(["*worker is gone*"])
+    assert "ResourceWarning" not in result.stdout.str() + result.stderr.str()

@@ -457,19 +457,41 @@ def not_http(asked: Asked) -> Script:
 
 
 def scores(asked: Asked) -> Script:
-    """Echoes the prompt word by word; each has the log-probability -1/(its place + 1), the first none."""
-    text = str(asked.body.get("prompt", ""))
+    """Echoes each prompt word by word; a word has the log-probability -1/(its place + 1), the first none. Each second one is the likeliest."""
     if not asked.body.get("echo"):
         return say(asked)
-    tokens = [part + " " for part in text.split(" ")]
-    tokens[-1] = tokens[-1][:-1]
-    offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
-    tokens, offsets = [*tokens, "!"], [*offsets, len(text)]
-    values: list[float | None] = [None, *(-1 / (place + 1) for place in range(1, len(tokens)))]
-    tops = [None if value is None else {"x": value if place % 2 else -0.01} for place, value in enumerate(values)]
-    logprobs = {"tokens": tokens, "token_logprobs": values, "text_offset": offsets, "top_logprobs": tops}
-    choice = {"index": 0, "text": text + "!", "finish_reason": "length", "logprobs": logprobs}
-    return document({"model": asked.model, "choices": [choice], "usage": {"prompt_tokens": len(tokens) - 1, "completion_tokens": 1, "total_tokens": len(tokens)}})  # fmt: skip
+    given = asked.body.get("prompt", "")
+    texts = given if isinstance(given, list) else [str(given)]
+    choices, count = [], 0
+    for index, text in enumerate(texts):
+        tokens = [part + " " for part in text.split(" ")]
+        tokens[-1] = tokens[-1][:-1]
+        offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
+        tokens, offsets = [*tokens, "!"], [*offsets, len(text)]
+        values: list[float | None] = [None, *(-1 / (place + 1) for place in range(1, len(tokens)))]
+        tops = [None if value is None else {"x": value if place % 2 else -0.01} for place, value in enumerate(values)]
+        logprobs = {"tokens": tokens, "token_logprobs": values, "text_offset": offsets, "top_logprobs": tops}
+        choices.append({"index": index, "text": text + "!", "finish_reason": "length", "logprobs": logprobs})
+        count += len(tokens)
+    counts = {"prompt_tokens": count - len(texts), "completion_tokens": len(texts), "total_tokens": count}
+    return document({"model": asked.model, "choices": choices[::-1], "usage": counts})
+
+
+def scores_alone(asked: Asked) -> Script:
+    """The same, but several prompts in one request are refused."""
+    if isinstance(asked.body.get("prompt"), list):
+        return document({"error": {"message": "prompt must be a string"}}, status=400)
+    return scores(asked)
+
+
+def counts(asked: Asked) -> Script:
+    """As many tokens of a prompt as it has words; stops before the first stop string, which it is told."""
+    prompt = str(asked.body.get("prompt", ""))
+    text = "".join(words(asked.tokens))
+    for stop in asked.body.get("stop", ()):
+        text = text.partition(stop)[0]
+    step = Step(data=sse(chunk(asked, content=text)), piece="c")
+    return Script(steps=[step, *ending(asked, max(1, len(text.split())), len(prompt.split()))])
 
 
 SCRIPTS: Final[dict[str, Callable[[Asked], Script]]] = {
@@ -480,7 +502,7 @@ SCRIPTS: Final[dict[str, Callable[[Asked], Script]]] = {
     "dies_before": dies_before, "hangs": hangs, "half_json": half_json, "half_line": half_line, "split_json": split_json, "error_event": error_event,
     "no_finish": no_finish, "nothing": nothing, "other_model": other_model, "tool_call": tool_call, "redirect": redirect,
     "unauthorized": unauthorized, "html": html, "other_json": other_json, "other_events": other_events, "not_http": not_http,
-    "scores": scores,
+    "scores": scores, "scores_alone": scores_alone, "counts": counts,
 }  # fmt: skip
 
 

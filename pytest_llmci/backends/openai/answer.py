@@ -48,11 +48,17 @@ class Answer:
     model: str = ""
     """The name under which the server answered."""
     system_fingerprint: str = ""
+    server: str = ""
+    """What its ``Server`` header says."""
+    rate_limit: str = ""
+    """The header by which the server says that it limits rates, such as ``x-ratelimit-limit-requests: 500``."""
     is_stream: bool = False
     """False where the whole answer came as one JSON document."""
     end_ns: int | None = None
     """When the end was seen: the last byte, or ``[DONE]``."""
     logprobs: Sequence[TokenLogprob] = ()
+    choices: Sequence[Choice] = ()
+    """Of a document, all that it holds, by their index: one for each prompt, where several were sent in one request."""
     failure: Failure | None = None
 
     @property
@@ -85,6 +91,14 @@ class Answer:
     def _first(self, kind: str) -> int | None:
         place = first_of(self.piece_kinds, kind)
         return None if place is None else self.piece_ns[place]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One of the answers of a document."""
+
+    text: str
+    logprobs: Sequence[TokenLogprob]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

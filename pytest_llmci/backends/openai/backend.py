@@ -13,10 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, NoReturn
 
 from ...errors import GenerationError, ModelLoadError, TryAgain
-from ...records import Completion, GenerationSettings, Json, Message, ModelSpec, Prompt
-from ..base import LoadContext, LoadedModel, Stamp, check_options
+from ...records import (
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    Json,
+    Message,
+    ModelSpec,
+    Prompt,
+    ScoreRequest,
+)
+from ..base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from ..packages import require_installed
-from .answer import Answer
+from ..stopping import stopped
+from .answer import Answer, Choice, TokenLogprob
 from .client import EXTRA, Client, Reply
 from .endpoint import LONGEST_WAIT_S, OPTIONS, Endpoint, read_endpoint
 from .failures import Failure, quote
@@ -32,6 +42,8 @@ REMOTE: Final = (
 FIRST_WAIT_S: Final = 0.5
 """Before a second attempt, where the server does not say; doubled before each further one."""
 TAKES_IGNORE_EOS: Final = ("vllm", "sglang", "llamacpp", "llama.cpp")
+MOST_STOPS: Final = 4
+"""Stop strings that a server takes; OpenAI's refuses more."""
 _PROBE: Final = GenerationSettings(max_new_tokens=1)
 
 
@@ -47,6 +59,8 @@ class OpenAIBackend:
         self._client: Client | None = None
         self._builder: RequestBuilder | None = None
         self._failed = 0
+        self._takes_several = True
+        """Several prompts in one request, as far as is known."""
 
     @property
     def request_builder(self) -> RequestBuilder | None:
@@ -84,22 +98,24 @@ class OpenAIBackend:
             self.prepare()
         client, endpoint = self._ready_client()
         listed = client.look_up("/models")
-        names, owners = _listed(listed)
+        names, owners = listed_models(listed)
         model = endpoint.model or self._only(client, names, listed)
         version = client.look_up("//version")
-        software = _software(owners)
+        software = software_of(owners)
         builder = RequestBuilder(
             endpoint=endpoint, model=model, takes_ignore_eos=software in TAKES_IGNORE_EOS
         )  # fmt: skip
         self._builder = builder
         info: dict[str, Json] = {
-            "source": "endpoint", "server": endpoint.server, "server_software": software or (listed.server if listed else ""),
-            "server_version": _version(version), "model_name": model, "models_listed": list[Json](names[:50]),
+            "source": "endpoint", "server": endpoint.server, "server_software": software or (quote(listed.server) if listed else ""),
+            "server_version": version_of(version), "model_name": model, "models_listed": list[Json](names[:50]),
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
             "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
         }  # fmt: skip
-        answer = self._first_answer(client, builder)
+        answer, put_off = self._first_answer(client, builder)
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
+        info["limits_rate"] = answer.rate_limit or put_off
+        info["server_software"] = info["server_software"] or answer.server
         return LoadedModel(info=info, footprint_bytes=None, footprint_reason=_ELSEWHERE)
 
     def _only(self, client: Client, names: Sequence[str], listed: Reply | None) -> str:
@@ -119,8 +135,12 @@ class OpenAIBackend:
             "server_protocol",
         )
 
-    def _first_answer(self, client: Client, builder: RequestBuilder) -> Answer:
-        """One token, through the interface that will be used; the list of models is no proof that one answers."""
+    def _first_answer(self, client: Client, builder: RequestBuilder) -> tuple[Answer, str]:
+        """One token, through the interface that will be used; the list of models is no proof that one answers.
+
+        :returns: it, and what the server said when it put the request off, if it did.
+        """
+        put_off = ""
         answer = self._probed(client, builder)
         for attempt in range(builder.endpoint.retries):
             failure = answer.failure
@@ -128,12 +148,13 @@ class OpenAIBackend:
             wait = FIRST_WAIT_S * 2**attempt if wait is None else wait
             if failure is None or not failure.may_pass or wait > LONGEST_WAIT_S:
                 break
+            put_off = f"HTTP {failure.status} before the first answer" if failure.kind == "server_busy" else put_off
             time.sleep(wait)
             answer = self._probed(client, builder)
         failure = answer.failure or self._foreign(answer)
         if failure is not None:
             raise self._load_error(failure.message, failure.kind)
-        return answer
+        return answer, put_off
 
     @staticmethod
     def _probed(client: Client, builder: RequestBuilder) -> Answer:
@@ -252,33 +273,130 @@ class OpenAIBackend:
 
         :raises GenerationError: of kind ``unsupported`` where it does not, or where a token lies across the border.
         """
-        client, _ = self._ready_client()
-        if self._builder is None:
-            raise GenerationError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
-        text = context + continuation
-        answer = client.ask(self._builder.echo(text))
+        (answered,) = self._echoed([context + continuation])
+        return [row.logprob or 0.0 for row in self._behind(context, continuation, answered)]
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], batch: int, *, on_batch: OnBatch, on_scores: OnScores
+    ) -> None:  # fmt: skip
+        """The same for many, the continuations of ``batch`` questions in one request to the server, where it takes several.
+
+        :raises GenerationError: as :meth:`score`, naming the question.
+        """
+        if any(request.rolling for request in requests):
+            raise self._cannot(
+                "whole documents cannot be scored behind a server: nothing stands before their first token"
+            )
+        for start in range(0, len(requests), batch):
+            numbers = range(start, min(start + batch, len(requests)))
+            on_batch(numbers)
+            asked = [(number, text) for number in numbers for text in requests[number].continuations]
+            answered = self._echoed([requests[number].context + text for number, text in asked])
+            found: dict[int, list[ContinuationScore]] = {number: [] for number in numbers}
+            for (number, text), choice in zip(asked, answered, strict=True):
+                request = requests[number]
+                try:
+                    rows = self._behind(request.context, text, choice)
+                except GenerationError as error:
+                    raise GenerationError(f"{error} (question {request.id or number + 1})", kind=error.kind) from error
+                found[number].append(_score_of(rows))
+            for number, scores in found.items():
+                on_scores(number, scores)
+
+    def _echoed(self, texts: Sequence[str]) -> Sequence[Choice]:
+        """Each text as the server echoes it, with its log-probabilities."""
+        if not self._takes_several and len(texts) > 1:
+            return [choice for text in texts for choice in self._echoed([text])]
+        builder = self._ready_builder()
+        answer = self._persist(lambda client: client.ask(builder.echo(*texts)))
         failure = answer.failure or self._foreign(answer)
         if failure is not None and failure.kind not in ("endpoint_request", "server_protocol"):
             raise GenerationError(f"{self._spec.text}: {failure.message}", kind=failure.kind)
-        rows = answer.logprobs
-        if failure is not None or not answer.text.startswith(text) or not rows or rows[0].offset is None:
-            why = failure.message if failure else "it does not echo a prompt with log-probabilities and offsets"
-            raise GenerationError(
-                f"{self._spec.text}: this server cannot score: {why}; vLLM can (echo=true of /v1/completions).", kind="unsupported"
-            )  # fmt: skip
+        if len(texts) > 1 and (failure is not None or len(answer.choices) != len(texts)):
+            self._takes_several = False
+            return self._echoed(texts)
+        if failure is None and len(answer.choices) == len(texts):
+            whole = all(
+                choice.text.startswith(text) and choice.logprobs and choice.logprobs[0].offset is not None
+                for text, choice in zip(texts, answer.choices, strict=True)
+            )
+            if whole:
+                return answer.choices
+        why = failure.message if failure else "it does not echo a prompt with log-probabilities and offsets"
+        raise self._cannot(f"this server cannot score: {why}; vLLM can (echo=true of /v1/completions)")
+
+    def _behind(self, context: str, continuation: str, answered: Choice) -> Sequence[TokenLogprob]:
+        """The tokens of the continuation, each with its log-probability."""
+        rows = answered.logprobs
         places = [row.offset or 0 for row in rows]
         if len(context) not in places:
-            raise GenerationError(
-                f"{self._spec.text}: a token of the server lies across the border of context and continuation: neither has its"
-                " log-probability; move a blank from one to the other.", kind="unsupported",
-            )  # fmt: skip
-        found = [row.logprob for row, place in zip(rows, places, strict=True) if len(context) <= place < len(text)]
-        if any(value is None for value in found):
-            raise GenerationError(
-                f"{self._spec.text}: the first token follows nothing and has no log-probability; give a context.",
-                kind="unsupported",
+            raise self._cannot(
+                "a token of the server lies across the border of context and continuation: neither has its"
+                " log-probability; move a blank from one to the other"
             )
-        return [value for value in found if value is not None]
+        end = len(context) + len(continuation)
+        found = [row for row, place in zip(rows, places, strict=True) if len(context) <= place < end]
+        if any(row.logprob is None for row in found):
+            raise self._cannot("the first token follows nothing and has no log-probability; give a context")
+        return found
+
+    def generate_many(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, *,
+        on_batch: OnBatch, on_completion: OnCompletion,
+    ) -> None:  # fmt: skip
+        """Answers that end before a stop string: the server ends them where it can, so that nobody waits for what is cut off."""
+        del batch  # one after the other: how many at once a server bears is what load finds out
+        told = stop if len(stop) <= MOST_STOPS else ()
+        for number, prompt in enumerate(prompts):
+            on_batch([number])
+            on_completion(number, stopped(self.complete(self._asked_patiently(prompt, settings, told)), stop))
+
+    def count_tokens(self, prompt: Prompt) -> tuple[int, bool]:
+        """Tokens of a prompt as the server counts them for the model: its template and the unique line before it included.
+
+        :raises GenerationError: of kind ``unsupported`` where it does not tell.
+        """
+        answer = self._asked_patiently(prompt, _PROBE, ())
+        if answer.usage.prompt_tokens is None:
+            raise self._cannot(
+                f"this server does not say how many tokens a prompt has ({answer.usage.why_not}); ask for lengths in words instead"
+            )
+        return answer.usage.prompt_tokens, self._templated
+
+    def _asked_patiently(self, prompt: Prompt, settings: GenerationSettings, stop: Sequence[str]) -> Answer:
+        builder = self._ready_builder()
+        try:
+            request = builder.generation(prompt, settings, stop=stop)
+        except ValueError as error:
+            raise GenerationError(f"{self._spec.text}: {error}; use +api=auto or +api=chat.", kind="prompt") from error
+        answer = self._persist(lambda client: client.ask(request))
+        failure = answer.failure or self._foreign(answer)
+        if failure is not None:
+            raise GenerationError(f"{self._spec.text}: {failure.message}", kind=failure.kind)
+        return answer
+
+    def _persist(self, ask: Callable[[Client], Answer]) -> Answer:
+        """Ask what is not measured, again where the server puts it off."""
+        client, endpoint = self._ready_client()
+        answer = ask(client)
+        for attempt in range(endpoint.retries):
+            failure = answer.failure
+            if failure is None or not failure.may_pass:
+                break
+            wait = FIRST_WAIT_S * 2**attempt if failure.retry_after_s is None else failure.retry_after_s
+            if wait > LONGEST_WAIT_S:
+                break
+            time.sleep(wait)
+            answer = ask(client)
+        return answer
+
+    def _ready_builder(self) -> RequestBuilder:
+        if self._builder is None:
+            raise GenerationError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
+        return self._builder
+
+    def _cannot(self, words: str) -> GenerationError:
+        return GenerationError(f"{self._spec.text}: {words}.", kind="unsupported")
 
     def close(self) -> None:
         """Close the connection."""
@@ -299,6 +417,13 @@ class OpenAIBackend:
         return ModelLoadError(f"{self._spec.text}: {message}{end}", kind=kind)
 
 
+def _score_of(rows: Sequence[TokenLogprob]) -> ContinuationScore:
+    values = [row.logprob or 0.0 for row in rows]
+    best = [row.best for row in rows]
+    greedy = None if None in best else all(value >= (top or 0.0) for value, top in zip(values, best, strict=True))
+    return ContinuationScore(logprob=sum(values), tokens=len(values), is_greedy=greedy)
+
+
 _PREFIX_WORDS: Final = {
     "prefix": "a unique line before each prompt",
     "salt": "none; cache_salt is unique for each request",
@@ -316,7 +441,7 @@ def is_same_name(asked: str, answered: str) -> bool:
     return one == other or any(other.startswith(f"{one}{mark}") or one.startswith(f"{other}{mark}") for mark in "-@:")
 
 
-def _listed(listed: Reply | None) -> tuple[list[str], list[str]]:
+def listed_models(listed: Reply | None) -> tuple[list[str], list[str]]:
     """Names and owners of the models that a server lists."""
     document = listed.document if listed is not None and listed.status == 200 else None
     rows = document.get("data") if isinstance(document, dict) else None
@@ -324,12 +449,13 @@ def _listed(listed: Reply | None) -> tuple[list[str], list[str]]:
     return [row["id"] for row in found], [str(row.get("owned_by", "")) for row in found]
 
 
-def _software(owners: Sequence[str]) -> str:
+def software_of(owners: Sequence[str]) -> str:
     """What the server is by what it says: the owner of its models, in lower case."""
     return owners[0].lower() if owners and owners[0].lower() in (*TAKES_IGNORE_EOS, "ollama", "tgi") else ""
 
 
-def _version(version: Reply | None) -> str:
+def version_of(version: Reply | None) -> str:
+    """What the server answers at ``/version``; empty where that is none."""
     found = version.document if version is not None and version.status == 200 else None
     return quote(str(found.get("version", ""))) if isinstance(found, dict) else ""
 

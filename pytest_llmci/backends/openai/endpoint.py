@@ -12,6 +12,7 @@ from ...errors import ModelLoadError
 from ...records import ModelSpec
 
 Api: TypeAlias = Literal["auto", "chat", "completions"]
+Unit: TypeAlias = Literal["auto", "round", "block"]
 PromptCache: TypeAlias = Literal["prefix", "salt", "keep"]
 OPTIONS: Final[Mapping[str, str]] = {
     "key_env": "environment variable that holds the bearer key",
@@ -19,6 +20,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "prompt_cache": "prefix: a unique line before each prompt; salt: vLLM's cache_salt; keep: prompts as they are",
     "ignore_eos": "yes: ask for answers of exactly the wanted length (vLLM, SGLang, llama.cpp); no; auto: where the server knows it",
     "served_as": "name under which the server answers, where it is another than the one that is asked for",
+    "unit": "one value of a comparison: block (of rounds, for autoscaling), round; auto: block where the server limits rates",
     "retries": "attempts after one that failed before its first token; 2 where it is not given",
     "timeout": "seconds without a byte after which a request has failed; 240 where it is not given",
 }
@@ -48,6 +50,8 @@ class Endpoint:
     ignore_eos: bool | None = None
     """None: where the server is known to take it."""
     served_as: str = ""
+    unit: Unit = "auto"
+    """Read by the comparison, not by the client."""
     retries: int = DEFAULT_RETRIES
     timeout_s: float = DEFAULT_TIMEOUT_S
 
@@ -99,6 +103,7 @@ def read_endpoint(spec: ModelSpec, environ: Mapping[str, str] | None = None) -> 
         prompt_cache=cast(PromptCache, _choice(spec, "prompt_cache", ("prefix", "salt", "keep"))),
         ignore_eos={"auto": None, "yes": True, "no": False}[_choice(spec, "ignore_eos", ("auto", "yes", "no"))],
         served_as=options.get("served_as", ""),
+        unit=cast(Unit, _choice(spec, "unit", ("auto", "round", "block"))),
         retries=round(_number(spec, "retries", DEFAULT_RETRIES, least=0, most=20, whole=True)),
         timeout_s=_number(spec, "timeout", DEFAULT_TIMEOUT_S, least=0.001, most=86_400),
     )

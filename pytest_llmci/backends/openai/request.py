@@ -96,9 +96,10 @@ class RequestBuilder:
             max_tokens=settings.max_new_tokens,
         )  # fmt: skip
 
-    def echo(self, text: str) -> Request:
-        """A request for the log-probability of each token of a text: it is echoed, with one token after it, which is dropped."""
-        body = {"model": self.model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    def echo(self, *texts: str) -> Request:
+        """A request for the log-probability of each token of some texts: each is echoed, with one token after it, which is dropped."""
+        prompt = texts[0] if len(texts) == 1 else list(texts)
+        body = {"model": self.model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         return Request(url=self.endpoint.base_url + COMPLETIONS, body=_encoded(body), is_chat=False)
 
 

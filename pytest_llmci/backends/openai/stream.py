@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, TokenLogprob, Usage
+from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, Choice, TokenLogprob, Usage
 from .failures import Failure, Kind, error_words, of_status, quote
 
 MOST_BYTES: Final = 1 << 26
 """Of a document or a single line: more is no answer that anybody asked for."""
 ERROR_BYTES: Final = 1 << 16
+_parsed: Final = json.JSONDecoder().decode
+"""``json.loads`` without asking each time what it is given."""
 
 
 class AnswerReader:
@@ -56,6 +58,7 @@ class AnswerReader:
         self._model = ""
         self._fingerprint = ""
         self._logprobs: list[TokenLogprob] = []
+        self._choices: list[Choice] = []
         self._done = False
         self._events = 0
         self._end_ns: int | None = None
@@ -81,13 +84,14 @@ class AnswerReader:
         """Take what arrived at that time."""
         if self._failure is not None or self._done:
             return
-        self._rest += data
+        self._rest = self._rest + data if self._rest else data
         if not self._form:
             self._form = _form_of(self._rest)
         if self._form == "events":
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
-                self._line(line, at_ns)
+                if line or self._open_event:  # else the end of an event that is read already
+                    self._line(line, at_ns)
         if len(self._rest) > (ERROR_BYTES if self._form == "error" else MOST_BYTES):
             if self._form == "error":
                 self._rest = self._rest[:ERROR_BYTES]
@@ -144,9 +148,9 @@ class AnswerReader:
             if not self._events:
                 self._fail("server_stream", "the server ended its stream without an answer")
             return
-        whole = b"\n".join([*self._open_event, data])
+        whole = b"\n".join([*self._open_event, data]) if self._open_event else data
         try:
-            event: object = json.loads(whole)
+            event: object = _parsed(whole.decode("utf-8"))
         except ValueError:
             self._open_event.append(data)
             if len(whole) > MOST_BYTES:
@@ -194,9 +198,12 @@ class AnswerReader:
         return True
 
     def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
-        text = _text(delta.get("content") if self._chat else delta.get("text"))
-        text += _text(delta.get("refusal"))
-        reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        said = delta.get("content") if self._chat else delta.get("text")
+        text = said if isinstance(said, str) else _text(said)
+        reasoning = ""
+        if not text or len(delta) > 1:  # most chunks of chat have nothing but their text
+            text += _text(delta.get("refusal"))
+            reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         if text and reasoning:
             kind = BOTH
         elif text:
@@ -271,6 +278,8 @@ class AnswerReader:
         if choice.get("logprobs"):
             self._logprobs = read_logprobs(choice["logprobs"], chat=self._chat)
         self._finish = _text(choice.get("finish_reason"))
+        if not self._chat:
+            self._choices = _all_choices(found["choices"])
 
     def _not_the_protocol(self) -> None:
         kind = quote(self._headers.get("content-type", "") or "no content type")
@@ -297,15 +306,27 @@ class AnswerReader:
             usage=read_usage(self._usage, pieces=self.pieces, has_text=any(self._texts), max_tokens=self._max_tokens),
             model=self._model,
             system_fingerprint=self._fingerprint,
+            server=quote(self._headers.get("server", "")),
+            rate_limit=_rate_limit(self._headers),
             is_stream=streams,
             end_ns=self._end_ns,
             logprobs=tuple(self._logprobs),
+            choices=tuple(self._choices),
             failure=self._failure,
         )
 
 
 def _begun(failure: Failure) -> Failure:
     return replace(failure, has_begun=True)
+
+
+def _rate_limit(headers: Mapping[str, str]) -> str:
+    """The first header that tells a limit, in the forms of OpenAI (``x-ratelimit-limit-...``) and of the IETF (``ratelimit-limit``)."""
+    for name, value in headers.items():
+        low = name.lower()
+        if low.startswith(("x-ratelimit-limit", "ratelimit-limit", "ratelimit-policy")):
+            return quote(f"{low}: {value}")
+    return ""
 
 
 def _form_of(data: bytes) -> str:
@@ -318,9 +339,23 @@ def _form_of(data: bytes) -> str:
 
 def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
     choices = event.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not choices:
         return None
+    first = choices[0]
+    if isinstance(first, dict) and first.get("index", 0) == 0:
+        return first
     return next((each for each in choices if isinstance(each, dict) and each.get("index", 0) == 0), None)
+
+
+def _all_choices(choices: list[Any]) -> list[Choice]:
+    """In the order of their indices; empty where these are not the numbers from nought."""
+    found = {each.get("index", 0): each for each in choices if isinstance(each, dict)}
+    if sorted(found, key=str) != sorted(range(len(choices)), key=str):
+        return []
+    return [
+        Choice(text=_text(each.get("text")), logprobs=tuple(read_logprobs(each.get("logprobs"), chat=False)))
+        for each in (found[number] for number in range(len(choices)))
+    ]
 
 
 def _text(value: object) -> str:

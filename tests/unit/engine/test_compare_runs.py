@@ -81,6 +81,23 @@ def test_on_another_machine_times_are_not_compared_and_all_else_is(tmp_path: Pat
     assert found.hardware == ("cpu_model: A -> B",)
 
 
+def test_stored_times_of_another_server_are_not_compared(tmp_path: Path) -> None:
+    """The client's machine is the same on both sides."""
+
+    def behind(address: str, version: str, seed: int = 0) -> list[Any]:
+        info = {"source": "endpoint", "server": address, "server_version": version, "prompt_prefix": "none"}
+        return [started(info=info), *simple(seed=seed)[1:]]
+
+    found = compared(tmp_path / "other", behind("http://a:80", "1.0"), behind("http://b:80", "1.1", seed=1))
+    time = result(found, "cpu_time")
+    assert (time.verdict, time.reason) == ("not comparable", "another server: http://a:80 -> http://b:80")
+    assert found.hardware == ("server: http://a:80 -> http://b:80",)
+    assert found.changed == ("server: http://a:80 -> http://b:80", "server_version: 1.0 -> 1.1")
+    newer = compared(tmp_path / "newer", behind("http://a:80", "1.0"), behind("http://a:80", "1.1", seed=1))
+    assert result(newer, "cpu_time").verdict != "not comparable"
+    assert newer.changed == ("server_version: 1.0 -> 1.1",)
+
+
 def test_one_round_says_so_whichever_side_has_it(tmp_path: Path) -> None:
     texts = {}
     for before, now in ((1, 10), (10, 1), (1, 1)):
@@ -349,7 +366,7 @@ def test_older_runs_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> No
     names = [folder.name for folder in folders]
     assert found.mode == "saved"
     assert found.notes == (
-        f"{names[0]} was left out for a: other hardware; cpu_model: B -> A",
+        f"{names[0]} was left out for a: other hardware: cpu_model: B -> A",
         f"{names[1]} was left out for a: it has no comparable rounds of a-dns",
     )
 

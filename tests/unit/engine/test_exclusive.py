@@ -57,7 +57,7 @@ def test_the_second_one_waits_and_says_so_once(locks: tuple[MachineLock, Machine
         with two.held(tick, said.append) as held:
             assert held
             assert clock.now_ns() > 3_000_000_000
-    assert said == ["waiting for another session on this machine to finish timing"]
+    assert said == ["waiting for other work on this machine to end, so as to time alone"]
 
 
 def test_a_short_wait_is_not_worth_a_word(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
@@ -206,3 +206,69 @@ def test_the_place_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lock_path() == Path("/there/lock")
     monkeypatch.delenv("LLMCI_LOCK_FILE")
     assert lock_path() == Path(tempfile.gettempdir()) / "llmci-timing.lock"
+
+
+def test_work_that_is_not_timed_goes_on_together(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
+    one, two, clock = locks
+    with one.held(quiet, silent, alone=False), two.held(give_up, silent, alone=False) as held:
+        assert held
+    assert clock.now_ns() == 0
+
+
+def test_it_waits_for_what_is_timed_and_is_waited_for(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
+    one, two, clock = locks
+    said: list[str] = []
+    with one.held(quiet, silent, alone=False):
+        assert is_kept_waiting(two)
+    with ExitStack() as held_by_one:
+        held_by_one.enter_context(one.held(quiet, silent))
+
+        def tick() -> None:
+            if clock.now_ns() > 2_000_000_000:
+                held_by_one.close()
+
+        with two.held(tick, said.append, alone=False) as held:
+            assert held
+    assert said == ["waiting for another session on this machine to finish timing"]
+
+
+def test_those_who_work_together_do_not_keep_out_who_wants_to_be_alone(tmp_path: Path) -> None:
+    """Else it would wait for as long as they follow each other."""
+    one, two, three = (MachineLock(tmp_path / "lock", FakeClock()) for _ in range(3))
+    seen: list[bool] = []
+    with ExitStack() as held_by_one:
+        held_by_one.enter_context(one.held(quiet, silent, alone=False))
+
+        def another_comes() -> None:
+            try:
+                with three.held(give_up, silent, alone=False):
+                    seen.append(True)
+            except TimeoutError:
+                seen.append(False)
+            held_by_one.close()
+
+        with two.held(another_comes, silent) as held:
+            assert held
+    assert seen == [False]
+    for lock in (one, two, three):
+        lock.close()
+
+
+def test_within_itself_the_stricter_holds_until_the_end(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
+    one, two, _ = locks
+
+    def others_may_come() -> bool:
+        try:
+            with two.held(give_up, silent, alone=False):
+                return True
+        except TimeoutError:
+            return False
+
+    with one.held(quiet, silent, alone=False):
+        assert others_may_come()
+        with one.held(give_up, silent):
+            assert not others_may_come()
+        assert not others_may_come()
+    assert others_may_come()
+    with one.held(quiet, silent), one.held(give_up, silent, alone=False):
+        assert not others_may_come()

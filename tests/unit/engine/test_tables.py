@@ -225,3 +225,24 @@ def test_what_further_sinks_wrote_is_named_with_the_files_of_every_run(
         "Saved in run (results.csv, summary.csv, log.jsonl, 0.svg, 1.svg, 2.svg, 3.svg,",
         "  4.svg and 2 more)",
     ]
+
+
+def test_answers_that_came_at_a_further_attempt_are_counted_and_shown(tmp_path: Path) -> None:
+    busy = "attempt 1 failed: b: the server limits the rate, HTTP 429 (it asks to wait 1 s): Slow down; really"
+    notes = ["", f"{busy}; attempt 2 failed: b: the server failed, HTTP 500", f"late; {busy}"]
+    quiet, put_off = (rounds(name, name, worker=f"w-{name}", latencies_ms=(10, 10, 10)) for name in "ab")
+    quiet = replace(quiet, values={**quiet.values, "retries": [0, 0, 0]})
+    put_off = replace(put_off, values={**put_off.values, "retries": [0, 2, 1]}, noisy=notes)
+    for name, blocks in (("one", [put_off]), ("both", [quiet, put_off]), ("none", [quiet])):
+        (tmp_path / name).mkdir()
+        records: list[LogRecord] = []
+        for block in blocks:
+            records += [worker(f"w-{block.model}", block.model), block, verdict(f"v-{block.model}", block.model)]
+        text = " ".join(lines_of(tmp_path / name, records))
+        assert {
+            "one": "Retries: 2 of 3 answers came at a further attempt, after 3 that failed (2 x HTTP 429, 1 x HTTP 500)."
+            in text,
+            "both": "Retries: 2 of 6 answers came at a further attempt, after 3 that failed (2 x HTTP 429, 1 x HTTP 500; b 3)."
+            in text,
+            "none": "Retries" not in text,
+        }[name], text

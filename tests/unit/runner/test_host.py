@@ -188,6 +188,35 @@ def test_failures_that_explain_themselves_pass_unchanged(fakes: type[Fake], erro
     assert caught.value is error
 
 
+@pytest.mark.parametrize("place", ["prepare", "load"])
+@pytest.mark.parametrize("error", [RuntimeError("no"), ModelLoadError("gone"), KeyboardInterrupt()])
+def test_a_backend_that_never_became_ready_is_closed(fakes: type[Fake], place: str, error: BaseException) -> None:
+    """In pytest's own process its connections and files would last until the end of the session."""
+    fakes.raises[place] = error
+    host = host_of()
+    with pytest.raises((ModelLoadError, KeyboardInterrupt)):
+        host.load(SPEC, lambda text: None)
+    assert fakes.closed == ["a"]
+    host.close()
+    assert fakes.closed == ["a"]
+
+
+def test_one_that_cannot_be_closed_either_tells_why_it_did_not_load(
+    fakes: type[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.raises["load"] = ModelLoadError("gone")
+    monkeypatch.setattr(Fake, "close", lambda self: self.closed.append(str(1 / 0)))
+    with pytest.raises(ModelLoadError, match="gone"):
+        host_of().load(SPEC, lambda text: None)
+
+
+def test_one_whose_facts_cannot_be_recorded_is_closed(fakes: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fake, "load", lambda self, context: None)
+    with pytest.raises(ModelLoadError):
+        host_of().load(SPEC, lambda text: None)
+    assert fakes.closed == ["a"]
+
+
 def test_a_block_is_measured_by_the_instruments(fakes: type[Fake]) -> None:
     kept: list[RoundRecord] = []
     loaded().run(request(2), kept.append)

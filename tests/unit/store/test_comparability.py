@@ -7,7 +7,7 @@ import pytest
 from sample_run import rounds, worker
 
 from pytest_llmci.records import GenerationSettings
-from pytest_llmci.store.comparability import Part, environment_part, protocol_part, subject_part
+from pytest_llmci.store.comparability import Part, environment_part, place_part, protocol_part, subject_part
 
 MACHINE: dict[str, Any] = {
     "machine": "x86_64",
@@ -81,3 +81,52 @@ def test_the_commit_belongs_to_the_subject() -> None:
     later = {**MACHINE, "git": {"commit": "decaf", "branch": "main", "dirty": False}}
     found = subject_part(worker(), MACHINE).differences(subject_part(worker(), later))
     assert list(map(str, found)) == ["commit: c0ffee -> decaf"]
+
+
+SERVER: dict[str, Any] = {
+    "source": "endpoint",
+    "server": "https://a.example:443",
+    "server_software": "vllm",
+    "server_version": "0.9.1",
+    "model_name": "m",
+    "served_model": "m",
+    "system_fingerprint": "fp_1",
+    "prompt_prefix": "a unique line before each prompt",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"server": "https://b.example:443"}, ["server: https://a.example:443 -> https://b.example:443"]),
+        ({"server_software": "sglang"}, ["server_software: vllm -> sglang"]),
+        ({"server_version": "0.9.2"}, ["server_version: 0.9.1 -> 0.9.2"]),
+        ({"served_model": "m-2"}, ["served_model: m -> m-2"]),
+        ({"system_fingerprint": "fp_2"}, ["system_fingerprint: fp_1 -> fp_2"]),
+        ({"system_fingerprint": ""}, ["system_fingerprint: fp_1 -> none"]),
+        ({"prompt_prefix": "none"}, []),
+    ],
+)
+def test_what_a_server_says_of_itself_is_on_trial(change: dict[str, Any], told: list[str]) -> None:
+    one, other = worker(info=SERVER), worker(info={**SERVER, **change})
+    assert list(map(str, subject_part(one, MACHINE).differences(subject_part(other, MACHINE)))) == told
+
+
+def test_the_server_is_the_machine_of_its_model_beside_the_clients() -> None:
+    def place(address: str, cpu: str = "A processor") -> Part:
+        start = worker(info={**SERVER, "server": address})
+        return place_part(environment_part({**MACHINE, "cpu_model": cpu}), subject_part(start, MACHINE))
+
+    here = [place(address) for address in ("http://127.0.0.1:8000", "http://localhost:8001", "http://[::1]:80")]
+    assert here[0] == here[1] == here[2]
+    assert list(map(str, here[0].differences(place("http://b:8000")))) == ["server: this machine -> http://b:8000"]
+    assert list(map(str, place("http://b:1").differences(place("http://b:1", "B")))) == ["cpu_model: A processor -> B"]
+    local = environment_part(MACHINE)
+    assert place_part(local, subject_part(worker(), MACHINE)) == local
+
+
+def test_what_keeps_the_servers_cache_out_is_part_of_how_it_was_asked() -> None:
+    kept = {**SERVER, "prompt_prefix": "none"}
+    found = protocol_part(rounds(), worker(info=SERVER)).differences(protocol_part(rounds(), worker(info=kept)))
+    assert list(map(str, found)) == ["prompt_cache: a unique line before each prompt -> none"]
+    assert "prompt_cache" not in protocol_part(rounds(), worker()).facts

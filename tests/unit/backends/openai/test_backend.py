@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from stub_server import StubServer
+from stub_server import Asked, Script, StubServer, say
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
 from pytest_llmci.errors import GenerationError, ModelLoadError
 from pytest_llmci.measure import register as register_instruments
 from pytest_llmci.measure.profile import Probe
-from pytest_llmci.records import GenerationSettings, Message, Prompt, RoundRecord
+from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt, RoundRecord, ScoreRequest
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
@@ -176,6 +177,31 @@ def test_an_endpoint_that_cannot_work_is_refused_when_it_loads(
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"X-RateLimit-Limit-Requests": "500"}, "x-ratelimit-limit-requests: 500"),
+        ({"RateLimit-Policy": '"burst";q=100'}, 'ratelimit-policy: "burst";q=100'),
+        ({"X-Request-Id": "4711"}, ""),
+    ],
+)
+def test_a_server_that_tells_its_limit_is_known_to_have_one(headers: dict[str, str], told: str) -> None:
+    def limited(asked: Asked) -> Script:
+        return replace(say(asked), headers=headers)
+
+    with StubServer(scripts={"limited": limited}) as own:
+        made, loaded = backend(own, "limited")
+        assert loaded.info["limits_rate"] == told
+        made.close()
+
+
+def test_a_server_that_puts_off_the_first_request_limits_rates() -> None:
+    with StubServer() as own:
+        made, loaded = backend(own, "busy")
+        assert loaded.info["limits_rate"] == "HTTP 429 before the first answer"
+        made.close()
+
+
 def test_the_only_model_of_a_server_needs_no_name() -> None:
     for models, says in (
         (("say",), ""),
@@ -280,3 +306,85 @@ def test_streaming_shows_the_answer_as_it_comes(server: StubServer) -> None:
 def test_names_that_are_the_same() -> None:
     assert is_same_name("/models/smollm2", "/models/smollm2@main")
     assert not is_same_name("gpt-4", "gpt-3.5")
+
+
+def many(made: OpenAIBackend, requests: list[ScoreRequest], batch: int = 2) -> tuple[list[Any], list[list[int]]]:
+    found: dict[int, Any] = {}
+    begun: list[list[int]] = []
+    made.score_many(requests, batch, on_batch=lambda numbers: begun.append(list(numbers)), on_scores=found.__setitem__)
+    return [found[number] for number in range(len(requests))], begun
+
+
+QUESTIONS = [
+    ScoreRequest(context="a b ", continuations=("c", "c d"), id="first"),
+    ScoreRequest(context="a ", continuations=("b",)),
+    ScoreRequest(context="a b c ", continuations=("d e",)),
+]
+
+
+@pytest.mark.parametrize(("model", "requests"), [("scores", 2), ("scores_alone", 1 + 3 + 1)])
+def test_questions_are_scored_many_at_once_where_the_server_takes_several(model: str, requests: int) -> None:
+    with StubServer() as own:
+        made, _ = backend(own, model)
+        before = len(own.log)
+        found, begun = many(made, QUESTIONS)
+        assert len(own.log) - before == requests
+        made.close()
+    assert begun == [[0, 1], [2]]
+    assert [[(round(each.logprob, 6), each.tokens, each.is_greedy) for each in scores] for scores in found] == [
+        [(round(-1 / 3, 6), 1, False), (round(-1 / 3 - 1 / 4, 6), 2, False)],
+        [(-0.5, 1, True)],
+        [(round(-1 / 4 - 1 / 5, 6), 2, False)],
+    ]
+
+
+def test_what_cannot_be_scored_names_the_question(server: StubServer) -> None:
+    made, _ = backend(server, "scores")
+    with pytest.raises(GenerationError, match=r"across the border .* \(question odd\)"):
+        many(made, [QUESTIONS[0], ScoreRequest(context="a b", continuations=(" c",), id="odd")])
+    with pytest.raises(GenerationError, match="whole documents cannot be scored behind a server"):
+        many(made, [ScoreRequest(context="", continuations=("a b",), rolling=True)])
+    made, _ = backend(server, "say")
+    with pytest.raises(GenerationError, match="this server cannot score: it does not echo") as caught:
+        many(made, QUESTIONS)
+    assert caught.value.kind == "unsupported"
+
+
+def test_a_stop_string_ends_an_answer_at_the_server_and_here() -> None:
+    found: dict[int, Completion] = {}
+    with StubServer() as own:
+        made, _ = backend(own, "counts")
+        for stops in (["gamma"], ["zeta", "gamma", "x", "y", "z"], []):
+            made.generate_many([TEXT], SETTINGS, stops, 4, on_batch=print, on_completion=found.__setitem__)
+            assert own.log[-1].body.get("stop", []) == (stops if len(stops) < 5 else [])
+            assert (found[0].text == "alpha beta ") == bool(stops)
+            assert found[0].output_tokens == (2 if len(stops) == 1 else 16)  # those that were made
+        made.close()
+
+
+def test_tokens_of_a_prompt_are_those_that_the_server_counts(server: StubServer) -> None:
+    made, _ = backend(server, "counts")
+    kept, _ = backend(server, "counts", "+prompt_cache=keep")
+    asked = Prompt(id="p", text="one two three")
+    assert kept.count_tokens(asked) == (3, False)
+    assert made.count_tokens(asked) == (6, False)  # the unique line is three words
+    silent, _ = backend(server, "no_usage-1")
+    with pytest.raises(
+        GenerationError, match="does not say how many tokens a prompt has .the server sent no usage"
+    ) as caught:
+        silent.count_tokens(asked)
+    assert caught.value.kind == "unsupported"
+
+
+def test_what_is_not_measured_is_asked_again_where_the_server_puts_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    with StubServer() as own:
+        made, _ = backend(own, "say")
+        made._builder.model = "busy"  # type: ignore[union-attr]  # as above
+        assert made.count_tokens(TEXT) == (7, False)
+        made._builder.model = "busy_long"  # type: ignore[union-attr]
+        with pytest.raises(GenerationError, match="Quota reached"):
+            made.count_tokens(TEXT)
+        made.close()
+    assert waits == [0.05, 0.05]
