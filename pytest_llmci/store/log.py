@@ -28,6 +28,7 @@ from ..records import (
     json_view,
 )
 from .chain import GENESIS, ChainWalk, Damage, build_line
+from .encoding import dump, dump_record
 
 try:
     import fcntl
@@ -37,8 +38,6 @@ except ImportError:  # not a POSIX system: a running session cannot be told from
 LOG_NAME: Final = "log.jsonl"
 PARTIAL_NAME: Final = "log.jsonl.partial"
 SPOOL_NAME: Final = "spool"
-
-_dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -262,10 +261,12 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
     exact = True
     try:
         data = json_view(record)
+        if (quick := dump_record(record, data)) is not None:
+            return quick, True
         try:
-            text = _dump(data)
+            text = dump(data)
         except ValueError:
-            exact, text = False, _dump(_finite(data))
+            exact, text = False, dump(_finite(data))
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"a {record.TYPE} record holds what JSON cannot: {error}.") from error
     if "\\ud" in text:
@@ -381,7 +382,7 @@ class LogReader:
         self.path = path
         self.kinds = frozenset(kinds)
         self.metrics = None if metrics is None else frozenset(metrics)
-        self._columns = frozenset(_dump(name).encode("ascii") for name in metrics or ())
+        self._columns = frozenset(dump(name).encode("ascii") for name in metrics or ())
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.digest = GENESIS
