@@ -1,16 +1,21 @@
 """The short way through pytest for the cells of a suite.
 
 A cell has no fixtures and runs no code of the user's, so pytest's three phases with all their hooks do nothing for it but cost
-several times what recording it costs. Where nobody listens to those hooks, a cell is run and reported directly.
+several times what recording it costs. Where nobody listens to those hooks, a cell is run and reported directly; where nobody
+else wraps whole tests either, the cells of a model that follow it run within the same call of ``pytest_runtest_protocol``.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .fixtures import MARKER
 from .items import CellItem
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ WANT_NO_TEARDOWN = (
 """Modules that listen to reports and learn nothing from that of a teardown which did nothing."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
 _NOBODY = ("_pytest.", "pytest_llmci.", "xdist.")
+_NOBODY_ELSE = ("_pytest.", "pytest_llmci.")
 
 
 def may_be_short(config: pytest.Config) -> bool:
@@ -41,6 +47,49 @@ def may_be_short(config: pytest.Config) -> bool:
             if not implementation.function.__module__.startswith(_NOBODY):
                 return False
     return True
+
+
+def may_share(config: pytest.Config) -> bool:
+    """Whether cells may run within the call for another one: nobody else wraps tests, loops over them, or times each."""
+    hook = config.hook
+    for implementation in (*hook.pytest_runtest_protocol.get_hookimpls(), *hook.pytest_runtestloop.get_hookimpls()):
+        if not implementation.function.__module__.startswith(_NOBODY_ELSE):
+            return False
+    return not (config.pluginmanager.hasplugin("faulthandler") and float(config.getini("faulthandler_timeout") or 0))
+
+
+def has_other_marks(item: pytest.Item) -> bool:
+    """Whether it has marks besides ours: skip, xfail, flaky, ..."""
+    node: Any = item
+    while node is not None:
+        for mark in node.own_markers:
+            if mark.name != MARKER:
+                return True
+        node = node.parent
+    return False
+
+
+def run_along(plugin: Running, items: Sequence[CellItem], *, teardown: bool) -> int:
+    """Run cells within the call for the first of them, until there are no more or something asks for a new call.
+
+    :param teardown: see :func:`run_short`.
+    :returns: how many were run.
+    """
+    shown = items[0].config.pluginmanager.hasplugin("warnings")
+    catching: AbstractContextManager[list[warnings.WarningMessage] | None] = (
+        warnings.catch_warnings(record=True) if shown else nullcontext()
+    )
+    with catching as heard:
+        for done, item in enumerate(items, 1):
+            try:
+                run_short(plugin, item, teardown=teardown)
+            finally:
+                for warning in heard or ():
+                    told = {"warning_message": warning, "nodeid": item.nodeid, "when": "runtest", "location": None}
+                    item.ihook.pytest_warning_recorded.call_historic(kwargs=told)
+            if heard or item.session.shouldfail or item.session.shouldstop:
+                return done  # in a new call, the next test is told of the same warning again
+    return len(items)
 
 
 def wants_teardown(config: pytest.Config) -> bool:

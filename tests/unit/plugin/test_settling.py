@@ -26,7 +26,7 @@ def ran(cells: int, *, with_functions: bool) -> Running:
     """After that many tests."""
     item: Any = object() if with_functions else CellItem.__new__(CellItem)
     running = Running(cast("Any", None))
-    running.pytest_runtestloop(cast("Any", SimpleNamespace(items=[item])))
+    running.prepare(cast("Any", SimpleNamespace(items=[item])))
     running._unsettled = cells
     return running
 
