@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WANT_NO_TEARDOWN = (
     *("_pytest.main", "_pytest.terminal", "_pytest.logging", "_pytest.cacheprovider", "_pytest.stepwise"),
-    "pytest_llmci.",
+    *("pytest_llmci.", "xdist."),
 )
 """Modules that listen to reports and learn nothing from that of a teardown which did nothing."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
@@ -93,9 +93,11 @@ def run_along(plugin: Running, items: Sequence[CellItem], *, teardown: bool) -> 
 
 
 def wants_teardown(config: pytest.Config) -> bool:
-    """Whether somebody listens to reports who may count on the last one of a test, as ``--junitxml`` and pytest-xdist do."""
+    """Whether somebody listens to reports who may count on the last one of a test, as ``--junitxml`` does; of a parallel session
+    here or on the controller, who has told its workers."""
+    told: bool = getattr(config, "workerinput", {}).get("llmci", {}).get("teardown", False)
     listeners = config.hook.pytest_runtest_logreport.get_hookimpls()
-    return not all(listener.function.__module__.startswith(WANT_NO_TEARDOWN) for listener in listeners)
+    return told or not all(listener.function.__module__.startswith(WANT_NO_TEARDOWN) for listener in listeners)
 
 
 def run_short(plugin: Running, item: CellItem, *, teardown: bool) -> None:

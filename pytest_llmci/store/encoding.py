@@ -21,6 +21,7 @@ except ImportError:  # no wheel for this platform: everything goes the slow way
 
 dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 """Plain data as JSON in ASCII; ValueError for a number that is not finite."""
+parse: Final = json.JSONDecoder().decode
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
 
 
