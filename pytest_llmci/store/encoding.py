@@ -22,18 +22,22 @@ except ImportError:  # no wheel for this platform: everything goes the slow way
 dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 """Plain data as JSON in ASCII; ValueError for a number that is not finite."""
 parse: Final = json.JSONDecoder().decode
+_DELETE: Final = b"\x7f"
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
 
 
 def dump_quickly(data: object) -> bytes | None:
-    """Plain data without numbers that are not finite, in ASCII; None where :data:`dump` has to write it."""
+    """Plain data without numbers that are not finite, in ASCII; None where :data:`dump` has to write it.
+
+    Where there is no fraction in it, both write the same bytes.
+    """
     if orjson is None:
         return None
     try:
         found = orjson.dumps(data, None, _STRICT)
     except TypeError:
         return None
-    return found if found.isascii() else None
+    return found if found.isascii() and _DELETE not in found else None  # the latter is escaped by one of the two only
 
 
 def dump_record(record: object, data: dict[str, Any]) -> bytes | None:
