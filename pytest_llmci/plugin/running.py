@@ -26,7 +26,7 @@ from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
 from .items import CellItem, TaskItem
 from .planning import is_ours
-from .protocol import has_other_marks, may_be_short, may_share, run_along, run_short, wants_teardown
+from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
 from .repeat import repeat_command
 from .replaying import cannot
 
@@ -52,7 +52,7 @@ class Running:
         self._plugin = plugin
         self._current: pytest.Item | None = None
         self._short: bool | None = None
-        self._teardown = True
+        self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
         self._along: list[Any] = []
         """Cells that may be run within the call for the one before them."""
@@ -117,15 +117,23 @@ class Running:
         if not isinstance(item, CellItem) or (nextitem is None and self._has_fixtures):
             return None
         if self._short is None:
-            self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
+            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
         if not self._short or has_other_marks(item):
             return None
         if not self._along:
-            run_short(self, item, teardown=self._teardown)
+            run_short(self, item, self._wanted, is_last=nextitem is None)
             return True
         along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
-        self._ran_along = run_along(self, [item, *along], teardown=self._teardown) - 1
+        self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
+
+    def _what_is_wanted(self) -> Wanted:
+        config = self._plugin.config
+        if hasattr(config, "workerinput"):
+            return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
+        return wanted(config)._replace(
+            bounds=True
+        )  # they cost little here, and the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:

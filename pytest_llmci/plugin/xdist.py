@@ -11,7 +11,7 @@ import pytest
 
 from ..settings import Settings
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
-from .protocol import wants_teardown
+from .protocol import wanted
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -62,7 +62,7 @@ class ParallelSession:
             "run": str(folder.resolve()) if folder else "",
             "token": controller.token,
             "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
-            "teardown": wants_teardown(self._config),
+            "wanted": [*wanted(self._config)],
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
         }
 
