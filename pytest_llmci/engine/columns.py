@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..metrics import MetricDef, Scope
+from ..quick_records import quickly_made
 from ..records import ErrorInfo, Provenance, RoundsRecord
 
 
@@ -47,6 +48,7 @@ class MetricTable:
 _NO_VARIABLES: Final[dict[str, str]] = {}  # one for all blocks: there may be a million
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Block:
     """One block of rounds as a report keeps it. What the fields hold is said at :class:`~pytest_llmci.records.RoundsRecord`."""

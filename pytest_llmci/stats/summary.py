@@ -13,12 +13,14 @@ from typing import Final
 
 from ..errors import MeasurementError, UnknownNameError
 from ..metrics import STATISTICS
+from ..quick_records import quickly_made
 from ..records import Missing, Number
 
 QUANTILE_ROUNDS: Final = 20
 """Rounds below which p90, p95 and p99 are missing: they would be the maximum under another name."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     """n, min, median, mean, std, p90, p95, p99 and max of one sample, computed when asked for.
