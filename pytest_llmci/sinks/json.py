@@ -207,11 +207,8 @@ class _CellWriter:
 
     def line(self, cell: CellSummary) -> str:
         """One cell as JSON."""
-        blocks = cell.columns.blocks
-        if len(blocks) == 1 and blocks[0].n == 1 and cell.rounds == 1 and not blocks[0].gaps:
-            metrics = self._one_round(cell, blocks[0])
-        else:
-            metrics = self._metrics(cell)
+        block = cell.columns.one_round()
+        metrics = self._one_round(cell, block) if block is not None and cell.rounds == 1 else self._metrics(cell)
         return f'{_cell_head(cell)[:-1]},"metrics":{{{metrics}}}}}'
 
     def _metrics(self, cell: CellSummary) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ..errors import MeasurementError, UnknownNameError
@@ -171,6 +172,13 @@ def summarise(values: Sequence[float], *, of: str = "this cell", reason: str = "
     :param reason: why the sample is empty, if it is and the cause is known.
     :raises MeasurementError: if a value is not finite.
     """
+    if not values:
+        return _empty(of, reason)
     if not all(map(math.isfinite, values)):
         raise MeasurementError(f"a sample of {of} holds a value that is not finite; absent values must be left out.")
     return Summary(ordered=tuple(sorted(values)), of=of, reason=reason)
+
+
+@lru_cache(maxsize=256)  # the same few reasons in model after model
+def _empty(of: str, reason: str) -> Summary:
+    return Summary(ordered=(), of=of, reason=reason)
