@@ -367,6 +367,7 @@ class ArmedPlugin:
         try:
             self.running.conclude_rest()
         finally:
+            self.running.relax()
             self.shut_down()
 
     def shut_down(self) -> None:

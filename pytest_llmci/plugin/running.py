@@ -40,6 +40,8 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
+RARELY = 50_000
+"""Objects that are made before the collector looks at them, a few megabytes, where :meth:`Running.settle` looks as well."""
 _OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
@@ -57,6 +59,8 @@ class Running:
         self._along: list[Any] = []
         """Cells that may be run within the call for the one before them."""
         self._ran_along = 0
+        self._thresholds: tuple[int, int, int] | None = None
+        """The collector's own, while it works rarely."""
         self._unsettled = 0
         """Tests since :meth:`settle` set aside what is kept."""
 
@@ -100,6 +104,17 @@ class Running:
         if len(session.items) >= MANY_ITEMS:
             gc.collect()
             gc.freeze()
+            if (
+                not self._may_drop_things
+            ):  # what lives on is looked at by settle, and not by ten young generations before
+                self._thresholds = gc.get_threshold()
+                gc.set_threshold(RARELY, *self._thresholds[1:])
+
+    def relax(self) -> None:
+        """Let the collector work as it did before."""
+        if self._thresholds is not None:
+            gc.set_threshold(*self._thresholds)
+            self._thresholds = None
 
     def settle(self) -> None:
         """Keep it from walking the records and reports of thousands of tests, too, which live to the end.
