@@ -1,12 +1,13 @@
 """What 14,720 cells cost beside as many plain test functions.
 
-    python -m benchmarks.scale [--rounds 3] [--models 1472] [--check]
+    python -m benchmarks.scale [--rounds 3] [--models 1472] [--parallel] [--check]
 
 The cells are 1,472 models of the `echo` kind x the ten packaged prompts, measured in this process with one round each
 and written to a run folder; once as items of the suite `inference`, once as test functions with the fixture
 `llm_result`. Beside them as many parametrized test functions that do nothing, without the plugin, twice (A/A control).
 Compared are the collecting alone (`--collect-only -q`) and the whole run, with the code of this checkout; other pytest
-plugins are left out on every side. Run it from the root of the repository, with the dependencies installed, on a Linux
+plugins are left out on every side. With --parallel also the items, and the functions that do nothing, under `-p xdist -n2`: the CPU
+time of all three processes. Run it from the root of the repository, with the dependencies installed, on a Linux
 or macOS machine with little else to do; it takes some minutes. With --check the exit
 status is 1 when a target is missed.
 """
@@ -37,6 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = 10
 """As many as the packaged set `paper` holds."""
 PLAIN, PLAIN_AGAIN, ITEMS, FUNCTIONS = "plain functions", "plain again", "suite items", "test functions"
+PARALLEL, PLAIN_PARALLEL = "suite items -n2", "plain functions -n2"
+PARALLEL_TARGET = 1.2
+"""CPU time of the items under ``-n2`` over that without."""
 PEAK_LIMIT_MB = 300.0
 PLAIN_TESTS = """\
 import pytest
@@ -90,7 +94,7 @@ def write_folders(folder: Path, models: int) -> None:
 
 def plugin_arguments(folder: Path, name: str) -> list[str]:
     """The command line of a side with the plugin."""
-    kind = ["--llmci-suite=inference"] if name == ITEMS else ["--llm-prompts=paper"]
+    kind = ["--llmci-suite=inference"] if name in {ITEMS, PARALLEL} else ["--llm-prompts=paper"]
     models = f"--llm-models=@{folder / 'models.yaml'}"
     return ["-p", "pytest_llmci.plugin", models, *kind, *MEASURE, f"--llmci-output={output_folder(folder, name)}"]
 
@@ -108,9 +112,10 @@ def sides(folder: Path, names: Sequence[str], *, collect_only: bool, expected: s
             name=name,
             command=[
                 *(sys.executable, "-m", "pytest", *COMMON, *mode),
-                *([] if name in {PLAIN, PLAIN_AGAIN} else plugin_arguments(folder, name)),
+                *(["-p", "xdist", "-n2"] if name in {PARALLEL, PLAIN_PARALLEL} else []),
+                *([] if name in {PLAIN, PLAIN_AGAIN, PLAIN_PARALLEL} else plugin_arguments(folder, name)),
             ],
-            cwd=folder / name.replace(" ", "-"),
+            cwd=folder / name.removesuffix(" -n2").replace(" ", "-"),
             environment=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONPATH=str(ROOT)),
             expected=expected,
         )
@@ -149,6 +154,11 @@ def report(title: str, costs: Mapping[str, Sequence[Cost]], targets: Sequence[Ta
         for name in (ITEMS, FUNCTIONS)
         if name in costs
     ]
+    if PARALLEL in costs:
+        ratio = compare(costs[PARALLEL], costs[ITEMS]).ratio
+        verdicts.append(judged(f"{PARALLEL}: CPU time over {ITEMS}", ratio, PARALLEL_TARGET, "x"))
+        plain = compare(costs[PLAIN_PARALLEL], costs[PLAIN]).ratio
+        print(f"  {PLAIN_PARALLEL}: CPU time over {PLAIN}: {plain:.2f}x")
     for line, _ in verdicts:
         print(line)
     return all(met for _, met in verdicts)
@@ -161,13 +171,14 @@ def measure(folder: Path, models: int, rounds: int, names: Sequence[str]) -> boo
     """
     cells = models * PROMPTS
     output = folder / "output.txt"
-    collecting = sides(folder, names, collect_only=True, expected=f"{cells} tests collected")
+    alone = [name for name in names if name not in {PARALLEL, PLAIN_PARALLEL}]
+    collecting = sides(folder, alone, collect_only=True, expected=f"{cells} tests collected")
     met = report(
         f"collecting {cells:,} tests, {rounds} rounds", measure_in_turn(collecting, rounds, output), COLLECT_TARGETS
     )
     running = sides(folder, names, collect_only=False, expected=f"{cells} passed")
     costs = measure_in_turn(running, rounds, output)
-    for name in set(names).intersection({ITEMS, FUNCTIONS}):
+    for name in set(names).intersection({ITEMS, FUNCTIONS, PARALLEL}):
         check_results(folder, name, cells)
     return report(f"running {cells:,} tests, {rounds} rounds", costs, RUN_TARGETS) and met
 
@@ -178,9 +189,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each side (default: 3)")
     parser.add_argument("--models", type=int, default=1472, help="models, with ten cells each (default: 1472)")
     parser.add_argument("--plain-only", action="store_true", help="only the sides without the plugin: the noise")
+    parser.add_argument("--parallel", action="store_true", help="also under pytest-xdist with two workers")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
     names = [PLAIN, PLAIN_AGAIN] if arguments.plain_only else [PLAIN, ITEMS, FUNCTIONS, PLAIN_AGAIN]
+    if arguments.parallel:
+        names += [PLAIN_PARALLEL, *([] if arguments.plain_only else [PARALLEL])]
     try:
         with tempfile.TemporaryDirectory(prefix="llmci-scale-") as name:
             folder = Path(name)

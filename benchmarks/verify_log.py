@@ -27,8 +27,9 @@ from benchmarks.process_cost import Cost, RunFailedError, Side, clean_environmen
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import CheckResult, FooterRecord, HeaderRecord, LogRecord, VerdictRecord, to_json
 from pytest_llmci.store.chain import GENESIS, build_line
+from pytest_llmci.store.encoding import dump
 from pytest_llmci.store.environment import environment
-from pytest_llmci.store.log import LOG_NAME, _dump
+from pytest_llmci.store.log import LOG_NAME
 from pytest_llmci.store.manifest import seal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ def bodies() -> list[bytes]:
                 rounds=SAMPLES,
             ),
         ]  # fmt: skip
-    return [_dump(to_json(record)).encode("ascii") for record in found]
+    return [dump(to_json(record)).encode("ascii") for record in found]
 
 
 def write_run(folder: Path, lines: int) -> int:
@@ -67,14 +68,14 @@ def write_run(folder: Path, lines: int) -> int:
     )  # fmt: skip
     path = folder / LOG_NAME
     with path.open("wb", buffering=1 << 20) as stream:
-        line, digest = build_line(GENESIS, 1, _dump(to_json(head)).encode("ascii"))
+        line, digest = build_line(GENESIS, 1, dump(to_json(head)).encode("ascii"))
         stream.write(line)
         drawn = bodies()
         for number in range(2, lines):
             line, digest = build_line(digest, number, drawn[number % len(drawn)])
             stream.write(line)
         footer = FooterRecord(lines=lines - 1, digest=digest, finished="2026-01-01T01:00:00.000Z", exit_status=0)
-        line, digest = build_line(digest, lines, _dump(to_json(footer)).encode("ascii"))
+        line, digest = build_line(digest, lines, dump(to_json(footer)).encode("ascii"))
         stream.write(line)
     seal(folder, run=RUN_ID, log_lines=lines, log_digest=digest)
     return path.stat().st_size

@@ -68,4 +68,5 @@ def outside_s() -> float:
 
 def utc_text(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds: ``2026-01-01T00:00:00.000Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
 
 from .errors import MissingValue, StoreError
 from .metrics import MetricDef
+from .quick_records import quickly_made
 
 SCHEMA_VERSION = 1
 
@@ -164,6 +165,7 @@ class GenerationSettings:
     seed: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """Model x prompt x parameters: the unit that is measured, judged and paired across runs."""
@@ -223,6 +225,7 @@ class LoadPlan:
     """Of one request."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRequest:
     """One block of measured rounds of one prompt, as the model's process receives it."""
@@ -314,6 +317,7 @@ class Price:
     note: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """What one inference produced; its times stand in the block it belongs to."""
@@ -391,6 +395,7 @@ class LoadRun:
     """Of a step of a sweep: whether it kept the objective; None where that is not known."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundRecord:
     """One measured round, as the model's process sends it."""
@@ -426,6 +431,7 @@ Provenance: TypeAlias = Literal["live", "imported", "replayed", "resumed"]
 again, or taken over from one that the session goes on with (``--llmci-resume``)."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
     """One start of a model's process (log line type ``worker``)."""
@@ -461,6 +467,7 @@ class WorkerRecord:
     """Run that it was taken over from, with blocks that it measured; empty where this session started it."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundsRecord:
     """One block of rounds of one cell, columnar (log line type ``rounds``). Lists run over the rounds."""
@@ -684,6 +691,7 @@ class AnswersRecord:
     """Why ``outputs`` are not what was generated."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
     """One check of one cell's output."""
@@ -853,6 +861,7 @@ class SampleResult:
     """The first of those that did not pass."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictRecord:
     """What was decided on one cell in one test (log line type ``verdict``)."""
@@ -1136,11 +1145,17 @@ def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
     """
     arguments: dict[str, Any] = {}
     record_type: Any = kind
-    for name, (hint, decode, required) in _fields(record_type).items():
+    for name, (hint, decode, required, empty) in _fields(record_type).items():
         if name in data:
             value = data[name]
+            if type(value) is hint:
+                arguments[name] = value
+                continue
+            if empty is not None and not value and type(value) is empty:  # as most lists of a record are
+                arguments[name] = empty()
+                continue
             try:
-                arguments[name] = value if type(value) is hint else decode(value)
+                arguments[name] = decode(value)
             except StoreError as error:
                 raise StoreError(f"{kind.__name__}.{name}: {error}") from None
         elif required:
@@ -1153,14 +1168,16 @@ Decoder: TypeAlias = Callable[[Any], Any]
 
 
 @lru_cache(maxsize=None)
-def _fields(kind: Any) -> dict[str, tuple[Any, Decoder, bool]]:
-    """Name -> type, decoder, and whether the field must be given. Built once a type: logs hold many lines."""
+def _fields(kind: Any) -> dict[str, tuple[Any, Decoder, bool, type[Any] | None]]:
+    """Name -> type, decoder, whether the field must be given, and what it is built of where it holds a list or an object and
+    that is empty. Built once a type: logs hold many lines."""
     resolved = typing.get_type_hints(kind)
     return {
         entry.name: (
             resolved[entry.name],
             _decoder(resolved[entry.name]),
             entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING,
+            origin if (origin := typing.get_origin(resolved[entry.name])) in (list, dict) else None,
         )
         for entry in dataclasses.fields(kind)
     }

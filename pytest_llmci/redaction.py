@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -290,6 +291,7 @@ def _hidden(value: Any, hide: Callable[[str], str]) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024)  # the same names in record after record
 def _holds_secret(name: str) -> bool:
     """Whether an option or setting of that name is a secret by itself; a ``token_source`` is none."""
     return is_secret_name(name.rpartition("_")[2])

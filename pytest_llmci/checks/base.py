@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, NoReturn, Protocol
 
 from ..errors import CheckError, MissingValue
+from ..quick_records import quickly_made
 from ..records import CheckResult, Missing, ModelSpec, Number, Prompt
 
 
@@ -55,6 +56,7 @@ class NoModel:
 NO_MODEL: Final = NoModel()
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckInput:
     """One distinct output of a cell, with what a check may want to know of it."""

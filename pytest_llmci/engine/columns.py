@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..metrics import MetricDef, Scope
+from ..quick_records import quickly_made
 from ..records import ErrorInfo, Provenance, RoundsRecord
 
 
@@ -47,6 +48,7 @@ class MetricTable:
 _NO_VARIABLES: Final[dict[str, str]] = {}  # one for all blocks: there may be a million
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Block:
     """One block of rounds as a report keeps it. What the fields hold is said at :class:`~pytest_llmci.records.RoundsRecord`."""
@@ -123,6 +125,11 @@ class Columns:
         """Metric -> why it is missing, where it is missing in any round."""
 
     @property
+    def in_ns(self) -> frozenset[str]:
+        """Metrics that blocks hold in nanoseconds."""
+        return self._in_ns
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """Whose numbers these are, in the order of measuring; those of a memory pass among them."""
         return self._blocks
@@ -167,3 +174,29 @@ class Columns:
                 else:
                     found[name] = part
         return found
+
+    def one_round(self) -> Block | None:
+        """The block, where there is one alone and it is a single round that has every number of its layout."""
+        blocks = self._blocks
+        return blocks[0] if len(blocks) == 1 and blocks[0].n == 1 and not blocks[0].gaps else None
+
+
+def samples_of(parts: Sequence[Columns]) -> dict[str, list[float]]:
+    """Metric -> its values in SI over all parts, in their order, for every metric that any of them has."""
+    blocks = [part.one_round() for part in parts]
+    first = blocks[0] if blocks else None
+    if first is not None and all(block is not None and block.layout is first.layout for block in blocks):
+        in_ns = parts[0].in_ns  # the case of a wide matrix: a table that is turned round
+        rows = zip(*[block.numbers.tolist() for block in blocks if block is not None], strict=True)
+        return {
+            name: [value / 1e9 for value in row] if name in in_ns else list(row)
+            for name, row in zip(first.layout, rows, strict=True)
+        }
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.samples().items():
+            if name in found:
+                found[name] += values
+            else:
+                found[name] = values
+    return found

@@ -65,11 +65,11 @@ class Judge:
 
     def checks(self, names: Iterable[str], outputs: Iterable[CheckInput]) -> list[CheckResult]:
         """Every check on every distinct output; of a check that fails on several, the first failure is kept."""
-        seen = list(outputs)
+        seen = [self.bound(output) for output in outputs]
         results = []
         for name in names:
             check = self.check(name)
-            found = [run_check(check, self.bound(output), name) for output in seen]
+            found = [run_check(check, output, name) for output in seen]
             failed = [result for result in found if not result.passed]
             results.append((failed or found or [_no_output(name)])[0])
         return results
@@ -149,16 +149,16 @@ class Judge:
             if measurement.error is None
             else []
         )
-        if measurement.out_of_time and not measurement.rounds:
+        rounds = measurement.rounds
+        unmeasured = measurement.out_of_time and not rounds
+        if unmeasured:
             checks = []
         error = measurement.error or measurement.memory_error
         return VerdictRecord(
             uid=uid, cell=measurement.cell.id, model=measurement.cell.model.alias, prompt_id=measurement.cell.prompt.id, test=test,
-            verdict=_overall(
-                checks, budgets, measurement.comparisons, error, samples, unmeasured=measurement.out_of_time and not measurement.rounds
-            ),
+            verdict=_overall(checks, budgets, measurement.comparisons, error, samples, unmeasured=unmeasured),
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
-            rounds=measurement.rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
+            rounds=rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
             resumed_from=measurement.resumed_from, not_resumed=measurement.not_resumed,
             slowdown=of_measurement(measurement, self._metrics) if measurement.comparisons else None,
         )  # fmt: skip

@@ -56,7 +56,7 @@ from ..records import (
 from ..stats.summary import Summary, summarise
 from ..store.log import LOG_NAME, LogReader
 from .answers import Answers, BenchmarkScore, TaskSummary, benchmark_scores
-from .columns import Block, Columns, MetricTable
+from .columns import Block, Columns, MetricTable, samples_of
 
 BlockStatus: TypeAlias = Literal["ok", "memory", "reference", "call", "sample", "unused", "superseded"]
 _DEATHS: Final = frozenset({"crashed", "timeout", "protocol"})
@@ -147,6 +147,8 @@ class CellSummary:
     def length_mismatches(self) -> int:
         """Rounds whose answer has not the cell's usual number of tokens: their latencies are of another amount of work."""
         lengths = self.values("output_tokens")
+        if len(lengths) < 2:
+            return 0
         return len(lengths) - max(Counter(lengths).values(), default=0)
 
     @property
@@ -228,13 +230,7 @@ class ModelSummary:
     @cached_property
     def summaries(self) -> dict[str, Summary]:
         """Metric -> :meth:`summary`, for every metric of the run: all of them in one go."""
-        samples: dict[str, list[float]] = {}
-        for cell in self.cells:
-            for name, values in cell.columns.samples().items():
-                if name in samples:
-                    samples[name] += values
-                else:
-                    samples[name] = values
+        samples = samples_of([cell.columns for cell in self.cells])
         return {
             name: self._summarised(name, samples.get(name, []) if metric.of_rounds else self.values(name))
             for name, metric in self.metrics.items()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from ..metrics import MetricDef
+from ..quick_records import quickly_made
 from ..records import Completion, Missing
 
 Reading = int | float | Missing
 """A number in the unit in which the log stores the metric, or why there is none."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundFacts:
     """What is known of a round when its instruments are read."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..metrics import MetricDef
+from ..quick_records import quickly_made
 from ..records import Missing
 from .base import Reading, RoundFacts
 
@@ -138,6 +139,7 @@ def run_delay_ns(before: bytes, after: bytes) -> Reading:
         return Missing("run-queue statistics (/proc/thread-self/schedstat) cannot be read here")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StealSample:
     """The machine's steal counter at one moment."""

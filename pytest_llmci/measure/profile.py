@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from ..errors import MeasurementError, StoreError
 from ..metrics import MetricDef
+from ..quick_records import quickly_made
 from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
@@ -34,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeReading:
     """What the instruments say of one stretch of time."""

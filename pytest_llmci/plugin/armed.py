@@ -6,7 +6,6 @@ What happens while tests are collected is in ``planning.py``, what happens while
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 import threading
@@ -27,12 +26,13 @@ from ..engine.planner import Places, Planner
 from ..engine.resume import EarlierRun
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
-from ..records import Cell, LogRecord, ModelSpec, ShardRecord, json_view, to_json
+from ..records import Cell, LogRecord, ModelSpec, ShardRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
 from ..settings import Settings, plain_settings, resolve_settings
 from ..store.environment import environment
+from ..store.log import encode_record
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
@@ -194,7 +194,8 @@ class ArmedPlugin:
         self.observer = RedirectedObserver()
         self.observer.hide = self.redactor.text
         self.run_folder: Path | None = None
-        self.pending: list[LogRecord] = []
+        self.pending: list[bytes] = []
+        """Records that no report has taken along, as they stand in the spool."""
         self.spool: Any = None
         self._writing = threading.Lock()  # a test's own threads have rows written, too
         self.collected = Collected(tells_prompts=bool(self.settings.save_baseline or self.settings.update_baseline))
@@ -308,8 +309,10 @@ class ArmedPlugin:
             self.controller.write(record)
             return
         with self._writing:
-            written = self.spool.append(record) if self.spool is not None else self.redactor.record(record)
-            self.pending.append(written)
+            if self.spool is not None:
+                self.pending.append(self.spool.append(record))
+            else:
+                self.pending.append(encode_record(self.redactor.record(record)))
 
     def join_parallel_session(self, facts: dict[str, str]) -> None:
         """In a parallel worker: find the controller's run folder, if we share a file system."""
@@ -328,8 +331,8 @@ class ArmedPlugin:
             return
         pending, self.pending = self.pending, []  # at once: a thread of the test may be adding one
         if pending:
-            # As text: pytest-xdist sends objects piece by piece, which costs ten times as much.
-            setattr(report, RECORDS_ATTRIBUTE, [json.dumps(json_view(record)) for record in pending])
+            # As one text: pytest-xdist sends objects piece by piece, which costs ten times as much.
+            setattr(report, RECORDS_ATTRIBUTE, b"\n".join(pending).decode("ascii"))
         if any(uses := self.take_uses()):
             setattr(report, USES_ATTRIBUTE, uses)
         if not self._told_collected:
@@ -364,6 +367,7 @@ class ArmedPlugin:
         try:
             self.running.conclude_rest()
         finally:
+            self.running.relax()
             self.shut_down()
 
     def shut_down(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import threading
@@ -37,7 +36,7 @@ from ..settings import plain_settings
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
-from ..store.log import LogWriter, read_spool
+from ..store.log import LogWriter, decode_record, read_spool
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
 from ..text import one_line
 from ..version import version
@@ -136,13 +135,15 @@ class Controller:
             plain |= {"provenance": "replayed", "replayed_run": self._plugin.replayed.run_id}
         return plain
 
-    def write(self, record: LogRecord) -> None:
+    def write(self, record: LogRecord, stored: bytes | None = None) -> None:
         """Append a record to the log and tell the observers; from any thread, as a test's own threads have rows, too.
 
+        :param stored: the record as a parallel worker has it in its spool.
         :raises StoreError: if the log cannot be written; the log is the record of what happened, so that is a failure.
         """
         with self._writing:
-            self._write(self._joined(record))
+            joined = self._joined(record)
+            self._write(joined, stored if joined is record else None)
 
     def _joined(self, record: LogRecord) -> LogRecord:
         """Join what others published of a model, and what it costs, to the start of its process."""
@@ -155,7 +156,7 @@ class Controller:
             price=prices.of(record.spec.alias) if prices else None,
         )
 
-    def _write(self, record: LogRecord) -> None:
+    def _write(self, record: LogRecord, stored: bytes | None) -> None:
         uid = getattr(record, "uid", None)
         if uid:
             if uid in self._uids:
@@ -167,16 +168,16 @@ class Controller:
         self._recorded = self._recorded or not isinstance(record, (GateRecord, ShardRecord))
         try:
             self.open_log()
-            record = self._write_now(record)
+            record = self._write_now(record, stored)
         except (StoreError, ConfigError) as error:
             self.store_error = self.store_error or str(error)
             raise StoreError(str(error)) from error
         self._tell(record)
 
-    def _write_now(self, record: LogRecord) -> LogRecord:
+    def _write_now(self, record: LogRecord, stored: bytes | None = None) -> LogRecord:
         """:returns: the record as it was written."""
         assert self._log is not None
-        record = self._log.append(record)
+        record = self._log.append(record, stored)
         self._report.take(record)
         return record
 
@@ -198,6 +199,13 @@ class Controller:
         """Move a record of a parallel worker into the log; what cannot be written fails the coverage gate."""
         try:
             self.write(from_json(log_record_type(data), data))
+        except StoreError as error:
+            self.store_error = self.store_error or str(error)
+
+    def _take_stored(self, body: bytes) -> None:
+        """The same of a record as it stands in the worker's spool."""
+        try:
+            self.write(decode_record(body), body)
         except StoreError as error:
             self.store_error = self.store_error or str(error)
 
@@ -242,8 +250,8 @@ class Controller:
         if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
         self.seen.failed_tests += report.failed and MARKER in report.keywords
-        for line in report.__dict__.pop(RECORDS_ATTRIBUTE, ()):
-            self.take(json.loads(line))
+        for text in report.__dict__.pop(RECORDS_ATTRIBUTE, "").splitlines():
+            self._take_stored(text.encode("ascii"))
         if report.when == "call":
             self._tracking.note()
 

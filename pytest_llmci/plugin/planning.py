@@ -308,7 +308,7 @@ def _is_expected_to_fail(item: pytest.Item) -> bool:
 
 def is_ours(item: pytest.Item) -> bool:
     """Whether a test asks models."""
-    return item.get_closest_marker(MARKER) is not None
+    return isinstance(item, CellItem) or item.get_closest_marker(MARKER) is not None
 
 
 def _function_of(node: Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,10 @@ from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
-from .fixtures import MARKER, NAMES
+from .fixtures import NAMES
 from .items import CellItem, TaskItem
 from .planning import is_ours
-from .protocol import may_be_short, run_short, wants_teardown
+from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
 from .repeat import repeat_command
 from .replaying import cannot
 
@@ -39,6 +40,8 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
+RARELY = 50_000
+"""Objects that are made before the collector looks at them, a few megabytes, where :meth:`Running.settle` looks as well."""
 _OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
@@ -51,19 +54,67 @@ class Running:
         self._plugin = plugin
         self._current: pytest.Item | None = None
         self._short: bool | None = None
-        self._teardown = True
+        self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
+        self._along: list[Any] = []
+        """Cells that may be run within the call for the one before them."""
+        self._ran_along = 0
+        self._thresholds: tuple[int, int, int] | None = None
+        """The collector's own, while it works rarely."""
         self._unsettled = 0
         """Tests since :meth:`settle` set aside what is kept."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """The cells of a model in one call of the hook around a test, where nobody counts these calls."""
+        self.prepare(session)
+        config = session.config
+        errors = session.testsfailed and not config.option.continue_on_collection_errors
+        if errors or config.option.collectonly or not may_share(config):
+            return None
+        self._run_all(session)
+        return True
+
+    def _run_all(self, session: pytest.Session) -> None:
+        """What pytest's own loop does, but for the cells that were run along with another one."""
+        items = session.items
+        at = 0
+        while at < len(items):
+            item = items[at]
+            end = at + 1
+            while end < len(items) and self._runs_along(items[end], item, is_last=end + 1 == len(items)):
+                end += 1
+            self._along, self._ran_along = items[at + 1 : end], 0
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=items[at + 1] if at + 1 < len(items) else None)
+            at += 1 + self._ran_along
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+
+    def _runs_along(self, item: pytest.Item, first: pytest.Item, *, is_last: bool) -> bool:
+        if not isinstance(item, CellItem) or not isinstance(first, CellItem) or item.parent is not first.parent:
+            return False
+        return item.cell.model.alias == first.cell.model.alias and not (is_last and self._has_fixtures)
+
+    def prepare(self, session: pytest.Session) -> None:
         """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
         self._has_fixtures = _has_fixtures(session)
         self._may_drop_things = not all(map(_keeps_nothing, session.items))
         if len(session.items) >= MANY_ITEMS:
             gc.collect()
             gc.freeze()
+            if (
+                not self._may_drop_things
+            ):  # what lives on is looked at by settle, and not by ten young generations before
+                self._thresholds = gc.get_threshold()
+                gc.set_threshold(RARELY, *self._thresholds[1:])
+
+    def relax(self) -> None:
+        """Let the collector work as it did before."""
+        if self._thresholds is not None:
+            gc.set_threshold(*self._thresholds)
+            self._thresholds = None
 
     def settle(self) -> None:
         """Keep it from walking the records and reports of thousands of tests, too, which live to the end.
@@ -81,11 +132,23 @@ class Running:
         if not isinstance(item, CellItem) or (nextitem is None and self._has_fixtures):
             return None
         if self._short is None:
-            self._short, self._teardown = may_be_short(self._plugin.config), wants_teardown(self._plugin.config)
-        if not self._short or any(mark.name != MARKER for mark in item.iter_markers()):  # skip, xfail, flaky, ...
+            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
+        if not self._short or has_other_marks(item):
             return None
-        run_short(self, item, teardown=self._teardown)
+        if not self._along:
+            run_short(self, item, self._wanted, is_last=nextitem is None)
+            return True
+        along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
+        self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
+
+    def _what_is_wanted(self) -> Wanted:
+        config = self._plugin.config
+        if hasattr(config, "workerinput"):
+            return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
+        return wanted(config)._replace(
+            bounds=True
+        )  # they cost little here, and the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -56,16 +56,18 @@ class Stopwatch:
         """It is over."""
         self._timer = None
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def stopped(self) -> AbstractContextManager[None]:
         """No time passes for the running timer, if there is one.
 
         A timer that works by signal can only be set in the main thread, where the tests are; elsewhere it runs on.
         """
         timer = self._timer
         if timer is None or threading.current_thread() is not threading.main_thread():
-            yield
-            return
+            return nullcontext()
+        return self._stopped(timer)
+
+    @contextmanager
+    def _stopped(self, timer: Timer) -> Iterator[None]:
         spent_s = (self._clock.now_ns() - timer.began_ns) / 1e9
         hook = timer.item.config.hook
         hook.pytest_timeout_cancel_timer(item=timer.item)

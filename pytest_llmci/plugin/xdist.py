@@ -11,6 +11,7 @@ import pytest
 
 from ..settings import Settings
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
+from .protocol import wanted
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
@@ -61,6 +62,7 @@ class ParallelSession:
             "run": str(folder.resolve()) if folder else "",
             "token": controller.token,
             "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
+            "wanted": [*wanted(self._config)],
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
         }
 
@@ -110,13 +112,15 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
 ) -> Any:
     """A scheduler that keeps each model on one worker and survives the death of any.
 
-    Built on pytest-xdist's own for scopes, with two repairs for its version 3.8: a crashed test is not run again, and finished
-    work is not queued again; either would kill or hang the session.
+    Built on pytest-xdist's own for scopes, with repairs for its version 3.8: a crashed test is not run again, and finished
+    work is not queued again; either would kill or hang the session. Nor is the way of thousands of tests looked for in lists of
+    all of them again and again.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     known = frozenset(aliases)
     scopes: dict[str, str] = {}  # asked for again when a test has ended
+    places: dict[str, int] = {}  # of each test in the collection, which is the same for every worker
 
     class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist is optional
         def _split_scope(self, nodeid: str) -> str:
@@ -146,15 +150,28 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
                 self._reschedule(other)
             return crashed
 
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            """Forget a unit that is done, so that what a worker has before it is counted by what it has."""
+            nodeid = self.registered_collections[node][item_index]
+            scope = self._split_scope(nodeid)
+            unit = self.assigned_work[node].get(scope)
+            if unit is not None:
+                unit[nodeid] = True
+                if all(unit.values()):
+                    del self.assigned_work[node][scope]
+            self._reschedule(node)
+
         def _assign_work_unit(self, node: Any) -> None:
             """Hand out the next unit; to a worker that has just died nothing can be sent, so the unit waits for another."""
+            if not places:
+                places.update((nodeid, place) for place, nodeid in enumerate(self.collection))
             scope, unit = next(iter(self.workqueue.items()))
             try:
-                super()._assign_work_unit(node)
+                node.send_runtest_some([places[nodeid] for nodeid, done in unit.items() if not done])
             except OSError:
-                del self.assigned_work[node][scope]
-                self.workqueue[scope] = unit
-                self.workqueue.move_to_end(scope, last=False)
+                return
+            del self.workqueue[scope]
+            self.assigned_work.setdefault(node, {})[scope] = unit
 
         def _reschedule(self, node: Any) -> None:
             if node.shutting_down:

@@ -169,6 +169,8 @@ def _without(
     values: dict[str, float], reasons: dict[str, str], unmeasurable: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Numbers and reasons, with those numbers missing that say nothing of the model."""
+    if not unmeasurable:
+        return values, reasons
     known = {name: why for name, why in unmeasurable.items() if name in values or name in reasons}
     return {name: value for name, value in values.items() if name not in known}, reasons | known
 

@@ -7,26 +7,27 @@ by piece, one cell a line; single rounds stand in ``results.csv`` and in the log
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final, cast
 
 from ..engine.answers import TaskSummary
+from ..engine.columns import Block
 from ..engine.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json
 from ..stats.summary import Summary, summarise
+from ..store.encoding import dump as _dump
+from ..store.encoding import dump_quickly
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
 """Of the form of results.json; a field that is added does not change it."""
 _COUNTS: Final = ("cells", "valid_cells", "failed_cells", "inconclusive_cells")
-_dump = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
 class JsonSink:
@@ -67,12 +68,12 @@ def _write_metrics(stream: IO[str], models: list[JsonObject]) -> None:
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    keys = {metric.name: _dump(metric.name) for metric in report.metrics if metric.of_rounds}
+    writer = _CellWriter(report.metrics)
     gates = (
         {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
     )
     _write_list(stream, "models", map(_dump, models))
-    _write_list(stream, "cells", (_cell_line(cell, keys) for cell in report.cells))
+    _write_list(stream, "cells", map(writer.line, report.cells))
     _write_list(stream, "tasks", map(_dump, map(_task, report.tasks)))
     defs = {metric.name: metric for metric in report.metrics}
     if report.loads:
@@ -186,23 +187,68 @@ def _cell(cell: CellSummary) -> JsonObject:
     }
 
 
-def _cell_line(cell: CellSummary, keys: Mapping[str, str]) -> str:
-    """A cell with its metrics last, which are most of it and most of them one number or none.
+def _cell_head(cell: CellSummary) -> str:
+    data = _cell(cell)
+    if not (cell.budgets or cell.comparisons or cell.samples):  # without those it holds no fraction
+        quick = dump_quickly(data)
+        if quick is not None:
+            return quick.decode("ascii")
+    return _dump(data)
 
-    :param keys: metric -> its name as JSON.
-    """
-    samples = cell.columns.samples()
-    metrics: list[str] = []
-    for name, key in keys.items():
-        values = samples.get(name, [])
-        if len(values) == 1 and math.isfinite(values[0]):
-            value = repr(values[0])
-            metrics.append(f'{key}:{{"n":1,"min":{value},"median":{value},"mean":{value},"max":{value}}}')
-        elif not values:
-            metrics.append(f"{key}:{_no_numbers(cell.why_missing(name))}")
-        else:
-            metrics.append(f"{key}:{_dump(_numbers(cell.summarised(name, values)))}")
-    return f'{_dump(_cell(cell))[:-1]},"metrics":{{{",".join(metrics)}}}}}'
+
+class _CellWriter:
+    """Writes cells with their metrics last, which are most of a cell and most of them one number or none."""
+
+    def __init__(self, metrics: Sequence[MetricDef]) -> None:
+        self._keys = {metric.name: _dump(metric.name) for metric in metrics if metric.of_rounds}
+        self._in_ns = {metric.name for metric in metrics if metric.stored == "ns"}
+        self._forms: dict[tuple[int, int], tuple[str, list[tuple[int, bool]]]] = {}
+        """(Layout, reasons) of a cell that is one round -> what is written of every such cell, and where its numbers go: the
+        position of each in its block, and whether it is in nanoseconds. Both objects live as long as the report."""
+
+    def line(self, cell: CellSummary) -> str:
+        """One cell as JSON."""
+        block = cell.columns.one_round()
+        metrics = self._one_round(cell, block) if block is not None and cell.rounds == 1 else self._metrics(cell)
+        return f'{_cell_head(cell)[:-1]},"metrics":{{{metrics}}}}}'
+
+    def _metrics(self, cell: CellSummary) -> str:
+        samples = cell.columns.samples()
+        return ",".join(f"{key}:{_of_sample(cell, name, samples.get(name, []))}" for name, key in self._keys.items())
+
+    def _one_round(self, cell: CellSummary, block: Block) -> str:
+        """:meth:`_metrics` of a cell with a single round: the case of a wide matrix."""
+        flat = block.numbers.tolist()
+        if not all(map(math.isfinite, flat)):
+            return self._metrics(cell)
+        known = id(block.layout), id(cell.columns.reasons)
+        if known not in self._forms:
+            self._forms[known] = self._form(cell, block)
+        form, places = self._forms[known]
+        return form % tuple(
+            [_ONE_NUMBER % ((repr(flat[at] / 1e9 if in_ns else flat[at]),) * 4) for at, in_ns in places]
+        )
+
+    def _form(self, cell: CellSummary, block: Block) -> tuple[str, list[tuple[int, bool]]]:
+        parts: list[str] = []
+        places: list[tuple[int, bool]] = []
+        for name, key in self._keys.items():
+            escaped = key.replace("%", "%%")
+            if name in block.layout:
+                parts.append(f"{escaped}:%s")
+                places.append((block.layout[name], name in self._in_ns))
+            else:
+                parts.append(f"{escaped}:{_no_numbers(cell.why_missing(name)).replace('%', '%%')}")
+        return ",".join(parts), places
+
+
+_ONE_NUMBER: Final = '{"n":1,"min":%s,"median":%s,"mean":%s,"max":%s}'
+
+
+def _of_sample(cell: CellSummary, name: str, values: list[float]) -> str:
+    if len(values) == 1 and math.isfinite(values[0]):
+        return _ONE_NUMBER % ((repr(values[0]),) * 4)
+    return _dump(_numbers(cell.summarised(name, values))) if values else _no_numbers(cell.why_missing(name))
 
 
 def _load(record: LoadRecord, defs: Mapping[str, MetricDef]) -> JsonObject:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ..errors import MeasurementError, UnknownNameError
 from ..metrics import STATISTICS
+from ..quick_records import quickly_made
 from ..records import Missing, Number
 
 QUANTILE_ROUNDS: Final = 20
 """Rounds below which p90, p95 and p99 are missing: they would be the maximum under another name."""
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     """n, min, median, mean, std, p90, p95, p99 and max of one sample, computed when asked for.
@@ -169,6 +172,13 @@ def summarise(values: Sequence[float], *, of: str = "this cell", reason: str = "
     :param reason: why the sample is empty, if it is and the cause is known.
     :raises MeasurementError: if a value is not finite.
     """
+    if not values:
+        return _empty(of, reason)
     if not all(map(math.isfinite, values)):
         raise MeasurementError(f"a sample of {of} holds a value that is not finite; absent values must be left out.")
     return Summary(ordered=tuple(sorted(values)), of=of, reason=reason)
+
+
+@lru_cache(maxsize=256)  # the same few reasons in model after model
+def _empty(of: str, reason: str) -> Summary:
+    return Summary(ordered=(), of=of, reason=reason)

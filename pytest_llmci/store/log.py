@@ -26,8 +26,10 @@ from ..records import (
     RoundsRecord,
     from_json,
     json_view,
+    log_record_type,
 )
 from .chain import GENESIS, ChainWalk, Damage, build_line
+from .encoding import dump, dump_record, parse
 
 try:
     import fcntl
@@ -37,8 +39,6 @@ except ImportError:  # not a POSIX system: a running session cannot be told from
 LOG_NAME: Final = "log.jsonl"
 PARTIAL_NAME: Final = "log.jsonl.partial"
 SPOOL_NAME: Final = "spool"
-
-_dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -155,11 +155,13 @@ class LogWriter(_LineFile):
         """Of the last line."""
         return self._tail.digest
 
-    def append(self, record: LogRecord) -> LogRecord:
+    def append(self, record: LogRecord, stored: bytes | None = None) -> LogRecord:
         """Write one record; the first one is the header.
 
         Numbers that are not finite are stored as missing, with a reason where the record has room for one.
 
+        :param stored: what :meth:`SpoolWriter.append` wrote, where the record was read from that; it is written again as it is, unless
+            something of it must not be.
         :returns: the record as it was written, without what must not be: whatever else is told of it is told of this one.
         :raises StoreError: if it cannot be written (disk full, ...); the log then ends with the line before, and the
             same record may be tried again.
@@ -168,12 +170,12 @@ class LogWriter(_LineFile):
         if (self._tail.lines == 0) != isinstance(record, HeaderRecord):
             raise StoreError(f"{self.path}: the header is the first line of a log and no other; got a {record.TYPE}.")
         number = self._tail.lines + 1
-        record = self._protect(record)
-        body, exact = _encode(record)
+        written = self._protect(record)
+        body, exact = (stored, True) if stored is not None and written is record else _encode(written)
         self.exact = self.exact and exact
         line, digest = build_line(self._tail.digest, number, body)
         self._write(line, _Tail(self._tail.size + len(line), number, digest))
-        return record
+        return written
 
     def append_stored(self, body: bytes) -> None:
         """Write a record that another log holds, as that log has it.
@@ -230,17 +232,16 @@ class SpoolWriter(_LineFile):
         self._tail = self._next = _spool_tail(path)
         self._settled = False  # there may be the half of a line behind it
 
-    def append(self, record: LogRecord) -> LogRecord:
+    def append(self, record: LogRecord) -> bytes:
         """Write one record.
 
-        :returns: the record as it was written.
+        :returns: the record as it was written, one JSON object in ASCII.
         :raises StoreError: if it cannot be written; the file then ends with the record before.
         """
         self._settle()
-        record = self._protect(record)
-        line = _encode(record)[0] + b"\n"
-        self._write(line, _Tail(self._tail.size + len(line), self._tail.lines + 1, ""))
-        return record
+        body = encode_record(self._protect(record))
+        self._write(body + b"\n", _Tail(self._tail.size + len(body) + 1, self._tail.lines + 1, ""))
+        return body
 
 
 def _spool_tail(path: Path) -> _Tail:
@@ -250,6 +251,27 @@ def _spool_tail(path: Path) -> _Tail:
             if line.endswith(b"\n"):
                 size, lines = size + len(line), lines + 1
     return _Tail(size, lines, "")
+
+
+def encode_record(record: LogRecord) -> bytes:
+    """A record as one JSON object in ASCII, as it stands in a spool, and without its digest and number in a log.
+
+    :raises StoreError: if it holds what JSON cannot.
+    """
+    return _encode(record)[0]
+
+
+def decode_record(body: bytes) -> LogRecord:
+    """What :func:`encode_record` wrote.
+
+    :raises StoreError: if it is no record that this version knows.
+    """
+    try:
+        data = parse(body.decode("ascii"))
+        kind = log_record_type(data)
+    except (ValueError, AttributeError) as error:
+        raise StoreError(f"no record: {error}") from None
+    return from_json(kind, data)
 
 
 def _encode(record: LogRecord) -> tuple[bytes, bool]:
@@ -262,10 +284,12 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
     exact = True
     try:
         data = json_view(record)
+        if (quick := dump_record(record, data)) is not None:
+            return quick, True
         try:
-            text = _dump(data)
+            text = dump(data)
         except ValueError:
-            exact, text = False, _dump(_finite(data))
+            exact, text = False, dump(_finite(data))
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"a {record.TYPE} record holds what JSON cannot: {error}.") from error
     if "\\ud" in text:
@@ -381,7 +405,7 @@ class LogReader:
         self.path = path
         self.kinds = frozenset(kinds)
         self.metrics = None if metrics is None else frozenset(metrics)
-        self._columns = frozenset(_dump(name).encode("ascii") for name in metrics or ())
+        self._columns = frozenset(dump(name).encode("ascii") for name in metrics or ())
         self.lines = 0
         """Number of the line whose record was given last; when all were given, the number of lines."""
         self.begin = 0

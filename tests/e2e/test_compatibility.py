@@ -238,3 +238,71 @@ def pytest_collection_modifyitems(items):
     result = bench.suite("echo", "--llmci-max-memory=1MiB", "-rs", *others)
     result.assert_outcomes(skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(["SKIPPED * slow"])
+
+
+def cells_with(bench: Bench, body: str, *options: str, listener: str = "") -> pytest.RunResult:
+    """Three cells of a model of one's own, in pytest's process and without other plugins, beside what a listener prints."""
+    bench.write("prompts.yaml", "- {id: a, prompt: a}\n- {id: b, prompt: b}\n- {id: c, prompt: c}\n")
+    bench.write("mine.py", f"import warnings\ndef answer(prompt):\n    {body}\n    return 'a plain answer'\n")
+    bench.write("conftest.py", f"def pytest_runtest_logreport(report): pass\n{listener}")
+    shown = ("--llmci-isolation=inline", "--llmci-rounds=1", "--llmci-warmup=0", "-s", *ALONE, *options)
+    return bench.suite("m=py:mine:answer", *shown, fresh=True)
+
+
+CALLS = """
+import pytest
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_{name}({arguments}):
+    print("HEARD", "{name}", {arguments})
+    return (yield)
+"""
+
+
+def test_cells_of_a_model_share_a_call_where_nobody_wraps_tests(bench: Bench) -> None:
+    watch = """
+def pytest_configure(config):
+    def called(name, implementations, arguments):
+        if name in ("pytest_runtest_protocol", "pytest_runtest_logstart"):
+            print("HEARD", name, arguments.get("nodeid"))
+    config.pluginmanager.add_hookcall_monitoring(called, lambda *_: None)
+"""
+    alone = cells_with(bench, "pass", listener=watch)
+    alone.assert_outcomes(passed=3)
+    assert [line.partition("HEARD pytest_runtest_")[2] for line in alone.outlines if "HEARD" in line] == [
+        "protocol None", *(f"logstart inference::m-{name}" for name in "abc")
+    ]  # fmt: skip
+
+
+def test_who_wraps_tests_wraps_each_cell(bench: Bench) -> None:
+    result = cells_with(bench, "pass", listener=CALLS.format(name="protocol", arguments="item"))
+    result.assert_outcomes(passed=3)
+    assert sum("HEARD protocol <CellItem m-" in line for line in result.outlines) == 3
+
+
+def test_each_cell_is_told_of_its_own_warnings(bench: Bench) -> None:
+    heard = "def pytest_warning_recorded(warning_message, nodeid): print('HEARD', nodeid, warning_message.message)\n"
+    result = cells_with(bench, "warnings.warn('from the model' if prompt != 'b' else 'another')", listener=heard)
+    result.assert_outcomes(passed=3, warnings=3)
+    assert [line.partition("HEARD ")[2] for line in result.outlines if "HEARD" in line] == [
+        "inference::m-a from the model", "inference::m-b another", "inference::m-c from the model",
+    ]  # fmt: skip
+
+
+def test_warnings_are_errors_where_they_are_asked_to_be(bench: Bench) -> None:
+    result = cells_with(bench, "if prompt == 'c': warnings.warn('from the model')", "-W", "error")
+    result.assert_outcomes(passed=2, failed=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "outcomes"), [("-x", {"failed": 1, "skipped": 1}), ("--maxfail=2", {"failed": 2, "skipped": 1})]
+)
+def test_stops_after_the_cell_that_failed_last(bench: Bench, option: str, outcomes: dict[str, int]) -> None:
+    result = cells_with(bench, "raise ValueError('no')", option)
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines([f"*stopping after {outcomes['failed']} failures*"])
+    assert len(bench.records("verdict")) == outcomes["failed"]
+
+
+def test_marks_on_a_later_cell_are_heeded(bench: Bench) -> None:
+    listener = "import pytest\ndef pytest_collection_modifyitems(items): items[1].add_marker(pytest.mark.skip(reason='slow'))\n"
+    cells_with(bench, "pass", listener=listener).assert_outcomes(passed=2, skipped=1)

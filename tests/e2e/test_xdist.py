@@ -10,6 +10,8 @@ import sys
 import pytest
 from bench import Bench
 
+from pytest_llmci.store.log import verify_log
+
 pytest.importorskip("xdist")
 
 
@@ -227,3 +229,15 @@ def test_an_output_folder_that_cannot_be_made_is_a_usage_error(bench: Bench) -> 
     text = result.stdout.str() + result.stderr.str()
     assert "--llmci-output" in text
     assert "INTERNALERROR" not in text
+
+
+@pytest.mark.parametrize("options", [("-q",), ("--junitxml=junit.xml",)], ids=["quiet", "junit"])
+def test_cells_on_their_short_way_are_reported_whole(bench: Bench, options: tuple[str, ...]) -> None:
+    alone = tuple(f"-pno:{name}" for name in ("anyio", "benchmark", "hypothesispytest", "rerunfailures", "timeout"))
+    result = bench.suite("a=echo,b=echo,c=echo", "-n2", "--llmci-isolation=inline", *alone, *options)
+    result.assert_outcomes(passed=6)
+    result.stdout.re_match_lines([r"\.{6} +\[100%\]"])
+    if options != ("-q",):
+        assert (bench.path / "junit.xml").read_text().count("<testcase ") == 6
+    assert len(bench.records("verdict")) == 6
+    assert verify_log(bench.latest / "log.jsonl").ok

@@ -17,12 +17,13 @@ HEAVY = {
 }
 ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.hookspecs"}
 """Modules of ours that every session loads."""
-FOR_OUR_TESTS = {".plugin.collecting", ".records", ".metrics", ".units", ".errors"}
+FOR_OUR_TESTS = {".plugin.collecting", ".records", ".quick_records", ".metrics", ".units", ".errors"}
 """What it takes besides to tell our fixtures from a user's own of the same name."""
 FOR_A_TEST_FILE = {
     ".plugin.yaml_files",
     ".plugin.items",
     ".records",
+    ".quick_records",
     ".metrics",
     ".units",
     ".errors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sample_run import METRICS, rounds
 
-from pytest_llmci.engine.columns import Block, Columns, MetricTable
+from pytest_llmci.engine.columns import Block, Columns, MetricTable, samples_of
 
 
 def test_a_column_comes_back_with_its_gaps() -> None:
@@ -42,3 +42,27 @@ def test_all_samples_at_once_are_those_of_each_metric(latencies_ms: tuple[int, .
     samples = columns.samples()
     assert samples == {name: columns.values(name) for name in samples}
     assert samples["latency"] == [latency / 1000 for latency in latencies_ms] * 2
+
+
+@pytest.mark.parametrize("odd", ["none", "two rounds", "another layout", "a gap", "nothing"])
+def test_samples_of_several_cells_follow_each_other(odd: str) -> None:
+    table = MetricTable(METRICS)
+    parts = []
+    for number, latency in enumerate((100, 110, 120)):
+        columns = Columns(table)
+        record = rounds(
+            f"r{number}", latencies_ms=(latency, latency) if odd == "two rounds" and number == 2 else (latency,)
+        )
+        if odd == "another layout" and number == 1:
+            record.values.pop("ttft")
+        if odd == "a gap" and number == 1:
+            record.values["ttft"] = [None]
+        if odd != "nothing" or number != 1:
+            columns.add(Block.of(record, table))
+        parts.append(columns)
+    found = samples_of(parts)
+    names = dict.fromkeys(name for part in parts for name in part.samples())
+    assert found == {name: [value for part in parts for value in part.values(name)] for name in names}
+    assert [*found] == [*names]
+    assert found["latency"][0] == 0.1
+    assert samples_of([]) == {}

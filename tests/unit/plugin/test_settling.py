@@ -16,7 +16,10 @@ from pytest_llmci.plugin.running import Running
 def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the collector is told to do, which this process's own does not hear."""
     told: list[str] = []
-    fake = SimpleNamespace(collect=lambda: told.append("collect"), freeze=lambda: told.append("freeze"))
+    fake = SimpleNamespace(
+        collect=lambda: told.append("collect"), freeze=lambda: told.append("freeze"), get_threshold=lambda: (700, 10, 10),
+        set_threshold=lambda *counts: told.append(f"every {counts}"),
+    )  # fmt: skip
     monkeypatch.setattr(module, "gc", fake)
     monkeypatch.setattr(module, "MANY_ITEMS", 3)
     return told
@@ -26,7 +29,7 @@ def ran(cells: int, *, with_functions: bool) -> Running:
     """After that many tests."""
     item: Any = object() if with_functions else CellItem.__new__(CellItem)
     running = Running(cast("Any", None))
-    running.pytest_runtestloop(cast("Any", SimpleNamespace(items=[item])))
+    running.prepare(cast("Any", SimpleNamespace(items=[item])))
     running._unsettled = cells
     return running
 
@@ -37,6 +40,17 @@ def test_what_thousands_of_cells_left_is_set_aside_once(frozen: list[str], cells
     running.settle()
     running.settle()
     assert frozen == told  # collected first: what is garbage must not be kept
+
+
+@pytest.mark.parametrize(("with_functions", "cells"), [(False, 3), (False, 2), (True, 3)])
+def test_it_works_rarely_while_thousands_of_cells_run(frozen: list[str], with_functions: bool, cells: int) -> None:
+    item: Any = object() if with_functions else CellItem.__new__(CellItem)
+    running = Running(cast("Any", None))
+    running.prepare(cast("Any", SimpleNamespace(items=[item] * cells)))
+    running.relax()
+    running.relax()
+    rarely = ["every (50000, 10, 10)", "every (700, 10, 10)"]
+    assert [told for told in frozen if "every" in told] == (rarely if cells == 3 and not with_functions else [])
 
 
 def test_not_beside_a_users_own_tests(frozen: list[str]) -> None:

@@ -103,3 +103,21 @@ def test_what_cannot_be_sent_to_a_dead_worker_goes_to_another() -> None:
     assert second.sent == [2, 3]
     scheduler.mark_test_complete(second, 2)
     assert second.sent == [2, 3, 4, 5]
+
+
+def test_what_is_done_is_not_counted_again_for_every_test_that_ends() -> None:
+    remote = pytest.importorskip("xdist.remote")
+    options = SimpleNamespace(loadscopereorder=False)
+    config: Any = SimpleNamespace(getvalue=lambda name: ["1*popen"], option=options)
+    tests = [f"inference::m{model}-{prompt}" for model in range(50) for prompt in "pq"]
+    scheduler = make_scheduler(config, remote.Producer("x", enabled=False), [f"m{model}" for model in range(50)])
+    worker = Worker()
+    scheduler.add_node(worker)
+    scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    for number in range(len(tests)):
+        assert len(scheduler.assigned_work[worker]) <= 3
+        scheduler.mark_test_complete(worker, number)
+    assert worker.sent == list(range(len(tests)))
+    assert scheduler.tests_finished and not scheduler.has_pending
+    assert scheduler.remove_node(worker) is None

@@ -22,7 +22,17 @@ foreign = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_modu
 ours = [name for name in sys.modules if name.startswith("pytest_llmci.")]
 print(sorted(foreign), sorted({name.split(".")[1] for name in ours}))
 """
-BEFORE_THE_BACKEND = ["backends", "errors", "measure", "metrics", "records", "registry", "runner", "units"]
+BEFORE_THE_BACKEND = [
+    "backends",
+    "errors",
+    "measure",
+    "metrics",
+    "quick_records",
+    "records",
+    "registry",
+    "runner",
+    "units",
+]
 
 
 def test_what_a_worker_imports_before_its_backend_needs_the_standard_library_alone(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from sample_run import CRASH, benchmark, rounds, usual_records, verdict, write_l
 from pytest_llmci.engine.report import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.records import BudgetResult, ErrorInfo, GateRecord, LogRecord
-from pytest_llmci.sinks.json import JsonSink
+from pytest_llmci.sinks.json import JsonSink, _cell, _CellWriter
 from pytest_llmci.store import load_schema
+from pytest_llmci.store.encoding import dump
 from pytest_llmci.store.log import recover
 
 
@@ -105,6 +106,24 @@ def test_cells_are_si_and_hold_their_texts(tmp_path: Path) -> None:
     ]
     called = results["cells"][3]
     assert (called["rounds"], len(called["outputs"])) == (0, 1), "what a single call answered is shown, in no statistic"
+
+
+def test_a_cell_of_one_round_is_written_as_the_same_data(tmp_path: Path) -> None:
+    reasons = {"gpu_peak_allocated": "0 % of it, %s"}
+    first = rounds("r1", latencies_ms=(0.001,), reasons=reasons)
+    second = rounds("r2", prompt_id="dns", latencies_ms=(250,), reasons=reasons)
+    odd = rounds("r3", prompt_id="odd", latencies_ms=(1,), reasons=reasons, prompt="\x7f\u20ac")
+    write_log(tmp_path, [first, second, odd, verdict("v1")])
+    report = build_report(tmp_path)
+    writer = _CellWriter(report.metrics)
+    for cell, latency in zip(report.cells, (1e-6, 0.25, 0.001), strict=True):
+        line = writer.line(cell)
+        assert line == f'{dump(_cell(cell))[:-1]},"metrics":{{{writer._metrics(cell)}}}}}'
+        found = json.loads(line)
+        numbers = dict.fromkeys(("min", "median", "mean", "max"), latency)
+        assert found["metrics"]["latency"] == {"n": 1, **numbers}
+        assert found["metrics"]["gpu_peak_allocated"] == {"n": 0, "reason": "0 % of it, %s"}
+    assert len(writer._forms) == 1
 
 
 def test_a_recovered_run_says_so(tmp_path: Path) -> None:

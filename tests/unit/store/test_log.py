@@ -31,6 +31,7 @@ from pytest_llmci.store.log import (
     LogWriter,
     SpoolWriter,
     _with_columns,
+    decode_record,
     is_live,
     read_log,
     read_spool,
@@ -129,6 +130,35 @@ def test_every_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
         writer.append(record)
         assert (tmp_path / "log.jsonl").read_bytes().count(b"\n") == number
     writer.release()
+
+
+def test_what_a_spool_holds_is_written_as_it_is_unless_something_of_it_must_not_be(tmp_path: Path) -> None:
+    body = SpoolWriter(tmp_path / "gw0.jsonl").append(rounds("r1", prompt="secret \ud800"))
+    assert (tmp_path / "gw0.jsonl").read_bytes() == body + b"\n"
+    told_otherwise = body.replace(b'"n":3', b'"n": 3')
+    assert told_otherwise != body
+    writer = LogWriter(tmp_path / "log.jsonl", protect=lambda record: record)
+    writer.append(header())
+    assert writer.append(decode_record(body), told_otherwise) == rounds("r1", prompt="secret \ud800")
+    assert writer.exact
+    writer.close()
+    assert lines_of(tmp_path / "log.jsonl")[1].endswith(told_otherwise[1:] + b"\n")
+    assert verify_log(tmp_path / "log.jsonl").ok
+
+    def without(record: Any) -> Any:
+        return replace(record, prompt="[secret]") if isinstance(record, RoundsRecord) else record
+
+    masked = LogWriter(tmp_path / "masked.jsonl", protect=without)
+    masked.append(header())
+    masked.append(decode_record(body), body)
+    assert b"secret " not in lines_of(tmp_path / "masked.jsonl")[1]
+    masked.release()
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"type":"nothing"}', b'{"type":"rounds"}'])
+def test_what_is_no_record_of_a_spool_is_told(body: bytes) -> None:
+    with pytest.raises(StoreError):
+        decode_record(body)
 
 
 def test_numbers_that_are_not_finite_become_missing_with_a_reason(tmp_path: Path) -> None:

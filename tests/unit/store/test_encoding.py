@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from sample_run import rounds, verdict
+
+from pytest_llmci.records import BudgetResult, LogRecord, json_view
+from pytest_llmci.store import encoding
+from pytest_llmci.store.encoding import dump, dump_quickly, dump_record
+
+BUDGET = BudgetResult(
+    budget="latency <= 1s", origin="marker", metric="latency", statistic="median", operator="<=", limit=1.0, verdict="pass",
+    observed=math.nan, rounds=2, reason="?",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", [rounds(), verdict(), rounds(latencies_ms=(0.1, 1e9, 0.0), prompt='"\\\n\x00')])
+def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogRecord) -> None:
+    pytest.importorskip("orjson")
+    found = dump_record(record, json_view(record))
+    assert found is not None
+    assert found.isascii()
+    data, slow = json.loads(found), json.loads(dump(json_view(record)))
+    assert data == slow
+    assert list(data) == list(slow)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        rounds(values={"latency": [1, math.nan, 2]}),
+        rounds(values={"latency": [1, -math.inf, 2]}),
+        rounds(values={"latency": [math.inf, -math.inf, 2]}),
+        rounds(values={"latency": [1, None, 2]}),
+        rounds(worker_values={"load_time": math.inf}),
+        verdict(budgets=[BUDGET]),
+    ],
+)
+def test_what_may_hold_a_number_that_is_not_finite_is_not_written_quickly(record: LogRecord) -> None:
+    assert dump_record(record, json_view(record)) is None
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": "\ud800"}, {"a": "\u20ac"}, {"a": "\x7f"}, {"a": 1 << 64}, {"a": {1, 2}}, {1: "a"}, {"a": BUDGET}]
+)
+def test_what_orjson_does_not_take_or_writes_beyond_ascii_goes_the_slow_way(data: Any) -> None:
+    assert dump_quickly(data) is None
+
+
+def test_without_orjson_everything_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "orjson", None)
+    assert dump_record(rounds(), json_view(rounds())) is None
+    assert dump_quickly({}) is None
+
+
+@pytest.mark.parametrize("code", [*range(127)])
+def test_texts_are_spelt_as_the_standard_library_spells_them(code: int) -> None:
+    pytest.importorskip("orjson")
+    data = {"text": [chr(code), f"x{chr(code)}y"], "number": code, "flag": True, "none": None, f"key{chr(code)}": {}}
+    found = dump_quickly(data)
+    assert found is not None
+    assert found.decode("ascii") == dump(data)
