@@ -108,7 +108,7 @@ def test_the_run_says_what_was_asked_and_the_session_what_is_asserted(bench: Ben
     result = bench.run("--llmci-replay=latest", "--llmci-budget=output_tokens == 13")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines([
-        "llmci: replaying run *, measured 20* UTC; no model is loaded", "inference::echo FF *",
+        "llmci: replaying run *, measured 20*", "inference::echo FF *",
         "=* llmci: 1 model, replayed from * =*", "Replayed: run *, judged again. Nothing was measured.",
     ])  # fmt: skip
     bench.run("--llmci-replay=latest", "--llmci-budget=output_tokens == 12").assert_outcomes(passed=2)
