@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Final
@@ -186,7 +187,7 @@ def _details(report: SessionReport) -> list[str]:
     commit = git.get("commit") if isinstance(git, dict) else None
     facts = {
         "run": header.run_id,
-        "command": " ".join(header.command),
+        "command": shlex.join(header.command),
         "commit": str(commit or ""),
         "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
         "noise": f"{report.count('noisy')} of {_count(report.count('rounds'), 'round')} were noisy",

@@ -446,7 +446,7 @@ class Terminal(Silent):
             return
         if controller.finished is None:
             if controller.unfinished:
-                self._write_lines(self._told([controller.unfinished]), red=True)
+                self._write_lines([f"llmci: {one_line(controller.unfinished)}"], red=True)
             return
         report = controller.finished.report
         if self._plugin.replayed is not None:
@@ -469,10 +469,8 @@ class Terminal(Silent):
             streak=runs_undecided(report, self._plugin.planner.output_folder),
         )
         self._write_lines(lines)
-        for text in controller.finished.sent:
-            self._write_lines(wrapped(text, self._width(), rest="  "))
-        for warning in controller.finished.warnings:
-            self._write_lines(wrapped(f"warning: {warning}", self._width(), rest="  "), yellow=True)
+        self._write_lines(map(one_line, controller.finished.sent))  # with addresses and commands to copy: not wrapped
+        self._write_lines((f"warning: {one_line(each)}" for each in controller.finished.warnings), yellow=True)
         self._write_lines(failure_annotations(report, os.environ))
 
     def _write_lines(self, lines: Iterable[str], **markup: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 
 OURS = "def test_ours(llm): pass\ndef test_mine(): pass\n"
 
@@ -92,7 +92,8 @@ def test_a_budget_of_a_marker_that_matches_no_cell_fails(bench: Bench, parallel:
     result.stdout.fnmatch_lines(
         [
             "Gate coverage failed:",
-            "  no cell meets the budget nosuch[*]: latency <= 1ns (from the marker of test_it.py::test_cell)",
+            "  no cell meets the budget nosuch[*]: latency <= 1ns (from the marker of",
+            "    test_it.py::test_cell)",
             "=*",
         ],
         consecutive=True,
@@ -130,12 +131,11 @@ def test_deselecting_everything_is_no_pass(bench: Bench, parallel: tuple[str, ..
     bench.write("test_it.py", "def test_mine(): pass\ndef test_ours(llm): llm.generate('hi')\n")
     result = bench.suite("echo", "-k", "no_such_cell", *parallel)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["  nothing was measured: -k no_such_cell deselected all 2 cells (without it, *"])
+    assert "nothing was measured: -k no_such_cell deselected all 2 cells (without it, " in unwrapped(result)
     result = bench.run("--llm-models=echo", "-k", "mine", "-m", "not llmci", *parallel)
     result.assert_outcomes(passed=1, failed=1, deselected=0 if parallel else 1)
-    result.stdout.fnmatch_lines(
-        ["  nothing was measured: -k mine and -m 'not llmci' deselected the only test of a model *"]
-    )
+    told = "nothing was measured: -k mine and -m 'not llmci' deselected the only test of a model "
+    assert told in unwrapped(result)
 
 
 @PARALLEL
@@ -145,7 +145,7 @@ def test_no_answer_is_no_pass_even_where_failures_are_expected(bench: Bench, par
     bench.write("test_it.py", "import pytest\n@pytest.mark.xfail\ndef test_ours(llm): llm.generate('hi')\n")
     result = bench.run("--llm-models=echo+load_fail=gone", *parallel)
     result.assert_outcomes(xfailed=1, failed=1)
-    result.stdout.fnmatch_lines(["  nothing was measured: no answer of the model 'echo' (a test that is expected *"])
+    assert "nothing was measured: no answer of the model 'echo' (a test that is expected " in unwrapped(result)
 
 
 def test_a_failed_test_says_itself_that_nothing_was_measured(bench: Bench) -> None:
@@ -157,9 +157,8 @@ def test_a_failed_test_says_itself_that_nothing_was_measured(bench: Bench) -> No
 def test_out_of_time_before_the_first_cell_is_no_pass(bench: Bench, policy: str) -> None:
     result = bench.suite("echo", "--llmci-time-limit=1ns", f"--llmci-inconclusive={policy}")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(
-        ["  nothing was measured: the time was over (--llmci-time-limit) before the first of 2 cells had a round *"]
-    )
+    told = "nothing was measured: the time was over (--llmci-time-limit) before the first of 2 cells had a round "
+    assert told in unwrapped(result)
     result.stdout.fnmatch_lines(["No cell was measured: out of time (--llmci-time-limit)."])
 
 
@@ -194,7 +193,8 @@ def test_a_hook_that_removes_every_cell_is_named_in_one_line(bench: Bench, paral
     result.stdout.fnmatch_lines(
         [
             "Gate coverage failed:",
-            "  nothing was measured: pytest_llmci_modify_cells removed all 4 cells of the suite (let it leave some, *)",
+            "  nothing was measured: pytest_llmci_modify_cells removed all 4 cells of the",
+            "    suite (let it leave some, or take --llmci-suite away)",
             "=*",
         ],
         consecutive=True,

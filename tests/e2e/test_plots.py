@@ -25,7 +25,8 @@ def test_a_session_draws_into_its_run_folder_and_the_manifest_knows_the_files(be
     result = bench.suite("echo,slow=echo+ttft=2ms", "--llmci-sink=plots", fresh=True)
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(
-        ["Saved in llmci-results/latest (results.csv, summary.csv, log.jsonl, plots/ (20 files))"]
+        ["Saved in llmci-results/latest (results.csv, summary.csv, log.jsonl, plots/ (20", "  files))"],
+        consecutive=True,
     )
     assert drawn(bench.latest / "plots") == FILES
     listed = {entry["path"] for entry in json.loads((bench.latest / "manifest.json").read_text("utf-8"))["files"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.errors import StoreError
@@ -108,7 +108,7 @@ def test_the_run_says_what_was_asked_and_the_session_what_is_asserted(bench: Ben
     result = bench.run("--llmci-replay=latest", "--llmci-budget=output_tokens == 13")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines([
-        "llmci: replaying run *, measured 20* UTC; no model is loaded", "inference::echo FF *",
+        "llmci: replaying run *, measured 20*", "inference::echo FF *",
         "=* llmci: 1 model, replayed from * =*", "Replayed: run *, judged again. Nothing was measured.",
     ])  # fmt: skip
     bench.run("--llmci-replay=latest", "--llmci-budget=output_tokens == 12").assert_outcomes(passed=2)
@@ -172,7 +172,7 @@ def test_what_is_not_the_same_is_not_judged(
     bench.write("prompts.yaml", prompts + "\n")
     result = bench.run("--llmci-replay=latest", *more)
     result.stdout.fnmatch_lines(["1 test not replayed, as run * does not hold what is asked for:", f"  {why}"])
-    result.stdout.fnmatch_lines(["  nothing was replayed: run * holds nothing of what the tests ask for"])
+    assert "holds nothing of what the tests ask for" in unwrapped(result)
     assert result.ret == 1  # the coverage gate
     strict = bench.run("--llmci-replay=latest", "--llmci-inconclusive=fail", *more)
     strict.stdout.fnmatch_lines([f"*not replayed: {why}"])

@@ -261,7 +261,7 @@ def test_a_latest_of_the_users_stays_and_is_named(bench: Bench, capsys: pytest.C
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
-            "Saved in *T*Z-* (results.csv, summary.csv, log.jsonl)",
+            "Saved in *T*Z-* (results.csv, summary.csv,*",
             "warning: 'latest' was not renewed: *latest is no copy of a run and was left alone: rename it, or*--llmci-output DIR.",
         ]
     )

@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 
 
 def test_header_progress_table_hints_and_place(bench: Bench) -> None:
@@ -150,8 +150,8 @@ def test_the_header_tells_threads_of_the_models_and_what_is_pinned(
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     cpu = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     result = bench.suite(f"a=echo:x+threads=2+cpus={cpu},b=echo:x", "--llmci-plan")
-    result.stdout.fnmatch_lines(
-        ["llmci: 2 models x *, 50 tokens, 1 to 2 threads, 1 of 2 models pinned, OMP_WAIT_POLICY=ACTIVE"]
-    )
+    threads = "50 tokens, 1 to 2 threads, 1 of 2 models pinned, OMP_WAIT_POLICY=ACTIVE"
+    assert threads in unwrapped(result)
+    assert max(len(line) for line in result.outlines if line.startswith("llmci: ")) <= 80
     monkeypatch.delenv("OMP_WAIT_POLICY")
     bench.suite("a=echo:x+threads=auto", "--llmci-plan").stdout.fnmatch_lines(["llmci: *, 50 tokens, auto threads"])

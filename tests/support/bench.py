@@ -12,6 +12,11 @@ TWO_PROMPTS = "- {id: first, prompt: Name a colour.}\n- {id: second, prompt: Nam
 """Saved as prompts.yaml in every user's directory."""
 
 
+def unwrapped(result: pytest.RunResult) -> str:
+    """What a session printed, every run of white space as one blank: texts that were wrapped are whole again."""
+    return " ".join(str(result.stdout).split())
+
+
 class Bench:
     """A user's directory."""
 

@@ -58,6 +58,11 @@ def test_a_slower_cell_says_where_its_time_went(tmp_path: Path) -> None:
     assert "| mean time of a call | prefill | decode rate | output length | harness | noise | whole |" in text
 
 
+def test_the_command_can_be_given_to_a_shell(tmp_path: Path) -> None:
+    write_log(tmp_path, [worker(), rounds(), verdict()], command=["pytest", "-k", "tcp or river"])
+    assert "- command: pytest -k 'tcp or river'\n" in run_markdown(build_report(tmp_path))
+
+
 def test_an_opinion_is_marked(tmp_path: Path) -> None:
     check = CheckResult(name="judge:x", passed=False, message="no", judged_by="smollm2")
     text = run_markdown(report(tmp_path, [worker(), rounds(), verdict(verdict="failed", checks=[check])]))
