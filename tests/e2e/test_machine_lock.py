@@ -63,6 +63,8 @@ def test_parallel_workers_ask_untimed_at_once(bench: Bench, test: str) -> None:
     bench.write("test_it.py", test)
     bench.run("--llm-models=a=py:meeting:answer,b=py:meeting:answer", "-n2", "--llmci-warmup=0", fresh=True)
     assert set(outputs(bench)) == {"met"}
+    kept = [block["values"].keys() for block in bench.records("rounds") if block["origin"] == "measured"]
+    assert not any(name in values for values in kept for name in ("latency", "cpu_time"))
 
 
 def test_separate_sessions_ask_untimed_at_once(bench: Bench) -> None:

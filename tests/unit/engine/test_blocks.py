@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
+import sample_run
 from sample_run import CRASH
 
-from pytest_llmci.engine.blocks import block_record, output_md5
+from pytest_llmci.engine.blocks import NOT_TIMED, block_record, output_md5, without_times
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
+from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import (
     Cell,
     Completion,
@@ -97,3 +100,16 @@ def test_a_method_that_changed_on_the_way_is_told() -> None:
 def test_a_block_without_a_round_is_a_row_all_the_same() -> None:
     record = columns([], error=CRASH)
     assert (record.n, record.values, record.outputs, record.error) == (0, {}, [], CRASH)
+
+
+def test_a_cell_that_is_not_timed_keeps_what_other_work_beside_it_does_not_spoil() -> None:
+    metrics = {metric.name: metric for metric in builtin_metrics()}
+    values: dict[str, list[float | None]] = {
+        name: [1.0]
+        for name in ("latency", "tokens_per_s", "cpu_time", "cpu_percent", "run_delay", "major_faults", "energy", "peak_rss", "output_tokens", "retries", "own")
+    }  # fmt: skip
+    record = replace(sample_run.rounds(), n=1, values=values, token_ns=[[1, 2]], noisy=["late"])
+    kept = without_times(record, metrics)
+    assert set(kept.values) == {"peak_rss", "output_tokens", "retries", "own"}
+    assert kept.reasons["latency"] == kept.reasons["run_delay"] == NOT_TIMED
+    assert (kept.token_ns, kept.noisy) == ([[]], [""])
