@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 # Sessions inside this process forget what they import themselves. What does not bear to be loaded twice is imported here:
 # numpy refuses it, and matplotlib, half of it forgotten, takes its own classes for strangers.
-import hypothesis.statistics  # noqa: F401
 import jsonschema  # noqa: F401
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg
@@ -16,15 +12,6 @@ import pytest
 import scipy.special  # noqa: F401
 import yaml  # noqa: F401
 from bench import TWO_PROMPTS, Bench
-
-import pytest_llmci
-
-# So is the package itself, where it needs no extra, and hypothesis: each session left a copy of their classes behind, 15 MB and a
-# second of CPU time, and a test process grew to gigabytes.
-for _part in ("checks", "engine", "load", "measure", "plugin", "prompts", "runner", "sinks", "stats", "store"):
-    for _module in pkgutil.iter_modules([f"{pytest_llmci.__path__[0]}/{_part}"], f"pytest_llmci.{_part}."):
-        if not _module.name.endswith("_main"):
-            importlib.import_module(_module.name)
 
 
 @pytest.fixture
