@@ -226,11 +226,11 @@ def test_a_full_disk_is_a_failed_test_and_one_line(bench: Bench, line: str) -> N
 import errno
 from pytest_llmci.store import log
 original = log.LogWriter.append
-def append(self, record):
+def append(self, record, stored=None):
     if record.TYPE == LINE:
         from pytest_llmci.errors import StoreError
         raise StoreError("log.jsonl: No space left on device")
-    return original(self, record)
+    return original(self, record, stored)
 log.LogWriter.append = append
 """,
     )
