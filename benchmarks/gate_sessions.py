@@ -27,8 +27,8 @@ PROMPTS = "tcp-udp or haiku-sea"
 
 def session(folder: Path, model: str, tokens: int) -> dict[str, Any]:
     """Run one; its exit status, pairs, seconds and verdicts."""
-    latest = folder / "llmci-results/latest"
-    before, began = latest.resolve(), time.monotonic()
+    log = folder / "llmci-results/latest/log.jsonl"
+    before, began = log.read_text("utf-8") if log.exists() else "", time.monotonic()
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", f"--llm-models=smollm2={model}", "--llmci-versus=smollm2", "--llmci-suite=inference",
@@ -37,9 +37,10 @@ def session(folder: Path, model: str, tokens: int) -> dict[str, Any]:
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     seconds = time.monotonic() - began
-    if done.returncode not in (0, 1) or latest.resolve() == before:
+    after = log.read_text("utf-8") if log.exists() else ""
+    if done.returncode not in (0, 1) or after == before:
         sys.exit(done.stdout[-3000:] + done.stderr[-3000:])
-    lines = [json.loads(line) for line in (latest / "log.jsonl").read_text("utf-8").splitlines()]
+    lines = [json.loads(line) for line in after.splitlines()]
     results = [result for line in lines if line["type"] in ("verdict", "gate") for result in line["comparisons"]]
     times = [result for result in results if result["mode"] == "interleaved"]
     return {
