@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from harness_task import write_harness_task
 
 WHOLE_ARC = 1172
 
@@ -246,24 +247,11 @@ def test_answers_that_are_generated(bench: Bench) -> None:
     assert [row["exact_match"] for row in questions(bench)] == ["0.0", "0.0", "1.0", "0.0"]
 
 
-OWN_TASK = """
-task: colours
-dataset_path: json
-dataset_kwargs: {data_files: {test: ROWS}}
-output_type: multiple_choice
-test_split: test
-doc_to_text: "Q: {{query}}\nA:"
-doc_to_choice: "{{choices}}"
-doc_to_target: gold
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-"""
-
-
 @pytest.mark.slow
 def test_a_task_file_of_the_harness_is_a_benchmark_like_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "cache"))
-    bench.write("colours.yaml", OWN_TASK.replace("ROWS", str(bench.write("rows.jsonl", rows(70)))))
+    write_harness_task(bench, rows(70))
     result = bench.run(
         "--llm-models=echo", "--llmci-suite=colours.yaml", "--llmci-budget=score.colours >= 99", fresh=True
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bench import Bench, unwrapped
+from harness_task import write_harness_task
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.errors import StoreError
@@ -390,24 +391,11 @@ def test_a_benchmark_that_failed_fails_again(bench: Bench) -> None:
     again.stdout.fnmatch_lines(["*SIGKILL*"])
 
 
-HARNESS_TASK = """
-task: colours
-dataset_path: json
-dataset_kwargs: {data_files: {test: FILE}}
-output_type: multiple_choice
-test_split: test
-doc_to_text: "Q: {{query}}\\nA:"
-doc_to_choice: "{{choices}}"
-doc_to_target: gold
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-"""
-
-
 @pytest.mark.slow
 def test_a_task_of_the_harness_is_judged_on_its_stored_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "hub"))
-    bench.write("colours.yaml", HARNESS_TASK.replace("FILE", str(bench.write("rows.jsonl", ROWS))))
+    write_harness_task(bench, ROWS)
     asked = ("--llmci-suite=colours.yaml", "--llm-models=echo")
     bench.run(*asked, fresh=True).assert_outcomes(passed=1)
     before = bench.results()["tasks"][0]["metrics"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from harness_task import write_harness_task
 
 from pytest_llmci.cli.main import main
 
@@ -140,17 +141,6 @@ def test_parallel_workers_take_over_as_well(bench: Bench) -> None:
     assert outcome(bench) == before and bench.results()["tasks"][0]["resumed"] == 130
 
 
-TASK = """
-task: colours
-dataset_path: json
-dataset_kwargs: {data_files: {test: ROWS}}
-output_type: multiple_choice
-test_split: test
-doc_to_text: "Q: {{query}}\\nA:"
-doc_to_choice: "{{choices}}"
-doc_to_target: gold
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-"""
 COUNTED_AT_ITS_END = ("--llmci-suite=colours.yaml", "--llm-models=echo:+ttft=2ms")
 
 
@@ -160,7 +150,7 @@ def test_a_task_of_the_harness_goes_on_too_though_it_counts_at_its_end(
 ) -> None:
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(bench.path / "hub"))
-    bench.write("colours.yaml", TASK.replace("ROWS", str(bench.write("rows.jsonl", rows(ROWS)))))
+    write_harness_task(bench, rows(ROWS))
     run = killed_half_way(bench, "colours.yaml", "answers")
     text = (run / "log.jsonl").read_text("utf-8")
     before = text.count('"type":"answers"')
