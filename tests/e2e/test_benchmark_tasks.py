@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import textwrap
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_a_log_probability_that_is_no_number_fails_the_task(bench: Bench) -> Non
 def test_bad_input_is_one_line_before_anything_loads(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, suite: str, message: str
 ) -> None:
-    monkeypatch.setattr("pytest_llmci.tasks.loading._harness_is_there", lambda: False)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # it is not installed
     bench.write("mine.jsonl", rows(2))
     bench.write("broken.jsonl", rows(1) + rows(1).replace('"gold": 0', '"gold": 9').replace("number 0", "number 1"))
     bench.write("empty.jsonl", "\n")
