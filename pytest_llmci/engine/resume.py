@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -126,7 +127,8 @@ class EarlierRun:
     def _other_session(self, cell: Cell) -> str:
         """Why nothing of the model may be taken over; empty if it may."""
         header = self._stored.header
-        there = environment_of(header, cell.model.alias)
+        alias = cell.model.alias
+        there = environment_of(header, alias, self._starts.get(alias))
         if different := machine_part(there).differences(machine_part(self._here)):
             return f"run {self.run} was measured on another machine: {different[0]}"
         for name in MEASURED_BY:
@@ -135,6 +137,11 @@ class EarlierRun:
         if self._runs_users_code(cell):
             return self._other_code(there)
         return ""
+
+    @cached_property
+    def _starts(self) -> dict[str, WorkerRecord]:
+        """Alias -> the last start of the model."""
+        return {worker.model: worker for worker in self._stored.workers.values() if worker.role == "timing"}
 
     def _runs_users_code(self, cell: Cell) -> bool:
         target = self._registry.get("backend", cell.model.backend, "--llmci-resume").target

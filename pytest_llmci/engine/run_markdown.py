@@ -11,6 +11,7 @@ from ..records import Missing, Number
 from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
 from .costs import chosen_rows, doubtful_prices
+from .elsewhere import elsewhere_text
 from .explain_comparison import wide_rows
 from .headlines import headlines, verdict_line
 from .load_table import load_rows, under_load
@@ -190,6 +191,7 @@ def _details(report: SessionReport) -> list[str]:
         "command": shlex.join(header.command),
         "commit": str(commit or ""),
         "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
+        "other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
         "noise": f"{report.count('noisy')} of {_count(report.count('rounds'), 'round')} were noisy",
         "retries": retry_text(report).removeprefix("Retries: "),
         "log": f"sha256 {report.digest}",

@@ -296,7 +296,7 @@ class Gathering:
         starts = self._starts(header)
         for worker in self._workers.values():  # the last start that got as far as to know its model
             if worker.error is None or not worker.info:
-                environment = environment_of(header, worker.model)
+                environment = environment_of(header, worker.model, worker)
                 device = str(worker.info.get("device") or worker.spec.options.get("device") or "cpu")
                 yield (
                     worker.model,

@@ -13,6 +13,7 @@ from ..records import ComparisonResult, Missing, Number
 from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
+from .elsewhere import elsewhere_text
 from .explain import UNDECIDED
 from .explain_comparison import by_block_words, compared_lines, doubt, shared_words
 from .interleaved import NOT_ALONE
@@ -60,6 +61,7 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
+        *wrapped(elsewhere_text(report), width),
         *wrapped(retry_text(report), width),
         *_resumed(report, width),
         *task_lines(report, width),

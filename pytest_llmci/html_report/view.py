@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..cost.estimate import doubt
 from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
+from ..engine.elsewhere import elsewhere_text
 from ..engine.explain_comparison import wide_rows
 from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
@@ -136,6 +137,7 @@ class RunView:
             "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
             "Noise": f"{noisy:,} of {_count(rounds, 'round')} were noisy" if rounds else "",
             "Machine": str(report.header.environment.get("cpu_model") or ""),
+            "Other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
         }
         return tuple((name, one_line(text)) for name, text in facts.items() if text)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,14 @@ from ..engine.planner import Places, Planner
 from ..engine.resume import EarlierRun
 from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
-from ..records import Cell, LogRecord, ModelSpec, ShardRecord, to_json
+from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
 from ..settings import Settings, plain_settings, resolve_settings
-from ..store.environment import environment
+from ..store.environment import environment, machine_elsewhere
 from ..store.log import encode_record
+from ..store.merged import MACHINE
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
@@ -197,6 +199,8 @@ class ArmedPlugin:
         self.pending: list[bytes] = []
         """Records that no report has taken along, as they stand in the spool."""
         self.spool: Any = None
+        self.elsewhere: dict[str, Json] = {}
+        """In a parallel worker on another machine than the controller: the facts of its own."""
         self._writing = threading.Lock()  # a test's own threads have rows written, too
         self.collected = Collected(tells_prompts=bool(self.settings.save_baseline or self.settings.update_baseline))
         self._told_collected = False
@@ -308,6 +312,8 @@ class ArmedPlugin:
         if self.controller is not None:
             self.controller.write(record)
             return
+        if self.elsewhere and isinstance(record, WorkerRecord):
+            record = replace(record, info={**record.info, MACHINE: self.elsewhere})
         with self._writing:
             if self.spool is not None:
                 self.pending.append(self.spool.append(record))
@@ -315,8 +321,9 @@ class ArmedPlugin:
                 self.pending.append(encode_record(self.redactor.record(record)))
 
     def join_parallel_session(self, facts: dict[str, str]) -> None:
-        """In a parallel worker: find the controller's run folder, if we share a file system."""
+        """In a parallel worker: find the controller's run folder, if we share a file system, and tell which machine this is."""
         self.observer.target = ControllerWatch(self)
+        self.elsewhere = machine_elsewhere(facts["machine"])
         folder = Path(facts["run"])
         if (folder / "spool" / facts["token"]).exists():
             from ..store.log import SpoolWriter

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..settings import Settings
+from ..store.environment import machine_id
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .protocol import wanted
 
@@ -61,6 +62,7 @@ class ParallelSession:
         node.workerinput["llmci"] = {
             "run": str(folder.resolve()) if folder else "",
             "token": controller.token,
+            "machine": machine_id(),
             "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
             "wanted": [*wanted(self._config)],
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},

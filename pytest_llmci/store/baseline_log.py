@@ -198,8 +198,19 @@ class _Gathered:
         cards = sorted(
             {str(worker.info["device_name"]) for worker in self._of(models) if worker.info.get("device_name")}
         )
-        facts = environment_of(self.header, min(models, default=""))  # all of one machine; llmci merge sees to it
-        return environment_part(facts, {"device_name": ", ".join(cards) or None})
+        accelerator = {"device_name": ", ".join(cards) or None}
+        places = {
+            worker.model: environment_part(environment_of(self.header, worker.model, worker), accelerator)
+            for worker in self._of(models)
+        }
+        first = min(places, default="")
+        for other, place in places.items():
+            if different := places[first].differences(place):
+                raise StoreError(
+                    f"{first} and {other} were measured on different machines ({different[0]}): a baseline is of one; measure each"
+                    " machine's models in a session of their own."
+                )
+        return places[first] if first else environment_part(self.header.environment, accelerator)
 
     def _of(self, models: Iterable[str]) -> list[WorkerRecord]:
         wanted = set(models)
@@ -215,7 +226,7 @@ class _Gathered:
                 for metric, value in {**start.values, **self.late.get(start.uid, {})}.items():
                     if metric in defs:
                         columns.setdefault(metric, []).append(_rounded(value, defs[metric]))
-            subject = subject_part(starts[-1], environment_of(self.header, alias))
+            subject = subject_part(starts[-1], environment_of(self.header, alias, starts[-1]))
             found.append(BaselineModel(alias=alias, spec=starts[-1].spec, subject=dict(subject.facts), values=columns))
         return found
 

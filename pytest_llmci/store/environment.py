@@ -85,6 +85,26 @@ def environment(folder: Path | None = None) -> dict[str, Json]:
     }
 
 
+def machine_id(root: Path = Path("/")) -> str:
+    """Tells machines and containers apart while they run; for comparing alone, as it names the host.
+
+    :param root: of the file system, for tests.
+    """
+    return f"{platform.node()} {_read(root / 'proc/sys/kernel/random/boot_id').strip()}"
+
+
+def machine_elsewhere(home: str) -> dict[str, Json]:
+    """The facts of this process's machine where it is another than the session's, else nothing.
+
+    The checkout is the session's: pytest-xdist copies files and not a repository.
+
+    :param home: :func:`machine_id` of the session's own.
+    """
+    if machine_id() == home:
+        return {}
+    return {name: value for name, value in environment().items() if name not in ("ci", "git")}
+
+
 def _read(path: Path) -> str:
     """The text of a file; empty if it cannot be read."""
     try:

@@ -1,13 +1,15 @@
-"""What the header of a merged run says of the parts it was made of."""
+"""Where each model of a run was measured: the session's machine, that of its shard in a merged run, or a parallel worker's own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ..records import HeaderRecord, Json
+from ..records import HeaderRecord, Json, WorkerRecord
 
 MERGED: Final = "merged"
-"""Key of the header's settings that holds it."""
+"""Key of the header's settings that holds what a merged run was made of."""
+MACHINE: Final = "machine"
+"""Key of a start's info: facts of the machine, where that is another than the session's."""
 
 
 def parts_of(header: HeaderRecord) -> list[dict[str, Json]]:
@@ -17,10 +19,15 @@ def parts_of(header: HeaderRecord) -> list[dict[str, Json]]:
     return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
-def environment_of(header: HeaderRecord, alias: str) -> dict[str, Json]:
-    """The machine and checkout that a model was measured on: in a merged run, that of its shard."""
+def environment_of(header: HeaderRecord, alias: str, worker: WorkerRecord | None = None) -> dict[str, Json]:
+    """The machine and checkout that a model was measured on.
+
+    :param worker: a start of its process; None where it had none.
+    """
+    machine = worker.info.get(MACHINE) if worker is not None else None
+    elsewhere = machine if isinstance(machine, dict) else {}
     for part in parts_of(header):
         models, own = part.get("models"), part.get("environment")
         if isinstance(models, list) and alias in models and isinstance(own, dict):
-            return {**header.environment, **own}
-    return header.environment
+            return {**header.environment, **own, **elsewhere}
+    return {**header.environment, **elsewhere}

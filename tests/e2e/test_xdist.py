@@ -10,6 +10,7 @@ import sys
 import pytest
 from bench import Bench
 
+from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.store.log import verify_log
 
 pytest.importorskip("xdist")
@@ -241,3 +242,27 @@ def test_cells_on_their_short_way_are_reported_whole(bench: Bench, options: tupl
         assert (bench.path / "junit.xml").read_text().count("<testcase ") == 6
     assert len(bench.records("verdict")) == 6
     assert verify_log(bench.latest / "log.jsonl").ok
+
+
+ELSEWHERE = "import os, platform\nif os.environ.get('PYTEST_XDIST_WORKER') in {workers}:\n    platform.node = platform.machine = lambda: 'elsewhere'\n"
+"""What a worker behind --tx ssh=... finds: another machine than the controller's."""
+
+
+def test_a_worker_on_another_machine_says_so(bench: Bench) -> None:
+    bench.write("conftest.py", ELSEWHERE.format(workers=("gw1",)))
+    result = bench.suite("a=echo+itl=1ms,b=echo+itl=1ms", "-n2", "--llmci-save-baseline=main", fresh=True)
+    machines = {each["model"]: each["info"].get("machine", {}).get("machine") for each in bench.records("worker")}
+    assert sorted(machines.values(), key=str) == [None, "elsewhere"]
+    (there,) = [model for model, machine in machines.items() if machine]
+    result.stdout.fnmatch_lines([f"Measured on other machines: {there} (*"])
+    assert "were measured on different machines (machine: " in " ".join(result.stdout.str().split())
+    assert read_run(bench.latest).models[there].environment.facts["machine"] == "elsewhere"
+
+
+def test_what_was_measured_elsewhere_is_gone_on_with_there(bench: Bench) -> None:
+    bench.write("conftest.py", ELSEWHERE.format(workers=("gw0", "gw1")))
+    bench.suite("a=echo,b=echo", "-n2", fresh=True).assert_outcomes(passed=4)
+    bench.suite("a=echo,b=echo", "-n2", "--llmci-resume", fresh=True).assert_outcomes(passed=4)
+    assert all(block["resumed_from"] for block in bench.records("rounds"))
+    bench.suite("a=echo,b=echo", "--llmci-resume", fresh=True).assert_outcomes(passed=4)
+    assert not any(block.get("resumed_from") for block in bench.records("rounds"))

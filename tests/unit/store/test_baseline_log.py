@@ -64,6 +64,21 @@ def test_the_three_parts_are_those_of_a_comparison() -> None:
     assert (record.newest.origin.commit, record.newest.origin.dirty) == ("c0ffee", True)
 
 
+def test_a_parallel_worker_elsewhere_has_its_own_machine() -> None:
+    elsewhere = worker(info={"threads": 1, "machine": {"machine": "riscv64", "kernel": "5.4"}})
+    record = made(elsewhere, rounds(), environment={"machine": "x86_64", "kernel": "6.1", "cores_allowed": 2})
+    assert record.environment["machine"] == "riscv64"
+    assert record.environment["kernel_major"] == "5"
+    assert record.environment["cores_allowed"] == 2  # what it does not say is the session's
+
+
+def test_a_baseline_is_of_one_machine() -> None:
+    here, there = worker(), worker(uid="w9", model="z", info={"machine": {"machine": "riscv64"}})
+    other = rounds(uid="r9", cell="z-tcp", model="z", worker="w9", test="inference::z-tcp")
+    with pytest.raises(StoreError, match=r"a and z were measured on different machines \(machine: x86_64 -> riscv64\)"):
+        made(here, rounds(), there, other, environment={"machine": "x86_64"})
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.store import environment as module
-from pytest_llmci.store.environment import VARIABLES, environment
+from pytest_llmci.store.environment import VARIABLES, environment, machine_elsewhere, machine_id
 
 
 def test_the_fingerprint_is_json_and_knows_this_machine() -> None:
@@ -208,3 +208,19 @@ def test_a_git_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(subprocess, "run", hang)
     assert environment(tmp_path)["git"] is None
+
+
+def test_only_another_machine_has_facts_of_its_own() -> None:
+    assert machine_elsewhere(machine_id()) == {}
+    facts = machine_elsewhere("somewhere else")
+    assert facts["cpu_model"] == environment()["cpu_model"]
+    assert not {"git", "ci"} & facts.keys()
+
+
+def test_a_machine_that_was_started_anew_is_another(tmp_path: Path) -> None:
+    boot = tmp_path / "proc/sys/kernel/random/boot_id"
+    boot.parent.mkdir(parents=True)
+    boot.write_text("one\n")
+    before = machine_id(tmp_path)
+    boot.write_text("two\n")
+    assert before == machine_id(tmp_path).replace("two", "one") != machine_id(tmp_path)
