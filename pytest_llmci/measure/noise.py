@@ -75,6 +75,11 @@ class OwnedFile:
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
+    @property
+    def number(self) -> int:
+        """Of the open file."""
+        return self._fd
+
     def read(self, size: int) -> bytes:
         """The first bytes of its present content."""
         return os.pread(self._fd, size, 0)
@@ -105,11 +110,11 @@ class RunDelay:
     def raw(self) -> bytes:
         """The file as it is now; empty where there is none. A few hundred nanoseconds."""
         try:
-            file: OwnedFile = self._local.file
+            fd: int = self._local.fd
         except AttributeError:
             return self._open()
         try:
-            return file.read(64)
+            return os.pread(fd, 64, 0)
         except (OSError, AttributeError):  # AttributeError: no os.pread on this system
             return b""
 
@@ -118,13 +123,14 @@ class RunDelay:
         file: OwnedFile | None = getattr(self._local, "file", None)
         if file is not None:
             file.forget()
-            del self._local.file
+            del self._local.file, self._local.fd
 
     def _open(self) -> bytes:
         try:
-            self._local.file = OwnedFile(self._path)
+            self._local.file = file = OwnedFile(self._path)  # closed when its thread ends
         except OSError:
             return b""
+        self._local.fd = file.number
         return self.raw()
 
 
@@ -149,6 +155,9 @@ class StealSample:
     """None where it could not be read."""
 
 
+_SHORTER: Final = Missing(
+    f"the block was shorter than the {TICK_NS / 1e6:.0f} ms tick in which the kernel counts steal"
+)
 SLOW_STAT_NS: Final = 100_000  # with many CPUs and interrupts the kernel needs that long to write /proc/stat
 
 
@@ -182,9 +191,7 @@ class Steal:
         if begin.ticks is None:
             return Missing(self._why)
         if now_ns - begin_ns < TICK_NS:
-            return Missing(
-                f"the block was shorter than the {TICK_NS / 1e6:.0f} ms tick in which the kernel counts steal"
-            )
+            return _SHORTER
         self._last = StealSample(now_ns, self._ticks())
         if self._last.ticks is None:
             return Missing(self._why)

@@ -21,12 +21,23 @@ from ..errors import MeasurementError
 from ..records import Missing
 from .base import Reading
 from .cpu import HAS_RUSAGE, Usage, cpu_time_ns, process_usage
-from .memory import ChosenSource, MemoryFiles, MemoryMethod, MemoryPaths, PeakSource, choose_source, explain
+from .memory import (
+    ChosenSource,
+    HighWaterMark,
+    MemoryFiles,
+    MemoryMethod,
+    MemoryPaths,
+    PeakSource,
+    choose_source,
+    explain,
+    resident_bytes,
+)
 from .noise import RunDelay, Steal, StealSample, run_delay_ns
 
 _FORKED = "the process forked inside the block, and this is the child: the block did not begin here"
 _SHARED = "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
 _MOVED = "the block ended in another thread than it began in"
+_NO_PROC = Missing("resident memory needs Linux's /proc")
 _UNREADABLE = (OSError, ValueError, IndexError, AttributeError)  # gone, another's by now, or no such call here
 
 
@@ -56,17 +67,20 @@ class Meter:
         self.delay = RunDelay()
         self.steal = Steal()
         self.collector_was_on = False
+        self.ready: tuple[MemoryFiles, PeakSource] | None = None
+        """The kernel's memory files and the way to a peak, once they are open."""
         self._files: MemoryFiles | None = None
         self._chosen: ChosenSource | None = None
 
     def memory(self) -> tuple[MemoryFiles, PeakSource]:
-        """The kernel's memory files and the way to a peak, opened and tested at the first use."""
+        """:attr:`ready`, opened and tested at the first use."""
         files, chosen = self._files, self._chosen
         if files is None:
             self._files = files = MemoryFiles(self._paths)
         if chosen is None:
             self._chosen = chosen = self._choose(files)
-        return files, chosen.source
+        self.ready = files, chosen.source
+        return self.ready
 
     def chosen(self) -> ChosenSource:
         """The way to a peak that was taken, and why the better ones were not."""
@@ -83,7 +97,7 @@ class Meter:
     def drop_source(self, source: PeakSource) -> None:
         """Give up a way to a peak that broke; the next region chooses again."""
         source.close()
-        self._chosen = None
+        self._chosen = self.ready = None
 
     def reopen(self) -> tuple[MemoryFiles, PeakSource]:
         """Open everything anew: the numbers that were kept are no longer ours."""
@@ -91,7 +105,7 @@ class Meter:
             self._files.forget()
         self.delay.forget()
         self.steal.forget()
-        self._files = self._chosen = None
+        self._files = self._chosen = self.ready = None
         return self.memory()
 
     def close(self) -> None:
@@ -100,7 +114,7 @@ class Meter:
             self._chosen.source.close()
         if self._files is not None:
             self._files.close()
-        self._files = self._chosen = None
+        self._files = self._chosen = self.ready = None
         self.steal.close()
 
     def after_fork_in_child(self) -> None:
@@ -132,16 +146,18 @@ def _fold(meter: Meter, source: PeakSource, usage: Usage) -> None:
         region.fold(peak)
 
 
+def _reset(meter: Meter, source: PeakSource) -> None:
+    try:
+        source.reset()
+    except OSError as error:
+        _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
+
+
 def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
     for region in meter.open_regions:
         region.spoil(why)
     if source.waits:
         meter.drop_source(source)
-
-
-def _rest(source: PeakSource) -> None:
-    with contextlib.suppress(OSError):
-        source.idle()
 
 
 class Region:
@@ -156,24 +172,26 @@ class Region:
         "_end_usage",
         "_epoch",
         "_forked",
+        "_mark",
         "_memory_reason",
         "_meter",
         "_moved",
         "_pauses_collector",
         "_peak",
-        "_rss_begin",
-        "_rss_end",
+        "_sizes_begin",
+        "_sizes_end",
+        "_source",
         "_steal",
         "_steal_begin",
         "ended",
-        "memory_method",
-        "peak_rss_resolution_bytes",
         "shared",
         "thread",
     )
 
     _begin_usage: Usage
     _end_usage: Usage
+    _mark: HighWaterMark | None
+    _source: PeakSource
     _steal: Reading
     _steal_begin: StealSample
 
@@ -183,16 +201,16 @@ class Region:
         self._pauses_collector = pauses_collector
         self._peak = 0
         self._memory_reason = ""
-        self._moved = False
         self._forked = False
         self._begin_ns = -1
         self.ended = False
         self.shared = False
         """True where another thread had a region open at the same time."""
-        self.memory_method: MemoryMethod = ""
-        self.peak_rss_resolution_bytes: int | None = None
 
     # ------------------------------------------------------------------------------------------- begin and end
+    #
+    # What these two cost is what every measured block pays. They are written out where a call would cost as much as what it
+    # does, and keep what the kernel writes as it is: it is read when time no longer counts.
 
     def begin(self) -> None:
         """Start measuring.
@@ -239,76 +257,78 @@ class Region:
             meter.lock.release()
 
     def _begin_locked(self, meter: Meter) -> None:
-        files, source = meter.memory()
-        self._join(meter, source)
+        files, source = meter.ready or meter.memory()
+        if meter.open_regions:
+            self._join_others(meter, source)
+        elif self._pauses_collector:
+            meter.collector_was_on = gc.isenabled()
+            gc.disable()
+        else:
+            meter.collector_was_on = False
+        meter.open_regions.append(self)
         if source.waits:
-            self._reset(meter, source)
+            _reset(meter, source)
         self._delay_begin = meter.delay.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
-            self._rss_begin = files.rss()
+            self._sizes_begin = sizes = files.sizes()
         except _UNREADABLE:
-            source = self._rss_again(meter)
+            source, sizes = self._sizes_again(meter)
             self._delay_begin = meter.delay.raw()
-        self.memory_method = source.method
-        self.peak_rss_resolution_bytes = source.resolution_bytes
+        self._source = source
         if not source.waits:
-            self._reset(meter, source)
+            _reset(meter, source)
         self._begin_usage = usage = process_usage()
-        source.learn(usage.ru_maxrss, self._rss_begin)
+        source.learn(usage.ru_maxrss, sizes)
+        self._mark = source if isinstance(source, HighWaterMark) and source.own else None
 
     def _end_locked(self, meter: Meter, usage: Usage) -> None:
-        files, source = meter.memory()
-        if not source.waits:
+        files, source = meter.ready or meter.memory()
+        alone = len(meter.open_regions) == 1
+        if not source.waits and (self._mark is None or not alone):
             _fold(meter, source, usage)
         try:
-            self._rss_end = files.rss()
+            self._sizes_end = files.sizes()
         except _UNREADABLE:
-            self._rss_end = -1
+            self._sizes_end = b""
         self._delay_end = meter.delay.raw()
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)
-        if len(meter.open_regions) == 1:
-            _rest(source)
+            if alone:
+                with contextlib.suppress(OSError):
+                    source.idle()
 
-    def _join(self, meter: Meter, source: PeakSource) -> None:
-        if meter.open_regions:
-            _fold(meter, source, process_usage())  # the reset to come would destroy what they have reached
-            for other in meter.open_regions:
-                if other.thread != self.thread:
-                    other.shared = self.shared = True
-        else:
-            meter.collector_was_on = gc.isenabled() and self._pauses_collector
-            if self._pauses_collector:
-                gc.disable()
-        meter.open_regions.append(self)
+    def _join_others(self, meter: Meter, source: PeakSource) -> None:
+        _fold(meter, source, process_usage())  # the reset to come would destroy what they have reached
+        for other in meter.open_regions:
+            other.lose_mark()
+            if other.thread != self.thread:
+                other.shared = self.shared = True
 
     def _leave(self, meter: Meter) -> None:
         if self in meter.open_regions:
             meter.open_regions.remove(self)
-            if not meter.open_regions and meter.collector_was_on:
+            if meter.collector_was_on and not meter.open_regions:
                 gc.enable()
 
-    def _reset(self, meter: Meter, source: PeakSource) -> None:
-        try:
-            source.reset()
-        except OSError as error:
-            _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
-
-    def _rss_again(self, meter: Meter) -> PeakSource:
+    def _sizes_again(self, meter: Meter) -> tuple[PeakSource, bytes]:
         """Resident memory with fresh files: somebody may have closed ours, and their numbers be another's now."""
-        self._rss_begin = -1
+        self._sizes_begin = b""
         files, source = meter.memory()
         if files.statm >= 0:
             files, source = meter.reopen()
             with contextlib.suppress(*_UNREADABLE):
-                self._rss_begin = files.rss()
-        return source
+                self._sizes_begin = files.sizes()
+        return source, self._sizes_begin
 
     def fold(self, peak: int) -> None:
         """Take in the peak of a segment that lay within this region."""
         self._peak = max(self._peak, peak)
+
+    def lose_mark(self) -> None:
+        """The high-water mark is reset within this region: what the kernel says at both ends does not tell its peak any more."""
+        self._mark = None
 
     def spoil(self, why: str) -> None:
         """Say that a part of this region has no known peak."""
@@ -360,7 +380,8 @@ class Region:
         """Resident memory at the begin, in bytes."""
         if self._forked:
             return Missing(_FORKED)
-        return self._rss_begin if self._rss_begin >= 0 else Missing("resident memory needs Linux's /proc")
+        rss = resident_bytes(self._sizes_begin)
+        return rss if rss >= 0 else _NO_PROC
 
     def peak_rss(self) -> Reading:
         """Highest resident memory, in bytes."""
@@ -370,4 +391,18 @@ class Region:
             return Missing(_SHARED)
         if self._memory_reason:
             return Missing(self._memory_reason)
-        return max(self._peak, self._rss_begin, self._rss_end)
+        rss = resident_bytes(self._sizes_begin)
+        peak = max(self._peak, rss, resident_bytes(self._sizes_end))
+        if self._mark is None:
+            return peak
+        return max(peak, self._mark.peak_between(self._begin_usage.ru_maxrss, rss, self._end_usage.ru_maxrss))
+
+    @property
+    def memory_method(self) -> MemoryMethod:
+        """How its peak is known."""
+        return self._source.method
+
+    @property
+    def peak_rss_resolution_bytes(self) -> int | None:
+        """How far its peak may be off; None where that has no bound."""
+        return self._source.resolution_bytes

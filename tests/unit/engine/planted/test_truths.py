@@ -107,9 +107,9 @@ def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
 @pytest.mark.parametrize(
     ("metric", "owner", "name", "broken"),
     [
-        ("peak_rss", HighWaterMark, "peak", twice),
+        ("peak_rss", HighWaterMark, "peak_between", twice),
         ("peak_rss", HighWaterMark, "reset", lambda function: lambda self: None),
-        ("rss_before", MemoryFiles, "rss", twice),
+        ("rss_before", region, "resident_bytes", twice),
         ("cpu_time", region, "cpu_time_ns", twice),
         ("cpu_percent", cpu, "affinity_count", twice),
         ("run_delay", region, "run_delay_ns", twice),
