@@ -28,6 +28,10 @@ class RoundFacts:
     """CPU threads of the process that may compute; 0 where it is not known."""
 
 
+def nothing_to_note(_instrument: object) -> None:
+    """``start = stop = nothing_to_note`` in an instrument that only reads: it is not called at all around a round."""
+
+
 class Instrument(Protocol):
     """One kind of measurement. Built without arguments, once for each process, and used for every round."""
 

@@ -80,6 +80,11 @@ def cpu_time_ns(before: Usage, after: Usage) -> int:
     return round(spent_s * 1e6) * 1000
 
 
+_SHORT: Final = Missing(
+    f"the block was shorter than {LEAST_WALL_NS // 1000} us, too short for the CPU clock's microseconds"
+)
+
+
 def cpu_values(cpu_ns: int, wall_ns: int, allowed: float) -> dict[str, Reading]:
     """The CPU metrics of a region.
 
@@ -87,21 +92,17 @@ def cpu_values(cpu_ns: int, wall_ns: int, allowed: float) -> dict[str, Reading]:
     :param wall_ns: how long it took, by the clock readings next to those of the CPU time.
     :param allowed: cores that the process may use: :func:`allowed_cores`.
     """
-    values: dict[str, Reading] = {"cpu_time": cpu_ns}
     if wall_ns < LEAST_WALL_NS:
-        short = Missing(
-            f"the block was shorter than {LEAST_WALL_NS // 1000} us, too short for the CPU clock's microseconds"
-        )
-        return values | {"cpu_cores_used": short, "cpu_percent": short}
+        return {"cpu_time": cpu_ns, "cpu_cores_used": _SHORT, "cpu_percent": _SHORT}
     cores = cpu_ns / wall_ns
-    return values | {"cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed}
+    return {"cpu_time": cpu_ns, "cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed}
 
 
 def allowed_cores() -> float:
     """Cores that the process may use: its affinity, and the quota of its control group where that is less."""
-    affinity = affinity_count()
+    affinity = float(affinity_count())
     quota = cgroup_quota()
-    return float(affinity) if quota is None else min(float(affinity), quota)
+    return affinity if quota is None else min(affinity, quota)
 
 
 def affinity_count() -> int:
@@ -222,7 +223,9 @@ class CpuInstrument:
         net = net_time(facts.wall_ns, region.run_delay_ns(), facts.threads)
         if isinstance(spent, Missing):
             return {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent, "net_time": net}
-        return cpu_values(spent, region.wall_ns, allowed_cores()) | {"net_time": net}
+        values = cpu_values(spent, region.wall_ns, allowed_cores())
+        values["net_time"] = net
+        return values
 
 
 def net_time(wall_ns: int, run_delay_ns: Reading, threads: int) -> Reading:

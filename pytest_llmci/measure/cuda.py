@@ -30,6 +30,8 @@ class CudaDevice:
     def torch() -> Any:
         """PyTorch, if it is loaded and has initialised CUDA; else None. A few hundred nanoseconds."""
         torch = sys.modules.get("torch")
+        if torch is None:
+            return None
         cuda = getattr(torch, "cuda", None)
         return torch if cuda is not None and cuda.is_initialized() else None
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading, RoundFacts, nothing_to_note
 
 _ONE_KIND: Final = Missing("this model source does not tell reasoning and answer apart")
 _NO_STAMP: Final = Missing("no piece of the answer was seen to arrive")
@@ -97,11 +97,7 @@ class EndpointInstrument:
         ),
     )
 
-    def start(self) -> None:
-        """Nothing to note."""
-
-    def stop(self) -> None:
-        """Nothing to note."""
+    start = stop = nothing_to_note
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""

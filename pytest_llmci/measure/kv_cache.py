@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading, RoundFacts, nothing_to_note
 
 _UNKNOWN = Missing("this model source does not tell how large its key-value cache is")
 
@@ -29,11 +29,7 @@ class KvCacheInstrument:
         ),
     )
 
-    def start(self) -> None:
-        """Nothing to note."""
-
-    def stop(self) -> None:
-        """Nothing to note."""
+    start = stop = nothing_to_note
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metric of the round that was stopped last."""

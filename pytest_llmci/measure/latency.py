@@ -8,7 +8,7 @@ after it is ``return_tail``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
@@ -34,35 +34,42 @@ def latency_values(facts: RoundFacts) -> dict[str, Reading]:
 
     Source: docs/metrics.md.
     """
-    output = facts.completion.output_tokens
-    stamped = len(facts.token_ns)
-    latency = sum(facts.token_ns) if stamped else facts.wall_ns
-    silent = _NO_TOKENS if output == 0 else _NO_STAMPS
-    counts: dict[str, Reading] = {
-        "prompt_tokens": _counted(facts.completion.prompt_tokens),
-        "output_tokens": _counted(output),
-    }
-    if min(facts.wall_ns, facts.wall_ns - latency, *facts.token_ns) < 0:
-        return dict.fromkeys((metric.name for metric in LatencyInstrument.metrics), _CLOCK_WENT_BACK) | counts
-    values: dict[str, Reading] = {
-        "latency": latency,
-        "ttft": facts.token_ns[0] if stamped else silent,
-        "return_tail": facts.wall_ns - latency if stamped else silent,
-        "itl": _mean_gap_ns(facts.token_ns) if stamped else silent,
-        "tokens_per_s": _rate(output, latency),
-        "latency_per_token": _per_token(output, latency),
-        "prefill_tokens_per_s": _prefill_rate(facts, silent),
-    }
-    return values | counts | _decoding(facts, output, silent)
+    token_ns, wall_ns, completion = facts.token_ns, facts.wall_ns, facts.completion
+    output = completion.output_tokens
+    latency = sum(token_ns) if token_ns else wall_ns
+    tail = wall_ns - latency
+    if wall_ns < 0 or tail < 0 or (token_ns and min(token_ns) < 0):
+        values: dict[str, Reading] = dict.fromkeys(_NAMES, _CLOCK_WENT_BACK)
+    elif token_ns:
+        ttft = token_ns[0]
+        tpot, decoding = _decoding(len(token_ns), latency - ttft, output)
+        values = {
+            "latency": latency,
+            "ttft": ttft,
+            "itl": _mean_gap_ns(len(token_ns) - 1, latency - ttft),
+            "tpot": tpot,
+            "return_tail": tail,
+            "tokens_per_s": _rate(output, latency),
+            "latency_per_token": _per_token(output, latency),
+            "prefill_tokens_per_s": _prefill_rate(completion.prompt_tokens, ttft),
+            "decode_tokens_per_s": decoding,
+        }
+    else:
+        values = dict.fromkeys(_NAMES, _NO_TOKENS if output == 0 else _NO_STAMPS)
+        values["latency"] = latency
+        values["tokens_per_s"] = _rate(output, latency)
+        values["latency_per_token"] = _per_token(output, latency)
+    values["prompt_tokens"] = _counted(completion.prompt_tokens)
+    values["output_tokens"] = _counted(output)
+    return values
 
 
 def _counted(count: int | None) -> Reading:
     return _UNCOUNTED if count is None else count
 
 
-def _mean_gap_ns(token_ns: tuple[int, ...]) -> Reading:
-    gaps = token_ns[1:]
-    return round(sum(gaps) / len(gaps)) if gaps else _ONE_STAMP
+def _mean_gap_ns(gaps: int, decoding_ns: int) -> Reading:
+    return round(decoding_ns / gaps) if gaps else _ONE_STAMP
 
 
 def _rate(output: int | None, latency_ns: int) -> Reading:
@@ -79,33 +86,23 @@ def _per_token(output: int | None, latency_ns: int) -> Reading:
     return round(latency_ns / output) if output else _NO_TOKENS
 
 
-def _prefill_rate(facts: RoundFacts, silent: Missing) -> Reading:
-    if not facts.token_ns:
-        return silent
-    prompt = facts.completion.prompt_tokens
+def _prefill_rate(prompt: int | None, ttft_ns: int) -> Reading:
     if prompt is None:
         return _UNCOUNTED
-    return prompt * 1e9 / facts.token_ns[0] if facts.token_ns[0] > 0 else _NO_TIME
+    return prompt * 1e9 / ttft_ns if ttft_ns > 0 else _NO_TIME
 
 
-def _decoding(facts: RoundFacts, output: int | None, silent: Missing) -> dict[str, Reading]:
+def _decoding(stamped: int, decoding_ns: int, output: int | None) -> tuple[Reading, Reading]:
     """Time per token after the first, and its inverse."""
-    decoding_ns = sum(facts.token_ns[1:])
-    if not facts.token_ns:
-        return _no_decoding(silent)
+    if output is not None and output > 1 and stamped > 1 and decoding_ns > 0:
+        return round(decoding_ns / (output - 1)), (output - 1) * 1e9 / decoding_ns
     if output is None:
-        return _no_decoding(_UNCOUNTED)
-    if output < 2:
-        return _no_decoding(_ONE_TOKEN)
-    if len(facts.token_ns) < 2:
-        return _no_decoding(_ONE_STAMP)
-    if decoding_ns <= 0:
-        return _no_decoding(_NO_TIME)
-    return {"tpot": round(decoding_ns / (output - 1)), "decode_tokens_per_s": (output - 1) * 1e9 / decoding_ns}
-
-
-def _no_decoding(why: Missing) -> dict[str, Reading]:
-    return {"tpot": why, "decode_tokens_per_s": why}
+        why = _UNCOUNTED
+    elif output < 2:
+        why = _ONE_TOKEN
+    else:
+        why = _ONE_STAMP if stamped < 2 else _NO_TIME
+    return why, why
 
 
 class LatencyInstrument:
@@ -234,3 +231,6 @@ class LatencyInstrument:
     def read(self, _region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
         return latency_values(facts)
+
+
+_NAMES: Final = tuple(metric.name for metric in LatencyInstrument.metrics)

@@ -490,7 +490,9 @@ class MemoryInstrument:
         """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
         earlier, before = self._before, region.rss_before()
         self._before = before
-        return memory_values(region.peak_rss(), before, region.memory_method) | {"rss_growth": _growth(earlier, before)}
+        values = memory_values(region.peak_rss(), before, region.memory_method)
+        values["rss_growth"] = _growth(earlier, before)
+        return values
 
 
 def _growth(earlier: Reading, now: Reading) -> Reading:

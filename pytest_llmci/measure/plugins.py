@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Protocol, cast
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol, cast
 
 from ..errors import ConfigError
 from ..metrics import MetricDef
 from ..records import Missing
 from ..registry import Registry
-from . import FUSED
-from .base import Instrument, Reading, RoundFacts
+from . import FUSED, INSTRUMENTS
+from .base import Instrument, Reading, RoundFacts, nothing_to_note
 
 
 class InstrumentFactory(Protocol):
@@ -20,6 +20,9 @@ class InstrumentFactory(Protocol):
     metrics: tuple[MetricDef, ...]
 
     def __call__(self) -> Instrument: ...
+
+
+_OURS: Final = frozenset(entry.target.partition(":")[0] for entry in INSTRUMENTS)
 
 
 def plugin_instruments(registry: Registry) -> Iterator[tuple[str, InstrumentFactory]]:
@@ -46,6 +49,10 @@ def plugin_instruments(registry: Registry) -> Iterator[tuple[str, InstrumentFact
         yield entry.name, cast("InstrumentFactory", found)
 
 
+def _only_reads(factory: InstrumentFactory) -> bool:
+    return all(getattr(factory, step, None) is nothing_to_note for step in ("start", "stop"))
+
+
 class GuardedInstrument:
     """An instrument whose failure makes its own metrics missing, and nothing else."""
 
@@ -54,8 +61,12 @@ class GuardedInstrument:
 
         :raises ConfigError: with what it raised.
         """
-        self._name = name
+        self.name = name
         self._metrics = tuple(metric.name for metric in factory.metrics)
+        self.is_built_in = getattr(factory, "__module__", "") in _OURS
+        """Whether it gives what it declares, so that its numbers need no check."""
+        self.only_reads = _only_reads(factory)
+        """Whether it has nothing to do around a round."""
         self._failure = ""
         try:
             self._instrument = factory()
@@ -79,24 +90,25 @@ class GuardedInstrument:
         except Exception as error:  # noqa: BLE001  # as above
             self._fail(error)
 
-    def read(self, facts: RoundFacts) -> dict[str, Reading]:
-        """A reading of each metric that it declares."""
+    def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
+        """A reading of each metric that it declares; to be read once after each round."""
         if not self._failure:
             try:
                 given = self._instrument.read(facts)
-                return {name: self._checked(given.get(name)) for name in self._metrics}
+                return given if self.is_built_in else {name: self._checked(given.get(name)) for name in self._metrics}
             except Exception as error:  # noqa: BLE001  # as above
                 self._fail(error)
-        return dict.fromkeys(self._metrics, Missing(self._failure))
+        failure, self._failure = self._failure, ""
+        return dict.fromkeys(self._metrics, Missing(failure))
 
     def _fail(self, error: Exception) -> None:
-        self._failure = f"instrument '{self._name}' failed: {type(error).__name__}: {error}"
+        self._failure = f"instrument '{self.name}' failed: {type(error).__name__}: {error}"
 
     def _checked(self, value: Reading | None) -> Reading:
         if isinstance(value, Missing):
             return value
         if value is None:
-            return Missing(f"instrument '{self._name}' gave no value")
+            return Missing(f"instrument '{self.name}' gave no value")
         if type(value) not in {int, float} or not math.isfinite(value):  # a bool is no measurement
-            return Missing(f"instrument '{self._name}' gave {value!r}, which is not a number")
+            return Missing(f"instrument '{self.name}' gave {value!r}, which is not a number")
         return value

@@ -85,13 +85,17 @@ class Probe:
         """
         self._meter = meter
         self._fused = (LatencyInstrument(), MemoryInstrument(), CpuInstrument(), NoiseInstrument())
-        self._plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
+        plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
+        self._starts = [plugin.start for plugin in plugins if not plugin.only_reads]
+        self._stops = [plugin.stop for plugin in reversed(plugins) if not plugin.only_reads]
+        self._reads = [plugin.read for plugin in plugins if plugin.is_built_in]
+        self._foreign_reads = [plugin.read for plugin in plugins if not plugin.is_built_in]
         self._region = Region(meter)
 
     def start(self) -> None:
         """Begin a round. Nothing that belongs to the round may stand between this and the request."""
-        for plugin in self._plugins:
-            plugin.start()
+        for start in self._starts:
+            start()
         self._region = region = Region(self._meter)
         region.begin()
 
@@ -103,8 +107,8 @@ class Probe:
         try:
             self._region.end()
         finally:
-            for plugin in reversed(self._plugins):
-                plugin.stop()
+            for stop in self._stops:
+                stop()
 
     def read(self, *, wall_ns: int, token_ns: tuple[int, ...], completion: Completion, threads: int) -> ProbeReading:
         """The numbers of the round that was stopped last; done when time no longer counts.
@@ -121,8 +125,10 @@ class Probe:
         found: dict[str, Reading] = {}
         for instrument in self._fused:
             found.update(instrument.read(region, facts))
-        for plugin in self._plugins:
-            for name, value in plugin.read(facts).items():
+        for read in self._reads:
+            found.update(read(facts))
+        for read in self._foreign_reads:
+            for name, value in read(facts).items():
                 found.setdefault(name, value)
         return _reading(found, wall_ns, region)
 

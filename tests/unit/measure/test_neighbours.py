@@ -131,9 +131,9 @@ def test_a_thread_in_the_place_of_another_is_seen() -> None:
         instrument.start()
     with waiting_thread() as second:
         instrument.stop()
-    assert first in instrument._delays[0]
-    assert first not in instrument._delays[1]
-    assert second in instrument._delays[1]
+    assert first in instrument._before.by_thread()
+    assert first not in instrument._after.by_thread()
+    assert second in instrument._after.by_thread()
 
 
 @needs_tasks
@@ -143,5 +143,5 @@ def test_a_forked_child_reads_its_own_threads() -> None:
     child = os.fork()
     if child == 0:
         instrument.stop()
-        os._exit(0 if set(instrument._delays[1]) == {str(os.getpid())} else 1)
+        os._exit(0 if set(instrument._after.by_thread()) == {str(os.getpid())} else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
