@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
@@ -12,6 +12,9 @@ from ..records import Completion, Missing
 
 Reading = int | float | Missing
 """A number in the unit in which the log stores the metric, or why there is none."""
+
+
+_NOT_MEASURED: Final = Missing("run delay was not measured")
 
 
 @quickly_made
@@ -26,6 +29,8 @@ class RoundFacts:
     completion: Completion
     threads: int
     """CPU threads of the process that may compute; 0 where it is not known."""
+    run_delay_ns: Reading = _NOT_MEASURED
+    """Time that the generating thread was ready to run but had no CPU."""
 
 
 def nothing_to_note(_instrument: object) -> None:

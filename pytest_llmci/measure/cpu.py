@@ -220,7 +220,7 @@ class CpuInstrument:
     def read(self, region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
         spent = region.cpu_ns()
-        net = net_time(facts.wall_ns, region.run_delay_ns(), facts.threads)
+        net = net_time(facts.wall_ns, facts.run_delay_ns, facts.threads)
         if isinstance(spent, Missing):
             return {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent, "net_time": net}
         values = cpu_values(spent, region.wall_ns, allowed_cores())

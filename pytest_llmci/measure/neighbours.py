@@ -6,10 +6,9 @@ few microseconds earlier and later.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from threading import get_native_id
 from typing import ClassVar, Final
 
 from ..metrics import MetricDef
@@ -20,6 +19,8 @@ from .region import PROCESS_METER
 
 _GONE: Final = (OSError, AttributeError)  # it ended meanwhile, nothing is kept here, or no os.pread
 _NO_SCHEDSTAT: Final = Missing("run-queue statistics (/proc/self/task/*/schedstat) cannot be read here")
+_NOTHING: Final = b"0 0 0"
+_NONE: Final[dict[str, bytes]] = {}
 _NO_PRESSURE: Final = Missing("this kernel tells no pressure (/proc/pressure/cpu)")
 
 
@@ -31,20 +32,14 @@ class _Folder(OwnedFile):
         return os.fstat(self.number).st_nlink - 2
 
 
-@dataclass(slots=True)
-class _Waits:
-    """What the kernel wrote of each thread, in the same order as the threads."""
+def _waited_ns(text: bytes) -> int:
+    """Second field of a ``schedstat``."""
+    return int(text.split(None, 2)[1])
 
-    threads: list[str]
-    texts: list[bytes]
 
-    def by_thread(self) -> dict[str, int]:
-        """Nanoseconds that each has waited for a CPU so far; what is not readable is left out."""
-        found: dict[str, int] = {}
-        for thread, text in zip(self.threads, self.texts, strict=True):
-            with contextlib.suppress(IndexError, ValueError):
-                found[thread] = int(text.split(None, 2)[1])
-        return found
+def _total_us(text: bytes) -> int:
+    """Of the first line of a pressure file."""
+    return int(text[text.index(b"total=") + 6 : text.index(b"\n")])
 
 
 class NeighboursInstrument:
@@ -86,10 +81,13 @@ class NeighboursInstrument:
         self._pressure: OwnedFile | None = None
         self._folder: _Folder | None = None
         self._files: dict[str, OwnedFile] = {}
-        self._threads: list[str] = []
-        """As in the files, and in their order."""
+        """Of each thread but the generating one, whose waits the region knows."""
+        self._threads = -1
+        """How many there are, with it; -1 until they were listed."""
+        self._is_alone = False
         self._forks = PROCESS_METER.epoch
-        self._before = self._after = _Waits([], [])
+        self._before: dict[str, bytes] = {}
+        self._after: dict[str, bytes] = {}
         self._pressures: tuple[bytes, bytes] = (b"", b"")
 
     def start(self) -> None:
@@ -104,51 +102,57 @@ class NeighboursInstrument:
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
-        return {"run_delay_all": self._delay(), "cpu_pressure": self._pressed_ns()}
+        return {"run_delay_all": self._delay(facts.run_delay_ns), "cpu_pressure": self._pressed_ns()}
 
-    def _delay(self) -> Reading:
-        after = self._after.by_thread()
-        if not after:
+    def _delay(self, own_ns: Reading) -> Reading:
+        if isinstance(own_ns, Missing):
+            return own_ns
+        if not self._after:
+            return own_ns if self._is_alone else _NO_SCHEDSTAT
+        total = own_ns
+        try:
+            for thread, text in self._after.items():
+                # A thread that began in between has waited only since then.
+                total += _waited_ns(text) - _waited_ns(self._before.get(thread, _NOTHING))
+        except (IndexError, ValueError):
             return _NO_SCHEDSTAT
-        before = self._before.by_thread()
-        # A thread that began in between has waited only since then.
-        return sum(waited - before.get(thread, 0) for thread, waited in after.items())
+        return total
 
     def _pressed_ns(self) -> Reading:
+        before, after = self._pressures
         try:
-            before, after = (int(text[text.index(b"total=") + 6 : text.index(b"\n")]) for text in self._pressures)
+            return (_total_us(after) - _total_us(before)) * 1000
         except ValueError:
             return _NO_PRESSURE
-        return (after - before) * 1000
 
-    def _waits(self) -> _Waits:
+    def _waits(self) -> dict[str, bytes]:
         """What the files of the living threads say; they stay open.
 
         Listing the threads costs more than all the rest, so it is done only where they may be others than last time. A
         thread that ended takes its file with it, so as many threads as files, all readable, are the same threads.
         """
-        if self._count_threads() == len(self._threads):
-            with contextlib.suppress(*_GONE):
-                return _Waits(self._threads, [file.read(64) for file in self._files.values()])
+        folder = self._folder
+        # A forked child has threads of its own.
+        if folder is not None and self._forks == PROCESS_METER.epoch and folder.count() == self._threads:
+            try:
+                return {thread: file.read(64) for thread, file in self._files.items()} if self._files else _NONE
+            except _GONE:
+                pass
         return self._list_waits()
 
-    def _count_threads(self) -> int:
-        """How many threads there are; -1 where that is not known without listing them."""
-        if self._folder is None or self._forks != PROCESS_METER.epoch:  # a forked child has threads of its own
-            return -1
-        return self._folder.count()
-
-    def _list_waits(self) -> _Waits:
+    def _list_waits(self) -> dict[str, bytes]:
+        self._threads, self._is_alone = -1, False
         try:
             threads = os.listdir(self._tasks)
         except OSError:
-            return _Waits([], [])
+            return {}
         if self._folder is None or self._forks != PROCESS_METER.epoch:
             self._folder, self._forks = _Folder(self._tasks), PROCESS_METER.epoch
-        for gone in self._files.keys() - set(threads):
+        others = [thread for thread in threads if thread != str(get_native_id())]
+        for gone in self._files.keys() - set(others):
             self._files.pop(gone).close()
         found: dict[str, bytes] = {}
-        for thread in threads:
+        for thread in others:
             try:
                 file = self._files.get(thread)
                 if file is None:
@@ -158,8 +162,8 @@ class NeighboursInstrument:
                 lost = self._files.pop(thread, None)
                 if lost is not None:
                     lost.close()
-        self._threads = list(self._files)
-        return _Waits(self._threads, [found[thread] for thread in self._threads])
+        self._threads, self._is_alone = len(self._files) + len(threads) - len(others), not others
+        return found
 
     def _pressure_text(self) -> bytes:
         try:

@@ -289,10 +289,10 @@ class NoiseInstrument:
         ),
     )
 
-    def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
         return {
-            "run_delay": region.run_delay_ns(),
+            "run_delay": facts.run_delay_ns,
             "involuntary_switches": region.involuntary_switches(),
             "major_faults": region.major_faults(),
             "steal": region.steal_ns(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -52,14 +52,15 @@ class ProbeReading:
     """How far the peak may be off; None where that has no bound, as with a sampler."""
 
 
-def _reading(found: Mapping[str, Reading], wall_ns: int, region: Region) -> ProbeReading:
+def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, region: Region) -> ProbeReading:
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    for name, value in found.items():
-        if isinstance(value, Missing):
-            reasons[name] = value.reason
-        else:
-            values[name] = value
+    for part in found:
+        for name, value in part.items():
+            if isinstance(value, Missing):
+                reasons[name] = value.reason
+            else:
+                values[name] = value
     has_peak = "peak_rss" in values
     return ProbeReading(
         values=values,
@@ -121,15 +122,19 @@ class Probe:
         """
         region = self._region
         region.require_end()
-        facts = RoundFacts(wall_ns=wall_ns, token_ns=token_ns, completion=completion, threads=threads)
-        found: dict[str, Reading] = {}
-        for instrument in self._fused:
-            found.update(instrument.read(region, facts))
-        for read in self._reads:
-            found.update(read(facts))
-        for read in self._foreign_reads:
-            for name, value in read(facts).items():
-                found.setdefault(name, value)
+        facts = RoundFacts(
+            wall_ns=wall_ns,
+            token_ns=token_ns,
+            completion=completion,
+            threads=threads,
+            run_delay_ns=region.run_delay_ns(),
+        )
+        found = [instrument.read(region, facts) for instrument in self._fused]
+        found += [read(facts) for read in self._reads]
+        if self._foreign_reads:
+            ours = {name for part in found for name in part}
+            for read in self._foreign_reads:
+                found.append({name: value for name, value in read(facts).items() if name not in ours})
         return _reading(found, wall_ns, region)
 
 
@@ -169,7 +174,7 @@ def _read_region(region: Region) -> ProbeReading:
         "major_faults": region.major_faults(),
         "steal": region.steal_ns(),
     }
-    return _reading(found, wall_ns, region)
+    return _reading([found], wall_ns, region)
 
 
 class Measured:
