@@ -14,6 +14,16 @@ Reading = int | float | Missing
 """A number in the unit in which the log stores the metric, or why there is none."""
 
 
+class NothingRead(dict[str, Reading]):
+    """What an instrument gives where none of its metrics can be measured, made once: its reasons are taken over as they are."""
+
+    __slots__ = ("reasons",)
+
+    def __init__(self, missing: Mapping[str, Missing]) -> None:
+        super().__init__(missing)
+        self.reasons: Final = {name: why.reason for name, why in missing.items()}
+
+
 _NOT_MEASURED: Final = Missing("run delay was not measured")
 
 

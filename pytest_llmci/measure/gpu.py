@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts
 from .cuda import NO_DEVICE, CudaDevice
 
 SAMPLE_NS: Final = 1_000_000_000  # NVML averages over the last second at most, and over a sixth of one at least
 
-_NO_READINGS: Final[Mapping[str, Reading]] = dict.fromkeys(
-    ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation"), NO_DEVICE
+_NO_READINGS: Final = NothingRead(
+    dict.fromkeys(("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation"), NO_DEVICE)
 )
 
 

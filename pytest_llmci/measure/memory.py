@@ -488,9 +488,10 @@ class MemoryInstrument:
 
     def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
-        earlier, before = self._before, region.rss_before()
+        earlier = self._before
+        peak, before = region.peak_and_before()
         self._before = before
-        values = memory_values(region.peak_rss(), before, region.memory_method)
+        values = memory_values(peak, before, region.memory_method)
         values["rss_growth"] = _growth(earlier, before)
         return values
 

@@ -23,7 +23,7 @@ from ..quick_records import quickly_made
 from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts
 from .cpu import CpuInstrument, allowed_cores, cpu_values
 from .latency import LatencyInstrument
 from .memory import MemoryInstrument, memory_values
@@ -56,6 +56,9 @@ def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, region: Regio
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
     for part in found:
+        if isinstance(part, NothingRead):
+            reasons.update(part.reasons)
+            continue
         for name, value in part.items():
             if isinstance(value, Missing):
                 reasons[name] = value.reason
@@ -167,7 +170,7 @@ def _read_region(region: Region) -> ProbeReading:
         found |= {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent}
     else:
         found |= cpu_values(spent, wall_ns, allowed_cores())
-    found |= memory_values(region.peak_rss(), region.rss_before(), region.memory_method)
+    found |= memory_values(*region.peak_and_before(), region.memory_method)
     found |= {
         "run_delay": region.run_delay_ns(),
         "involuntary_switches": region.involuntary_switches(),

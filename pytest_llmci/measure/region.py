@@ -376,26 +376,22 @@ class Region:
             return Missing(_FORKED)
         return after - before if HAS_RUSAGE else Missing("this system has no getrusage")
 
-    def rss_before(self) -> Reading:
-        """Resident memory at the begin, in bytes."""
+    def peak_and_before(self) -> tuple[Reading, Reading]:
+        """Resident memory in bytes: the highest, and that at the begin."""
         if self._forked:
-            return Missing(_FORKED)
+            return Missing(_FORKED), Missing(_FORKED)
         rss = resident_bytes(self._sizes_begin)
-        return rss if rss >= 0 else _NO_PROC
+        return self._peak_rss(rss), rss if rss >= 0 else _NO_PROC
 
-    def peak_rss(self) -> Reading:
-        """Highest resident memory, in bytes."""
-        if self._forked:
-            return Missing(_FORKED)
+    def _peak_rss(self, rss_before: int) -> Reading:
         if self.shared and self.memory_method != "lifetime":
             return Missing(_SHARED)
         if self._memory_reason:
             return Missing(self._memory_reason)
-        rss = resident_bytes(self._sizes_begin)
-        peak = max(self._peak, rss, resident_bytes(self._sizes_end))
+        peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
         if self._mark is None:
             return peak
-        return max(peak, self._mark.peak_between(self._begin_usage.ru_maxrss, rss, self._end_usage.ru_maxrss))
+        return max(peak, self._mark.peak_between(self._begin_usage.ru_maxrss, rss_before, self._end_usage.ru_maxrss))
 
     @property
     def memory_method(self) -> MemoryMethod:

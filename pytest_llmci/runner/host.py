@@ -375,7 +375,7 @@ _NOTHING_ASKED: Final = "no first inference was measured in this process"
 def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, process: Mapping[str, Json]) -> Loaded:
     """:param region: around the loading."""
     reasons = {"first_inference_time": _NOTHING_ASKED, "cold_start_time": _NOTHING_ASKED}
-    peak = region.peak_rss()
+    peak, _ = region.peak_and_before()
     if isinstance(peak, Missing):
         reasons["load_peak_rss"] = peak.reason
     else:
