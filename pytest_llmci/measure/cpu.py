@@ -18,7 +18,7 @@ from ..records import Missing
 from .base import Reading, RoundFacts
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
 
 
 LEAST_WALL_NS: Final = 200_000  # the two readings of CPU time stand a few microseconds apart from those of the clock
@@ -85,17 +85,18 @@ _SHORT: Final = Missing(
 )
 
 
-def cpu_values(cpu_ns: int, wall_ns: int, allowed: float) -> dict[str, Reading]:
+def cpu_values(cpu_ns: Reading, wall_ns: int) -> dict[str, Reading]:
     """The CPU metrics of a region.
 
     :param cpu_ns: CPU time spent in it.
     :param wall_ns: how long it took, by the clock readings next to those of the CPU time.
-    :param allowed: cores that the process may use: :func:`allowed_cores`.
     """
+    if isinstance(cpu_ns, Missing):
+        return {"cpu_time": cpu_ns, "cpu_cores_used": cpu_ns, "cpu_percent": cpu_ns}
     if wall_ns < LEAST_WALL_NS:
         return {"cpu_time": cpu_ns, "cpu_cores_used": _SHORT, "cpu_percent": _SHORT}
     cores = cpu_ns / wall_ns
-    return {"cpu_time": cpu_ns, "cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed}
+    return {"cpu_time": cpu_ns, "cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed_cores()}
 
 
 def allowed_cores() -> float:
@@ -217,14 +218,10 @@ class CpuInstrument:
         ),
     )
 
-    def read(self, region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, figures: Figures, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
-        spent = region.cpu_ns()
-        net = net_time(facts.wall_ns, facts.run_delay_ns, facts.threads)
-        if isinstance(spent, Missing):
-            return {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent, "net_time": net}
-        values = cpu_values(spent, region.wall_ns, allowed_cores())
-        values["net_time"] = net
+        values = cpu_values(figures.cpu_ns, figures.wall_ns)
+        values["net_time"] = net_time(facts.wall_ns, facts.run_delay_ns, facts.threads)
         return values
 
 

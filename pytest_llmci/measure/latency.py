@@ -15,7 +15,7 @@ from ..records import Missing
 from .base import Reading, RoundFacts
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
 
 _NO_STAMPS = Missing("this model source does not tell when tokens arrive")
 _NO_TOKENS = Missing("the model produced no token")
@@ -228,7 +228,7 @@ class LatencyInstrument:
         ),
     )
 
-    def read(self, _region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, _figures: Figures, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
         return latency_values(facts)
 

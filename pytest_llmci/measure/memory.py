@@ -27,7 +27,7 @@ from .base import Reading, RoundFacts
 from .cpu import HAS_RUSAGE, affinity_count
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
     from .sampler import Sampler
 
 MemoryMethod = Literal["hwm", "sampler", "lifetime", ""]
@@ -486,12 +486,11 @@ class MemoryInstrument:
     def __init__(self) -> None:
         self._before: Reading = _FIRST
 
-    def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, figures: Figures, _facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
-        earlier = self._before
-        peak, before = region.peak_and_before()
+        earlier, before = self._before, figures.rss_before
         self._before = before
-        values = memory_values(peak, before, region.memory_method)
+        values = memory_values(figures.peak_rss, before, figures.memory_method)
         values["rss_growth"] = _growth(earlier, before)
         return values
 

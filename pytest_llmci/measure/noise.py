@@ -19,7 +19,7 @@ from ..records import Missing
 from .base import Reading, RoundFacts
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
 
 TICK_NS: Final = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 """Unit in which the kernel counts steal, usually 10 ms."""
@@ -289,11 +289,16 @@ class NoiseInstrument:
         ),
     )
 
-    def read(self, region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, figures: Figures, _facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of a region that has ended."""
-        return {
-            "run_delay": facts.run_delay_ns,
-            "involuntary_switches": region.involuntary_switches(),
-            "major_faults": region.major_faults(),
-            "steal": region.steal_ns(),
-        }
+        return noise_values(figures)
+
+
+def noise_values(figures: Figures) -> dict[str, Reading]:
+    """What disturbed a region."""
+    return {
+        "run_delay": figures.run_delay_ns,
+        "involuntary_switches": figures.involuntary_switches,
+        "major_faults": figures.major_faults,
+        "steal": figures.steal_ns,
+    }

@@ -24,12 +24,12 @@ from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
 from .base import NothingRead, Reading, RoundFacts
-from .cpu import CpuInstrument, allowed_cores, cpu_values
+from .cpu import CpuInstrument, cpu_values
 from .latency import LatencyInstrument
 from .memory import MemoryInstrument, memory_values
-from .noise import NoiseInstrument, noisy_reason
+from .noise import NoiseInstrument, noise_values, noisy_reason
 from .plugins import GuardedInstrument, plugin_instruments
-from .region import PROCESS_METER, Meter, Region
+from .region import PROCESS_METER, Figures, Meter, Region
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class ProbeReading:
     """How far the peak may be off; None where that has no bound, as with a sampler."""
 
 
-def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, region: Region) -> ProbeReading:
+def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, figures: Figures) -> ProbeReading:
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
     for part in found:
@@ -69,8 +69,8 @@ def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, region: Regio
         values=values,
         reasons=reasons,
         noisy=noisy_reason(values, wall_ns),
-        memory_method=region.memory_method if has_peak else "",
-        peak_rss_resolution_bytes=region.peak_rss_resolution_bytes if has_peak else None,
+        memory_method=figures.memory_method if has_peak else "",
+        peak_rss_resolution_bytes=figures.peak_rss_resolution_bytes if has_peak else None,
     )
 
 
@@ -123,22 +123,21 @@ class Probe:
         :param threads: CPU threads that may compute; 0 where it is not known.
         :raises MeasurementError: if no round has been stopped.
         """
-        region = self._region
-        region.require_end()
+        figures = self._region.figures()
         facts = RoundFacts(
             wall_ns=wall_ns,
             token_ns=token_ns,
             completion=completion,
             threads=threads,
-            run_delay_ns=region.run_delay_ns(),
+            run_delay_ns=figures.run_delay_ns,
         )
-        found = [instrument.read(region, facts) for instrument in self._fused]
+        found = [instrument.read(figures, facts) for instrument in self._fused]
         found += [read(facts) for read in self._reads]
         if self._foreign_reads:
             ours = {name for part in found for name in part}
             for read in self._foreign_reads:
                 found.append({name: value for name, value in read(facts).items() if name not in ours})
-        return _reading(found, wall_ns, region)
+        return _reading(found, wall_ns, figures)
 
 
 # ------------------------------------------------------------------------------------------------------- for any code
@@ -160,24 +159,16 @@ _DEFS: Final[dict[str, MetricDef]] = {
 
 
 def _read_region(region: Region) -> ProbeReading:
-    region.require_end()
-    wall_ns = region.wall_ns
-    found: dict[str, Reading] = {
-        "wall_time": wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
-    }
-    spent = region.cpu_ns()
-    if isinstance(spent, Missing):
-        found |= {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent}
-    else:
-        found |= cpu_values(spent, wall_ns, allowed_cores())
-    found |= memory_values(*region.peak_and_before(), region.memory_method)
-    found |= {
-        "run_delay": region.run_delay_ns(),
-        "involuntary_switches": region.involuntary_switches(),
-        "major_faults": region.major_faults(),
-        "steal": region.steal_ns(),
-    }
-    return _reading([found], wall_ns, region)
+    figures = region.figures()
+    wall_ns = figures.wall_ns
+    wall = wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
+    found: tuple[Mapping[str, Reading], ...] = (
+        {"wall_time": wall},
+        cpu_values(figures.cpu_ns, wall_ns),
+        memory_values(figures.peak_rss, figures.rss_before, figures.memory_method),
+        noise_values(figures),
+    )
+    return _reading(found, wall_ns, figures)
 
 
 class Measured:

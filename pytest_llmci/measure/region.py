@@ -14,10 +14,12 @@ import gc
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import get_ident
 from time import perf_counter_ns
 
 from ..errors import MeasurementError
+from ..quick_records import quickly_made
 from ..records import Missing
 from .base import Reading
 from .cpu import HAS_RUSAGE, Usage, cpu_time_ns, process_usage
@@ -34,9 +36,12 @@ from .memory import (
 )
 from .noise import RunDelay, Steal, StealSample, run_delay_ns
 
-_FORKED = "the process forked inside the block, and this is the child: the block did not begin here"
-_SHARED = "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
-_MOVED = "the block ended in another thread than it began in"
+_FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
+_SHARED = Missing(
+    "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
+)
+_MOVED = Missing("the block ended in another thread than it began in")
+_NO_RUSAGE = Missing("this system has no getrusage")
 _NO_PROC = Missing("resident memory needs Linux's /proc")
 _UNREADABLE = (OSError, ValueError, IndexError, AttributeError)  # gone, another's by now, or no such call here
 
@@ -158,6 +163,47 @@ def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
         region.spoil(why)
     if source.waits:
         meter.drop_source(source)
+
+
+@quickly_made
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What the kernel says of a region that has ended."""
+
+    wall_ns: int
+    cpu_ns: Reading
+    """Of the process, all threads."""
+    run_delay_ns: Reading
+    """Time that its thread was ready to run and had no CPU."""
+    steal_ns: Reading
+    """Time that a hypervisor took, over all CPUs."""
+    involuntary_switches: Reading
+    """Preemptions of all threads."""
+    major_faults: Reading
+    """Pages read from disk."""
+    peak_rss: Reading
+    """Highest resident memory, in bytes."""
+    rss_before: Reading
+    """Resident memory at the begin, in bytes."""
+    memory_method: MemoryMethod
+    peak_rss_resolution_bytes: int | None
+    """How far the peak may be off; None where that has no bound."""
+
+
+def _gone(wall_ns: int, source: PeakSource) -> Figures:
+    """Of a region that was left behind by a fork."""
+    return Figures(
+        wall_ns=wall_ns,
+        cpu_ns=_FORKED,
+        run_delay_ns=_FORKED,
+        steal_ns=_FORKED,
+        involuntary_switches=_FORKED,
+        major_faults=_FORKED,
+        peak_rss=_FORKED,
+        rss_before=_FORKED,
+        memory_method=source.method,
+        peak_rss_resolution_bytes=source.resolution_bytes,
+    )
 
 
 class Region:
@@ -336,69 +382,37 @@ class Region:
 
     # ----------------------------------------------------------------------------------------- what the end found
 
-    def require_end(self) -> None:
-        """Refuse to be read early.
+    def figures(self) -> Figures:
+        """What the kernel wrote, in numbers.
 
         :raises MeasurementError: if the block has not ended.
         """
         if not self.ended:
             raise MeasurementError("the measured block has not ended: read its numbers after the 'with' block")
-
-    @property
-    def wall_ns(self) -> int:
-        """Wall time."""
-        return self._end_ns - self._begin_ns
-
-    def cpu_ns(self) -> int | Missing:
-        """CPU time of the process, all threads."""
-        return Missing(_FORKED) if self._forked else cpu_time_ns(self._begin_usage, self._end_usage)
-
-    def run_delay_ns(self) -> Reading:
-        """Time its thread was ready to run and had no CPU."""
-        if self._forked or self._moved:
-            return Missing(_FORKED if self._forked else _MOVED)
-        return run_delay_ns(self._delay_begin, self._delay_end)
-
-    def steal_ns(self) -> Reading:
-        """Time that a hypervisor took, over all CPUs."""
-        return Missing(_FORKED) if self._forked else self._steal
-
-    def involuntary_switches(self) -> Reading:
-        """Preemptions of all threads."""
-        return self._counted(self._begin_usage.ru_nivcsw, self._end_usage.ru_nivcsw)
-
-    def major_faults(self) -> Reading:
-        """Pages read from disk."""
-        return self._counted(self._begin_usage.ru_majflt, self._end_usage.ru_majflt)
-
-    def _counted(self, before: int, after: int) -> Reading:
+        source = self._source
         if self._forked:
-            return Missing(_FORKED)
-        return after - before if HAS_RUSAGE else Missing("this system has no getrusage")
-
-    def peak_and_before(self) -> tuple[Reading, Reading]:
-        """Resident memory in bytes: the highest, and that at the begin."""
-        if self._forked:
-            return Missing(_FORKED), Missing(_FORKED)
-        rss = resident_bytes(self._sizes_begin)
-        return self._peak_rss(rss), rss if rss >= 0 else _NO_PROC
+            return _gone(self._end_ns - self._begin_ns, source)
+        begin, end = self._begin_usage, self._end_usage
+        rss_before = resident_bytes(self._sizes_begin)
+        return Figures(
+            wall_ns=self._end_ns - self._begin_ns,
+            cpu_ns=cpu_time_ns(begin, end),
+            run_delay_ns=_MOVED if self._moved else run_delay_ns(self._delay_begin, self._delay_end),
+            steal_ns=self._steal,
+            involuntary_switches=end.ru_nivcsw - begin.ru_nivcsw if HAS_RUSAGE else _NO_RUSAGE,
+            major_faults=end.ru_majflt - begin.ru_majflt if HAS_RUSAGE else _NO_RUSAGE,
+            peak_rss=self._peak_rss(rss_before),
+            rss_before=rss_before if rss_before >= 0 else _NO_PROC,
+            memory_method=source.method,
+            peak_rss_resolution_bytes=source.resolution_bytes,
+        )
 
     def _peak_rss(self, rss_before: int) -> Reading:
-        if self.shared and self.memory_method != "lifetime":
-            return Missing(_SHARED)
+        if self.shared and self._source.method != "lifetime":
+            return _SHARED
         if self._memory_reason:
             return Missing(self._memory_reason)
         peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
         if self._mark is None:
             return peak
         return max(peak, self._mark.peak_between(self._begin_usage.ru_maxrss, rss_before, self._end_usage.ru_maxrss))
-
-    @property
-    def memory_method(self) -> MemoryMethod:
-        """How its peak is known."""
-        return self._source.method
-
-    @property
-    def peak_rss_resolution_bytes(self) -> int | None:
-        """How far its peak may be off; None where that has no bound."""
-        return self._source.resolution_bytes

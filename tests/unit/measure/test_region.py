@@ -222,7 +222,7 @@ def test_run_delay_of_a_block_that_changed_threads_is_missing() -> None:
     thread.start()
     thread.join()
     region.end()
-    value = region.run_delay_ns()
+    value = region.figures().run_delay_ns
     assert isinstance(value, Missing)
     assert "another thread" in value.reason
 
@@ -301,12 +301,12 @@ def test_a_block_counts_its_preemptions_and_page_ins() -> None:
 def test_an_unfinished_region_is_not_read() -> None:
     region = Region()
     with pytest.raises(MeasurementError, match="has not ended"):
-        region.require_end()
+        region.figures()
     region.begin()
     with contextlib.ExitStack() as stack:
         stack.callback(region.end)
         with pytest.raises(MeasurementError, match="has not ended"):
-            region.require_end()
+            region.figures()
 
 
 def test_a_region_may_leave_the_collector_alone() -> None:

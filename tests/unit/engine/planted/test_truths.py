@@ -94,6 +94,17 @@ def one_more(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
+def off_by_seven(metric: str) -> Callable[..., Any]:
+    def broken(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrong(*args: Any) -> Any:
+            values = function(*args)
+            return values if isinstance(values[metric], Missing) else {**values, metric: values[metric] + 7}
+
+        return wrong
+
+    return broken
+
+
 def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
     """What is found where no neighbour disturbed the planting: on a busy machine the first time need not be it."""
     for _ in range(most):
@@ -113,8 +124,8 @@ def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
         ("cpu_time", region, "cpu_time_ns", twice),
         ("cpu_percent", cpu, "affinity_count", twice),
         ("run_delay", region, "run_delay_ns", twice),
-        ("involuntary_switches", region.Region, "involuntary_switches", one_more),
-        ("major_faults", region.Region, "major_faults", one_more),
+        ("involuntary_switches", noise, "noise_values", off_by_seven("involuntary_switches")),
+        ("major_faults", noise, "noise_values", off_by_seven("major_faults")),
         ("run_delay_all", noise.OwnedFile, "read", lambda function: lambda self, size: b"0 0 0"),
         ("children_peak_rss", children.ChildrenInstrument, "_sum", twice),
         ("prompt_tokens", latency, "_counted", one_more),
