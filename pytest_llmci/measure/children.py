@@ -51,6 +51,7 @@ class ChildrenInstrument:
         self._meter = meter
         self._begin: frozenset[int] = _NONE
         self._reaped = 0
+        """Changes when a child that has run at all is waited for: to start is to fault pages in."""
         self._had_none = False
         """Whether there was no child at the end of the last round, after which :attr:`_reaped` was noted."""
         self._found: Reading = _NOT_LINUX
@@ -60,7 +61,7 @@ class ChildrenInstrument:
         if not sys.platform.startswith("linux"):
             self._found = _NOT_LINUX
             return
-        reaped = _reaped()
+        reaped = children_usage().ru_minflt
         if self._had_none and reaped == self._reaped:  # one that has begun since then shows at the end
             self._begin, self._found = _NONE, 0
             return
@@ -74,7 +75,7 @@ class ChildrenInstrument:
         if isinstance(self._found, Missing):
             return
         children = self._descendants() if has_children() else _NONE
-        reaped = _reaped()
+        reaped = children_usage().ru_minflt
         if children != self._begin or reaped != self._reaped:
             self._found = _CAME_AND_WENT
         elif children:
@@ -131,8 +132,3 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _reaped() -> int:
-    """Changes when a child that has run at all is waited for: to start is to fault pages in."""
-    return children_usage().ru_minflt

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts
 from .cuda import CudaDevice
 from .noise import OwnedFile
 
@@ -43,6 +43,11 @@ class Rapl:
         """
         self._root = Path(root)
         self._domains: list[_Domain] | Missing | None = None
+
+    @property
+    def refused(self) -> Missing | None:
+        """Why no package can be read in this process; None where some can, or nobody has asked yet."""
+        return self._domains if isinstance(self._domains, Missing) else None
 
     def read(self) -> list[int] | Missing:
         """Each package's counter in microjoules, or why there is none."""
@@ -114,6 +119,8 @@ class EnergyInstrument:
         self._device = device or CudaDevice()
         self._rapl = rapl or Rapl()
         self._on_gpu = False
+        self._nothing: NothingRead | None = None
+        """What there is to tell for good, where no GPU computes and no package can be read."""
         self._begin_mj: int | Missing = 0
         self._end_mj: int | Missing = 0
         self._begin_uj: list[int] | Missing = _NO_RAPL
@@ -124,19 +131,26 @@ class EnergyInstrument:
         self._on_gpu = self._device.torch() is not None
         if self._on_gpu:
             self._begin_mj = self._board_mj()
-        else:
+        elif self._nothing is None:
             self._begin_uj = self._rapl.read()
 
     def stop(self) -> None:
         """Note them again."""
         if self._on_gpu:
             self._end_mj = self._board_mj()
-        else:
+        elif self._nothing is None:
             self._end_uj = self._rapl.read()
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
-        energy = self._board_j() if self._on_gpu else self._rapl.spent_j(self._begin_uj, self._end_uj)
+        if self._on_gpu:
+            energy = self._board_j()
+        elif self._nothing is not None:
+            return self._nothing
+        else:
+            energy = self._rapl.spent_j(self._begin_uj, self._end_uj)
+            if self._rapl.refused is not None:
+                self._nothing = NothingRead(dict.fromkeys(("energy", "tokens_per_joule"), self._rapl.refused))
         return {"energy": energy, "tokens_per_joule": _tokens_per_joule(facts.completion.output_tokens, energy)}
 
     def _board_mj(self) -> int | Missing:

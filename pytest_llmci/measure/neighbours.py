@@ -24,14 +24,6 @@ _NONE: Final[dict[str, bytes]] = {}
 _NO_PRESSURE: Final = Missing("this kernel tells no pressure (/proc/pressure/cpu)")
 
 
-class _Folder(OwnedFile):
-    """A folder that stays open."""
-
-    def count(self) -> int:
-        """Folders in it, by its number of links; less than none on a file system that does not count them."""
-        return os.fstat(self.number).st_nlink - 2
-
-
 def _waited_ns(text: bytes) -> int:
     """Second field of a ``schedstat``."""
     return int(text.split(None, 2)[1])
@@ -79,7 +71,8 @@ class NeighboursInstrument:
         self._tasks = tasks
         self._pressure_path = pressure
         self._pressure: OwnedFile | None = None
-        self._folder: _Folder | None = None
+        self._folder: OwnedFile | None = None
+        """Of the threads."""
         self._files: dict[str, OwnedFile] = {}
         """Of each thread but the generating one, whose waits the region knows."""
         self._threads = -1
@@ -132,12 +125,14 @@ class NeighboursInstrument:
         thread that ended takes its file with it, so as many threads as files, all readable, are the same threads.
         """
         folder = self._folder
-        # A forked child has threads of its own.
-        if folder is not None and self._forks == PROCESS_METER.epoch and folder.count() == self._threads:
-            try:
+        if folder is None or self._forks != PROCESS_METER.epoch:  # a forked child has threads of its own
+            return self._list_waits()
+        try:
+            # One link each, and two of the folder's own; file systems that do not count them never show so many.
+            if os.fstat(folder.fd).st_nlink - 2 == self._threads:
                 return {thread: file.read(64) for thread, file in self._files.items()} if self._files else _NONE
-            except _GONE:
-                pass
+        except _GONE:
+            pass
         return self._list_waits()
 
     def _list_waits(self) -> dict[str, bytes]:
@@ -147,7 +142,7 @@ class NeighboursInstrument:
         except OSError:
             return {}
         if self._folder is None or self._forks != PROCESS_METER.epoch:
-            self._folder, self._forks = _Folder(self._tasks), PROCESS_METER.epoch
+            self._folder, self._forks = OwnedFile(self._tasks), PROCESS_METER.epoch
         others = [thread for thread in threads if thread != str(get_native_id())]
         for gone in self._files.keys() - set(others):
             self._files.pop(gone).close()
@@ -169,6 +164,6 @@ class NeighboursInstrument:
         try:
             if self._pressure is None:
                 self._pressure = OwnedFile(self._pressure_path)
-            return self._pressure.read(160)
+            return os.pread(self._pressure.fd, 160, 0)
         except _GONE:
             return b""

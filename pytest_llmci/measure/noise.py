@@ -70,33 +70,28 @@ def noisy_reason(values: Mapping[str, float], wall_ns: int, *, cpus: int | None 
 class OwnedFile:
     """A file that stays open for reading and is closed with its owner."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("fd",)
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    @property
-    def number(self) -> int:
-        """Of the open file."""
-        return self._fd
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def read(self, size: int) -> bytes:
         """The first bytes of its present content."""
-        return os.pread(self._fd, size, 0)
+        return os.pread(self.fd, size, 0)
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
     def forget(self) -> None:
         """Let go of the number without closing it: somebody closed it, and it may be another's now."""
-        self._fd = -1
+        self.fd = -1
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
+        if getattr(self, "fd", -1) >= 0:
             self.close()
 
 
@@ -130,7 +125,7 @@ class RunDelay:
             self._local.file = file = OwnedFile(self._path)  # closed when its thread ends
         except OSError:
             return b""
-        self._local.fd = file.number
+        self._local.fd = file.fd
         return self.raw()
 
 

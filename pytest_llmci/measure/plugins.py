@@ -11,7 +11,7 @@ from ..metrics import MetricDef
 from ..records import Missing
 from ..registry import Registry
 from . import FUSED, INSTRUMENTS
-from .base import Instrument, Reading, RoundFacts, nothing_to_note
+from .base import Instrument, Reading, nothing_to_note
 
 
 class InstrumentFactory(Protocol):
@@ -54,7 +54,7 @@ def _only_reads(factory: InstrumentFactory) -> bool:
 
 
 class GuardedInstrument:
-    """An instrument whose failure makes its own metrics missing, and nothing else."""
+    """An instrument whose failure makes its own metrics missing, and nothing else: who calls it catches what it raises."""
 
     def __init__(self, name: str, factory: InstrumentFactory) -> None:
         """Build the instrument.
@@ -67,42 +67,25 @@ class GuardedInstrument:
         """Whether it gives what it declares, so that its numbers need no check."""
         self.only_reads = _only_reads(factory)
         """Whether it has nothing to do around a round."""
-        self._failure = ""
+        self.failure = ""
+        """Why it tells nothing of this round; empty if it does."""
         try:
-            self._instrument = factory()
+            self.instrument = factory()
         except Exception as error:
             raise ConfigError(f"instrument '{name}' cannot be built: {type(error).__name__}: {error}") from error
 
-    def start(self) -> None:
-        """Start it."""
-        self._failure = ""
-        try:
-            self._instrument.start()
-        except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
-            self._fail(error)
+    def fail(self, error: Exception) -> None:
+        """Its metrics are missing in this round."""
+        self.failure = f"instrument '{self.name}' failed: {type(error).__name__}: {error}"
 
-    def stop(self) -> None:
-        """Stop it, if it was started."""
-        if self._failure:
-            return
-        try:
-            self._instrument.stop()
-        except Exception as error:  # noqa: BLE001  # as above
-            self._fail(error)
+    def checked(self, given: Mapping[str, Reading]) -> Mapping[str, Reading]:
+        """A reading of each metric that it declares, and no other one."""
+        return {name: self._checked(given.get(name)) for name in self._metrics}
 
-    def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
-        """A reading of each metric that it declares; to be read once after each round."""
-        if not self._failure:
-            try:
-                given = self._instrument.read(facts)
-                return given if self.is_built_in else {name: self._checked(given.get(name)) for name in self._metrics}
-            except Exception as error:  # noqa: BLE001  # as above
-                self._fail(error)
-        failure, self._failure = self._failure, ""
+    def nothing(self) -> Mapping[str, Reading]:
+        """Why each of its metrics is missing; the next round may succeed."""
+        failure, self.failure = self.failure, ""
         return dict.fromkeys(self._metrics, Missing(failure))
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = f"instrument '{self.name}' failed: {type(error).__name__}: {error}"
 
     def _checked(self, value: Reading | None) -> Reading:
         if isinstance(value, Missing):

@@ -90,16 +90,19 @@ class Probe:
         self._meter = meter
         self._fused = (LatencyInstrument(), MemoryInstrument(), CpuInstrument(), NoiseInstrument())
         plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
-        self._starts = [plugin.start for plugin in plugins if not plugin.only_reads]
-        self._stops = [plugin.stop for plugin in reversed(plugins) if not plugin.only_reads]
-        self._reads = [plugin.read for plugin in plugins if plugin.is_built_in]
-        self._foreign_reads = [plugin.read for plugin in plugins if not plugin.is_built_in]
+        plugins.sort(key=lambda plugin: not plugin.is_built_in)  # a name that is ours keeps our number
+        self._plugins = plugins
+        self._around = [plugin for plugin in plugins if not plugin.only_reads]
         self._region = Region(meter)
 
     def start(self) -> None:
         """Begin a round. Nothing that belongs to the round may stand between this and the request."""
-        for start in self._starts:
-            start()
+        for plugin in self._around:
+            plugin.failure = ""
+            try:
+                plugin.instrument.start()
+            except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
+                plugin.fail(error)
         self._region = region = Region(self._meter)
         region.begin()
 
@@ -111,8 +114,13 @@ class Probe:
         try:
             self._region.end()
         finally:
-            for stop in self._stops:
-                stop()
+            for plugin in reversed(self._around):
+                if plugin.failure:
+                    continue
+                try:
+                    plugin.instrument.stop()
+                except Exception as error:  # noqa: BLE001  # as above
+                    plugin.fail(error)
 
     def read(self, *, wall_ns: int, token_ns: tuple[int, ...], completion: Completion, threads: int) -> ProbeReading:
         """The numbers of the round that was stopped last; done when time no longer counts.
@@ -132,11 +140,15 @@ class Probe:
             run_delay_ns=figures.run_delay_ns,
         )
         found = [instrument.read(figures, facts) for instrument in self._fused]
-        found += [read(facts) for read in self._reads]
-        if self._foreign_reads:
-            ours = {name for part in found for name in part}
-            for read in self._foreign_reads:
-                found.append({name: value for name, value in read(facts).items() if name not in ours})
+        for plugin in self._plugins:
+            if not plugin.failure:
+                try:
+                    given = plugin.instrument.read(facts)
+                    found.append(given if plugin.is_built_in else plugin.checked(given))
+                    continue
+                except Exception as error:  # noqa: BLE001  # as above
+                    plugin.fail(error)
+            found.append(plugin.nothing())
         return _reading(found, wall_ns, figures)
 
 

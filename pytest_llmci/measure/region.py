@@ -151,11 +151,8 @@ def _fold(meter: Meter, source: PeakSource, usage: Usage) -> None:
         region.fold(peak)
 
 
-def _reset(meter: Meter, source: PeakSource) -> None:
-    try:
-        source.reset()
-    except OSError as error:
-        _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
+def _not_reset(meter: Meter, source: PeakSource, error: OSError) -> None:
+    _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
 
 
 def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
@@ -313,7 +310,10 @@ class Region:
             meter.collector_was_on = False
         meter.open_regions.append(self)
         if source.waits:
-            _reset(meter, source)
+            try:
+                source.reset()
+            except OSError as error:
+                _not_reset(meter, source, error)
         self._delay_begin = meter.delay.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
@@ -323,7 +323,10 @@ class Region:
             self._delay_begin = meter.delay.raw()
         self._source = source
         if not source.waits:
-            _reset(meter, source)
+            try:
+                source.reset()
+            except OSError as error:
+                _not_reset(meter, source, error)
         self._begin_usage = usage = process_usage()
         source.learn(usage.ru_maxrss, sizes)
         self._mark = source if isinstance(source, HighWaterMark) and source.own else None

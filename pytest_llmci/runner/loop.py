@@ -142,13 +142,15 @@ class MeasuringLoop:
             completion = dataclasses.replace(completion, retries=len(failed))
         token_ns = _gaps(begin, stamps)
         reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)
-        values, reasons = _without(reading.values, reading.reasons, self._unmeasurable | completion.unobserved)
+        values, reasons = reading.values, reading.reasons
+        if self._unmeasurable or completion.unobserved:
+            values, reasons = _without(values, reasons, self._unmeasurable | completion.unobserved)
         return RoundRecord(
             values=values,
             reasons=reasons,
             token_ns=token_ns,
             completion=completion,
-            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]),
+            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]) if failed else reading.noisy,
             memory_method=reading.memory_method,
             peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
         )
@@ -169,8 +171,6 @@ def _without(
     values: dict[str, float], reasons: dict[str, str], unmeasurable: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Numbers and reasons, with those numbers missing that say nothing of the model."""
-    if not unmeasurable:
-        return values, reasons
     known = {name: why for name, why in unmeasurable.items() if name in values or name in reasons}
     return {name: value for name, value in values.items() if name not in known}, reasons | known
 
