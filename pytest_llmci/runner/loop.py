@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import sub
 from typing import Protocol
 
 from ..backends.base import Backend
@@ -14,6 +15,7 @@ from ..measure.anchor import Anchor
 from ..measure.base import Reading
 from ..measure.profile import Probe
 from ..records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
+from .progress import TOKENS_AT, ProgressPage
 
 
 class Progress(Protocol):
@@ -185,6 +187,15 @@ def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
     if isinstance(progress, NoProgress):
         return lambda: append(now())
 
+    if isinstance(progress, ProgressPage):
+        integers = progress.integers  # a call for each token would cost as much as its stamp
+
+        def stamp_on_page() -> None:
+            append(now())
+            integers[TOKENS_AT] = len(stamps)
+
+        return stamp_on_page
+
     def stamp() -> None:
         append(now())
         progress.tokens(len(stamps))
@@ -194,12 +205,7 @@ def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
 
 def _gaps(begin: int, stamps: list[int]) -> tuple[int, ...]:
     """Time to the first token, then each gap; they sum to the time of the last token exactly."""
-    previous = begin
-    gaps = []
-    for moment in stamps:
-        gaps.append(moment - previous)
-        previous = moment
-    return tuple(gaps)
+    return (stamps[0] - begin, *map(sub, stamps[1:], stamps)) if stamps else ()
 
 
 def text_is_unicode(completion: Completion) -> Completion:
