@@ -8,18 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
-
-if TYPE_CHECKING:
-    from .region import Figures
-
+from .base import Reading
 
 LEAST_WALL_NS: Final = 200_000  # the two readings of CPU time stand a few microseconds apart from those of the clock
 
@@ -217,12 +212,6 @@ class CpuInstrument:
             source="perf_counter_ns, /proc/thread-self/schedstat",
         ),
     )
-
-    def read(self, figures: Figures, facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        values = cpu_values(figures.cpu_ns, figures.wall_ns)
-        values["net_time"] = net_time(facts.wall_ns, facts.run_delay_ns, facts.threads)
-        return values
 
 
 def net_time(wall_ns: int, run_delay_ns: Reading, threads: int) -> Reading:

@@ -7,15 +7,11 @@ after it is ``return_tail``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
 from .base import Reading, RoundFacts
-
-if TYPE_CHECKING:
-    from .region import Figures
 
 _NO_STAMPS = Missing("this model source does not tell when tokens arrive")
 _NO_TOKENS = Missing("the model produced no token")
@@ -34,75 +30,47 @@ def latency_values(facts: RoundFacts) -> dict[str, Reading]:
 
     Source: docs/metrics.md.
     """
-    token_ns, wall_ns, completion = facts.token_ns, facts.wall_ns, facts.completion
-    output = completion.output_tokens
+    token_ns, wall_ns, prompt = facts.token_ns, facts.wall_ns, facts.completion.prompt_tokens
+    output = facts.completion.output_tokens
     latency = sum(token_ns) if token_ns else wall_ns
     tail = wall_ns - latency
     if wall_ns < 0 or tail < 0 or (token_ns and min(token_ns) < 0):
         values: dict[str, Reading] = dict.fromkeys(_NAMES, _CLOCK_WENT_BACK)
-    elif token_ns:
-        ttft = token_ns[0]
-        tpot, decoding = _decoding(len(token_ns), latency - ttft, output)
-        values = {
-            "latency": latency,
-            "ttft": ttft,
-            "itl": _mean_gap_ns(len(token_ns) - 1, latency - ttft),
-            "tpot": tpot,
-            "return_tail": tail,
-            "tokens_per_s": _rate(output, latency),
-            "latency_per_token": _per_token(output, latency),
-            "prefill_tokens_per_s": _prefill_rate(completion.prompt_tokens, ttft),
-            "decode_tokens_per_s": decoding,
-        }
     else:
+        # Written out, without a function for each: this is done after each round, and the next one waits for it.
         values = dict.fromkeys(_NAMES, _NO_TOKENS if output == 0 else _NO_STAMPS)
         values["latency"] = latency
-        values["tokens_per_s"] = _rate(output, latency)
-        values["latency_per_token"] = _per_token(output, latency)
-    values["prompt_tokens"] = _counted(completion.prompt_tokens)
-    values["output_tokens"] = _counted(output)
+        if not output:
+            values["tokens_per_s"] = values["latency_per_token"] = _UNCOUNTED if output is None else _NO_TOKENS
+        else:
+            values["tokens_per_s"] = output * 1e9 / latency if latency > 0 else _NO_TIME
+            values["latency_per_token"] = round(latency / output)
+        if token_ns:
+            values["ttft"] = ttft = token_ns[0]
+            values["return_tail"] = tail
+            gaps, decoding_ns = len(token_ns) - 1, latency - ttft
+            values["itl"] = round(decoding_ns / gaps) if gaps else _ONE_STAMP
+            if prompt is None:
+                values["prefill_tokens_per_s"] = _UNCOUNTED
+            else:
+                values["prefill_tokens_per_s"] = prompt * 1e9 / ttft if ttft > 0 else _NO_TIME
+            if output is not None and output > 1 and gaps and decoding_ns > 0:
+                values["tpot"] = round(decoding_ns / (output - 1))
+                values["decode_tokens_per_s"] = (output - 1) * 1e9 / decoding_ns
+            else:
+                values["tpot"] = values["decode_tokens_per_s"] = _no_decoding(output, gaps)
+    values["prompt_tokens"] = _UNCOUNTED if prompt is None else prompt
+    values["output_tokens"] = _UNCOUNTED if output is None else output
     return values
 
 
-def _counted(count: int | None) -> Reading:
-    return _UNCOUNTED if count is None else count
-
-
-def _mean_gap_ns(gaps: int, decoding_ns: int) -> Reading:
-    return round(decoding_ns / gaps) if gaps else _ONE_STAMP
-
-
-def _rate(output: int | None, latency_ns: int) -> Reading:
+def _no_decoding(output: int | None, gaps: int) -> Missing:
+    """Why there is no time per token after the first."""
     if output is None:
         return _UNCOUNTED
-    if output == 0:
-        return _NO_TOKENS
-    return output * 1e9 / latency_ns if latency_ns > 0 else _NO_TIME
-
-
-def _per_token(output: int | None, latency_ns: int) -> Reading:
-    if output is None:
-        return _UNCOUNTED
-    return round(latency_ns / output) if output else _NO_TOKENS
-
-
-def _prefill_rate(prompt: int | None, ttft_ns: int) -> Reading:
-    if prompt is None:
-        return _UNCOUNTED
-    return prompt * 1e9 / ttft_ns if ttft_ns > 0 else _NO_TIME
-
-
-def _decoding(stamped: int, decoding_ns: int, output: int | None) -> tuple[Reading, Reading]:
-    """Time per token after the first, and its inverse."""
-    if output is not None and output > 1 and stamped > 1 and decoding_ns > 0:
-        return round(decoding_ns / (output - 1)), (output - 1) * 1e9 / decoding_ns
-    if output is None:
-        why = _UNCOUNTED
-    elif output < 2:
-        why = _ONE_TOKEN
-    else:
-        why = _ONE_STAMP if stamped < 2 else _NO_TIME
-    return why, why
+    if output < 2:
+        return _ONE_TOKEN
+    return _NO_TIME if gaps else _ONE_STAMP
 
 
 class LatencyInstrument:
@@ -227,10 +195,6 @@ class LatencyInstrument:
             source="the model source; the record says who counted",
         ),
     )
-
-    def read(self, _figures: Figures, facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        return latency_values(facts)
 
 
 _NAMES: Final = tuple(metric.name for metric in LatencyInstrument.metrics)

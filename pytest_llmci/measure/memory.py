@@ -17,13 +17,13 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading
 from .cpu import HAS_RUSAGE, affinity_count
 
 if TYPE_CHECKING:
@@ -486,19 +486,16 @@ class MemoryInstrument:
     def __init__(self) -> None:
         self._before: Reading = _FIRST
 
-    def read(self, figures: Figures, _facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, figures: Figures) -> dict[str, Reading]:
         """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
         earlier, before = self._before, figures.rss_before
         self._before = before
         values = memory_values(figures.peak_rss, before, figures.memory_method)
-        values["rss_growth"] = _growth(earlier, before)
+        if isinstance(before, Missing):
+            values["rss_growth"] = before
+        else:
+            values["rss_growth"] = earlier if isinstance(earlier, Missing) else before - earlier
         return values
-
-
-def _growth(earlier: Reading, now: Reading) -> Reading:
-    if isinstance(now, Missing):
-        return now
-    return earlier if isinstance(earlier, Missing) else now - earlier
 
 
 def memory_values(peak: Reading, before: Reading, method: MemoryMethod) -> dict[str, Reading]:

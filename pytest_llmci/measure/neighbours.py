@@ -29,11 +29,6 @@ def _waited_ns(text: bytes) -> int:
     return int(text.split(None, 2)[1])
 
 
-def _total_us(text: bytes) -> int:
-    """Of the first line of a pressure file."""
-    return int(text[text.index(b"total=") + 6 : text.index(b"\n")])
-
-
 class NeighboursInstrument:
     """Run delay over all threads, and CPU pressure of the machine."""
 
@@ -112,9 +107,9 @@ class NeighboursInstrument:
         return total
 
     def _pressed_ns(self) -> Reading:
-        before, after = self._pressures
+        before, after = (text[text.find(b"total=") + 6 : text.find(b"\n")] for text in self._pressures)
         try:
-            return (_total_us(after) - _total_us(before)) * 1000
+            return (int(after) - int(before)) * 1000
         except ValueError:
             return _NO_PRESSURE
 

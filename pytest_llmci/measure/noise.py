@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading
 
 if TYPE_CHECKING:
     from .region import Figures
@@ -283,10 +283,6 @@ class NoiseInstrument:
             source="/proc/stat, field steal of the line cpu",
         ),
     )
-
-    def read(self, figures: Figures, _facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        return noise_values(figures)
 
 
 def noise_values(figures: Figures) -> dict[str, Reading]:

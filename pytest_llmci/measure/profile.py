@@ -24,8 +24,8 @@ from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
 from .base import NothingRead, Reading, RoundFacts
-from .cpu import CpuInstrument, cpu_values
-from .latency import LatencyInstrument
+from .cpu import CpuInstrument, cpu_values, net_time
+from .latency import latency_values
 from .memory import MemoryInstrument, memory_values
 from .noise import NoiseInstrument, noise_values, noisy_reason
 from .plugins import GuardedInstrument, plugin_instruments
@@ -88,7 +88,7 @@ class Probe:
         :raises ConfigError: if a registered instrument cannot be used.
         """
         self._meter = meter
-        self._fused = (LatencyInstrument(), MemoryInstrument(), CpuInstrument(), NoiseInstrument())
+        self._memory = MemoryInstrument()
         plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
         plugins.sort(key=lambda plugin: not plugin.is_built_in)  # a name that is ours keeps our number
         self._plugins = plugins
@@ -139,7 +139,14 @@ class Probe:
             threads=threads,
             run_delay_ns=figures.run_delay_ns,
         )
-        found = [instrument.read(figures, facts) for instrument in self._fused]
+        cpu = cpu_values(figures.cpu_ns, figures.wall_ns)
+        cpu["net_time"] = net_time(wall_ns, figures.run_delay_ns, threads)
+        found: list[Mapping[str, Reading]] = [
+            latency_values(facts),
+            self._memory.read(figures),
+            cpu,
+            noise_values(figures),
+        ]
         for plugin in self._plugins:
             if not plugin.failure:
                 try:

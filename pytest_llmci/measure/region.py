@@ -397,6 +397,14 @@ class Region:
             return _gone(self._end_ns - self._begin_ns, source)
         begin, end = self._begin_usage, self._end_usage
         rss_before = resident_bytes(self._sizes_begin)
+        if self.shared and source.method != "lifetime":
+            peak: Reading = _SHARED
+        elif self._memory_reason:
+            peak = Missing(self._memory_reason)
+        else:
+            peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
+            if self._mark is not None:
+                peak = max(peak, self._mark.peak_between(begin.ru_maxrss, rss_before, end.ru_maxrss))
         return Figures(
             wall_ns=self._end_ns - self._begin_ns,
             cpu_ns=cpu_time_ns(begin, end),
@@ -404,18 +412,8 @@ class Region:
             steal_ns=self._steal,
             involuntary_switches=end.ru_nivcsw - begin.ru_nivcsw if HAS_RUSAGE else _NO_RUSAGE,
             major_faults=end.ru_majflt - begin.ru_majflt if HAS_RUSAGE else _NO_RUSAGE,
-            peak_rss=self._peak_rss(rss_before),
+            peak_rss=peak,
             rss_before=rss_before if rss_before >= 0 else _NO_PROC,
             memory_method=source.method,
             peak_rss_resolution_bytes=source.resolution_bytes,
         )
-
-    def _peak_rss(self, rss_before: int) -> Reading:
-        if self.shared and self._source.method != "lifetime":
-            return _SHARED
-        if self._memory_reason:
-            return Missing(self._memory_reason)
-        peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
-        if self._mark is None:
-            return peak
-        return max(peak, self._mark.peak_between(self._begin_usage.ru_maxrss, rss_before, self._end_usage.ru_maxrss))
