@@ -17,11 +17,17 @@ Reading = int | float | Missing
 class NothingRead(dict[str, Reading]):
     """What an instrument gives where none of its metrics can be measured, made once: its reasons are taken over as they are."""
 
-    __slots__ = ("reasons",)
+    __slots__ = ("reasons", "until")
 
-    def __init__(self, missing: Mapping[str, Missing]) -> None:
+    def __init__(self, missing: Mapping[str, Missing], *, until: str | None = None) -> None:
+        """Make the reasons.
+
+        :param until: the module before whose import nothing will change, so that the instrument need not be asked again; empty where
+            nothing will ever, None where the next round may be another.
+        """
         super().__init__(missing)
         self.reasons: Final = {name: why.reason for name, why in missing.items()}
+        self.until: Final = until
 
 
 _NOT_MEASURED: Final = Missing("run delay was not measured")

@@ -19,6 +19,7 @@ from .noise import OwnedFile
 _NO_RAPL: Final = Missing("no energy counter: this system has no RAPL (/sys/class/powercap/intel-rapl:*)")
 _SHORT: Final = Missing("the energy counter did not move: the inference was too short for it")
 _NO_TOKENS: Final = Missing("the model produced no token")
+_NAMES: Final = ("energy", "tokens_per_joule")
 _UNCOUNTED: Final = Missing("this model source does not count tokens")
 
 
@@ -119,8 +120,6 @@ class EnergyInstrument:
         self._device = device or CudaDevice()
         self._rapl = rapl or Rapl()
         self._on_gpu = False
-        self._nothing: NothingRead | None = None
-        """What there is to tell for good, where no GPU computes and no package can be read."""
         self._begin_mj: int | Missing = 0
         self._end_mj: int | Missing = 0
         self._begin_uj: list[int] | Missing = _NO_RAPL
@@ -131,26 +130,24 @@ class EnergyInstrument:
         self._on_gpu = self._device.torch() is not None
         if self._on_gpu:
             self._begin_mj = self._board_mj()
-        elif self._nothing is None:
+        else:
             self._begin_uj = self._rapl.read()
 
     def stop(self) -> None:
         """Note them again."""
         if self._on_gpu:
             self._end_mj = self._board_mj()
-        elif self._nothing is None:
+        else:
             self._end_uj = self._rapl.read()
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
         if self._on_gpu:
             energy = self._board_j()
-        elif self._nothing is not None:
-            return self._nothing
+        elif (refused := self._rapl.refused) is not None:
+            return NothingRead(dict.fromkeys(_NAMES, refused), until=self._device.absent_until())
         else:
             energy = self._rapl.spent_j(self._begin_uj, self._end_uj)
-            if self._rapl.refused is not None:
-                self._nothing = NothingRead(dict.fromkeys(("energy", "tokens_per_joule"), self._rapl.refused))
         return {"energy": energy, "tokens_per_joule": _tokens_per_joule(facts.completion.output_tokens, energy)}
 
     def _board_mj(self) -> int | Missing:

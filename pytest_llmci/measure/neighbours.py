@@ -107,9 +107,10 @@ class NeighboursInstrument:
         return total
 
     def _pressed_ns(self) -> Reading:
-        before, after = (text[text.find(b"total=") + 6 : text.find(b"\n")] for text in self._pressures)
+        before, after = self._pressures
         try:
-            return (int(after) - int(before)) * 1000
+            pressed_us = int(after[after.find(b"total=") + 6 : after.find(b"\n")])
+            return (pressed_us - int(before[before.find(b"total=") + 6 : before.find(b"\n")])) * 1000
         except ValueError:
             return _NO_PRESSURE
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,9 +53,11 @@ class ProbeReading:
     """How far the peak may be off; None where that has no bound, as with a sampler."""
 
 
-def _reading(found: Iterable[Mapping[str, Reading]], wall_ns: int, figures: Figures) -> ProbeReading:
+def _reading(
+    found: Iterable[Mapping[str, Reading]], wall_ns: int, figures: Figures, reasons: dict[str, str]
+) -> ProbeReading:
+    """:param reasons: of metrics that nobody was asked for; completed with those of the others."""
     values: dict[str, float] = {}
-    reasons: dict[str, str] = {}
     for part in found:
         if isinstance(part, NothingRead):
             reasons.update(part.reasons)
@@ -91,12 +94,33 @@ class Probe:
         self._memory = MemoryInstrument()
         plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
         plugins.sort(key=lambda plugin: not plugin.is_built_in)  # a name that is ours keeps our number
-        self._plugins = plugins
-        self._around = [plugin for plugin in plugins if not plugin.only_reads]
+        self._all_plugins = plugins
+        self._wake()
         self._region = Region(meter)
+
+    def _wake(self) -> None:
+        """Ask every instrument again."""
+        self._plugins = self._all_plugins
+        self._around = [plugin for plugin in self._plugins if not plugin.only_reads]
+        self._asleep: dict[str, str] = {}
+        """Metrics of instruments that are not asked, and why they have none."""
+        self._alarms: set[str] = set()
+        """Modules whose import may change that."""
+
+    def _let_sleep(self, plugin: GuardedInstrument, given: NothingRead, until: str) -> None:
+        """Do not ask an instrument again that has nothing to measure here."""
+        self._plugins = [each for each in self._plugins if each is not plugin]
+        self._around = [each for each in self._around if each is not plugin]
+        self._asleep |= given.reasons
+        if until:
+            self._alarms.add(until)
 
     def start(self) -> None:
         """Begin a round. Nothing that belongs to the round may stand between this and the request."""
+        for module in self._alarms:
+            if module in sys.modules:
+                self._wake()
+                break
         for plugin in self._around:
             plugin.failure = ""
             try:
@@ -139,6 +163,7 @@ class Probe:
             threads=threads,
             run_delay_ns=figures.run_delay_ns,
         )
+        asleep = self._asleep.copy()
         cpu = cpu_values(figures.cpu_ns, figures.wall_ns)
         cpu["net_time"] = net_time(wall_ns, figures.run_delay_ns, threads)
         found: list[Mapping[str, Reading]] = [
@@ -151,12 +176,16 @@ class Probe:
             if not plugin.failure:
                 try:
                     given = plugin.instrument.read(facts)
-                    found.append(given if plugin.is_built_in else plugin.checked(given))
+                    if not plugin.is_built_in:
+                        given = plugin.checked(given)
+                    elif isinstance(given, NothingRead) and given.until is not None:
+                        self._let_sleep(plugin, given, given.until)
+                    found.append(given)
                     continue
                 except Exception as error:  # noqa: BLE001  # as above
                     plugin.fail(error)
             found.append(plugin.nothing())
-        return _reading(found, wall_ns, figures)
+        return _reading(found, wall_ns, figures, asleep)
 
 
 # ------------------------------------------------------------------------------------------------------- for any code
@@ -187,7 +216,7 @@ def _read_region(region: Region) -> ProbeReading:
         memory_values(figures.peak_rss, figures.rss_before, figures.memory_method),
         noise_values(figures),
     )
-    return _reading(found, wall_ns, figures)
+    return _reading(found, wall_ns, figures, {})
 
 
 class Measured:
