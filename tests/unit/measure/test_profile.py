@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmci.errors import ConfigError, MeasurementError, MissingValue, StoreError
 from pytest_llmci.measure import builtin_metrics, metric_defs, register
-from pytest_llmci.measure.base import NothingRead, Reading, RoundFacts
+from pytest_llmci.measure.base import NothingRead, Reading, RoundFacts, nothing_to_note
 from pytest_llmci.measure.profile import Measured, Probe, ProbeReading, llm_profile, profile
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Completion, Missing
@@ -433,3 +433,29 @@ def test_one_that_may_measure_in_the_next_round_is_asked_again(monkeypatch: pyte
     _round(probe)
     _round(probe)
     assert calls == ["start", "stop", "read"] * 2
+
+
+class OnlyReads:
+    """Fails in every second round."""
+
+    metrics: ClassVar[tuple[MetricDef, ...]] = (
+        MetricDef(name="pages", unit="1", direction="none", definition="Pages.", excludes="covers", source="none"),
+    )
+    start = stop = nothing_to_note
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    def read(self, _facts: RoundFacts) -> Mapping[str, Reading]:
+        self.rounds += 1
+        if self.rounds % 2 == 0:
+            raise OSError("the cover is closed")
+        return {"pages": self.rounds}
+
+
+def test_an_instrument_that_only_reads_is_not_called_around_a_round_and_recovers() -> None:
+    probe = Probe(_registry("OnlyReads"))
+    assert "onlyreads" not in [plugin.name for plugin in probe._around]
+    found = [_round(probe) for _ in range(3)]
+    assert [reading.values.get("pages") for reading in found] == [1, None, 3]
+    assert found[1].reasons["pages"] == "instrument 'onlyreads' failed: OSError: the cover is closed"
