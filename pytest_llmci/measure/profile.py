@@ -92,9 +92,7 @@ class Probe:
         """
         self._meter = meter
         self._memory = MemoryInstrument()
-        plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
-        plugins.sort(key=lambda plugin: not plugin.is_built_in)  # a name that is ours keeps our number
-        self._all_plugins = plugins
+        self._all_plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
         self._wake()
         self._region = Region(meter)
 
