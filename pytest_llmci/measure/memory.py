@@ -35,7 +35,7 @@ MemoryMethod = Literal["hwm", "sampler", "lifetime", ""]
 PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _PER_CPU_COUNTERS: Final = (6, 2)  # first Linux with them
 _COUNTERS: Final = 3  # anonymous, file and shared pages are counted apart
-_LAST_SIZE: Final = b" 0\n"  # the last field of statm is not used since Linux 2.6
+_SPACE, _ZERO = b" 0"  # how statm ends: its last field is not used since Linux 2.6
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 
 
@@ -62,7 +62,7 @@ class MemoryFiles:
     def sizes(self) -> bytes:
         """Resident memory now, summed exactly, as the kernel writes it: for :func:`resident_bytes`, when time no longer counts."""
         text = os.pread(self.statm, 128, 0)
-        if not text.endswith(_LAST_SIZE):
+        if text[-2] != _ZERO or text[-3] != _SPACE:
             raise OSError(f"{self.paths.statm} is not what the kernel writes")
         return text
 
