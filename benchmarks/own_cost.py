@@ -10,10 +10,12 @@ Two models are measured in this process, the sides in turn, a bare loop twice (A
     tiny                a real (random) llama of about 1 ms a token, where torch and transformers are installed
 
 "profile()" are the readings of the kernel alone: wall, CPU, peak memory, faults, switches; before it stand the same
-without the peak. "loop" adds what a round's record holds besides: token times, waits of all threads, pressure, energy, and
-some thirty numbers or reasons made of all that. The paper's way (`memory_profiler.memory_usage` around the call, `psutil.cpu_percent`
-after it) joins in where those are installed: pip install -r benchmarks/requirements.txt. CPU time is compared, for
-neighbours falsify wall time; ratios are medians over rounds, with their 95 % bootstrap interval.
+without memory. "kernel calls alone" is what no loop in Python can cost less than. "loop" adds what a round's record holds
+besides: token times, waits of all threads, pressure, energy, and some thirty numbers or reasons made of all that. The paper's
+way (`memory_profiler.memory_usage` around the call, `psutil.cpu_percent` after it) joins in where those are installed:
+pip install -r benchmarks/requirements.txt. CPU time is compared, for neighbours falsify wall time; ratios are medians over
+turns, with their 95 % bootstrap interval. A turn of answers of many tokens is five of them in a row, as a cell has by default:
+the CPU's caches hold nothing of what ran before the other sides' turns, and a cell of one round pays for that.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kernel_calls import KernelCalls, kernel_calls
 from benchmarks.pairs import Ratio, Targets, in_turn, machine_line, paired_ratio
 from benchmarks.spin import PROMPT, SpinModel
 from pytest_llmci.backends.base import Backend, LoadContext
 from pytest_llmci.measure import register
-from pytest_llmci.measure.memory import ChosenSource, MemoryFiles, NoPeak
+from pytest_llmci.measure.memory import MemoryFiles, MemoryPaths, NoPeak, PeakSource
 from pytest_llmci.measure.profile import Probe, profile
 from pytest_llmci.measure.region import PROCESS_METER, Meter
 from pytest_llmci.records import GenerationSettings, ModelSpec
@@ -43,9 +47,10 @@ from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress, Progress
 from pytest_llmci.runner.progress import ProgressPage
 
-BARE, AGAIN, READINGS, PROFILE, NO_PEAKS, LOOP, PAPER = (
-    "bare loop", "bare loop again", "readings, no peak", "profile()", "loop without peaks", "loop", "the paper's way",
+BARE, AGAIN, KERNEL, READINGS, PROFILE, NO_PEAKS, LOOP, PAPER = (
+    "bare loop", "bare loop again", "kernel calls alone", "readings, no peak", "profile()", "loop without peaks", "loop", "the paper's way",
 )  # fmt: skip
+ROUNDS_OF_A_CELL = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +99,19 @@ class Bench:
 
         return self._turn(inference)
 
+    def asked(self, calls: KernelCalls) -> Cost:
+        """The bare call within the calls of the kernel that the whole loop makes, and nothing made of what it answers."""
+
+        def nothing() -> None:
+            pass
+
+        def inference() -> None:
+            calls.begin()
+            self.backend.complete(self.backend.generate(PROMPT, self.settings, nothing))
+            calls.end()
+
+        return self._turn(inference)
+
     def looped(self, name: str, loop: MeasuringLoop) -> Cost:
         """The project's loop."""
         seen = self.seen_ns.setdefault(name, [])
@@ -123,13 +141,21 @@ class FreePeak(NoPeak):
         return 0
 
 
-def no_peaks() -> Meter:
-    """A meter that leaves the peak out."""
+class FreeFiles(MemoryFiles):
+    """Of memory nothing is read."""
 
-    def choose(_files: MemoryFiles) -> ChosenSource:
-        return ChosenSource(source=FreePeak("left out"), refused=())
+    def sizes(self) -> bytes:
+        """Nothing."""
+        return b""
 
-    return Meter(choose=choose)
+
+class MeterWithoutMemory(Meter):
+    """Reads clocks, CPU time, faults, switches, waits and steal."""
+
+    def memory(self) -> tuple[MemoryFiles, PeakSource]:
+        """Nothing to ask."""
+        self.ready = FreeFiles(MemoryPaths()), FreePeak("left out")
+        return self.ready
 
 
 def paper_way(bench: Bench) -> Callable[[], Cost] | None:
@@ -172,12 +198,18 @@ def print_costs(title: str, costs: dict[str, list[Cost]], seen_ns: dict[str, lis
         print(f"  {name:<20}{statistics.median(cpu(of_side)):>10.1f}{wall:>10.1f}   {ratio:<34}{says}")
 
 
+def kernel_side(bench: Bench) -> dict[str, Callable[[], Cost]]:
+    """The floor, where it is known."""
+    calls = kernel_calls(whole_round=True)
+    return {} if calls is None else {KERNEL: partial(bench.asked, calls)}
+
+
 def one_inference(rounds: int, targets: Targets) -> None:
     """The short inference."""
     bench = Bench(
         backend=SpinModel(), settings=GenerationSettings(max_new_tokens=1), progress=NoProgress(), batch=20
     )  # fmt: skip
-    cheap = no_peaks()
+    cheap = MeterWithoutMemory()
     whole, without = bench.loop(PROCESS_METER), bench.loop(cheap)
     sides: dict[str, Callable[[], Cost]] = {
         BARE: lambda: bench.bare(BARE),
@@ -187,6 +219,7 @@ def one_inference(rounds: int, targets: Targets) -> None:
         LOOP: lambda: bench.looped(LOOP, whole),
         AGAIN: lambda: bench.bare(AGAIN),
     }
+    sides |= kernel_side(bench)
     paper = paper_way(bench)
     if paper is None:
         print("memory_profiler and psutil are not both there: the paper's way is left out.", file=sys.stderr)
@@ -211,17 +244,16 @@ def per_token(name: str, backend: Backend, tokens: int, rounds: int, targets: Ta
             backend=backend,
             settings=GenerationSettings(max_new_tokens=tokens, fixed_length=True),
             progress=page,
-            batch=1,
+            batch=ROUNDS_OF_A_CELL,
         )
         whole = bench.loop(PROCESS_METER)
-        costs = in_turn(
-            {
-                BARE: lambda: bench.bare(BARE),
-                LOOP: lambda: bench.looped(LOOP, whole),
-                AGAIN: lambda: bench.bare(AGAIN),
-            },
-            rounds,
-        )
+        sides: dict[str, Callable[[], Cost]] = {
+            BARE: lambda: bench.bare(BARE),
+            **kernel_side(bench),
+            LOOP: lambda: bench.looped(LOOP, whole),
+            AGAIN: lambda: bench.bare(AGAIN),
+        }
+        costs = in_turn(sides, rounds)
         page.close()
     print_costs(f"{name}, {tokens} tokens", costs, bench.seen_ns)
     added, noise = (overhead(costs, name) for name in (LOOP, AGAIN))
@@ -253,18 +285,24 @@ def tiny_backend() -> Backend | None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60, help="turns of each side (default: 60)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=60,
+        help="turns of each side, a third as many for answers of many tokens (default: 60)",
+    )
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
     targets = Targets()
     one_inference(arguments.rounds, targets)
+    turns = max(arguments.rounds // 3, 2)
     for tokens in (256, 64):
-        per_token("1 ms a token", SpinModel(), tokens, arguments.rounds, targets)
+        per_token("1 ms a token", SpinModel(), tokens, turns, targets)
     tiny = tiny_backend()
     if tiny is None:
         print("\ntorch and transformers are not both there: tiny is left out.", file=sys.stderr)
     else:
-        per_token("tiny", tiny, 256, arguments.rounds, targets)
+        per_token("tiny", tiny, 256, turns, targets)
     return targets.status(check=arguments.check)
 
 

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kernel_calls import around_nothing, kernel_calls
 from benchmarks.pairs import Targets, in_turn, machine_line
 from benchmarks.process_cost import RunFailedError, Side, clean_environment, compare, measure_in_turn
 from pytest_llmci.measure.profile import profile
@@ -34,8 +35,8 @@ from pytest_llmci.runner.progress import ProgressPage
 
 PEERS = ("psutil", "memory_profiler", "memray", "pytest_memray")
 INSTALL = "pip install -r benchmarks/requirements.txt"
-EMPTY, PROFILE, AGAIN, READ, NESTED, USAGE, TRACKER = (
-    "empty context", "profile()", "profile() again", "profile(), numbers read", "profile() nested twice",
+EMPTY, KERNEL, PROFILE, AGAIN, READ, NESTED, USAGE, TRACKER = (
+    "empty context", "its kernel calls alone", "profile()", "profile() again", "profile(), numbers read", "profile() nested twice",
     "memory_usage((f,))", "memray Tracker + peak",
 )  # fmt: skip
 BARE_STAMP, STAMP, PAGE_STAMP = "bare append(clock())", "stamp", "stamp, progress page"
@@ -100,8 +101,10 @@ def profile_ways() -> dict[str, Way]:
             pass
         measured.reading()
 
+    calls = kernel_calls(whole_round=False)
     ways = {
         EMPTY: Way(call=empty, batch=100),
+        **({KERNEL: Way(call=around_nothing(calls), batch=100)} if calls is not None else {}),
         PROFILE: Way(call=profiled, batch=100),
         AGAIN: Way(call=profiled, batch=100),
         READ: Way(call=read, batch=100),

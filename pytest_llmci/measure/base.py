@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
@@ -12,6 +12,25 @@ from ..records import Completion, Missing
 
 Reading = int | float | Missing
 """A number in the unit in which the log stores the metric, or why there is none."""
+
+
+class NothingRead(dict[str, Reading]):
+    """What an instrument gives where none of its metrics can be measured, made once: its reasons are taken over as they are."""
+
+    __slots__ = ("reasons", "until")
+
+    def __init__(self, missing: Mapping[str, Missing], *, until: str | None = None) -> None:
+        """Make the reasons.
+
+        :param until: the module before whose import nothing will change, so that the instrument need not be asked again; empty where
+            nothing will ever, None where the next round may be another.
+        """
+        super().__init__(missing)
+        self.reasons: Final = {name: why.reason for name, why in missing.items()}
+        self.until: Final = until
+
+
+_NOT_MEASURED: Final = Missing("run delay was not measured")
 
 
 @quickly_made
@@ -26,6 +45,12 @@ class RoundFacts:
     completion: Completion
     threads: int
     """CPU threads of the process that may compute; 0 where it is not known."""
+    run_delay_ns: Reading = _NOT_MEASURED
+    """Time that the generating thread was ready to run but had no CPU."""
+
+
+def nothing_to_note(_instrument: object) -> None:
+    """``start = stop = nothing_to_note`` in an instrument that only reads: it is not called at all around a round."""
 
 
 class Instrument(Protocol):

@@ -19,7 +19,8 @@ from .region import PROCESS_METER, Meter
 
 _NOT_LINUX: Final = Missing("peaks of child processes are known on Linux only")
 _CAME_AND_WENT: Final = Missing(
-    "a child process began or ended during the inference: its peak is not known; a warm-up (--llmci-warmup=1) lets one start before"
+    "a child process began or ended during the inference, or began right before it: its peak is not known;"
+    " a warm-up (--llmci-warmup=1) lets one start before"
 )
 _NONE: Final[frozenset[int]] = frozenset()
 
@@ -50,27 +51,36 @@ class ChildrenInstrument:
         self._meter = meter
         self._begin: frozenset[int] = _NONE
         self._reaped = 0
+        """Changes when a child that has run at all is waited for: to start is to fault pages in."""
+        self._had_none = False
+        """Whether there was no child at the end of the last round, after which :attr:`_reaped` was noted."""
         self._found: Reading = _NOT_LINUX
 
     def start(self) -> None:
         """Reset the marks of the children that there are."""
-        self._found = _NOT_LINUX
         if not sys.platform.startswith("linux"):
+            self._found = _NOT_LINUX
             return
+        reaped = children_usage().ru_minflt
+        if self._had_none and reaped == self._reaped:  # one that has begun since then shows at the end
+            self._begin, self._found = _NONE, 0
+            return
+        self._had_none, self._reaped = False, reaped
         self._begin = self._descendants() if has_children() else _NONE
         refused = [why for child in self._begin if (why := self._reset(child))]
         self._found = Missing(refused[0]) if refused else 0
-        self._reaped = _reaped()
 
     def stop(self) -> None:
         """Read the marks."""
         if isinstance(self._found, Missing):
             return
         children = self._descendants() if has_children() else _NONE
-        if children != self._begin or _reaped() != self._reaped:
+        reaped = children_usage().ru_minflt
+        if children != self._begin or reaped != self._reaped:
             self._found = _CAME_AND_WENT
         elif children:
             self._found = self._sum(children)
+        self._had_none, self._reaped = not children, reaped
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The sum, in bytes; 0 without children."""
@@ -122,8 +132,3 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _reaped() -> int:
-    """Changes when a child that has run at all is waited for: to start is to fault pages in."""
-    return children_usage().ru_minflt

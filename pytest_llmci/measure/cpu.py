@@ -8,18 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
-
-if TYPE_CHECKING:
-    from .region import Region
-
+from .base import Reading
 
 LEAST_WALL_NS: Final = 200_000  # the two readings of CPU time stand a few microseconds apart from those of the clock
 
@@ -68,13 +63,10 @@ else:
 
     HAS_RUSAGE = True
 
-    def process_usage() -> Usage:
-        """The process's use of the machine so far, all threads, without children."""
-        return getrusage(RUSAGE_SELF)
-
-    def children_usage() -> Usage:
-        """What children that have been waited for used."""
-        return getrusage(RUSAGE_CHILDREN)
+    process_usage = partial(getrusage, RUSAGE_SELF)
+    """The process's use of the machine so far, all threads, without children. No function of its own: it is called in each block."""
+    children_usage = partial(getrusage, RUSAGE_CHILDREN)
+    """What children that have been waited for used."""
 
 
 def cpu_time_ns(before: Usage, after: Usage) -> int:
@@ -83,28 +75,30 @@ def cpu_time_ns(before: Usage, after: Usage) -> int:
     return round(spent_s * 1e6) * 1000
 
 
-def cpu_values(cpu_ns: int, wall_ns: int, allowed: float) -> dict[str, Reading]:
+_SHORT: Final = Missing(
+    f"the block was shorter than {LEAST_WALL_NS // 1000} us, too short for the CPU clock's microseconds"
+)
+
+
+def cpu_values(cpu_ns: Reading, wall_ns: int) -> dict[str, Reading]:
     """The CPU metrics of a region.
 
     :param cpu_ns: CPU time spent in it.
     :param wall_ns: how long it took, by the clock readings next to those of the CPU time.
-    :param allowed: cores that the process may use: :func:`allowed_cores`.
     """
-    values: dict[str, Reading] = {"cpu_time": cpu_ns}
+    if isinstance(cpu_ns, Missing):
+        return {"cpu_time": cpu_ns, "cpu_cores_used": cpu_ns, "cpu_percent": cpu_ns}
     if wall_ns < LEAST_WALL_NS:
-        short = Missing(
-            f"the block was shorter than {LEAST_WALL_NS // 1000} us, too short for the CPU clock's microseconds"
-        )
-        return values | {"cpu_cores_used": short, "cpu_percent": short}
+        return {"cpu_time": cpu_ns, "cpu_cores_used": _SHORT, "cpu_percent": _SHORT}
     cores = cpu_ns / wall_ns
-    return values | {"cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed}
+    return {"cpu_time": cpu_ns, "cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed_cores()}
 
 
 def allowed_cores() -> float:
     """Cores that the process may use: its affinity, and the quota of its control group where that is less."""
-    affinity = affinity_count()
+    affinity = float(affinity_count())
     quota = cgroup_quota()
-    return float(affinity) if quota is None else min(float(affinity), quota)
+    return affinity if quota is None else min(affinity, quota)
 
 
 def affinity_count() -> int:
@@ -218,14 +212,6 @@ class CpuInstrument:
             source="perf_counter_ns, /proc/thread-self/schedstat",
         ),
     )
-
-    def read(self, region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        spent = region.cpu_ns()
-        net = net_time(facts.wall_ns, region.run_delay_ns(), facts.threads)
-        if isinstance(spent, Missing):
-            return {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent, "net_time": net}
-        return cpu_values(spent, region.wall_ns, allowed_cores()) | {"net_time": net}
 
 
 def net_time(wall_ns: int, run_delay_ns: Reading, threads: int) -> Reading:

@@ -30,8 +30,19 @@ class CudaDevice:
     def torch() -> Any:
         """PyTorch, if it is loaded and has initialised CUDA; else None. A few hundred nanoseconds."""
         torch = sys.modules.get("torch")
+        if torch is None:
+            return None
         cuda = getattr(torch, "cuda", None)
         return torch if cuda is not None and cuda.is_initialized() else None
+
+    @staticmethod
+    def absent_until() -> str | None:
+        """Until which module is imported there can be no device: empty where there can be none at all, None where that is not known."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return "torch"
+        built = getattr(getattr(getattr(torch, "backends", None), "cuda", None), "is_built", None)
+        return None if built is None or built() else ""
 
     def nvml(self, read: Callable[[Any, Any], T]) -> T | Missing:
         """What NVML says of the device.

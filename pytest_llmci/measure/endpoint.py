@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts, nothing_to_note
 
 _ONE_KIND: Final = Missing("this model source does not tell reasoning and answer apart")
 _NO_STAMP: Final = Missing("no piece of the answer was seen to arrive")
@@ -16,6 +16,17 @@ _NO_CONTENT: Final = Missing("no piece of the answer itself arrived")
 _UNCOUNTED: Final = Missing("this model source does not tell")
 _NO_RETRIES: Final = Missing("this model source makes one attempt only")
 _UNGROUPED: Final = Missing("tokens or arrivals are not counted")
+_NO_ENDPOINT: Final = NothingRead(
+    {
+        "ttft_any": _ONE_KIND,
+        "ttft_reasoning": _ONE_KIND,
+        "ttft_content": _ONE_KIND,
+        "tokens_per_piece": _UNGROUPED,
+        "cached_tokens": _UNCOUNTED,
+        "reasoning_tokens": _UNCOUNTED,
+        "retries": _NO_RETRIES,
+    }
+)
 
 
 class EndpointInstrument:
@@ -97,15 +108,16 @@ class EndpointInstrument:
         ),
     )
 
-    def start(self) -> None:
-        """Nothing to note."""
-
-    def stop(self) -> None:
-        """Nothing to note."""
+    start = stop = nothing_to_note
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
         completion = facts.completion
+        if (
+            not completion.piece_kinds
+            and completion.cached_tokens is completion.reasoning_tokens is completion.retries is None
+        ):
+            return _NO_ENDPOINT
         output, pieces = completion.output_tokens, len(facts.token_ns)
         return {
             "ttft_any": _first(facts, "crbt", _NO_STAMP),

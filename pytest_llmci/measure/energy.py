@@ -12,13 +12,14 @@ from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts
 from .cuda import CudaDevice
 from .noise import OwnedFile
 
 _NO_RAPL: Final = Missing("no energy counter: this system has no RAPL (/sys/class/powercap/intel-rapl:*)")
 _SHORT: Final = Missing("the energy counter did not move: the inference was too short for it")
 _NO_TOKENS: Final = Missing("the model produced no token")
+_NAMES: Final = ("energy", "tokens_per_joule")
 _UNCOUNTED: Final = Missing("this model source does not count tokens")
 
 
@@ -43,6 +44,11 @@ class Rapl:
         """
         self._root = Path(root)
         self._domains: list[_Domain] | Missing | None = None
+
+    @property
+    def refused(self) -> Missing | None:
+        """Why no package can be read in this process; None where some can, or nobody has asked yet."""
+        return self._domains if isinstance(self._domains, Missing) else None
 
     def read(self) -> list[int] | Missing:
         """Each package's counter in microjoules, or why there is none."""
@@ -136,7 +142,12 @@ class EnergyInstrument:
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
-        energy = self._board_j() if self._on_gpu else self._rapl.spent_j(self._begin_uj, self._end_uj)
+        if self._on_gpu:
+            energy = self._board_j()
+        elif (refused := self._rapl.refused) is not None:
+            return NothingRead(dict.fromkeys(_NAMES, refused), until=self._device.absent_until())
+        else:
+            energy = self._rapl.spent_j(self._begin_uj, self._end_uj)
         return {"energy": energy, "tokens_per_joule": _tokens_per_joule(facts.completion.output_tokens, energy)}
 
     def _board_mj(self) -> int | Missing:

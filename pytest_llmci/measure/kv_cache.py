@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import NothingRead, Reading, RoundFacts, nothing_to_note
 
-_UNKNOWN = Missing("this model source does not tell how large its key-value cache is")
+_UNKNOWN: Final = NothingRead(
+    {"kv_cache_per_token": Missing("this model source does not tell how large its key-value cache is")}
+)
 
 
 class KvCacheInstrument:
@@ -29,13 +31,9 @@ class KvCacheInstrument:
         ),
     )
 
-    def start(self) -> None:
-        """Nothing to note."""
-
-    def stop(self) -> None:
-        """Nothing to note."""
+    start = stop = nothing_to_note
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metric of the round that was stopped last."""
         size, tokens = facts.completion.kv_cache_bytes, facts.completion.kv_cache_tokens
-        return {"kv_cache_per_token": size / tokens if size is not None and tokens else _UNKNOWN}
+        return {"kv_cache_per_token": size / tokens} if size is not None and tokens else _UNKNOWN

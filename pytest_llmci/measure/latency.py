@@ -7,15 +7,11 @@ after it is ``return_tail``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
 from .base import Reading, RoundFacts
-
-if TYPE_CHECKING:
-    from .region import Region
 
 _NO_STAMPS = Missing("this model source does not tell when tokens arrive")
 _NO_TOKENS = Missing("the model produced no token")
@@ -34,78 +30,47 @@ def latency_values(facts: RoundFacts) -> dict[str, Reading]:
 
     Source: docs/metrics.md.
     """
+    token_ns, wall_ns, prompt = facts.token_ns, facts.wall_ns, facts.completion.prompt_tokens
     output = facts.completion.output_tokens
-    stamped = len(facts.token_ns)
-    latency = sum(facts.token_ns) if stamped else facts.wall_ns
-    silent = _NO_TOKENS if output == 0 else _NO_STAMPS
-    counts: dict[str, Reading] = {
-        "prompt_tokens": _counted(facts.completion.prompt_tokens),
-        "output_tokens": _counted(output),
-    }
-    if min(facts.wall_ns, facts.wall_ns - latency, *facts.token_ns) < 0:
-        return dict.fromkeys((metric.name for metric in LatencyInstrument.metrics), _CLOCK_WENT_BACK) | counts
-    values: dict[str, Reading] = {
-        "latency": latency,
-        "ttft": facts.token_ns[0] if stamped else silent,
-        "return_tail": facts.wall_ns - latency if stamped else silent,
-        "itl": _mean_gap_ns(facts.token_ns) if stamped else silent,
-        "tokens_per_s": _rate(output, latency),
-        "latency_per_token": _per_token(output, latency),
-        "prefill_tokens_per_s": _prefill_rate(facts, silent),
-    }
-    return values | counts | _decoding(facts, output, silent)
+    latency = sum(token_ns) if token_ns else wall_ns
+    tail = wall_ns - latency
+    if wall_ns < 0 or tail < 0 or (token_ns and min(token_ns) < 0):
+        values: dict[str, Reading] = dict.fromkeys(_NAMES, _CLOCK_WENT_BACK)
+    else:
+        # Written out, without a function for each: this is done after each round, and the next one waits for it.
+        values = dict.fromkeys(_NAMES, _NO_TOKENS if output == 0 else _NO_STAMPS)
+        values["latency"] = latency
+        if not output:
+            values["tokens_per_s"] = values["latency_per_token"] = _UNCOUNTED if output is None else _NO_TOKENS
+        else:
+            values["tokens_per_s"] = output * 1e9 / latency if latency > 0 else _NO_TIME
+            values["latency_per_token"] = round(latency / output)
+        if token_ns:
+            values["ttft"] = ttft = token_ns[0]
+            values["return_tail"] = tail
+            gaps, decoding_ns = len(token_ns) - 1, latency - ttft
+            values["itl"] = round(decoding_ns / gaps) if gaps else _ONE_STAMP
+            if prompt is None:
+                values["prefill_tokens_per_s"] = _UNCOUNTED
+            else:
+                values["prefill_tokens_per_s"] = prompt * 1e9 / ttft if ttft > 0 else _NO_TIME
+            if output is not None and output > 1 and gaps and decoding_ns > 0:
+                values["tpot"] = round(decoding_ns / (output - 1))
+                values["decode_tokens_per_s"] = (output - 1) * 1e9 / decoding_ns
+            else:
+                values["tpot"] = values["decode_tokens_per_s"] = _no_decoding(output, gaps)
+    values["prompt_tokens"] = _UNCOUNTED if prompt is None else prompt
+    values["output_tokens"] = _UNCOUNTED if output is None else output
+    return values
 
 
-def _counted(count: int | None) -> Reading:
-    return _UNCOUNTED if count is None else count
-
-
-def _mean_gap_ns(token_ns: tuple[int, ...]) -> Reading:
-    gaps = token_ns[1:]
-    return round(sum(gaps) / len(gaps)) if gaps else _ONE_STAMP
-
-
-def _rate(output: int | None, latency_ns: int) -> Reading:
+def _no_decoding(output: int | None, gaps: int) -> Missing:
+    """Why there is no time per token after the first."""
     if output is None:
         return _UNCOUNTED
-    if output == 0:
-        return _NO_TOKENS
-    return output * 1e9 / latency_ns if latency_ns > 0 else _NO_TIME
-
-
-def _per_token(output: int | None, latency_ns: int) -> Reading:
-    if output is None:
-        return _UNCOUNTED
-    return round(latency_ns / output) if output else _NO_TOKENS
-
-
-def _prefill_rate(facts: RoundFacts, silent: Missing) -> Reading:
-    if not facts.token_ns:
-        return silent
-    prompt = facts.completion.prompt_tokens
-    if prompt is None:
-        return _UNCOUNTED
-    return prompt * 1e9 / facts.token_ns[0] if facts.token_ns[0] > 0 else _NO_TIME
-
-
-def _decoding(facts: RoundFacts, output: int | None, silent: Missing) -> dict[str, Reading]:
-    """Time per token after the first, and its inverse."""
-    decoding_ns = sum(facts.token_ns[1:])
-    if not facts.token_ns:
-        return _no_decoding(silent)
-    if output is None:
-        return _no_decoding(_UNCOUNTED)
     if output < 2:
-        return _no_decoding(_ONE_TOKEN)
-    if len(facts.token_ns) < 2:
-        return _no_decoding(_ONE_STAMP)
-    if decoding_ns <= 0:
-        return _no_decoding(_NO_TIME)
-    return {"tpot": round(decoding_ns / (output - 1)), "decode_tokens_per_s": (output - 1) * 1e9 / decoding_ns}
-
-
-def _no_decoding(why: Missing) -> dict[str, Reading]:
-    return {"tpot": why, "decode_tokens_per_s": why}
+        return _ONE_TOKEN
+    return _NO_TIME if gaps else _ONE_STAMP
 
 
 class LatencyInstrument:
@@ -231,6 +196,5 @@ class LatencyInstrument:
         ),
     )
 
-    def read(self, _region: Region, facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        return latency_values(facts)
+
+_NAMES: Final = tuple(metric.name for metric in LatencyInstrument.metrics)

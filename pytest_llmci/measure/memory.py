@@ -17,17 +17,17 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading
 from .cpu import HAS_RUSAGE, affinity_count
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
     from .sampler import Sampler
 
 MemoryMethod = Literal["hwm", "sampler", "lifetime", ""]
@@ -35,6 +35,7 @@ MemoryMethod = Literal["hwm", "sampler", "lifetime", ""]
 PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _PER_CPU_COUNTERS: Final = (6, 2)  # first Linux with them
 _COUNTERS: Final = 3  # anonymous, file and shared pages are counted apart
+_SPACE, _ZERO = b" 0"  # how statm ends: its last field is not used since Linux 2.6
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 
 
@@ -58,9 +59,16 @@ class MemoryFiles:
         self.statm = _opened(paths.statm)
         self.status = _opened(paths.status)
 
+    def sizes(self) -> bytes:
+        """Resident memory now, summed exactly, as the kernel writes it: for :func:`resident_bytes`, when time no longer counts."""
+        text = os.pread(self.statm, 128, 0)
+        if text[-2] != _ZERO or text[-3] != _SPACE:
+            raise OSError(f"{self.paths.statm} is not what the kernel writes")
+        return text
+
     def rss(self) -> int:
-        """Resident memory now, in bytes, summed exactly."""
-        return int(os.pread(self.statm, 128, 0).split(None, 2)[1]) * PAGE
+        """Resident memory now, in bytes."""
+        return resident_bytes(self.sizes())
 
     def hwm(self) -> int:
         """The high-water mark in bytes: since the last reset, else since the program began."""
@@ -84,6 +92,11 @@ class MemoryFiles:
     def forget(self) -> None:
         """Let go of the numbers without closing them: somebody closed them, and they may be others' now."""
         self.statm = self.status = -1
+
+
+def resident_bytes(sizes: bytes) -> int:
+    """What :meth:`MemoryFiles.sizes` gave, in bytes; -1 where it gave nothing."""
+    return int(sizes.split(None, 2)[1]) * PAGE if sizes else -1
 
 
 def _opened(path: str) -> int:
@@ -118,8 +131,8 @@ class PeakSource(Protocol):
     def reset(self) -> None:
         """Begin a segment."""
 
-    def learn(self, maxrss_kib: int, rss: int) -> None:
-        """Get what ``getrusage`` said right after the reset, and the resident memory right before it."""
+    def learn(self, maxrss_kib: int, sizes: bytes) -> None:
+        """Get what ``getrusage`` said right after the reset, and :meth:`MemoryFiles.sizes` right before it; empty if unknown."""
 
     def peak(self, maxrss_kib: int) -> int:
         """The peak of the segment in bytes.
@@ -163,8 +176,9 @@ class HighWaterMark:
         self.resolution_bytes: int | None = counter_resolution_bytes(affinity_count())
         self._drift_limit = counter_resolution_bytes(os.cpu_count() or 1)
         self._lag = counter_batch_pages() * PAGE // 2 if _kernel() >= _PER_CPU_COUNTERS else 0
-        self._maxrss_kib = self._rss = 0
-        self._own = False
+        self._learned: tuple[int, bytes] = (0, b"")
+        self.own = False
+        """Whether ``ru_maxrss`` is this program's own mark, so that :meth:`peak_between` tells the peak of the segment."""
         self._own_from_kib = sys.maxsize
         self._inherited_kib = -1
         self._clear = os.open(files.paths.clear_refs, os.O_WRONLY | _CLOEXEC)
@@ -177,19 +191,29 @@ class HighWaterMark:
     def reset(self) -> None:
         os.write(self._clear, b"5")  # takes 0.3 us whatever the size; any other digit walks all pages
 
-    def learn(self, maxrss_kib: int, rss: int) -> None:
-        self._own = maxrss_kib >= self._own_from_kib or self._is_own(maxrss_kib)
-        self._maxrss_kib, self._rss = maxrss_kib, rss
+    def learn(self, maxrss_kib: int, sizes: bytes) -> None:
+        self.own = maxrss_kib >= self._own_from_kib or self._is_own(maxrss_kib)
+        self._learned = (maxrss_kib, sizes)
 
     def peak(self, maxrss_kib: int) -> int:
-        if not self._own:
+        if not self.own:
             return self._files.hwm()
-        drift = self._maxrss_kib * 1024 - self._rss
+        first_kib, sizes = self._learned
+        return self.peak_between(first_kib, resident_bytes(sizes), maxrss_kib)
+
+    def peak_between(self, first_kib: int, rss: int, last_kib: int) -> int:
+        """The peak of a segment whose ``ru_maxrss`` is this program's own mark.
+
+        :param first_kib: ``ru_maxrss`` right after the reset.
+        :param rss: resident memory right before it; -1 where it is not known.
+        :param last_kib: ``ru_maxrss`` at the end.
+        """
+        drift = first_kib * 1024 - rss
         # A larger one is not the counters' but another thread's memory, taken between the two readings.
-        if not self._corrected or self._rss < 0 or abs(drift) > self._drift_limit:
-            return maxrss_kib * 1024
-        lag = self._lag if maxrss_kib > self._maxrss_kib else 0
-        return maxrss_kib * 1024 - drift + lag
+        if not self._corrected or rss < 0 or abs(drift) > self._drift_limit:
+            return last_kib * 1024
+        lag = self._lag if last_kib > first_kib else 0
+        return last_kib * 1024 - drift + lag
 
     def idle(self) -> None:
         pass
@@ -299,7 +323,7 @@ class SampledPeak:
     def reset(self) -> None:
         self._sampler.mark(go_on=True)
 
-    def learn(self, maxrss_kib: int, rss: int) -> None:
+    def learn(self, maxrss_kib: int, sizes: bytes) -> None:
         pass
 
     def peak(self, maxrss_kib: int) -> int:
@@ -335,7 +359,7 @@ class LifetimePeak:
     def reset(self) -> None:
         pass
 
-    def learn(self, maxrss_kib: int, rss: int) -> None:
+    def learn(self, maxrss_kib: int, sizes: bytes) -> None:
         pass
 
     def peak(self, maxrss_kib: int) -> int:
@@ -364,7 +388,7 @@ class NoPeak:
     def reset(self) -> None:
         pass
 
-    def learn(self, maxrss_kib: int, rss: int) -> None:
+    def learn(self, maxrss_kib: int, sizes: bytes) -> None:
         pass
 
     def peak(self, maxrss_kib: int) -> int:
@@ -462,17 +486,16 @@ class MemoryInstrument:
     def __init__(self) -> None:
         self._before: Reading = _FIRST
 
-    def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
+    def read(self, figures: Figures) -> dict[str, Reading]:
         """The metrics of a region that has ended; to be read once for each inference of the process, in their order."""
-        earlier, before = self._before, region.rss_before()
+        earlier, before = self._before, figures.rss_before
         self._before = before
-        return memory_values(region.peak_rss(), before, region.memory_method) | {"rss_growth": _growth(earlier, before)}
-
-
-def _growth(earlier: Reading, now: Reading) -> Reading:
-    if isinstance(now, Missing):
-        return now
-    return earlier if isinstance(earlier, Missing) else now - earlier
+        values = memory_values(figures.peak_rss, before, figures.memory_method)
+        if isinstance(before, Missing):
+            values["rss_growth"] = before
+        else:
+            values["rss_growth"] = earlier if isinstance(earlier, Missing) else before - earlier
+        return values
 
 
 def memory_values(peak: Reading, before: Reading, method: MemoryMethod) -> dict[str, Reading]:

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from threading import get_native_id
 from typing import ClassVar, Final
 
 from ..metrics import MetricDef
 from ..records import Missing
 from .base import Reading, RoundFacts
 from .noise import OwnedFile
+from .region import PROCESS_METER
 
-_GONE: Final = (OSError, IndexError, ValueError, AttributeError)  # it ended meanwhile, or nothing is kept here
+_GONE: Final = (OSError, AttributeError)  # it ended meanwhile, nothing is kept here, or no os.pread
 _NO_SCHEDSTAT: Final = Missing("run-queue statistics (/proc/self/task/*/schedstat) cannot be read here")
+_NOTHING: Final = b"0 0 0"
+_NONE: Final[dict[str, bytes]] = {}
 _NO_PRESSURE: Final = Missing("this kernel tells no pressure (/proc/pressure/cpu)")
 
 
-class _Folder(OwnedFile):
-    """A folder that stays open."""
-
-    def count(self) -> int:
-        """Folders in it, by its number of links; less than none on a file system that does not count them."""
-        return os.fstat(self._fd).st_nlink - 2
-
-
-def _waited_ns(file: OwnedFile) -> int:
-    return int(file.read(64).split()[1])
+def _waited_ns(text: bytes) -> int:
+    """Second field of a ``schedstat``."""
+    return int(text.split(None, 2)[1])
 
 
 class NeighboursInstrument:
@@ -69,83 +66,100 @@ class NeighboursInstrument:
         self._tasks = tasks
         self._pressure_path = pressure
         self._pressure: OwnedFile | None = None
-        self._folder: _Folder | None = None
+        self._folder: OwnedFile | None = None
+        """Of the threads."""
         self._files: dict[str, OwnedFile] = {}
-        self._process = os.getpid()
-        self._delays: tuple[dict[str, int], dict[str, int]] = ({}, {})
-        self._pressures: tuple[int | None, int | None] = (None, None)
+        """Of each thread but the generating one, whose waits the region knows."""
+        self._threads = -1
+        """How many there are, with it; -1 until they were listed."""
+        self._is_alone = False
+        self._forks = PROCESS_METER.epoch
+        self._before: dict[str, bytes] = {}
+        self._after: dict[str, bytes] = {}
+        self._pressures: tuple[bytes, bytes] = (b"", b"")
 
     def start(self) -> None:
         """Take the readings before the region."""
-        self._delays = (self._read_delays(), {})
-        self._pressures = (self._read_pressure_us(), None)
+        self._before = self._waits()
+        self._pressures = (self._pressure_text(), b"")
 
     def stop(self) -> None:
         """Take the readings after the region."""
-        self._pressures = (self._pressures[0], self._read_pressure_us())
-        self._delays = (self._delays[0], self._read_delays())
+        self._pressures = (self._pressures[0], self._pressure_text())
+        self._after = self._waits()
 
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
-        (before, after), (pressed, pressed_later) = self._delays, self._pressures
-        delay: Reading = _NO_SCHEDSTAT
-        if after:
-            # A thread that began in between has waited only since then.
-            delay = sum(waited - before.get(thread, 0) for thread, waited in after.items())
-        pressure: Reading = _NO_PRESSURE
-        if pressed is not None and pressed_later is not None:
-            pressure = (pressed_later - pressed) * 1000
-        return {"run_delay_all": delay, "cpu_pressure": pressure}
+        return {"run_delay_all": self._delay(facts.run_delay_ns), "cpu_pressure": self._pressed_ns()}
 
-    def _read_delays(self) -> dict[str, int]:
-        """Thread -> nanoseconds it has waited for a CPU so far; the files of living threads stay open.
+    def _delay(self, own_ns: Reading) -> Reading:
+        if isinstance(own_ns, Missing):
+            return own_ns
+        if not self._after:
+            return own_ns if self._is_alone else _NO_SCHEDSTAT
+        total = own_ns
+        try:
+            for thread, text in self._after.items():
+                # A thread that began in between has waited only since then.
+                total += _waited_ns(text) - _waited_ns(self._before.get(thread, _NOTHING))
+        except (IndexError, ValueError):
+            return _NO_SCHEDSTAT
+        return total
+
+    def _pressed_ns(self) -> Reading:
+        before, after = self._pressures
+        try:
+            pressed_us = int(after[after.find(b"total=") + 6 : after.find(b"\n")])
+            return (pressed_us - int(before[before.find(b"total=") + 6 : before.find(b"\n")])) * 1000
+        except ValueError:
+            return _NO_PRESSURE
+
+    def _waits(self) -> dict[str, bytes]:
+        """What the files of the living threads say; they stay open.
 
         Listing the threads costs more than all the rest, so it is done only where they may be others than last time. A
         thread that ended takes its file with it, so as many threads as files, all readable, are the same threads.
         """
-        if self._count_threads() == len(self._files):
-            try:
-                return {thread: _waited_ns(file) for thread, file in self._files.items()}
-            except _GONE:
-                pass
-        return self._list_delays()
+        folder = self._folder
+        if folder is None or self._forks != PROCESS_METER.epoch:  # a forked child has threads of its own
+            return self._list_waits()
+        try:
+            # One link each, and two of the folder's own; file systems that do not count them never show so many.
+            if os.fstat(folder.fd).st_nlink - 2 == self._threads:
+                return {thread: file.read(64) for thread, file in self._files.items()} if self._files else _NONE
+        except _GONE:
+            pass
+        return self._list_waits()
 
-    def _count_threads(self) -> int:
-        """How many threads there are; -1 where that is not known without listing them."""
-        if self._folder is None or os.getpid() != self._process:  # a forked child has threads of its own
-            return -1
-        return self._folder.count()
-
-    def _list_delays(self) -> dict[str, int]:
+    def _list_waits(self) -> dict[str, bytes]:
+        self._threads, self._is_alone = -1, False
         try:
             threads = os.listdir(self._tasks)
         except OSError:
             return {}
-        self._keep_folder()
-        for gone in self._files.keys() - set(threads):
+        if self._folder is None or self._forks != PROCESS_METER.epoch:
+            self._folder, self._forks = OwnedFile(self._tasks), PROCESS_METER.epoch
+        others = [thread for thread in threads if thread != str(get_native_id())]
+        for gone in self._files.keys() - set(others):
             self._files.pop(gone).close()
-        found: dict[str, int] = {}
-        for thread in threads:
+        found: dict[str, bytes] = {}
+        for thread in others:
             try:
                 file = self._files.get(thread)
                 if file is None:
                     file = self._files[thread] = OwnedFile(f"{self._tasks}/{thread}/schedstat")
-                found[thread] = _waited_ns(file)
+                found[thread] = file.read(64)
             except _GONE:
                 lost = self._files.pop(thread, None)
                 if lost is not None:
                     lost.close()
+        self._threads, self._is_alone = len(self._files) + len(threads) - len(others), not others
         return found
 
-    def _keep_folder(self) -> None:
-        if self._folder is None or os.getpid() != self._process:
-            self._folder, self._process = _Folder(self._tasks), os.getpid()
-
-    def _read_pressure_us(self) -> int | None:
+    def _pressure_text(self) -> bytes:
         try:
             if self._pressure is None:
                 self._pressure = OwnedFile(self._pressure_path)
-            line = self._pressure.read(160).partition(b"\n")[0]
-            return int(line.rpartition(b"total=")[2])
-        except (OSError, ValueError, AttributeError):
-            return None
+            return os.pread(self._pressure.fd, 160, 0)
+        except _GONE:
+            return b""

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
 from ..records import Missing
-from .base import Reading, RoundFacts
+from .base import Reading
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .region import Figures
 
 TICK_NS: Final = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 """Unit in which the kernel counts steal, usually 10 ms."""
@@ -70,28 +70,28 @@ def noisy_reason(values: Mapping[str, float], wall_ns: int, *, cpus: int | None 
 class OwnedFile:
     """A file that stays open for reading and is closed with its owner."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("fd",)
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def read(self, size: int) -> bytes:
         """The first bytes of its present content."""
-        return os.pread(self._fd, size, 0)
+        return os.pread(self.fd, size, 0)
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
     def forget(self) -> None:
         """Let go of the number without closing it: somebody closed it, and it may be another's now."""
-        self._fd = -1
+        self.fd = -1
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
+        if getattr(self, "fd", -1) >= 0:
             self.close()
 
 
@@ -105,11 +105,11 @@ class RunDelay:
     def raw(self) -> bytes:
         """The file as it is now; empty where there is none. A few hundred nanoseconds."""
         try:
-            file: OwnedFile = self._local.file
+            fd: int = self._local.fd
         except AttributeError:
             return self._open()
         try:
-            return file.read(64)
+            return os.pread(fd, 64, 0)
         except (OSError, AttributeError):  # AttributeError: no os.pread on this system
             return b""
 
@@ -118,13 +118,14 @@ class RunDelay:
         file: OwnedFile | None = getattr(self._local, "file", None)
         if file is not None:
             file.forget()
-            del self._local.file
+            del self._local.file, self._local.fd
 
     def _open(self) -> bytes:
         try:
-            self._local.file = OwnedFile(self._path)
+            self._local.file = file = OwnedFile(self._path)  # closed when its thread ends
         except OSError:
             return b""
+        self._local.fd = file.fd
         return self.raw()
 
 
@@ -149,6 +150,9 @@ class StealSample:
     """None where it could not be read."""
 
 
+_SHORTER: Final = Missing(
+    f"the block was shorter than the {TICK_NS / 1e6:.0f} ms tick in which the kernel counts steal"
+)
 SLOW_STAT_NS: Final = 100_000  # with many CPUs and interrupts the kernel needs that long to write /proc/stat
 
 
@@ -182,9 +186,7 @@ class Steal:
         if begin.ticks is None:
             return Missing(self._why)
         if now_ns - begin_ns < TICK_NS:
-            return Missing(
-                f"the block was shorter than the {TICK_NS / 1e6:.0f} ms tick in which the kernel counts steal"
-            )
+            return _SHORTER
         self._last = StealSample(now_ns, self._ticks())
         if self._last.ticks is None:
             return Missing(self._why)
@@ -282,11 +284,12 @@ class NoiseInstrument:
         ),
     )
 
-    def read(self, region: Region, _facts: RoundFacts) -> Mapping[str, Reading]:
-        """The metrics of a region that has ended."""
-        return {
-            "run_delay": region.run_delay_ns(),
-            "involuntary_switches": region.involuntary_switches(),
-            "major_faults": region.major_faults(),
-            "steal": region.steal_ns(),
-        }
+
+def noise_values(figures: Figures) -> dict[str, Reading]:
+    """What disturbed a region."""
+    return {
+        "run_delay": figures.run_delay_ns,
+        "involuntary_switches": figures.involuntary_switches,
+        "major_faults": figures.major_faults,
+        "steal": figures.steal_ns,
+    }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Protocol, cast
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol, cast
 
 from ..errors import ConfigError
 from ..metrics import MetricDef
 from ..records import Missing
 from ..registry import Registry
-from . import FUSED
-from .base import Instrument, Reading, RoundFacts
+from . import FUSED, INSTRUMENTS
+from .base import Instrument, Reading, nothing_to_note
 
 
 class InstrumentFactory(Protocol):
@@ -20,6 +20,9 @@ class InstrumentFactory(Protocol):
     metrics: tuple[MetricDef, ...]
 
     def __call__(self) -> Instrument: ...
+
+
+_OURS: Final = frozenset(entry.target.partition(":")[0] for entry in INSTRUMENTS)
 
 
 def plugin_instruments(registry: Registry) -> Iterator[tuple[str, InstrumentFactory]]:
@@ -46,57 +49,49 @@ def plugin_instruments(registry: Registry) -> Iterator[tuple[str, InstrumentFact
         yield entry.name, cast("InstrumentFactory", found)
 
 
+def _only_reads(factory: InstrumentFactory) -> bool:
+    return all(getattr(factory, step, None) is nothing_to_note for step in ("start", "stop"))
+
+
 class GuardedInstrument:
-    """An instrument whose failure makes its own metrics missing, and nothing else."""
+    """An instrument whose failure makes its own metrics missing, and nothing else: who calls it catches what it raises."""
 
     def __init__(self, name: str, factory: InstrumentFactory) -> None:
         """Build the instrument.
 
         :raises ConfigError: with what it raised.
         """
-        self._name = name
+        self.name = name
         self._metrics = tuple(metric.name for metric in factory.metrics)
-        self._failure = ""
+        self.is_built_in = getattr(factory, "__module__", "") in _OURS
+        """Whether it gives what it declares, so that its numbers need no check."""
+        self.only_reads = _only_reads(factory)
+        """Whether it has nothing to do around a round."""
+        self.failure = ""
+        """Why it tells nothing of this round; empty if it does."""
         try:
-            self._instrument = factory()
+            self.instrument = factory()
         except Exception as error:
             raise ConfigError(f"instrument '{name}' cannot be built: {type(error).__name__}: {error}") from error
 
-    def start(self) -> None:
-        """Start it."""
-        self._failure = ""
-        try:
-            self._instrument.start()
-        except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
-            self._fail(error)
+    def fail(self, error: Exception) -> None:
+        """Its metrics are missing in this round."""
+        self.failure = f"instrument '{self.name}' failed: {type(error).__name__}: {error}"
 
-    def stop(self) -> None:
-        """Stop it, if it was started."""
-        if self._failure:
-            return
-        try:
-            self._instrument.stop()
-        except Exception as error:  # noqa: BLE001  # as above
-            self._fail(error)
+    def checked(self, given: Mapping[str, Reading]) -> Mapping[str, Reading]:
+        """A reading of each metric that it declares, and no other one."""
+        return {name: self._checked(given.get(name)) for name in self._metrics}
 
-    def read(self, facts: RoundFacts) -> dict[str, Reading]:
-        """A reading of each metric that it declares."""
-        if not self._failure:
-            try:
-                given = self._instrument.read(facts)
-                return {name: self._checked(given.get(name)) for name in self._metrics}
-            except Exception as error:  # noqa: BLE001  # as above
-                self._fail(error)
-        return dict.fromkeys(self._metrics, Missing(self._failure))
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = f"instrument '{self._name}' failed: {type(error).__name__}: {error}"
+    def nothing(self) -> Mapping[str, Reading]:
+        """Why each of its metrics is missing; the next round may succeed."""
+        failure, self.failure = self.failure, ""
+        return dict.fromkeys(self._metrics, Missing(failure))
 
     def _checked(self, value: Reading | None) -> Reading:
         if isinstance(value, Missing):
             return value
         if value is None:
-            return Missing(f"instrument '{self._name}' gave no value")
+            return Missing(f"instrument '{self.name}' gave no value")
         if type(value) not in {int, float} or not math.isfinite(value):  # a bool is no measurement
-            return Missing(f"instrument '{self._name}' gave {value!r}, which is not a number")
+            return Missing(f"instrument '{self.name}' gave {value!r}, which is not a number")
         return value

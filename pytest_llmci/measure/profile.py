@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -23,13 +24,13 @@ from ..quick_records import quickly_made
 from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
-from .base import Reading, RoundFacts
-from .cpu import CpuInstrument, allowed_cores, cpu_values
-from .latency import LatencyInstrument
+from .base import NothingRead, Reading, RoundFacts
+from .cpu import CpuInstrument, cpu_values, net_time
+from .latency import latency_values
 from .memory import MemoryInstrument, memory_values
-from .noise import NoiseInstrument, noisy_reason
+from .noise import NoiseInstrument, noise_values, noisy_reason
 from .plugins import GuardedInstrument, plugin_instruments
-from .region import PROCESS_METER, Meter, Region
+from .region import PROCESS_METER, Figures, Meter, Region
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,21 +53,27 @@ class ProbeReading:
     """How far the peak may be off; None where that has no bound, as with a sampler."""
 
 
-def _reading(found: Mapping[str, Reading], wall_ns: int, region: Region) -> ProbeReading:
+def _reading(
+    found: Iterable[Mapping[str, Reading]], wall_ns: int, figures: Figures, reasons: dict[str, str]
+) -> ProbeReading:
+    """:param reasons: of metrics that nobody was asked for; completed with those of the others."""
     values: dict[str, float] = {}
-    reasons: dict[str, str] = {}
-    for name, value in found.items():
-        if isinstance(value, Missing):
-            reasons[name] = value.reason
-        else:
-            values[name] = value
+    for part in found:
+        if isinstance(part, NothingRead):
+            reasons.update(part.reasons)
+            continue
+        for name, value in part.items():
+            if isinstance(value, Missing):
+                reasons[name] = value.reason
+            else:
+                values[name] = value
     has_peak = "peak_rss" in values
     return ProbeReading(
         values=values,
         reasons=reasons,
         noisy=noisy_reason(values, wall_ns),
-        memory_method=region.memory_method if has_peak else "",
-        peak_rss_resolution_bytes=region.peak_rss_resolution_bytes if has_peak else None,
+        memory_method=figures.memory_method if has_peak else "",
+        peak_rss_resolution_bytes=figures.peak_rss_resolution_bytes if has_peak else None,
     )
 
 
@@ -84,14 +91,40 @@ class Probe:
         :raises ConfigError: if a registered instrument cannot be used.
         """
         self._meter = meter
-        self._fused = (LatencyInstrument(), MemoryInstrument(), CpuInstrument(), NoiseInstrument())
-        self._plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
+        self._memory = MemoryInstrument()
+        self._all_plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
+        self._wake()
         self._region = Region(meter)
+
+    def _wake(self) -> None:
+        """Ask every instrument again."""
+        self._plugins = self._all_plugins
+        self._around = [plugin for plugin in self._plugins if not plugin.only_reads]
+        self._asleep: dict[str, str] = {}
+        """Metrics of instruments that are not asked, and why they have none."""
+        self._alarms: set[str] = set()
+        """Modules whose import may change that."""
+
+    def _let_sleep(self, plugin: GuardedInstrument, given: NothingRead, until: str) -> None:
+        """Do not ask an instrument again that has nothing to measure here."""
+        self._plugins = [each for each in self._plugins if each is not plugin]
+        self._around = [each for each in self._around if each is not plugin]
+        self._asleep |= given.reasons
+        if until:
+            self._alarms.add(until)
 
     def start(self) -> None:
         """Begin a round. Nothing that belongs to the round may stand between this and the request."""
-        for plugin in self._plugins:
-            plugin.start()
+        for module in self._alarms:
+            if module in sys.modules:
+                self._wake()
+                break
+        for plugin in self._around:
+            plugin.failure = ""
+            try:
+                plugin.instrument.start()
+            except Exception as error:  # noqa: BLE001  # foreign code: a round is not lost to somebody's extra instrument
+                plugin.fail(error)
         self._region = region = Region(self._meter)
         region.begin()
 
@@ -103,8 +136,13 @@ class Probe:
         try:
             self._region.end()
         finally:
-            for plugin in reversed(self._plugins):
-                plugin.stop()
+            for plugin in reversed(self._around):
+                if plugin.failure:
+                    continue
+                try:
+                    plugin.instrument.stop()
+                except Exception as error:  # noqa: BLE001  # as above
+                    plugin.fail(error)
 
     def read(self, *, wall_ns: int, token_ns: tuple[int, ...], completion: Completion, threads: int) -> ProbeReading:
         """The numbers of the round that was stopped last; done when time no longer counts.
@@ -115,16 +153,37 @@ class Probe:
         :param threads: CPU threads that may compute; 0 where it is not known.
         :raises MeasurementError: if no round has been stopped.
         """
-        region = self._region
-        region.require_end()
-        facts = RoundFacts(wall_ns=wall_ns, token_ns=token_ns, completion=completion, threads=threads)
-        found: dict[str, Reading] = {}
-        for instrument in self._fused:
-            found.update(instrument.read(region, facts))
+        figures = self._region.figures()
+        facts = RoundFacts(
+            wall_ns=wall_ns,
+            token_ns=token_ns,
+            completion=completion,
+            threads=threads,
+            run_delay_ns=figures.run_delay_ns,
+        )
+        asleep = self._asleep.copy()
+        cpu = cpu_values(figures.cpu_ns, figures.wall_ns)
+        cpu["net_time"] = net_time(wall_ns, figures.run_delay_ns, threads)
+        found: list[Mapping[str, Reading]] = [
+            latency_values(facts),
+            self._memory.read(figures),
+            cpu,
+            noise_values(figures),
+        ]
         for plugin in self._plugins:
-            for name, value in plugin.read(facts).items():
-                found.setdefault(name, value)
-        return _reading(found, wall_ns, region)
+            if not plugin.failure:
+                try:
+                    given = plugin.instrument.read(facts)
+                    if not plugin.is_built_in:
+                        given = plugin.checked(given)
+                    elif isinstance(given, NothingRead) and given.until is not None:
+                        self._let_sleep(plugin, given, given.until)
+                    found.append(given)
+                    continue
+                except Exception as error:  # noqa: BLE001  # as above
+                    plugin.fail(error)
+            found.append(plugin.nothing())
+        return _reading(found, wall_ns, figures, asleep)
 
 
 # ------------------------------------------------------------------------------------------------------- for any code
@@ -146,24 +205,16 @@ _DEFS: Final[dict[str, MetricDef]] = {
 
 
 def _read_region(region: Region) -> ProbeReading:
-    region.require_end()
-    wall_ns = region.wall_ns
-    found: dict[str, Reading] = {
-        "wall_time": wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
-    }
-    spent = region.cpu_ns()
-    if isinstance(spent, Missing):
-        found |= {"cpu_time": spent, "cpu_cores_used": spent, "cpu_percent": spent}
-    else:
-        found |= cpu_values(spent, wall_ns, allowed_cores())
-    found |= memory_values(region.peak_rss(), region.rss_before(), region.memory_method)
-    found |= {
-        "run_delay": region.run_delay_ns(),
-        "involuntary_switches": region.involuntary_switches(),
-        "major_faults": region.major_faults(),
-        "steal": region.steal_ns(),
-    }
-    return _reading(found, wall_ns, region)
+    figures = region.figures()
+    wall_ns = figures.wall_ns
+    wall = wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
+    found: tuple[Mapping[str, Reading], ...] = (
+        {"wall_time": wall},
+        cpu_values(figures.cpu_ns, wall_ns),
+        memory_values(figures.peak_rss, figures.rss_before, figures.memory_method),
+        noise_values(figures),
+    )
+    return _reading(found, wall_ns, figures, {})
 
 
 class Measured:

@@ -14,19 +14,35 @@ import gc
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import get_ident
 from time import perf_counter_ns
 
 from ..errors import MeasurementError
+from ..quick_records import quickly_made
 from ..records import Missing
 from .base import Reading
 from .cpu import HAS_RUSAGE, Usage, cpu_time_ns, process_usage
-from .memory import ChosenSource, MemoryFiles, MemoryMethod, MemoryPaths, PeakSource, choose_source, explain
+from .memory import (
+    ChosenSource,
+    HighWaterMark,
+    MemoryFiles,
+    MemoryMethod,
+    MemoryPaths,
+    PeakSource,
+    choose_source,
+    explain,
+    resident_bytes,
+)
 from .noise import RunDelay, Steal, StealSample, run_delay_ns
 
-_FORKED = "the process forked inside the block, and this is the child: the block did not begin here"
-_SHARED = "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
-_MOVED = "the block ended in another thread than it began in"
+_FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
+_SHARED = Missing(
+    "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
+)
+_MOVED = Missing("the block ended in another thread than it began in")
+_NO_RUSAGE = Missing("this system has no getrusage")
+_NO_PROC = Missing("resident memory needs Linux's /proc")
 _UNREADABLE = (OSError, ValueError, IndexError, AttributeError)  # gone, another's by now, or no such call here
 
 
@@ -56,17 +72,20 @@ class Meter:
         self.delay = RunDelay()
         self.steal = Steal()
         self.collector_was_on = False
+        self.ready: tuple[MemoryFiles, PeakSource] | None = None
+        """The kernel's memory files and the way to a peak, once they are open."""
         self._files: MemoryFiles | None = None
         self._chosen: ChosenSource | None = None
 
     def memory(self) -> tuple[MemoryFiles, PeakSource]:
-        """The kernel's memory files and the way to a peak, opened and tested at the first use."""
+        """:attr:`ready`, opened and tested at the first use."""
         files, chosen = self._files, self._chosen
         if files is None:
             self._files = files = MemoryFiles(self._paths)
         if chosen is None:
             self._chosen = chosen = self._choose(files)
-        return files, chosen.source
+        self.ready = files, chosen.source
+        return self.ready
 
     def chosen(self) -> ChosenSource:
         """The way to a peak that was taken, and why the better ones were not."""
@@ -83,7 +102,7 @@ class Meter:
     def drop_source(self, source: PeakSource) -> None:
         """Give up a way to a peak that broke; the next region chooses again."""
         source.close()
-        self._chosen = None
+        self._chosen = self.ready = None
 
     def reopen(self) -> tuple[MemoryFiles, PeakSource]:
         """Open everything anew: the numbers that were kept are no longer ours."""
@@ -91,7 +110,7 @@ class Meter:
             self._files.forget()
         self.delay.forget()
         self.steal.forget()
-        self._files = self._chosen = None
+        self._files = self._chosen = self.ready = None
         return self.memory()
 
     def close(self) -> None:
@@ -100,7 +119,7 @@ class Meter:
             self._chosen.source.close()
         if self._files is not None:
             self._files.close()
-        self._files = self._chosen = None
+        self._files = self._chosen = self.ready = None
         self.steal.close()
 
     def after_fork_in_child(self) -> None:
@@ -132,6 +151,10 @@ def _fold(meter: Meter, source: PeakSource, usage: Usage) -> None:
         region.fold(peak)
 
 
+def _not_reset(meter: Meter, source: PeakSource, error: OSError) -> None:
+    _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
+
+
 def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
     for region in meter.open_regions:
         region.spoil(why)
@@ -139,9 +162,45 @@ def _spoil(meter: Meter, source: PeakSource, why: str) -> None:
         meter.drop_source(source)
 
 
-def _rest(source: PeakSource) -> None:
-    with contextlib.suppress(OSError):
-        source.idle()
+@quickly_made
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What the kernel says of a region that has ended."""
+
+    wall_ns: int
+    cpu_ns: Reading
+    """Of the process, all threads."""
+    run_delay_ns: Reading
+    """Time that its thread was ready to run and had no CPU."""
+    steal_ns: Reading
+    """Time that a hypervisor took, over all CPUs."""
+    involuntary_switches: Reading
+    """Preemptions of all threads."""
+    major_faults: Reading
+    """Pages read from disk."""
+    peak_rss: Reading
+    """Highest resident memory, in bytes."""
+    rss_before: Reading
+    """Resident memory at the begin, in bytes."""
+    memory_method: MemoryMethod
+    peak_rss_resolution_bytes: int | None
+    """How far the peak may be off; None where that has no bound."""
+
+
+def _gone(wall_ns: int, source: PeakSource) -> Figures:
+    """Of a region that was left behind by a fork."""
+    return Figures(
+        wall_ns=wall_ns,
+        cpu_ns=_FORKED,
+        run_delay_ns=_FORKED,
+        steal_ns=_FORKED,
+        involuntary_switches=_FORKED,
+        major_faults=_FORKED,
+        peak_rss=_FORKED,
+        rss_before=_FORKED,
+        memory_method=source.method,
+        peak_rss_resolution_bytes=source.resolution_bytes,
+    )
 
 
 class Region:
@@ -156,24 +215,26 @@ class Region:
         "_end_usage",
         "_epoch",
         "_forked",
+        "_mark",
         "_memory_reason",
         "_meter",
         "_moved",
         "_pauses_collector",
         "_peak",
-        "_rss_begin",
-        "_rss_end",
+        "_sizes_begin",
+        "_sizes_end",
+        "_source",
         "_steal",
         "_steal_begin",
         "ended",
-        "memory_method",
-        "peak_rss_resolution_bytes",
         "shared",
         "thread",
     )
 
     _begin_usage: Usage
     _end_usage: Usage
+    _mark: HighWaterMark | None
+    _source: PeakSource
     _steal: Reading
     _steal_begin: StealSample
 
@@ -183,16 +244,16 @@ class Region:
         self._pauses_collector = pauses_collector
         self._peak = 0
         self._memory_reason = ""
-        self._moved = False
         self._forked = False
         self._begin_ns = -1
         self.ended = False
         self.shared = False
         """True where another thread had a region open at the same time."""
-        self.memory_method: MemoryMethod = ""
-        self.peak_rss_resolution_bytes: int | None = None
 
     # ------------------------------------------------------------------------------------------- begin and end
+    #
+    # What these two cost is what every measured block pays. They are written out where a call would cost as much as what it
+    # does, and keep what the kernel writes as it is: it is read when time no longer counts.
 
     def begin(self) -> None:
         """Start measuring.
@@ -239,76 +300,84 @@ class Region:
             meter.lock.release()
 
     def _begin_locked(self, meter: Meter) -> None:
-        files, source = meter.memory()
-        self._join(meter, source)
+        files, source = meter.ready or meter.memory()
+        if meter.open_regions:
+            self._join_others(meter, source)
+        elif self._pauses_collector:
+            meter.collector_was_on = gc.isenabled()
+            gc.disable()
+        else:
+            meter.collector_was_on = False
+        meter.open_regions.append(self)
         if source.waits:
-            self._reset(meter, source)
+            try:
+                source.reset()
+            except OSError as error:
+                _not_reset(meter, source, error)
         self._delay_begin = meter.delay.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
-            self._rss_begin = files.rss()
+            self._sizes_begin = sizes = files.sizes()
         except _UNREADABLE:
-            source = self._rss_again(meter)
+            source, sizes = self._sizes_again(meter)
             self._delay_begin = meter.delay.raw()
-        self.memory_method = source.method
-        self.peak_rss_resolution_bytes = source.resolution_bytes
+        self._source = source
         if not source.waits:
-            self._reset(meter, source)
+            try:
+                source.reset()
+            except OSError as error:
+                _not_reset(meter, source, error)
         self._begin_usage = usage = process_usage()
-        source.learn(usage.ru_maxrss, self._rss_begin)
+        source.learn(usage.ru_maxrss, sizes)
+        self._mark = source if isinstance(source, HighWaterMark) and source.own else None
 
     def _end_locked(self, meter: Meter, usage: Usage) -> None:
-        files, source = meter.memory()
-        if not source.waits:
+        files, source = meter.ready or meter.memory()
+        alone = len(meter.open_regions) == 1
+        if not source.waits and (self._mark is None or not alone):
             _fold(meter, source, usage)
         try:
-            self._rss_end = files.rss()
+            self._sizes_end = files.sizes()
         except _UNREADABLE:
-            self._rss_end = -1
+            self._sizes_end = b""
         self._delay_end = meter.delay.raw()
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)
-        if len(meter.open_regions) == 1:
-            _rest(source)
+            if alone:
+                with contextlib.suppress(OSError):
+                    source.idle()
 
-    def _join(self, meter: Meter, source: PeakSource) -> None:
-        if meter.open_regions:
-            _fold(meter, source, process_usage())  # the reset to come would destroy what they have reached
-            for other in meter.open_regions:
-                if other.thread != self.thread:
-                    other.shared = self.shared = True
-        else:
-            meter.collector_was_on = gc.isenabled() and self._pauses_collector
-            if self._pauses_collector:
-                gc.disable()
-        meter.open_regions.append(self)
+    def _join_others(self, meter: Meter, source: PeakSource) -> None:
+        _fold(meter, source, process_usage())  # the reset to come would destroy what they have reached
+        for other in meter.open_regions:
+            other.lose_mark()
+            if other.thread != self.thread:
+                other.shared = self.shared = True
 
     def _leave(self, meter: Meter) -> None:
         if self in meter.open_regions:
             meter.open_regions.remove(self)
-            if not meter.open_regions and meter.collector_was_on:
+            if meter.collector_was_on and not meter.open_regions:
                 gc.enable()
 
-    def _reset(self, meter: Meter, source: PeakSource) -> None:
-        try:
-            source.reset()
-        except OSError as error:
-            _spoil(meter, source, f"the peak could not be reset: {explain(error)}")
-
-    def _rss_again(self, meter: Meter) -> PeakSource:
+    def _sizes_again(self, meter: Meter) -> tuple[PeakSource, bytes]:
         """Resident memory with fresh files: somebody may have closed ours, and their numbers be another's now."""
-        self._rss_begin = -1
+        self._sizes_begin = b""
         files, source = meter.memory()
         if files.statm >= 0:
             files, source = meter.reopen()
             with contextlib.suppress(*_UNREADABLE):
-                self._rss_begin = files.rss()
-        return source
+                self._sizes_begin = files.sizes()
+        return source, self._sizes_begin
 
     def fold(self, peak: int) -> None:
         """Take in the peak of a segment that lay within this region."""
         self._peak = max(self._peak, peak)
+
+    def lose_mark(self) -> None:
+        """The high-water mark is reset within this region: what the kernel says at both ends does not tell its peak any more."""
+        self._mark = None
 
     def spoil(self, why: str) -> None:
         """Say that a part of this region has no known peak."""
@@ -316,58 +385,35 @@ class Region:
 
     # ----------------------------------------------------------------------------------------- what the end found
 
-    def require_end(self) -> None:
-        """Refuse to be read early.
+    def figures(self) -> Figures:
+        """What the kernel wrote, in numbers.
 
         :raises MeasurementError: if the block has not ended.
         """
         if not self.ended:
             raise MeasurementError("the measured block has not ended: read its numbers after the 'with' block")
-
-    @property
-    def wall_ns(self) -> int:
-        """Wall time."""
-        return self._end_ns - self._begin_ns
-
-    def cpu_ns(self) -> int | Missing:
-        """CPU time of the process, all threads."""
-        return Missing(_FORKED) if self._forked else cpu_time_ns(self._begin_usage, self._end_usage)
-
-    def run_delay_ns(self) -> Reading:
-        """Time its thread was ready to run and had no CPU."""
-        if self._forked or self._moved:
-            return Missing(_FORKED if self._forked else _MOVED)
-        return run_delay_ns(self._delay_begin, self._delay_end)
-
-    def steal_ns(self) -> Reading:
-        """Time that a hypervisor took, over all CPUs."""
-        return Missing(_FORKED) if self._forked else self._steal
-
-    def involuntary_switches(self) -> Reading:
-        """Preemptions of all threads."""
-        return self._counted(self._begin_usage.ru_nivcsw, self._end_usage.ru_nivcsw)
-
-    def major_faults(self) -> Reading:
-        """Pages read from disk."""
-        return self._counted(self._begin_usage.ru_majflt, self._end_usage.ru_majflt)
-
-    def _counted(self, before: int, after: int) -> Reading:
+        source = self._source
         if self._forked:
-            return Missing(_FORKED)
-        return after - before if HAS_RUSAGE else Missing("this system has no getrusage")
-
-    def rss_before(self) -> Reading:
-        """Resident memory at the begin, in bytes."""
-        if self._forked:
-            return Missing(_FORKED)
-        return self._rss_begin if self._rss_begin >= 0 else Missing("resident memory needs Linux's /proc")
-
-    def peak_rss(self) -> Reading:
-        """Highest resident memory, in bytes."""
-        if self._forked:
-            return Missing(_FORKED)
-        if self.shared and self.memory_method != "lifetime":
-            return Missing(_SHARED)
-        if self._memory_reason:
-            return Missing(self._memory_reason)
-        return max(self._peak, self._rss_begin, self._rss_end)
+            return _gone(self._end_ns - self._begin_ns, source)
+        begin, end = self._begin_usage, self._end_usage
+        rss_before = resident_bytes(self._sizes_begin)
+        if self.shared and source.method != "lifetime":
+            peak: Reading = _SHARED
+        elif self._memory_reason:
+            peak = Missing(self._memory_reason)
+        else:
+            peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
+            if self._mark is not None:
+                peak = max(peak, self._mark.peak_between(begin.ru_maxrss, rss_before, end.ru_maxrss))
+        return Figures(
+            wall_ns=self._end_ns - self._begin_ns,
+            cpu_ns=cpu_time_ns(begin, end),
+            run_delay_ns=_MOVED if self._moved else run_delay_ns(self._delay_begin, self._delay_end),
+            steal_ns=self._steal,
+            involuntary_switches=end.ru_nivcsw - begin.ru_nivcsw if HAS_RUSAGE else _NO_RUSAGE,
+            major_faults=end.ru_majflt - begin.ru_majflt if HAS_RUSAGE else _NO_RUSAGE,
+            peak_rss=peak,
+            rss_before=rss_before if rss_before >= 0 else _NO_PROC,
+            memory_method=source.method,
+            peak_rss_resolution_bytes=source.resolution_bytes,
+        )

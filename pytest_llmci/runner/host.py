@@ -15,7 +15,7 @@ from ..backends.base import Backend, LoadContext, LoadedModel, OnBatch, OnComple
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.anchor import Anchor, why_no_anchor
 from ..measure.profile import Measured, Probe, profile
-from ..measure.region import PROCESS_METER, Region
+from ..measure.region import PROCESS_METER, Figures, Region
 from ..records import (
     Completion,
     GenerationSettings,
@@ -131,11 +131,12 @@ class ModelHost:
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
-        values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
+        figures = region.figures()
+        values = {"import_time": imported - begin, "load_time": figures.wall_ns, **cost}
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         if anchor is not None:
             process |= anchor.facts
-        return _without_elsewhere(_describe(described, values, region, process), _elsewhere(factory, spec))
+        return _without_elsewhere(_describe(described, values, figures, process), _elsewhere(factory, spec))
 
     def _anchor(self, loaded: LoadedModel, factory: object) -> Anchor:
         return Anchor(
@@ -372,10 +373,10 @@ def _without_elsewhere(loaded: Loaded, elsewhere: Mapping[str, str]) -> Loaded:
 _NOTHING_ASKED: Final = "no first inference was measured in this process"
 
 
-def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, process: Mapping[str, Json]) -> Loaded:
-    """:param region: around the loading."""
+def _describe(loaded: LoadedModel, values: dict[str, float], figures: Figures, process: Mapping[str, Json]) -> Loaded:
+    """:param figures: of the loading."""
     reasons = {"first_inference_time": _NOTHING_ASKED, "cold_start_time": _NOTHING_ASKED}
-    peak = region.peak_rss()
+    peak = figures.peak_rss
     if isinstance(peak, Missing):
         reasons["load_peak_rss"] = peak.reason
     else:
@@ -385,8 +386,8 @@ def _describe(loaded: LoadedModel, values: dict[str, float], region: Region, pro
     else:
         values["model_footprint"] = loaded.footprint_bytes
     info = {**loaded.info, **process}
-    info["memory_method"] = region.memory_method
-    info["peak_rss_resolution_bytes"] = region.peak_rss_resolution_bytes
+    info["memory_method"] = figures.memory_method
+    info["peak_rss_resolution_bytes"] = figures.peak_rss_resolution_bytes
     info["memory_refused"] = [*PROCESS_METER.chosen().refused]
     info["context_length"] = loaded.context_length
     info["pid"] = os.getpid()

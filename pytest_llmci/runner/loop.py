@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import sub
 from typing import Protocol
 
 from ..backends.base import Backend
@@ -14,6 +15,7 @@ from ..measure.anchor import Anchor
 from ..measure.base import Reading
 from ..measure.profile import Probe
 from ..records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
+from .progress import TOKENS_AT, ProgressPage
 
 
 class Progress(Protocol):
@@ -142,13 +144,15 @@ class MeasuringLoop:
             completion = dataclasses.replace(completion, retries=len(failed))
         token_ns = _gaps(begin, stamps)
         reading = probe.read(wall_ns=end - begin, token_ns=token_ns, completion=completion, threads=self._threads)
-        values, reasons = _without(reading.values, reading.reasons, self._unmeasurable | completion.unobserved)
+        values, reasons = reading.values, reading.reasons
+        if self._unmeasurable or completion.unobserved:
+            values, reasons = _without(values, reasons, self._unmeasurable | completion.unobserved)
         return RoundRecord(
             values=values,
             reasons=reasons,
             token_ns=token_ns,
             completion=completion,
-            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]),
+            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]) if failed else reading.noisy,
             memory_method=reading.memory_method,
             peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
         )
@@ -169,8 +173,6 @@ def _without(
     values: dict[str, float], reasons: dict[str, str], unmeasurable: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Numbers and reasons, with those numbers missing that say nothing of the model."""
-    if not unmeasurable:
-        return values, reasons
     known = {name: why for name, why in unmeasurable.items() if name in values or name in reasons}
     return {name: value for name, value in values.items() if name not in known}, reasons | known
 
@@ -185,6 +187,15 @@ def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
     if isinstance(progress, NoProgress):
         return lambda: append(now())
 
+    if isinstance(progress, ProgressPage):
+        integers = progress.integers  # a call for each token would cost as much as its stamp
+
+        def stamp_on_page() -> None:
+            append(now())
+            integers[TOKENS_AT] = len(stamps)
+
+        return stamp_on_page
+
     def stamp() -> None:
         append(now())
         progress.tokens(len(stamps))
@@ -194,12 +205,7 @@ def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
 
 def _gaps(begin: int, stamps: list[int]) -> tuple[int, ...]:
     """Time to the first token, then each gap; they sum to the time of the last token exactly."""
-    previous = begin
-    gaps = []
-    for moment in stamps:
-        gaps.append(moment - previous)
-        previous = moment
-    return tuple(gaps)
+    return (stamps[0] - begin, *map(sub, stamps[1:], stamps)) if stamps else ()
 
 
 def text_is_unicode(completion: Completion) -> Completion:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _STATE: Final = struct.Struct("=iiiiq")
-_TOKENS_AT: Final = 3
+TOKENS_AT: Final = 3
 """Place of the tokens among the integers of the page."""
 PHASES: Final = (
     "starting", "importing", "loading", "idle", "warm-up", "measuring", "calling", "streaming", "scoring", "scoring many",
@@ -64,7 +64,8 @@ class ProgressPage:
         finally:
             os.close(fd)
         self._beat = 0
-        self._integers = memoryview(self._page).cast("i")
+        self.integers = memoryview(self._page).cast("i")
+        """The page as integers, for who counts tokens at :data:`TOKENS_AT`."""
 
     def enter(self, phase: str, block_round: int = 0) -> None:
         """Say that a phase or round begins."""
@@ -73,7 +74,7 @@ class ProgressPage:
 
     def tokens(self, count: int) -> None:
         """Say how many tokens have arrived."""
-        self._integers[_TOKENS_AT] = count
+        self.integers[TOKENS_AT] = count
 
     def read(self) -> Position:
         """Where the process stands."""
@@ -83,5 +84,5 @@ class ProgressPage:
 
     def close(self) -> None:
         """Let go of the mapping."""
-        self._integers.release()
+        self.integers.release()
         self._page.close()

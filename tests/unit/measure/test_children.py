@@ -130,6 +130,54 @@ def test_who_comes_or_goes_has_no_known_peak(server: Server, how: str) -> None:
     assert "began or ended" in found.reason
 
 
+def alone(code: str) -> str:
+    """What a process without children of its own prints of rounds."""
+    before = "import os, sys\nfrom pytest_llmci.measure.children import *\ninstrument = ChildrenInstrument()\n"
+    done = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_process_that_had_no_child_is_not_asked_again_before_a_round() -> None:
+    found = alone(
+        "from pytest_llmci.measure import children\nasked = []\nknown = children.has_children\n"
+        "children.has_children = lambda: asked.append(1) or known()\n"
+        "for _ in range(3):\n    instrument.start()\n    instrument.stop()\nprint(len(asked), instrument.read(None))"
+    )
+    assert found == "4 {'children_peak_rss': 0}\n"
+
+
+@pytest.mark.parametrize("came_and_went", [True, False], ids=["ended before", "still there"])
+def test_a_child_that_began_between_two_rounds(came_and_went: bool) -> None:
+    wait = "os.waitpid(child, 0)" if came_and_went else ""
+    found = alone(f"""
+import time
+def round_():
+    instrument.start()
+    instrument.stop()
+    return instrument.read(None)["children_peak_rss"]
+print(round_())
+child = os.fork()
+if child == 0:
+    time.sleep({0 if came_and_went else 60})
+    os._exit(0)
+{wait}
+value = round_()
+print(getattr(value, "reason", value))
+print(round_() > 0)
+if not {came_and_went}:
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+print(round_())
+""")
+    first, next_, later, last = found.splitlines()
+    assert first == last == "0"
+    if came_and_went:
+        assert (next_, later) == ("0", "False")
+    else:  # whether its memory is that of the round cannot be known
+        assert "began right before it" in next_
+        assert later == "True"
+
+
 def test_a_dead_child_that_nobody_waited_for_takes_nothing(server: Server) -> None:
     server.process.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, server.process.pid, os.WEXITED | os.WNOWAIT)

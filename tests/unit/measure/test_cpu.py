@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmci.measure import cpu
 from pytest_llmci.measure.cpu import (
     LEAST_WALL_NS,
     ClockUsage,
@@ -58,18 +59,19 @@ def test_cpu_time_is_whole_microseconds() -> None:
     assert cpu_time_ns(ClockUsage(1.000001, 2.0), ClockUsage(1.000004, 2.000002)) == 5_000
 
 
-def test_cores_and_per_cent_are_of_what_is_allowed() -> None:
-    values = cpu_values(3_000_000, 2_000_000, allowed=3.0)
+def test_cores_and_per_cent_are_of_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 3.0)
+    values = cpu_values(3_000_000, 2_000_000)
     assert values == {"cpu_time": 3_000_000, "cpu_cores_used": 1.5, "cpu_percent": 50.0}
 
 
 @pytest.mark.parametrize("wall_ns", [0, LEAST_WALL_NS - 1])
 def test_a_block_too_short_for_the_cpu_clock_has_no_share(wall_ns: int) -> None:
-    values = cpu_values(3_000, wall_ns, allowed=2.0)
+    values = cpu_values(3_000, wall_ns)
     assert values["cpu_time"] == 3_000
     assert isinstance(values["cpu_cores_used"], Missing)
     assert isinstance(values["cpu_percent"], Missing)
-    assert cpu_values(3_000, LEAST_WALL_NS, allowed=2.0)["cpu_cores_used"] == 0.015
+    assert cpu_values(3_000, LEAST_WALL_NS)["cpu_cores_used"] == 0.015
 
 
 def test_net_time_is_wall_without_the_wait() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmci.measure.base import Reading, RoundFacts
+from pytest_llmci.measure.base import NothingRead, Reading, RoundFacts
 from pytest_llmci.measure.cuda import CudaDevice
 from pytest_llmci.measure.energy import EnergyInstrument, Rapl
 from pytest_llmci.measure.gpu import GpuInstrument
@@ -96,6 +96,47 @@ def test_without_a_gpu_all_is_missing(monkeypatch: pytest.MonkeyPatch, torch: st
     )
     assert "this system has no RAPL" in reason(energy.read(facts())["energy"])
     assert "this system has no RAPL" in reason(energy.read(facts())["tokens_per_joule"])
+
+
+@pytest.mark.parametrize(
+    ("torch", "until"),
+    [
+        (None, "torch"),
+        (SimpleNamespace(backends=SimpleNamespace(cuda=SimpleNamespace(is_built=lambda: False))), ""),
+        (SimpleNamespace(backends=SimpleNamespace(cuda=SimpleNamespace(is_built=lambda: True))), None),
+        (SimpleNamespace(), None),
+    ],
+    ids=["not imported", "built for the CPU", "built for CUDA", "still being imported"],
+)
+def test_it_is_known_whether_a_device_may_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, torch: object, until: str | None
+) -> None:
+    if torch is None:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "torch", torch)
+    for instrument in (GpuInstrument(), EnergyInstrument(rapl=Rapl(str(tmp_path)))):
+        instrument.start()
+        instrument.stop()
+        found = instrument.read(facts())
+        assert isinstance(found, NothingRead)
+        assert found.until == until
+
+
+def test_an_energy_counter_of_the_cpu_is_read_in_each_round(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    (package / "max_energy_range_uj").write_text("1000000000")
+    instrument = EnergyInstrument(rapl=Rapl(str(tmp_path)))
+    for _ in range(2):
+        (package / "energy_uj").write_text("100")
+        instrument.start()
+        (package / "energy_uj").write_text("3000100")
+        instrument.stop()
+        found = instrument.read(facts())
+        assert not isinstance(found, NothingRead)
+        assert found["energy"] == 3
 
 
 def test_without_nvml_the_allocator_still_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import pytest
 
 from pytest_llmci.measure.memory import (
+    PAGE,
     HighWaterMark,
     LifetimePeak,
     MemoryFiles,
@@ -230,52 +231,57 @@ def _mark(files: MemoryFiles, *, corrected: bool = True) -> HighWaterMark:
     return mark
 
 
+def sizes(rss: int) -> bytes:
+    """As the kernel writes them."""
+    return b"9000 %d 800 1 0 700 0\n" % (rss // PAGE)
+
+
 def test_the_known_drift_is_subtracted() -> None:
     mark = _mark(_Files(hwm=10_000 * 1024))
-    mark.learn(10_000, rss=10_000 * 1024 + 204_800)  # the approximate counter is 200 KiB short
+    mark.learn(10_000, sizes(10_000 * 1024 + 204_800))  # the approximate counter is 200 KiB short
     assert mark.peak(50_000) == 50_000 * 1024 + 204_800
 
 
 def test_half_a_batch_is_added_where_the_mark_has_risen() -> None:
     mark = _mark(_Files(hwm=10_000 * 1024))
     mark._lag = 64 * 1024
-    mark.learn(10_000, rss=10_000 * 1024)
+    mark.learn(10_000, sizes(10_000 * 1024))
     assert mark.peak(50_000) == 50_064 * 1024
     assert mark.peak(10_000) == 10_000 * 1024
 
 
 def test_the_drift_is_left_in_where_asked() -> None:
     mark = _mark(_Files(hwm=10_000 * 1024), corrected=False)
-    mark.learn(10_000, rss=10_000 * 1024 + 204_800)
+    mark.learn(10_000, sizes(10_000 * 1024 + 204_800))
     assert mark.peak(50_000) == 50_000 * 1024
 
 
 def test_a_drift_beyond_the_counters_bound_is_not_believed() -> None:
     mark = _mark(_Files(hwm=10_000 * 1024))
-    mark.learn(10_000, rss=10_000 * 1024 - 2 * MIB)
+    mark.learn(10_000, sizes(10_000 * 1024 - 2 * MIB))
     assert mark.peak(50_000) == 50_000 * 1024
 
 
 def test_an_inherited_mark_is_passed_over_and_settled_once() -> None:
     files = _Files(hwm=8_000 * 1024)
     mark = _mark(files)
-    mark.learn(900_000, rss=8_000 * 1024)
+    mark.learn(900_000, sizes(8_000 * 1024))
     files.mark = 9_000 * 1024
     assert mark.peak(900_000) == 9_000 * 1024
     asked = files.asked
-    mark.learn(900_000, rss=8_000 * 1024)
+    mark.learn(900_000, sizes(8_000 * 1024))
     assert files.asked == asked
-    mark.learn(950_000, rss=950_000 * 1024)  # above what was inherited it is the own one
+    mark.learn(950_000, sizes(950_000 * 1024))  # above what was inherited it is the own one
     assert mark.peak(960_000) == 960_000 * 1024
 
 
 def test_a_lower_level_is_settled_anew() -> None:
     files = _Files(hwm=50_000 * 1024)
     mark = _mark(files)
-    mark.learn(50_000, rss=50_000 * 1024)
+    mark.learn(50_000, sizes(50_000 * 1024))
     assert mark.peak(60_000) == 60_000 * 1024
     files.mark = 20_000 * 1024  # memory went down, and 30,000 turns out to be inherited
-    mark.learn(30_000, rss=20_000 * 1024)
+    mark.learn(30_000, sizes(20_000 * 1024))
     files.mark = 21_000 * 1024
     assert mark.peak(30_000) == 21_000 * 1024
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
@@ -8,7 +10,7 @@ import pytest
 
 from pytest_llmci.errors import ConfigError, MeasurementError, MissingValue, StoreError
 from pytest_llmci.measure import builtin_metrics, metric_defs, register
-from pytest_llmci.measure.base import Reading, RoundFacts
+from pytest_llmci.measure.base import NothingRead, Reading, RoundFacts, nothing_to_note
 from pytest_llmci.measure.profile import Measured, Probe, ProbeReading, llm_profile, profile
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Completion, Missing
@@ -371,3 +373,89 @@ def test_headings_and_scopes_that_others_show() -> None:
 def test_missing_is_missing_in_another_process_too() -> None:
     measured = Measured.from_json({"values": {}, "reasons": {"steal": "no stat"}, "noisy": ""})
     assert measured.steal == Missing("no stat")
+
+
+# ----------------------------------------------------------------------------- instruments that have nothing to measure
+
+
+class Sleeper:
+    """Has nothing to measure until a module is imported."""
+
+    metrics: ClassVar[tuple[MetricDef, ...]] = (
+        MetricDef(name="dreams", unit="1", direction="none", definition="Dreams.", excludes="naps", source="none"),
+    )
+    until: ClassVar[str | None] = ""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def read(self, _facts: RoundFacts) -> Mapping[str, Reading]:
+        self.calls.append("read")
+        return NothingRead({"dreams": Missing("awake")}, until=self.until)
+
+
+def _sleeper(monkeypatch: pytest.MonkeyPatch, until: str | None) -> tuple[Probe, list[str]]:
+    monkeypatch.setattr(Sleeper, "until", until)
+    probe = Probe(_registry("Sleeper"))
+    plugin = next(plugin for plugin in probe._plugins if plugin.name == "sleeper")
+    plugin.is_built_in = True
+    assert isinstance(plugin.instrument, Sleeper)
+    return probe, plugin.instrument.calls
+
+
+def test_an_instrument_that_will_never_measure_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, calls = _sleeper(monkeypatch, "")
+    first, second = _round(probe), _round(probe)
+    assert calls == ["start", "stop", "read"]
+    assert first.reasons["dreams"] == second.reasons["dreams"] == "awake"
+    second.reasons.clear()
+    assert _round(probe).reasons["dreams"] == "awake"
+
+
+def test_it_is_asked_again_when_the_module_that_it_waits_for_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, calls = _sleeper(monkeypatch, "a_module_that_comes_later")
+    _round(probe)
+    _round(probe)
+    assert calls == ["start", "stop", "read"]
+    monkeypatch.setitem(sys.modules, "a_module_that_comes_later", types.ModuleType("a_module_that_comes_later"))
+    _round(probe)
+    assert calls == ["start", "stop", "read"] * 2
+
+
+def test_one_that_may_measure_in_the_next_round_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, calls = _sleeper(monkeypatch, None)
+    _round(probe)
+    _round(probe)
+    assert calls == ["start", "stop", "read"] * 2
+
+
+class OnlyReads:
+    """Fails in every second round."""
+
+    metrics: ClassVar[tuple[MetricDef, ...]] = (
+        MetricDef(name="pages", unit="1", direction="none", definition="Pages.", excludes="covers", source="none"),
+    )
+    start = stop = nothing_to_note
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    def read(self, _facts: RoundFacts) -> Mapping[str, Reading]:
+        self.rounds += 1
+        if self.rounds % 2 == 0:
+            raise OSError("the cover is closed")
+        return {"pages": self.rounds}
+
+
+def test_an_instrument_that_only_reads_is_not_called_around_a_round_and_recovers() -> None:
+    probe = Probe(_registry("OnlyReads"))
+    assert "onlyreads" not in [plugin.name for plugin in probe._around]
+    found = [_round(probe) for _ in range(3)]
+    assert [reading.values.get("pages") for reading in found] == [1, None, 3]
+    assert found[1].reasons["pages"] == "instrument 'onlyreads' failed: OSError: the cover is closed"

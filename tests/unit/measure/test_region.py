@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pytest_llmci.errors import MeasurementError
+from pytest_llmci.measure.memory import HighWaterMark
 from pytest_llmci.measure.profile import profile
 from pytest_llmci.measure.region import PROCESS_METER, Region
 from pytest_llmci.records import Missing
@@ -153,6 +154,31 @@ def test_threads_that_measure_at_once_do_not_claim_each_others_peak() -> None:
         assert each.wall_time > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_peak_is_worked_out_at_the_look_unless_the_mark_was_reset_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not isinstance(PROCESS_METER.chosen().source, HighWaterMark):
+        pytest.skip("the high-water mark cannot be reset here")
+    asked: list[int] = []
+    known = HighWaterMark.peak_between
+
+    def note(mark: HighWaterMark, first_kib: int, rss: int, last_kib: int) -> int:
+        asked.append(first_kib)
+        return known(mark, first_kib, rss, last_kib)
+
+    monkeypatch.setattr(HighWaterMark, "peak_between", note)
+    with profile() as alone:
+        pass
+    assert asked == []
+    assert alone.peak_rss > 0
+    assert len(asked) == 1
+    with profile() as outer, profile() as inner:
+        pass
+    asked.clear()
+    assert outer.peak_rss > 0
+    assert asked == []  # in steps, each with the drift that the mark had then
+    assert inner.peak_rss <= outer.peak_rss
+
+
 def test_threads_that_measure_one_after_the_other_know_their_peaks() -> None:
     found = []
 
@@ -196,7 +222,7 @@ def test_run_delay_of_a_block_that_changed_threads_is_missing() -> None:
     thread.start()
     thread.join()
     region.end()
-    value = region.run_delay_ns()
+    value = region.figures().run_delay_ns
     assert isinstance(value, Missing)
     assert "another thread" in value.reason
 
@@ -275,12 +301,12 @@ def test_a_block_counts_its_preemptions_and_page_ins() -> None:
 def test_an_unfinished_region_is_not_read() -> None:
     region = Region()
     with pytest.raises(MeasurementError, match="has not ended"):
-        region.require_end()
+        region.figures()
     region.begin()
     with contextlib.ExitStack() as stack:
         stack.callback(region.end)
         with pytest.raises(MeasurementError, match="has not ended"):
-            region.require_end()
+            region.figures()
 
 
 def test_a_region_may_leave_the_collector_alone() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_llmci.measure.anchor import Anchor
 from pytest_llmci.measure.profile import Probe, ProbeReading
 from pytest_llmci.records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
 from pytest_llmci.runner.loop import NOT_BESIDE, NOT_BESIDE_EACH, MeasuringLoop, NoProgress
+from pytest_llmci.runner.progress import ProgressPage
 
 PROMPT = Prompt(id="p", text="Hi")
 
@@ -249,3 +251,23 @@ def test_who_did_not_ask_for_it_has_no_word_of_it() -> None:
     loop_of(Scripted(story), story, StoryProbe(story)).run(request, found.append)
     assert set(found[0].values) == {"latency"}
     assert set(found[0].reasons) == {"ttft"}
+
+
+def test_tokens_are_told_on_the_page_as_they_arrive(tmp_path: Path) -> None:
+    page = ProgressPage(str(tmp_path / "page"), create=True)
+    seen: list[int] = []
+
+    class Looks(Scripted):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, stamp: Stamp) -> str:
+            for _ in range(3):
+                stamp()
+                seen.append(page.read().tokens)
+            return self.text
+
+    story = Story()
+    loop = MeasuringLoop(
+        Looks(story), cast("Probe", StoryProbe(story)), threads=1, progress=page, isolated=False
+    )  # fmt: skip
+    loop.run(request(2, 0), lambda record: seen.append(len(record.token_ns)))
+    assert seen == [1, 2, 3, 3] * 2
+    page.close()

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llmci.engine.planted import NOT_PLANTED, TRUTHS, memory, unplanted
 from pytest_llmci.engine.planted.base import Finding, Truth, examine, metric_table
-from pytest_llmci.measure import builtin_metrics, children, cpu, latency, noise, region
+from pytest_llmci.measure import builtin_metrics, children, cpu, noise, profile, region
 from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, SampledPeak
 from pytest_llmci.records import Missing
 
@@ -86,12 +86,17 @@ def twice(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
-def one_more(function: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(*args: Any, **kwargs: Any) -> Any:
-        value = function(*args, **kwargs)
-        return value if isinstance(value, Missing) else value + 7
+def changed(metric: str, wrong: Callable[[float], float]) -> Callable[..., Any]:
+    """Have a function that gives several metrics be wrong in one of them."""
 
-    return wrong
+    def broken(function: Callable[..., Any]) -> Callable[..., Any]:
+        def values(*args: Any) -> Any:
+            right = function(*args)
+            return right if isinstance(right[metric], Missing) else {**right, metric: wrong(right[metric])}
+
+        return values
+
+    return broken
 
 
 def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
@@ -107,19 +112,19 @@ def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
 @pytest.mark.parametrize(
     ("metric", "owner", "name", "broken"),
     [
-        ("peak_rss", HighWaterMark, "peak", twice),
+        ("peak_rss", HighWaterMark, "peak_between", twice),
         ("peak_rss", HighWaterMark, "reset", lambda function: lambda self: None),
-        ("rss_before", MemoryFiles, "rss", twice),
+        ("rss_before", region, "resident_bytes", twice),
         ("cpu_time", region, "cpu_time_ns", twice),
         ("cpu_percent", cpu, "affinity_count", twice),
         ("run_delay", region, "run_delay_ns", twice),
-        ("involuntary_switches", region.Region, "involuntary_switches", one_more),
-        ("major_faults", region.Region, "major_faults", one_more),
+        ("involuntary_switches", profile, "noise_values", changed("involuntary_switches", lambda value: value + 7)),
+        ("major_faults", profile, "noise_values", changed("major_faults", lambda value: value + 7)),
         ("run_delay_all", noise.OwnedFile, "read", lambda function: lambda self, size: b"0 0 0"),
         ("children_peak_rss", children.ChildrenInstrument, "_sum", twice),
-        ("prompt_tokens", latency, "_counted", one_more),
-        ("tokens_per_s", latency, "_rate", twice),
-        ("itl", latency, "_mean_gap_ns", twice),
+        ("prompt_tokens", profile, "latency_values", changed("prompt_tokens", lambda value: value + 7)),
+        ("tokens_per_s", profile, "latency_values", changed("tokens_per_s", lambda value: 2 * value)),
+        ("itl", profile, "latency_values", changed("itl", lambda value: 2 * value)),
     ],
 )
 def test_an_instrument_that_is_wrong_is_found_out(
