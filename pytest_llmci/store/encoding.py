@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -59,3 +60,49 @@ def _is_finite(block: RoundsRecord) -> bool:
         return math.isfinite(sum(numbers, block.generation.temperature))
     except (TypeError, OverflowError):  # a round without a number; one that is too large
         return False
+
+
+_SPELT_ALIKE: Final = {
+    0.0: b"0.0", -1e-7: b"-1e-7", 1e-5: b"0.00001", 9.99e-6: b"9.99e-6", 1.5e-4: b"0.00015", 4.0: b"4.0", 1e15: b"1000000000000000.0",
+    1e16: b"1e+16", 1.25e300: b"1.25e+300", 5e-324: b"5e-324", 0.1 + 0.2: b"0.30000000000000004",
+}  # fmt: skip
+"""How :func:`spelled` writes numbers in which releases of orjson differ."""
+
+
+def spelled(numbers: Sequence[float | None]) -> list[str]:
+    """Each number in the fewest digits that read back as the same number; empty for None and for what is not finite.
+
+    The same texts with and without orjson, as derived files come out of a log byte for byte the same wherever they are made.
+
+    >>> spelled([0.5, 3, None, 1e-7])
+    ['0.5', '3', '', '1e-7']
+    """
+    if not numbers:
+        return []
+    if _spells_alike:
+        try:
+            found: str = orjson.dumps(numbers).decode()
+        except TypeError:  # an integer of more than 64 bits
+            return [*map(_spell, numbers)]
+        return (found.replace("null", "") if "n" in found else found)[1:-1].split(",")
+    return [*map(_spell, numbers)]
+
+
+def _spell(number: float | None) -> str:
+    if number is None or not math.isfinite(number):
+        return ""
+    text = repr(number)
+    digits, _, power = text.partition("e-")
+    if not power:
+        return text
+    if power != "05":
+        return f"{digits}e-{power.lstrip('0')}"
+    sign = "-" if digits.startswith("-") else ""
+    return f"{sign}0.0000{digits.lstrip('-').replace('.', '')}"
+
+
+def _all_spelt_alike(samples: Iterable[tuple[float, bytes]]) -> bool:
+    return orjson is not None and all(orjson.dumps(number) == text for number, text in samples)
+
+
+_spells_alike: Final = _all_spelt_alike(_SPELT_ALIKE.items())

@@ -9,7 +9,7 @@ from sample_run import rounds, verdict
 
 from pytest_llmci.records import BudgetResult, LogRecord, json_view
 from pytest_llmci.store import encoding
-from pytest_llmci.store.encoding import dump, dump_quickly, dump_record
+from pytest_llmci.store.encoding import dump, dump_quickly, dump_record, spelled
 
 BUDGET = BudgetResult(
     budget="latency <= 1s", origin="marker", metric="latency", statistic="median", operator="<=", limit=1.0, verdict="pass",
@@ -63,3 +63,50 @@ def test_texts_are_spelt_as_the_standard_library_spells_them(code: int) -> None:
     found = dump_quickly(data)
     assert found is not None
     assert found.decode("ascii") == dump(data)
+
+
+@pytest.mark.parametrize("has_orjson", [True, False])
+def test_numbers_are_spelt_alike_with_and_without_orjson(monkeypatch: pytest.MonkeyPatch, has_orjson: bool) -> None:
+    if has_orjson:
+        pytest.importorskip("orjson", minversion="3.13")
+        assert encoding._spells_alike
+    monkeypatch.setattr(encoding, "_spells_alike", has_orjson)
+    numbers = [
+        0.5,
+        3,
+        None,
+        -1.5e-5,
+        1e-5,
+        9.99e-6,
+        1.25e-7,
+        1e-10,
+        1e15,
+        1e16,
+        1e300,
+        1 << 70,
+        math.nan,
+        math.inf,
+        -0.0,
+    ]
+    assert spelled(numbers) == [
+        *(
+            "0.5",
+            "3",
+            "",
+            "-0.000015",
+            "0.00001",
+            "9.99e-6",
+            "1.25e-7",
+            "1e-10",
+            "1000000000000000.0",
+            "1e+16",
+            "1e+300",
+        ),
+        *(str(1 << 70), "", "", "-0.0"),
+    ]
+    assert spelled([]) == []
+
+
+def test_an_orjson_that_spells_otherwise_is_not_used() -> None:
+    pytest.importorskip("orjson")
+    assert not encoding._all_spelt_alike([(1e16, b"1e16")])
