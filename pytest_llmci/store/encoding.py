@@ -24,10 +24,11 @@ dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circula
 """Plain data as JSON in ASCII; ValueError for a number that is not finite."""
 parse: Final = json.JSONDecoder().decode
 _DELETE: Final = b"\x7f"
-_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
+_FIELDS: Final = orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | _FIELDS if orjson is not None else 0
 
 
-def dump_quickly(data: object) -> bytes | None:
+def dump_quickly(data: object, options: int = _STRICT) -> bytes | None:
     """Plain data without numbers that are not finite, in ASCII; None where :data:`dump` has to write it.
 
     Where there is no fraction in it, both write the same bytes.
@@ -35,22 +36,26 @@ def dump_quickly(data: object) -> bytes | None:
     if orjson is None:
         return None
     try:
-        found = orjson.dumps(data, None, _STRICT)
+        found = orjson.dumps(data, None, options)
     except TypeError:
         return None
     return found if found.isascii() and _DELETE not in found else None  # the latter is escaped by one of the two only
 
 
-def dump_record(record: object, data: dict[str, Any]) -> bytes | None:
-    """A record in ASCII; None where :data:`dump` has to write it.
-
-    :param data: the record as plain data.
-    """
+def dump_record(record: object) -> bytes | None:
+    """A log record of the kinds of which there are many in ASCII, ``type`` first; None where :data:`dump` has to write it."""
     if isinstance(record, RoundsRecord):
-        return dump_quickly(data) if _is_finite(record) else None
-    if isinstance(record, VerdictRecord) and not (record.budgets or record.comparisons or record.samples):
-        return dump_quickly(data)  # without those it holds no fraction
-    return None
+        body = _dump_fields(record) if _is_finite(record) else None
+    elif isinstance(record, VerdictRecord) and not (record.budgets or record.comparisons or record.samples):
+        body = _dump_fields(record)  # without those it holds no fraction
+    else:
+        return None
+    return None if body is None else b'{"type":"%s",%s' % (record.TYPE.encode("ascii"), body[1:])
+
+
+def _dump_fields(record: RoundsRecord | VerdictRecord) -> bytes | None:
+    """The fields of a record as :func:`~pytest_llmci.records.json_view` has them, without making a dict of them first."""
+    return dump_quickly(record, _FIELDS)
 
 
 def _is_finite(block: RoundsRecord) -> bool:

@@ -283,9 +283,9 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
         raise StoreError(f"rounds of {record.cell}: {fault}.")
     exact = True
     try:
-        data = json_view(record)
-        if (quick := dump_record(record, data)) is not None:
+        if (quick := dump_record(record)) is not None:
             return quick, True
+        data = json_view(record)
         try:
             text = dump(data)
         except ValueError:

@@ -20,7 +20,7 @@ BUDGET = BudgetResult(
 @pytest.mark.parametrize("record", [rounds(), verdict(), rounds(latencies_ms=(0.1, 1e9, 0.0), prompt='"\\\n\x00')])
 def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogRecord) -> None:
     pytest.importorskip("orjson")
-    found = dump_record(record, json_view(record))
+    found = dump_record(record)
     assert found is not None
     assert found.isascii()
     data, slow = json.loads(found), json.loads(dump(json_view(record)))
@@ -40,7 +40,7 @@ def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogR
     ],
 )
 def test_what_may_hold_a_number_that_is_not_finite_is_not_written_quickly(record: LogRecord) -> None:
-    assert dump_record(record, json_view(record)) is None
+    assert dump_record(record) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_orjson_does_not_take_or_writes_beyond_ascii_goes_the_slow_way(data
 
 def test_without_orjson_everything_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "orjson", None)
-    assert dump_record(rounds(), json_view(rounds())) is None
+    assert dump_record(rounds()) is None
     assert dump_quickly({}) is None
 
 
