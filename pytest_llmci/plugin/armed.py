@@ -38,6 +38,7 @@ from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
 from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
+from .giving import Giving
 from .options import gather
 from .planning import Planning
 from .registered import registered_baselines
@@ -68,6 +69,7 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
     config.pluginmanager.register(plugin.running, "llmci-running")
+    config.pluginmanager.register(Giving(plugin), "llmci-giving")
     config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
     if any(map(config.pluginmanager.hasplugin, PLUGINS)):
         config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")
