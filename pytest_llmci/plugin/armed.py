@@ -341,6 +341,14 @@ class ArmedPlugin:
             setattr(report, COLLECTED_ATTRIBUTE, self.told_collected())
             self._told_collected = True
 
+    @property
+    def may_hold_reports(self) -> bool:
+        """Whether reports of this parallel worker may wait for each other.
+
+        The controller must know which tests ended, should this process die, and find what they recorded in the spool.
+        """
+        return self.controller is None and self.spool is not None and bool(self.config.workerinput["llmci"]["holds"])  # type: ignore[attr-defined]  # pytest-xdist's
+
     def told_collected(self) -> dict[str, Any]:
         """What the controller of a parallel session is told of what was collected."""
         shard = to_json(self.shard) if self.shard is not None else None
@@ -352,6 +360,7 @@ class ArmedPlugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
+            self.running.tell_waiting()
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
             output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.told_collected(), self.take_uses()
             self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed

@@ -45,6 +45,7 @@ from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
 from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
+from .holding import unpacked
 from .planning import REFUSAL
 from .replaying import reason_of
 from .tracking import Tracking
@@ -241,6 +242,8 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
+        for other in unpacked(report):
+            self._config.hook.pytest_runtest_logreport(report=other)
         if self.awaited:
             self.awaited.discard(report.nodeid)
         if reason := reason_of(report):
