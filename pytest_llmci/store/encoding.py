@@ -58,6 +58,32 @@ def _dump_fields(record: RoundsRecord | VerdictRecord) -> bytes | None:
     return dump_quickly(record, _FIELDS)
 
 
+def parse_record(body: bytes) -> Any:
+    """What :func:`dump_record` or :data:`dump` wrote of a record, exactly.
+
+    :raises ValueError: if it is no JSON.
+    """
+    if orjson is not None and body.startswith(_MANY) and (_NO_FRACTIONS in body or body.startswith(_ROUNDS)):
+        try:
+            data: Any = orjson.loads(body)
+        except ValueError:  # half a character, perhaps
+            return parse(body.decode("ascii"))
+        if all(type(number) is not float or abs(number) < _WIDE for number in _numbers(data)):
+            return data
+    return parse(body.decode("ascii"))
+
+
+_ROUNDS: Final = b'{"type":"rounds",'
+_MANY: Final = (_ROUNDS, b'{"type":"verdict",')
+_NO_FRACTIONS: Final = b'"budgets":[],"comparisons":[],'
+_WIDE: Final = 2.0**63
+"""Whole numbers from there on, which orjson reads as fractions, may be rounded."""
+
+
+def _numbers(data: dict[str, Any]) -> Iterable[object]:
+    return chain(*data.get("values", {}).values(), data.get("worker_values", {}).values())
+
+
 def _is_finite(block: RoundsRecord) -> bool:
     """Whether all numbers of a block are finite, as far as that is known quickly."""
     numbers: Any = chain(chain.from_iterable(block.values.values()), block.worker_values.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from sample_run import rounds, verdict
 
 from pytest_llmci.records import BudgetResult, LogRecord, json_view
 from pytest_llmci.store import encoding
-from pytest_llmci.store.encoding import dump, dump_quickly, dump_record, spelled
+from pytest_llmci.store.encoding import dump, dump_quickly, dump_record, parse, parse_record, spelled
 
 BUDGET = BudgetResult(
     budget="latency <= 1s", origin="marker", metric="latency", statistic="median", operator="<=", limit=1.0, verdict="pass",
@@ -110,3 +111,28 @@ def test_numbers_are_spelt_alike_with_and_without_orjson(monkeypatch: pytest.Mon
 def test_an_orjson_that_spells_otherwise_is_not_used() -> None:
     pytest.importorskip("orjson")
     assert not encoding._all_spelt_alike([(1e16, b"1e16")])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        rounds(),
+        rounds(values={"latency": [1, None, 0.1 + 0.2]}),
+        rounds(values={"latency": [1, (1 << 64) + 1, 2]}),
+        rounds(worker_values={"load_time": (1 << 64) + 1}),
+        rounds(prompt="\ud800 half a character"),
+        verdict(),
+        verdict(budgets=[replace(BUDGET, observed=1.0, values=[(1 << 64) + 1])]),
+    ],
+)
+def test_a_record_is_read_as_the_standard_library_reads_it(record: LogRecord) -> None:
+    body = dump(json_view(record)).encode("ascii")
+    found = parse_record(body)
+    assert found == parse(body.decode("ascii")) == json_view(record)
+    assert dump(found) == body.decode("ascii"), "a whole number stays one"
+
+
+def test_what_is_no_json_is_refused() -> None:
+    for body in (b'{"type":"rounds",', b"?"):
+        with pytest.raises(ValueError, match="Expecting"):
+            parse_record(body)
