@@ -6,6 +6,7 @@ What happens while tests are collected is in ``planning.py``, what happens while
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import threading
@@ -349,10 +350,10 @@ class ArmedPlugin:
         """
         return self.controller is None and self.spool is not None and bool(self.config.workerinput["llmci"]["holds"])  # type: ignore[attr-defined]  # pytest-xdist's
 
-    def told_collected(self) -> dict[str, Any]:
-        """What the controller of a parallel session is told of what was collected."""
+    def told_collected(self) -> str:
+        """What the controller of a parallel session is told of what was collected: one text, as objects are sent piece by piece."""
         shard = to_json(self.shard) if self.shard is not None else None
-        return {**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()}
+        return json.dumps({**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()})
 
     # ------------------------------------------------------------------------------------------------------- the end
 
@@ -362,7 +363,8 @@ class ArmedPlugin:
         if self.controller is None:
             self.running.tell_waiting()
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
-            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.told_collected(), self.take_uses()
+            output[COLLECTED_ATTRIBUTE] = "" if self._told_collected else self.told_collected()
+            output[USES_ATTRIBUTE] = self.take_uses()
             self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed
         try:
             return (yield)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -248,7 +249,7 @@ class Controller:
             self.awaited.discard(report.nodeid)
         if reason := reason_of(report):
             self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
-        self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
+        self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, ""))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
@@ -258,11 +259,16 @@ class Controller:
         if report.when == "call":
             self._tracking.note()
 
-    def take_collected(self, data: Mapping[str, Any]) -> None:
-        """What a parallel worker collected; each collects the same."""
-        self._parallel_collected = self._parallel_collected or data
-        if data.get("shard"):
-            self.take(data["shard"])  # once: it has a uid
+    def take_collected(self, told: str) -> None:
+        """What a parallel worker collected; each collects the same.
+
+        :param told: empty where it was told before.
+        """
+        if not told or self._parallel_collected:
+            return
+        self._parallel_collected = json.loads(told)
+        if shard := self._parallel_collected.get("shard"):
+            self.take(shard)
 
     @property
     def collected(self) -> Mapping[str, Any]:

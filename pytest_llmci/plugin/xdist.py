@@ -89,7 +89,7 @@ class ParallelSession:
                 report = Held(nodeid, time.time(), 0.0).report(node=node)  # when it ran, nobody knows any more
                 self._config.hook.pytest_runtest_logreport(report=report)
         told = getattr(node, "workeroutput", None) or {}
-        controller.take_collected(told.get(COLLECTED_ATTRIBUTE, {}))
+        controller.take_collected(told.get(COLLECTED_ATTRIBUTE, ""))
         controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
 
     def _waited_in(self, node: Any, controller: Controller) -> list[str]:
