@@ -6,9 +6,9 @@ The cells are 1,472 models of the `echo` kind x the ten packaged prompts, measur
 and written to a run folder; once as items of the suite `inference`, once as test functions with the fixture
 `llm_result`. Beside them as many parametrized test functions that do nothing, without the plugin, twice (A/A control).
 Compared are the collecting alone (`--collect-only -q`) and the whole run, with the code of this checkout; other pytest
-plugins are left out on every side. With --parallel also the items, and the functions that do nothing, under `-p xdist -n2`: the CPU
-time of all three processes. Run it from the root of the repository, with the dependencies installed, on a Linux
-or macOS machine with little else to do; it takes some minutes. With --check the exit
+plugins are left out on every side. With --parallel also the items, the functions that do nothing, and as many items that do
+nothing and send one report, under `-p xdist -n2`: the CPU time of all three processes. Run it from the root of the repository,
+with the dependencies installed, on a Linux or macOS machine with little else to do; it takes some minutes. With --check the exit
 status is 1 when a target is missed.
 """
 
@@ -38,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = 10
 """As many as the packaged set `paper` holds."""
 PLAIN, PLAIN_AGAIN, ITEMS, FUNCTIONS = "plain functions", "plain again", "suite items", "test functions"
-PARALLEL, PLAIN_PARALLEL = "suite items -n2", "plain functions -n2"
+PARALLEL, PLAIN_PARALLEL, EMPTY_PARALLEL = "suite items -n2", "plain functions -n2", "empty items -n2"
+IN_PARALLEL = {PARALLEL, PLAIN_PARALLEL, EMPTY_PARALLEL}
+WITHOUT_PLUGIN = {PLAIN, PLAIN_AGAIN, PLAIN_PARALLEL, EMPTY_PARALLEL}
 PARALLEL_TARGET = 1.2
 """CPU time of the items under ``-n2`` over that without."""
 PEAK_LIMIT_MB = 300.0
@@ -54,6 +56,39 @@ CELL_TESTS = """\
 def test_cell(llm_result):
     pass
 """
+EMPTY_ITEMS = """\
+import time
+
+import pytest
+
+
+class Suite(pytest.Collector):
+    def collect(self):
+        for model in range({models}):
+            for prompt in range({prompts}):
+                yield Empty.from_parent(self, name=f"m{{model:04}}-p{{prompt:02}}")
+
+
+class Empty(pytest.Item):
+    def runtest(self):
+        pass
+
+
+def pytest_collection_modifyitems(session, items):
+    items += Suite.from_parent(session, name="inference", nodeid="inference").collect()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    now = time.time()
+    report = pytest.TestReport(
+        nodeid=item.nodeid, location=("inference", None, item.nodeid), keywords={{}}, outcome="passed", longrepr=None,
+        when="call", duration=0.0, start=now, stop=now,
+    )
+    item.config.hook.pytest_runtest_logreport(report=report)
+    return True
+"""
+"""Tests that do nothing and send one report: what pytest-xdist takes for as many of the cheapest kind, without the plugin."""
 COMMON = ("-p", "no:cacheprovider", "-q")
 MEASURE = (
     "--llmci-isolation=inline",
@@ -82,14 +117,22 @@ def write_folders(folder: Path, models: int) -> None:
         PLAIN_AGAIN: PLAIN_TESTS.format(models=models, prompts=PROMPTS),
         ITEMS: "",
         FUNCTIONS: CELL_TESTS,
+        EMPTY_PARALLEL: "",
     }
     for name, text in tests.items():
-        path = folder / name.replace(" ", "-")
+        path = folder / folder_of(name)
         path.mkdir()
         if text:
             (path / "test_cells.py").write_text(text, encoding="utf-8")
+    conftest = EMPTY_ITEMS.format(models=models, prompts=PROMPTS)
+    (folder / folder_of(EMPTY_PARALLEL) / "conftest.py").write_text(conftest, encoding="utf-8")
     specs = "".join(f"  - m{number:04}=echo\n" for number in range(models))
     (folder / "models.yaml").write_text(f"models:\n{specs}", encoding="utf-8")
+
+
+def folder_of(name: str) -> str:
+    """Where a side runs."""
+    return name.removesuffix(" -n2").replace(" ", "-")
 
 
 def plugin_arguments(folder: Path, name: str) -> list[str]:
@@ -112,10 +155,10 @@ def sides(folder: Path, names: Sequence[str], *, collect_only: bool, expected: s
             name=name,
             command=[
                 *(sys.executable, "-m", "pytest", *COMMON, *mode),
-                *(["-p", "xdist", "-n2"] if name in {PARALLEL, PLAIN_PARALLEL} else []),
-                *([] if name in {PLAIN, PLAIN_AGAIN, PLAIN_PARALLEL} else plugin_arguments(folder, name)),
+                *(["-p", "xdist", "-n2"] if name in IN_PARALLEL else []),
+                *([] if name in WITHOUT_PLUGIN else plugin_arguments(folder, name)),
             ],
-            cwd=folder / name.removesuffix(" -n2").replace(" ", "-"),
+            cwd=folder / folder_of(name),
             environment=clean_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONPATH=str(ROOT)),
             expected=expected,
         )
@@ -157,8 +200,8 @@ def report(title: str, costs: Mapping[str, Sequence[Cost]], targets: Sequence[Ta
     if PARALLEL in costs:
         ratio = compare(costs[PARALLEL], costs[ITEMS]).ratio
         verdicts.append(judged(f"{PARALLEL}: CPU time over {ITEMS}", ratio, PARALLEL_TARGET, "x"))
-        plain = compare(costs[PLAIN_PARALLEL], costs[PLAIN]).ratio
-        print(f"  {PLAIN_PARALLEL}: CPU time over {PLAIN}: {plain:.2f}x")
+        for name, reference in ((PLAIN_PARALLEL, PLAIN), (EMPTY_PARALLEL, ITEMS)):
+            print(f"  {name}: CPU time over {reference}: {compare(costs[name], costs[reference]).ratio:.2f}x")
     for line, _ in verdicts:
         print(line)
     return all(met for _, met in verdicts)
@@ -171,7 +214,7 @@ def measure(folder: Path, models: int, rounds: int, names: Sequence[str]) -> boo
     """
     cells = models * PROMPTS
     output = folder / "output.txt"
-    alone = [name for name in names if name not in {PARALLEL, PLAIN_PARALLEL}]
+    alone = [name for name in names if name not in IN_PARALLEL]
     collecting = sides(folder, alone, collect_only=True, expected=f"{cells} tests collected")
     met = report(
         f"collecting {cells:,} tests, {rounds} rounds", measure_in_turn(collecting, rounds, output), COLLECT_TARGETS
@@ -194,7 +237,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = [PLAIN, PLAIN_AGAIN] if arguments.plain_only else [PLAIN, ITEMS, FUNCTIONS, PLAIN_AGAIN]
     if arguments.parallel:
-        names += [PLAIN_PARALLEL, *([] if arguments.plain_only else [PARALLEL])]
+        names += [PLAIN_PARALLEL, *([] if arguments.plain_only else [EMPTY_PARALLEL, PARALLEL])]
     try:
         with tempfile.TemporaryDirectory(prefix="llmci-scale-") as name:
             folder = Path(name)

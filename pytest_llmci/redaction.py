@@ -7,7 +7,7 @@ their hashes. A record says of each text whether it is still the original, so th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
@@ -130,7 +130,7 @@ class Redactor:
                 outputs=[HASHED + digest for digest in block.output_sha256], outputs_withheld=["redacted"] * len(block.outputs),
                 output_token_ids=[], error=_without_quotes(block.error),
             )  # fmt: skip
-        if block.error is None and not self.secrets.may_be_in_any(_texts_of_block(block)):
+        if block.error is None and not self._may_be_in_block(block):
             return block
         prose = self.secrets.hide_in_prose
         prompt, outputs = prose(block.prompt), [prose(text) for text in block.outputs]
@@ -165,6 +165,16 @@ class Redactor:
             values=block.values,
         )  # fmt: skip
         return block if written == block else written
+
+    def _may_be_in_block(self, block: RoundsRecord) -> bool:
+        """A quick look: most texts of a block are those of the block before."""
+        known, secrets = block.reasons.values(), self.secrets
+        if not secrets.are_clean(known) and secrets.may_be_in_any(known):
+            return True
+        if secrets.may_be_in_any((block.prompt, *filter(None, block.noisy), *block.variables.values())):
+            return True
+        own = (*block.outputs, *[message.content for message in block.messages], block.test, block.cell)
+        return secrets.may_be_in("\n".join(own))
 
     def _load(self, load: LoadRecord) -> LoadRecord:
         """Its requests are numbers; a server's words on a failure may quote a prompt."""
@@ -251,18 +261,15 @@ def _without_messages(samples: SampleResult | None) -> SampleResult | None:
     return replace(samples, failures=failures)
 
 
-def _texts_of_block(block: RoundsRecord) -> Iterator[str]:
-    yield from (block.prompt, *block.reasons.values(), *block.noisy, *block.variables.values())
-    once = (*block.outputs, *(message.content for message in block.messages), block.test, block.cell)
-    yield "\n".join(once)  # in this block alone, perhaps
-
-
 def _texts_of_verdict(verdict: VerdictRecord) -> str:
-    return "\n".join([
-        verdict.test, verdict.cell, *(f"{check.name}\n{check.message}" for check in verdict.checks),
-        *(f"{budget.budget}\n{budget.origin}\n{budget.reason}" for budget in verdict.budgets),
-        *(f"{each.against}\n{each.reason}\n{each.accepted}" for each in verdict.comparisons), *_texts_of_slowdown(verdict),
-    ])  # fmt: skip
+    texts = [verdict.test, verdict.cell]
+    for check in verdict.checks:
+        texts += (check.name, check.message)
+    for budget in verdict.budgets:
+        texts += (budget.budget, budget.origin, budget.reason)
+    for each in verdict.comparisons:
+        texts += (each.against, each.reason, each.accepted)
+    return "\n".join([*texts, *_texts_of_slowdown(verdict)])
 
 
 def _texts_of_slowdown(verdict: VerdictRecord) -> list[str]:

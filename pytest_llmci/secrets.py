@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -152,6 +152,8 @@ class Secrets:
         self._values: dict[str, str] = {}
         self._clean: set[str] = set()
         """Texts in which nothing was found, by what is known so far."""
+        self._plain: set[str] = set()
+        """Texts of which :meth:`hide` hides nothing, likewise."""
         for value, name in (values or {}).items():
             self.learn(value, name)
 
@@ -184,6 +186,7 @@ class Secrets:
                 self._values.setdefault(form, name)
         self._values = dict(sorted(self._values.items(), key=lambda item: -len(item[0])))
         self._clean.clear()
+        self._plain.clear()
 
     def learn_options(self, options: Mapping[str, str], environ: Mapping[str, str]) -> None:
         """Learn from a model's ``+key=value`` pairs: ``+api_key=``, and the variable that ``+key_env=`` names."""
@@ -198,7 +201,11 @@ class Secrets:
         for hint in _HINTS:  # no generator: every record comes here
             if hint in text:
                 return True
-        return any(value in text for value in self._values)
+        return bool(self._values) and any(value in text for value in self._values)
+
+    def are_clean(self, texts: Collection[str]) -> bool:
+        """Whether all of them were looked at before, and nothing was found."""
+        return self._clean.issuperset(texts)
 
     def may_be_in_any(self, texts: Iterable[str]) -> bool:
         """:meth:`may_be_in` for several texts; the same few come again in block after block, and are looked at once."""
@@ -230,10 +237,14 @@ class Secrets:
         >>> Secrets().hide("--llm-models=openai:gpt+key=hunter2 --api-key=abcd1234efgh https://me:pa55@host/x?sig=AbCd1234%3D")
         '--llm-models=openai:gpt+key=[secret] --api-key=[secret] https://me:[secret]@host/x?sig=[secret]'
         """
-        text = self._hide_cut(self.hide_in_prose(text))
-        if "=" not in text:
+        if text in self._plain:  # the start of one model says much the same as that of another
             return text
-        return _ASSIGNED.sub(_hide_assigned, _OPTION.sub(_hide_option, text))
+        hidden = self._hide_cut(self.hide_in_prose(text))
+        if "=" in hidden:
+            hidden = _ASSIGNED.sub(_hide_assigned, _OPTION.sub(_hide_option, hidden))
+        if hidden == text and len(text) < _SHORT and len(self._plain) < _MOST_CLEAN:
+            self._plain.add(text)
+        return hidden
 
     def _hide_cut(self, text: str) -> str:
         """Mask also the beginning of a known secret where a quotation was cut: before dots, a quote or the end."""

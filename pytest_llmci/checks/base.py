@@ -76,6 +76,13 @@ class CheckInput:
     """Metric -> its number (SI) in the round that gave the output, the first one of several, or why there is none."""
     services: Services = NO_MODEL
 
+    def with_services(self, services: Services) -> CheckInput:
+        """The same with what it may ask of models."""
+        return CheckInput(
+            text=self.text, finish_reason=self.finish_reason, special_only=self.special_only, prompt=self.prompt, model=self.model,
+            templated=self.templated, token_ids=self.token_ids, values=self.values, services=services,
+        )  # fmt: skip
+
     def value(self, metric: str) -> float:
         """A number of the round that gave the output, in SI units.
 

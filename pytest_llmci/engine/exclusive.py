@@ -91,25 +91,40 @@ class MachineLock:
         if not self.works:
             yield False
             return
-        files = self._open()
-        if self._depth == 0 or (alone and not self._alone):
-            self._acquire(files, tick, say, alone=alone)
+        if not self.take(alone=alone):
+            self._acquire(self._open(), tick, say, alone=alone)
             self._alone = alone
-        self._depth += 1
+            self._depth += 1
         try:
             yield True
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                _unlock(files.timing)
+            self.give_back()
+
+    def take(self, *, alone: bool = True) -> bool:
+        """Hold the lock if that needs no wait, as within one's turn; whether it is held, until :meth:`give_back`.
+
+        :param alone: see :meth:`held`.
+        """
+        if not self.works:
+            return False
+        if self._depth == 0 or (alone and not self._alone):
+            began = self._turn_began_ns
+            is_same_turn = began is not None and self._clock.now_ns() - began < _TURN_NS
+            if not is_same_turn or not _try_lock(self._open().timing, alone=alone):
+                return False
+            self._alone = alone
+        self._depth += 1
+        return True
+
+    def give_back(self) -> None:
+        """Let go of what :meth:`take` got."""
+        self._depth -= 1
+        if self._depth == 0 and self._files is not None:
+            _unlock(self._files.timing)
 
     def _acquire(
         self, files: _Files, tick: Callable[[], None], say: Callable[[str], None], *, alone: bool
     ) -> None:  # fmt: skip
-        now = self._clock.now_ns()
-        is_same_turn = self._turn_began_ns is not None and now - self._turn_began_ns < _TURN_NS
-        if is_same_turn and _try_lock(files.timing, alone=alone):
-            return
         wait = _Wait(self._clock, tick, say, ALONE if alone else TOGETHER)
         wait.until_locked(files.next, alone=alone)
         try:

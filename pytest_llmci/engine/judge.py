@@ -100,7 +100,7 @@ class Judge:
 
     def bound(self, output: CheckInput) -> CheckInput:
         """The output with what its check may ask of models."""
-        return output if self._services is None else replace(output, services=self._services(output))
+        return output if self._services is None else output.with_services(self._services(output))
 
     def undecided(self, measurement: CellMeasurement) -> bool:
         """Whether more rounds could settle or certify a budget of the cell."""

@@ -508,8 +508,7 @@ class BenchSession:
         if origin != "memory":
             measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
             measurement.worker = live.record
-        contended = False
-        started = utc_text(self._clock.utc())
+        contended, came, started = False, self._clock.utc(), ""
         try:
             is_timed = origin == "memory" or (origin == "measured" and measurement.plan.timed)
             with self._undisturbed() if is_timed else self._aside() as contended:
@@ -529,10 +528,12 @@ class BenchSession:
                     message=f"interrupted: {type(error).__name__}: {one_line(str(error))}".removesuffix(": "),
                 )
             )
+            started = started or utc_text(came)
             self._record_block(
                 measurement, request, rounds, origin, live, test=test, started=started, contended=contended
             )
             raise
+        started = started or utc_text(came)
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
 
     def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
@@ -586,6 +587,12 @@ class BenchSession:
         is_parallel = self._process != "main"
         if self.settings.timing == "parallel":
             yield is_parallel
+            return
+        if self._lock.take():  # in one's turn, without a wait
+            try:
+                yield False
+            finally:
+                self._lock.give_back()
             return
         with ExitStack() as until_measured:
             with self._observer.uncharged():

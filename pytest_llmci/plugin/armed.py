@@ -6,6 +6,7 @@ What happens while tests are collected is in ``planning.py``, what happens while
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import threading
@@ -40,6 +41,7 @@ from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
 from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
+from .giving import Giving
 from .options import gather
 from .planning import Planning
 from .registered import registered_baselines
@@ -70,6 +72,7 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
     config.pluginmanager.register(plugin.running, "llmci-running")
+    config.pluginmanager.register(Giving(plugin), "llmci-giving")
     config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
     if any(map(config.pluginmanager.hasplugin, PLUGINS)):
         config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")
@@ -346,10 +349,18 @@ class ArmedPlugin:
             setattr(report, COLLECTED_ATTRIBUTE, self.told_collected())
             self._told_collected = True
 
-    def told_collected(self) -> dict[str, Any]:
-        """What the controller of a parallel session is told of what was collected."""
+    @property
+    def may_hold_reports(self) -> bool:
+        """Whether reports of this parallel worker may wait for each other.
+
+        The controller must know which tests ended, should this process die, and find what they recorded in the spool.
+        """
+        return self.controller is None and self.spool is not None and bool(self.config.workerinput["llmci"]["holds"])  # type: ignore[attr-defined]  # pytest-xdist's
+
+    def told_collected(self) -> str:
+        """What the controller of a parallel session is told of what was collected: one text, as objects are sent piece by piece."""
         shard = to_json(self.shard) if self.shard is not None else None
-        return {**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()}
+        return json.dumps({**self.collected.to_json(), "shard": shard, "rows": self.collected.rows()})
 
     # ------------------------------------------------------------------------------------------------------- the end
 
@@ -357,8 +368,10 @@ class ArmedPlugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
+            self.running.tell_waiting()
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
-            output[COLLECTED_ATTRIBUTE], output[USES_ATTRIBUTE] = self.told_collected(), self.take_uses()
+            output[COLLECTED_ATTRIBUTE] = "" if self._told_collected else self.told_collected()
+            output[USES_ATTRIBUTE] = self.take_uses()
             self.comparing.close()  # not behind the yield: once pytest-xdist has told the end, this process may be killed
         try:
             return (yield)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -45,6 +46,7 @@ from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .fixtures import MARKER
 from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
+from .holding import unpacked
 from .planning import REFUSAL
 from .replaying import reason_of
 from .tracking import Tracking
@@ -241,11 +243,13 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
+        for other in unpacked(report):
+            self._config.hook.pytest_runtest_logreport(report=other)
         if self.awaited:
             self.awaited.discard(report.nodeid)
         if reason := reason_of(report):
             self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
-        self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, {}))
+        self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, ""))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
@@ -255,11 +259,16 @@ class Controller:
         if report.when == "call":
             self._tracking.note()
 
-    def take_collected(self, data: Mapping[str, Any]) -> None:
-        """What a parallel worker collected; each collects the same."""
-        self._parallel_collected = self._parallel_collected or data
-        if data.get("shard"):
-            self.take(data["shard"])  # once: it has a uid
+    def take_collected(self, told: str) -> None:
+        """What a parallel worker collected; each collects the same.
+
+        :param told: empty where it was told before.
+        """
+        if not told or self._parallel_collected:
+            return
+        self._parallel_collected = json.loads(told)
+        if shard := self._parallel_collected.get("shard"):
+            self.take(shard)
 
     @property
     def collected(self) -> Mapping[str, Any]:

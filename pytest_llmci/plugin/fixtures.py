@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -29,46 +29,42 @@ MARKER_HELP = (
 )
 
 
+def _skip() -> NoReturn:
+    pytest.skip(f"needs a language model: run with {FLAG_HINT}")
+
+
 def _armed(config: pytest.Config) -> ArmedPlugin:
     from . import ARMED
 
-    plugin = config.stash.get(ARMED, None)
-    if plugin is None:
-        pytest.skip(f"needs a language model: run with {FLAG_HINT}")
-    return plugin
+    return config.stash.get(ARMED, None) or _skip()
 
 
-def _param(request: pytest.FixtureRequest, name: str) -> Any:
-    if not hasattr(request, "param"):
-        pytest.fail(
-            f"'{name}' must be an argument of the test itself, so that the test can be repeated for each.",
-            pytrace=False,
-        )
-    return request.param
+# Of the fixtures of every cell, armed sessions make the values in giving.py: pytest builds a fixture's 'request' anew, twice, each time
+# that it is asked for, which takes longer than all else that these three do.
 
 
 @pytest.fixture(scope="session")
-def llm(request: pytest.FixtureRequest) -> LLM:
+def llm() -> LLM:
     """The model of this test, one of ``--llm-models``: ``generate``, ``stream``, ``score``, ``profile``, ``call``, ``info``, ``agenerate``.
 
     It is loaded in a process of its own when it is first asked something; a failure is raised there, in the test's body.
     """
-    return _armed(request.config).running.handle(_param(request, "llm"))
+    _skip()
 
 
 @pytest.fixture
-def llm_prompt(request: pytest.FixtureRequest) -> Prompt:
+def llm_prompt() -> Prompt:
     """The prompt of this test, one row of ``--llm-prompts``: ``id``, ``text`` or ``messages``, ``reference``, ``tags``."""
-    return _armed(request.config).running.prompt(_param(request, "llm_prompt"))
+    _skip()
 
 
 @pytest.fixture
-def llm_result(pytestconfig: pytest.Config, llm: LLM, llm_prompt: Prompt) -> CellResult:
+def llm_result(llm: LLM, llm_prompt: Prompt) -> CellResult:  # noqa: ARG001  # for pytest, which sets them up first
     """The measured rounds of this model x prompt cell: ``llm_result.latency.median``, ``llm_result.output.is_valid``.
 
     Budgets and checks are judged after the test's body; both failures are reported.
     """
-    return _armed(pytestconfig).running.measure(llm, llm_prompt)  # pytest builds each 'request' anew, twice
+    _skip()
 
 
 @pytest.fixture

@@ -31,10 +31,13 @@ def is_wanted(config: pytest.Config) -> bool:
 
 def forget(item: pytest.Item) -> None:
     """Take away what an earlier attempt at the test added, as pytest keeps it: only the last attempt counts."""
-    for added in item.stash.get(OURS, ()):
+    there = item.stash.get(OURS, None)
+    if there is None:
+        return
+    for added in there:
         if added in item.user_properties:
             item.user_properties.remove(added)
-    item.stash[OURS] = []
+    there.clear()
 
 
 def add(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from .fixtures import MARKER
+from .holding import Held
 from .items import CellItem
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
 
     from .running import Running
 
+XDIST = ("xdist.", "__channelexec__")
+"""pytest-xdist's own modules; the latter is how the one that runs in a parallel worker is called there."""
 WANT_NO_TEARDOWN = (
     *("_pytest.main", "_pytest.terminal", "_pytest.logging", "_pytest.cacheprovider", "_pytest.stepwise"),
-    *("pytest_llmci.", "xdist."),
+    *("pytest_llmci.", *XDIST),
 )
 """Modules that listen to reports and learn nothing from that of a teardown which did nothing."""
-WANT_NO_BOUNDS = ("_pytest.", "pytest_llmci.", "xdist.")
+WANT_NO_BOUNDS = ("_pytest.", "pytest_llmci.", *XDIST)
 """Modules that learn nothing of a parallel worker's tests from when they begin and end, where the terminal is not verbose."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
-_NOBODY = ("_pytest.", "pytest_llmci.", "xdist.")
+_NOBODY = ("_pytest.", "pytest_llmci.", *XDIST)
 _NOBODY_ELSE = ("_pytest.", "pytest_llmci.")
 
 
@@ -128,10 +131,13 @@ def _are_only(modules: tuple[str, ...], listeners: Iterable[HookImpl]) -> bool:
     return all(listener.function.__module__.startswith(modules) for listener in listeners)
 
 
-def run_short(plugin: Running, item: CellItem, wanted: Wanted, *, is_last: bool = False) -> None:
+def run_short(
+    plugin: Running, item: CellItem, wanted: Wanted, *, is_last: bool = False, following: pytest.Item | None = None
+) -> None:
     """Run one cell and send its reports.
 
     :param is_last: whether this process has no further test; with the end of that one the terminal ends its line.
+    :param following: the next test, in a parallel worker whose reports may wait for each other.
     """
     hook, nodeid, location = item.config.hook, item.nodeid, item.location
     if wanted.bounds:
@@ -147,6 +153,8 @@ def run_short(plugin: Running, item: CellItem, wanted: Wanted, *, is_last: bool 
     except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  # whatever it is, it is this test's failure
         outcome, longrepr = "failed", item.repr_failure(pytest.ExceptionInfo.from_exception(error))
     took = time.perf_counter() - begin
+    if following is not None and plugin.lets_wait(item, following, Held(nodeid, start, took), outcome):
+        return
     report = pytest.TestReport(
         nodeid=nodeid, location=location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
         duration=took, start=start, stop=start + took, user_properties=item.user_properties,

@@ -24,6 +24,7 @@ from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
+from .holding import Held, Holding, may_wait
 from .items import CellItem, TaskItem
 from .planning import is_ours
 from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
@@ -56,6 +57,9 @@ class Running:
         self._short: bool | None = None
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
+        self._holding = Holding()
+        self._may_wait = False
+        """Whether reports may wait for each other."""
         self._along: list[Any] = []
         """Cells that may be run within the call for the one before them."""
         self._ran_along = 0
@@ -133,10 +137,12 @@ class Running:
             return None
         if self._short is None:
             self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
+            self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
         if not self._short or has_other_marks(item):
             return None
         if not self._along:
-            run_short(self, item, self._wanted, is_last=nextitem is None)
+            following = nextitem if self._may_wait else None
+            run_short(self, item, self._wanted, is_last=nextitem is None, following=following)
             return True
         along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
         self._ran_along = run_along(self, [item, *along], self._wanted) - 1
@@ -368,8 +374,9 @@ class Running:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Show our failures without our frames; send records along where the controller is elsewhere."""
         report = yield
-        redact = self._plugin.settings.redact and is_ours(item)
-        explain_in_report(item, call, report, redact=redact, beside=item.stash.get(BESIDE, ""))
+        if call.excinfo is not None:
+            redact = self._plugin.settings.redact and is_ours(item)
+            explain_in_report(item, call, report, redact=redact, beside=item.stash.get(BESIDE, ""))
         self.finish_report(item, report)
         return report
 
@@ -377,9 +384,23 @@ class Running:
         """Mark an undecided test; in a parallel worker, let the records travel with the report."""
         if report.when == "call" and item.stash.get(VERDICT, "") == "inconclusive" and not report.failed:
             setattr(report, VERDICT_ATTRIBUTE, "inconclusive")
-        if is_ours(item):
+        if (report.sections or report.longrepr is not None) and is_ours(item):
             hide_in_report(report, self._plugin.redactor)
+        self._holding.hand_to(report)
         self._plugin.send_along(report)
+
+    def lets_wait(self, item: CellItem, following: pytest.Item, held: Held, outcome: str) -> bool:
+        """Whether the report of a cell waits for a later one, which takes it along."""
+        if outcome != "passed" or item.stash.get(VERDICT, "") or not may_wait(item, following):
+            return False
+        return self._holding.keep(held)
+
+    def tell_waiting(self) -> None:
+        """At the end of a parallel worker, where it was stopped behind a test whose report waits."""
+        report = self._holding.take_last(self._current.nodeid) if self._current is not None else None
+        if report is not None:
+            self._plugin.send_along(report)
+            self._plugin.config.hook.pytest_runtest_logreport(report=report)
 
     def conclude_rest(self) -> None:
         """Record the verdicts of what no test can report any more.

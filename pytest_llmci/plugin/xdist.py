@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..errors import StoreError
+from ..records import VerdictRecord
 from ..settings import Settings
 from ..store.environment import machine_id
+from ..store.log import read_spool
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
+from .holding import Held
 from .protocol import wanted
 
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
+    from .controller import Controller
 
 BROKEN_MODES = ("loadgroup", "loadscope", "loadfile")
 LAST_BROKEN_XDIST = (3, 8)
@@ -52,6 +59,8 @@ class ParallelSession:
     def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
         self._config = config
         self._plugin = plugin
+        self._ended: dict[Any, set[str]] = {}
+        """Worker -> the tests that it has ended, by our scheduler."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -65,17 +74,38 @@ class ParallelSession:
             "machine": machine_id(),
             "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
             "wanted": [*wanted(self._config)],
+            "holds": self._config.getoption("dist") in OURS,
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
         }
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """What a worker collected and used, where no report brought it because it had no test to run, or none any more."""
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """What a worker collected and used, where no report brought it because it had no test to run, or none any more.
+
+        Of one that died also the reports that waited for a later one.
+        """
         controller = self._plugin.controller
         assert controller is not None
+        if error is not None:
+            for nodeid in self._waited_in(node, controller):
+                report = Held(nodeid, time.time(), 0.0).report(node=node)  # when it ran, nobody knows any more
+                self._config.hook.pytest_runtest_logreport(report=report)
         told = getattr(node, "workeroutput", None) or {}
-        controller.take_collected(told.get(COLLECTED_ATTRIBUTE, {}))
+        controller.take_collected(told.get(COLLECTED_ATTRIBUTE, ""))
         controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
+
+    def _waited_in(self, node: Any, controller: Controller) -> list[str]:
+        """Tests of a worker that died whose reports were still to come: they ended, and its spool says that they passed."""
+        missing = self._ended.pop(node, set()).intersection(controller.awaited or ())
+        if not missing or controller.run_folder is None:
+            return []
+        passed: dict[str, None] = {}
+        for path in sorted((controller.run_folder / "spool").glob(f"{node.gateway.id}-*.jsonl")):
+            with suppress(StoreError, OSError):  # the tests that it held are told of as missing
+                for record in read_spool(path):
+                    if isinstance(record, VerdictRecord) and record.verdict == "pass":
+                        passed[record.test] = None
+        return [nodeid for nodeid in passed if nodeid in missing]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -88,7 +118,10 @@ class ParallelSession:
         """One work unit a model."""
         if config.getoption("dist") not in OURS:
             return None
-        return make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs])
+        return make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs], self._note_end)
+
+    def _note_end(self, node: Any, nodeid: str) -> None:
+        self._ended.setdefault(node, set()).add(nodeid)
 
 
 def model_scope(nodeid: str, aliases: Container[str]) -> str:
@@ -110,13 +143,18 @@ def model_scope(nodeid: str, aliases: Container[str]) -> str:
 
 
 def make_scheduler(  # noqa: C901  # one class, whose methods are simple
-    config: pytest.Config, log: Any, aliases: Iterable[str]
+    config: pytest.Config,
+    log: Any,
+    aliases: Iterable[str],
+    note_end: Callable[[Any, str], None] = lambda node, nodeid: None,
 ) -> Any:
     """A scheduler that keeps each model on one worker and survives the death of any.
 
     Built on pytest-xdist's own for scopes, with repairs for its version 3.8: a crashed test is not run again, and finished
     work is not queued again; either would kill or hang the session. Nor is the way of thousands of tests looked for in lists of
     all of them again and again.
+
+    :param note_end: told of each test that a worker has ended.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -155,6 +193,7 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
         def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
             """Forget a unit that is done, so that what a worker has before it is counted by what it has."""
             nodeid = self.registered_collections[node][item_index]
+            note_end(node, nodeid)
             scope = self._split_scope(nodeid)
             unit = self.assigned_work[node].get(scope)
             if unit is not None:

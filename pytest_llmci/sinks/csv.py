@@ -7,9 +7,10 @@ spreadsheet would run as a formula gets an apostrophe in front, and so does one 
 
 from __future__ import annotations
 
-import csv
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ from ..errors import SinkError
 from ..load.accounting import outcomes_of
 from ..metrics import MetricDef
 from ..records import Provenance
+from ..store.encoding import spelled
 from ..store.runfolder import replacing
 
 PAPER_COLUMNS: Final = ("model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash")
@@ -36,6 +38,8 @@ SUMMARY_STATISTICS: Final = ("n", "min", "median", "mean", "std", "p95", "max")
 _GUARDED: Final = frozenset("=+-@\t\r\n'＝＋－＠")  # the full-width forms start formulas too
 _MEGABYTE: Final = 10**6  # the paper's MB
 _COUNTED: Final = frozenset({"B", "1"})
+_AT_ONCE: Final = 256
+"""Rows that are handed to the file together."""
 _REASONS: Final[dict[BlockStatus, str]] = {
     "ok": "",
     "memory": "of the memory pass: only memory counts",
@@ -78,11 +82,11 @@ class CsvSink:
     def write(self, report: SessionReport, folder: Path) -> list[Path]:
         place = Path(os.path.expanduser(self._target)) if self._target else folder
         written = [
-            _write_table(place / "results.csv", results_columns(report.metrics), _results(report)),
-            _write_table(
+            _write_lines(place / "results.csv", results_columns(report.metrics), _results(report)),
+            _write_lines(
                 place / "summary.csv",
                 summary_columns(report.metrics),
-                (_summary_row(model, report.provenance) for model in report.models),
+                (_summary_line(model, report.provenance) for model in report.models),
             ),
         ]
         if any(task.answers is not None for task in report.tasks):
@@ -93,15 +97,34 @@ class CsvSink:
 
 
 def _write_table(path: Path, columns: list[str], rows: Iterable[Iterable[_Field]]) -> Path:
+    return _write_lines(path, columns, map(_line, rows))
+
+
+def _write_lines(path: Path, columns: list[str], lines: Iterable[str]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:
-            writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(rows)
+            stream.write(_line(columns))
+            while some := "".join(itertools.islice(lines, _AT_ONCE)):
+                stream.write(some)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror or error}.") from error
     return path
+
+
+def _line(fields: Iterable[_Field]) -> str:
+    return ",".join([quoted(field) if isinstance(field, str) else spelled([field])[0] for field in fields]) + "\r\n"
+
+
+def quoted(text: str) -> str:
+    """A text as a field of a row of several, as RFC 4180 has it and the standard library writes it.
+
+    >>> quoted('plain'), quoted('a "b", c')
+    ('plain', '"a ""b"", c"')
+    """
+    if "," in text or '"' in text or "\n" in text or "\r" in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 # ------------------------------------------------------------------------------------------------------- results.csv
@@ -117,44 +140,26 @@ def results_columns(metrics: list[MetricDef]) -> list[str]:
     return [*PAPER_COLUMNS, *OWN_COLUMNS, *(metric.name for metric in _round_metrics(metrics))]
 
 
-def _results(report: SessionReport) -> Iterator[list[_Field]]:
+def _results(report: SessionReport) -> Iterator[str]:
     defs = {metric.name: metric for metric in report.metrics}
     own = _round_metrics(report.metrics)
-    scales = [
+    writer = _RowWriter([
         _scale(defs.get("latency"), 1e-6, 1e3),
         _scale(defs.get("peak_rss"), 1e-9 / _MEGABYTE, 1 / _MEGABYTE),
         _scale(defs.get("cpu_percent"), 1e-9, 1),
         *(_scale(metric, 1e-9, 1) for metric in own),
-    ]
+    ])  # fmt: skip
     for block in report.blocks:
-        yield from _block_rows(block, report.status(block), scales)
+        yield from writer.lines(block, report.status(block))
         if block.error is not None:
             reason = f"{block.error.kind}: {block.error.message.removeprefix(f'{block.error.kind}: ')}"
             place = (block.cell, block.prompt_id, block.test)
             texts = (block.model, block.prompt, place, reason, block.worker)
             number, seed = block.first_round + block.n, block.seed
-            yield _failed_row(*texts, number=number, seed=seed, provenance=block.provenance, own=len(own))
+            yield _line(_failed_row(*texts, number=number, seed=seed, provenance=block.provenance, own=len(own)))
     for cell in report.cells:
         if cell.error is not None and cell.blocks == 0:
-            yield _unmeasured_row(cell, len(own))
-
-
-def _block_rows(block: Block, status: BlockStatus, scales: list[_Scale]) -> Iterator[list[_Field]]:
-    model, prompt, worker = guard_text(block.model), guard_text(block.prompt), guard_text(block.worker)
-    place = [guard_text(block.cell), guard_text(block.prompt_id), guard_text(block.test)]
-    outputs, reason = [guard_text(output) for output in block.outputs], _REASONS[status]
-    rows: Iterable[Sequence[_Field]]
-    if block.n == 1 and not block.gaps:
-        rows = (_scaled_round(block, scales),)
-    else:
-        rows = zip(*[_scaled(block, scale) for scale in scales], strict=True)
-    for index, (latency, memory, cpu, *numbers) in enumerate(rows):
-        which = block.output_of_round[index] if outputs else None  # who measured it may have kept no answers
-        output, md5 = (None, None) if which is None else (outputs[which], block.md5[which])
-        yield [
-            model, prompt, output, latency, memory, cpu, md5, *place, block.first_round + index, status, reason,
-            worker, guard_text(block.noisy[index]), guard_text(block.finish_reasons[index]), block.seed, block.provenance, *numbers,
-        ]  # fmt: skip
+            yield _line(_unmeasured_row(cell, len(own)))
 
 
 class _Scale(NamedTuple):
@@ -178,34 +183,60 @@ def _scale(metric: MetricDef | None, from_ns: float, from_si: float) -> _Scale:
     return _Scale(metric.name, factor=factor, counts=metric.unit in _COUNTED)
 
 
-def _scaled(block: Block, scale: _Scale) -> Sequence[_Field]:
-    """A column of the block; all None where it has none."""
-    name, divisor, factor, counts = scale
-    stored = block.column(name)
-    if divisor != 1:
-        return [value if value is None else value / divisor for value in stored]
-    if factor != 1:
-        return [value if value is None else value * factor for value in stored]
-    return [int(value) if value is not None and value.is_integer() else value for value in stored] if counts else stored
+class _RowWriter:
+    """Writes the rounds of blocks, whose numbers are most of a row."""
+
+    def __init__(self, scales: Sequence[_Scale]) -> None:
+        self._scales = scales
+        self._forms: dict[int, _Form] = {}
+        """Layout of blocks, which lives as long as the report -> how their rows are made."""
+        self._fields = lru_cache(maxsize=256)(_field)  # prompts, reasons and the like come again and again
+
+    def lines(self, block: Block, status: BlockStatus) -> Iterator[str]:
+        """A line a round."""
+        form = self._forms.get(id(block.layout))
+        if form is None:
+            form = self._forms[id(block.layout)] = _Form(self._scales, block.layout)
+        field, reason = self._fields, _REASONS[status]
+        begin = f"{field(block.model)},{field(block.prompt)},"
+        place = f"{_field(block.cell)},{field(block.prompt_id)},{_field(block.test)},"
+        outputs, kept = [_field(output) for output in block.outputs], block.output_of_round
+        status_and_worker = f"{status},{quoted(reason)},{field(block.worker)}"
+        for index, (three, numbers) in enumerate(form.rows(block)):
+            which = kept[index] if outputs else None  # who measured it may have kept no answers
+            output, md5 = ("", "") if which is None else (outputs[which], block.md5[which])
+            yield (
+                f"{begin}{output},{three},{md5},{place}{block.first_round + index},{status_and_worker},{field(block.noisy[index])},"
+                f"{field(block.finish_reasons[index])},{block.seed},{block.provenance}{numbers}\r\n"
+            )
 
 
-def _scaled_round(block: Block, scales: Iterable[_Scale]) -> list[_Field]:
-    """:func:`_scaled` of every column of a block that is one round, without a list for each: the case of a wide matrix."""
-    flat, place = block.numbers.tolist(), block.layout.get
-    row: list[_Field] = []
-    for name, divisor, factor, counts in scales:
-        position = place(name)
-        if position is None:
-            row.append(None)
-            continue
-        value = flat[position]
-        if divisor != 1:
-            row.append(value / divisor)
-        elif factor != 1:
-            row.append(value * factor)
-        else:
-            row.append(int(value) if counts and value.is_integer() else value)
-    return row
+def _field(text: str) -> str:
+    return quoted(guard_text(text))
+
+
+class _Form:
+    """How the numbers of blocks of one layout become fields: the first three for the paper's columns, all others for the end."""
+
+    def __init__(self, scales: Sequence[_Scale], layout: Mapping[str, int]) -> None:
+        there = [(scale, layout[scale.metric]) for scale in scales if scale.metric in layout]
+        self._places = [(position, scale.divisor, scale.factor) for scale, position in there]
+        self._counted = [at for at, (scale, _) in enumerate(there) if scale.counts]
+        marks = ["%s" if scale.metric in layout else "" for scale in scales]
+        self._three, self._rest = ",".join(marks[:3]), "".join(f",{mark}" for mark in marks[3:])
+        self._first = sum(map(bool, marks[:3]))
+
+    def rows(self, block: Block) -> Iterator[tuple[str, str]]:
+        """The two parts for each round."""
+        n, flat = block.n, block.numbers.tolist()
+        for index in range(n):
+            texts = spelled([
+                flat[position * n + index] / divisor if divisor != 1 else flat[position * n + index] * factor
+                for position, divisor, factor in self._places
+            ])  # fmt: skip
+            for at in self._counted:
+                texts[at] = texts[at].removesuffix(".0")
+            yield self._three % tuple(texts[: self._first]), self._rest % tuple(texts[self._first :])
 
 
 def _failed_row(
@@ -301,14 +332,14 @@ def summary_columns(metrics: list[MetricDef]) -> list[str]:
     return [*PAPER_SUMMARY, *OWN_SUMMARY, *own]
 
 
-def _summary_row(model: ModelSummary, provenance: Provenance) -> list[_Field]:
-    numbers = model.statistics
+def _summary_line(model: ModelSummary, provenance: Provenance) -> str:
+    statistics = model.statistics
 
     def field(metric: str, statistic: str) -> _Field:
-        return numbers.get(metric, {}).get(statistic)
+        return statistics.get(metric, {}).get(statistic)
 
     score, source = benchmark_score(model)
-    return [
+    row: list[_Field] = [
         guard_text(model.alias),
         *(field("latency", statistic) for statistic in ("mean", "min", "max", "std")),
         field("peak_rss", "mean"),
@@ -317,8 +348,9 @@ def _summary_row(model: ModelSummary, provenance: Provenance) -> list[_Field]:
         guard_text(model.spec),
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
         *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source, provenance),
-        *(column.get(statistic) for column in numbers.values() for statistic in SUMMARY_STATISTICS),
     ]
+    numbers = [column.get(statistic) for column in statistics.values() for statistic in SUMMARY_STATISTICS]
+    return f"{_line(row)[:-2]},{','.join(spelled(numbers))}\r\n"
 
 
 def benchmark_score(model: ModelSummary) -> tuple[float | None, str]:

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -22,11 +23,13 @@ from ..metrics import MetricDef
 from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json
 from ..stats.summary import Summary, summarise
 from ..store.encoding import dump as _dump
-from ..store.encoding import dump_quickly
+from ..store.encoding import dump_quickly, spelled
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
 """Of the form of results.json; a field that is added does not change it."""
+_AT_ONCE: Final = 256
+"""Items of a list that are handed to the file together."""
 _COUNTS: Final = ("cells", "valid_cells", "failed_cells", "inconclusive_cells")
 
 
@@ -68,7 +71,7 @@ def _write_metrics(stream: IO[str], models: list[JsonObject]) -> None:
 
 def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    writer = _CellWriter(report.metrics)
+    writer = _CellWriter(report.metrics, {str(model["alias"]): _said(model) for model in models})
     gates = (
         {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
     )
@@ -85,9 +88,9 @@ def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObje
 
 def _write_list(stream: IO[str], name: str, items: Iterable[str]) -> None:
     stream.write(f",\n{_dump(name)}:[")
-    separator = "\n"
-    for item in items:
-        stream.write(separator + item)
+    rest, separator = iter(items), "\n"
+    while some := [*islice(rest, _AT_ONCE)]:
+        stream.write(separator + ",\n".join(some))
         separator = ",\n"
     stream.write("\n]")
 
@@ -138,6 +141,12 @@ def _model(model: ModelSummary) -> JsonObject:
             for name, numbers in model.statistics.items()
         },
     }
+
+
+def _said(model: JsonObject) -> dict[str, str]:
+    """Metric -> what is written of it, for those that the model has nothing of."""
+    metrics = cast("dict[str, JsonObject]", model["metrics"])
+    return {name: _no_number(str(numbers["reason"])) for name, numbers in metrics.items() if not numbers["n"]}
 
 
 def _task(task: TaskSummary) -> JsonObject:
@@ -197,14 +206,21 @@ def _cell_head(cell: CellSummary) -> str:
 
 
 class _CellWriter:
-    """Writes cells with their metrics last, which are most of a cell and most of them one number or none."""
+    """Writes cells with their metrics last, which are most of a cell and most of them one number or none.
 
-    def __init__(self, metrics: Sequence[MetricDef]) -> None:
+    :param said: alias -> the metrics that its model has nothing of, with what the model's entry says of them: cells say it again only
+        where they have another reason.
+    """
+
+    def __init__(self, metrics: Sequence[MetricDef], said: Mapping[str, Mapping[str, str]]) -> None:
         self._keys = {metric.name: _dump(metric.name) for metric in metrics if metric.of_rounds}
         self._in_ns = {metric.name for metric in metrics if metric.stored == "ns"}
-        self._forms: dict[tuple[int, int], tuple[str, list[tuple[int, bool]]]] = {}
-        """(Layout, reasons) of a cell that is one round -> what is written of every such cell, and where its numbers go: the
-        position of each in its block, and whether it is in nanoseconds. Both objects live as long as the report."""
+        known: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._said = {alias: known.setdefault(tuple(of_model.items()), of_model) for alias, of_model in said.items()}
+        """The same object for equal ones."""
+        self._forms: dict[tuple[int, int, int], tuple[str, list[tuple[int, int]]]] = {}
+        """(Layout, reasons, what the model says) of a cell that is one round -> what is written of every such cell, and where its
+        numbers go: the position of each in its block, and what it is divided by. All three objects live as long as the report."""
 
     def line(self, cell: CellSummary) -> str:
         """One cell as JSON."""
@@ -213,41 +229,46 @@ class _CellWriter:
         return f'{_cell_head(cell)[:-1]},"metrics":{{{metrics}}}}}'
 
     def _metrics(self, cell: CellSummary) -> str:
-        samples = cell.columns.samples()
-        return ",".join(f"{key}:{_of_sample(cell, name, samples.get(name, []))}" for name, key in self._keys.items())
+        samples, said = cell.columns.samples(), self._said.get(cell.model, {})
+        parts = ((name, key, _of_sample(cell, name, samples.get(name, []))) for name, key in self._keys.items())
+        return ",".join([f"{key}:{part}" for name, key, part in parts if part != said.get(name)])
 
     def _one_round(self, cell: CellSummary, block: Block) -> str:
         """:meth:`_metrics` of a cell with a single round: the case of a wide matrix."""
         flat = block.numbers.tolist()
-        if not all(map(math.isfinite, flat)):
-            return self._metrics(cell)
-        known = id(block.layout), id(cell.columns.reasons)
+        said = self._said.get(cell.model, _NOTHING)
+        known = id(block.layout), id(cell.columns.reasons), id(said)
         if known not in self._forms:
-            self._forms[known] = self._form(cell, block)
+            self._forms[known] = self._form(cell, block, said)
         form, places = self._forms[known]
-        return form % tuple(
-            [_ONE_NUMBER % ((repr(flat[at] / 1e9 if in_ns else flat[at]),) * 4) for at, in_ns in places]
-        )
+        texts = spelled([flat[at] / divisor for at, divisor in places])
+        if "" in texts:  # not finite
+            return self._metrics(cell)
+        return form % tuple([_one_number(text) for text in texts])
 
-    def _form(self, cell: CellSummary, block: Block) -> tuple[str, list[tuple[int, bool]]]:
+    def _form(self, cell: CellSummary, block: Block, said: Mapping[str, str]) -> tuple[str, list[tuple[int, int]]]:
         parts: list[str] = []
-        places: list[tuple[int, bool]] = []
+        places: list[tuple[int, int]] = []
         for name, key in self._keys.items():
             escaped = key.replace("%", "%%")
             if name in block.layout:
                 parts.append(f"{escaped}:%s")
-                places.append((block.layout[name], name in self._in_ns))
-            else:
-                parts.append(f"{escaped}:{_no_numbers(cell.why_missing(name)).replace('%', '%%')}")
+                places.append((block.layout[name], 10**9 if name in self._in_ns else 1))
+            elif (reason := _no_numbers(cell.why_missing(name))) != said.get(name):
+                parts.append(f"{escaped}:{reason.replace('%', '%%')}")
         return ",".join(parts), places
 
 
-_ONE_NUMBER: Final = '{"n":1,"min":%s,"median":%s,"mean":%s,"max":%s}'
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+def _one_number(text: str) -> str:
+    return f'{{"n":1,"min":{text},"median":{text},"mean":{text},"max":{text}}}'
 
 
 def _of_sample(cell: CellSummary, name: str, values: list[float]) -> str:
     if len(values) == 1 and math.isfinite(values[0]):
-        return _ONE_NUMBER % ((repr(values[0]),) * 4)
+        return _one_number(spelled(values)[0])
     return _dump(_numbers(cell.summarised(name, values))) if values else _no_numbers(cell.why_missing(name))
 
 
@@ -293,6 +314,12 @@ def _benchmark(record: BenchmarkRecord) -> JsonObject:
 @lru_cache(maxsize=256)  # the same few reasons in cell after cell
 def _no_numbers(reason: str) -> str:
     return _dump(_numbers(summarise([], reason=reason)))
+
+
+@lru_cache(maxsize=256)
+def _no_number(reason: str) -> str:
+    nothing: JsonObject = {"n": 0, "reason": reason}
+    return _dump(nothing)
 
 
 def _numbers(summary: Summary) -> JsonObject:

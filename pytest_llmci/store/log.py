@@ -29,7 +29,7 @@ from ..records import (
     log_record_type,
 )
 from .chain import GENESIS, ChainWalk, Damage, build_line
-from .encoding import dump, dump_record, parse
+from .encoding import dump, dump_record, parse_record
 
 try:
     import fcntl
@@ -267,7 +267,7 @@ def decode_record(body: bytes) -> LogRecord:
     :raises StoreError: if it is no record that this version knows.
     """
     try:
-        data = parse(body.decode("ascii"))
+        data = parse_record(body)
         kind = log_record_type(data)
     except (ValueError, AttributeError) as error:
         raise StoreError(f"no record: {error}") from None
@@ -283,9 +283,9 @@ def _encode(record: LogRecord) -> tuple[bytes, bool]:
         raise StoreError(f"rounds of {record.cell}: {fault}.")
     exact = True
     try:
-        data = json_view(record)
-        if (quick := dump_record(record, data)) is not None:
+        if (quick := dump_record(record)) is not None:
             return quick, True
+        data = json_view(record)
         try:
             text = dump(data)
         except ValueError:

@@ -64,7 +64,9 @@ def test_only_a_budget_asks_for_the_memory_pass(bench: Bench) -> None:
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(["*BudgetExceeded: peak_rss_delta * MiB is over 4 MiB*", "*decided*max of 3 rounds*"])
     assert roles(bench) == [("grows", "timing"), ("grows", "memory"), ("other", "timing")]
-    missing = next(cell for cell in bench.results()["cells"] if cell["model"] == "other")["metrics"]["peak_rss_delta"]
+    missing = next(model for model in bench.results()["models"] if model["alias"] == "other")["metrics"][
+        "peak_rss_delta"
+    ]
     assert missing == {
         "n": 0,
         "reason": "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for",

@@ -266,3 +266,72 @@ def test_what_was_measured_elsewhere_is_gone_on_with_there(bench: Bench) -> None
     assert all(block["resumed_from"] for block in bench.records("rounds"))
     bench.suite("a=echo,b=echo", "--llmci-resume", fresh=True).assert_outcomes(passed=4)
     assert not any(block.get("resumed_from") for block in bench.records("rounds"))
+
+
+ALONE = tuple(f"-pno:{name}" for name in ("anyio", "benchmark", "hypothesispytest", "rerunfailures", "timeout"))
+"""Other plugins that listen to reports."""
+NOTES_WAITING = """\
+from pathlib import Path
+from pytest_llmci.plugin import holding
+from pytest_llmci.plugin.holding import Holding
+
+holding.SHORT_S, holding.LONGEST_S = 60, 600  # however busy the machine is
+keep = Holding.keep
+
+def noted(self, held):
+    waits = keep(self, held)
+    if waits:
+        with Path(__file__).with_name("waiting.txt").open("a") as stream:
+            print(held.nodeid, file=stream)
+    return waits
+
+Holding.keep = noted
+"""
+
+
+def waited(bench: Bench) -> list[str]:
+    return sorted(line.partition("::")[2] for line in (bench.path / "waiting.txt").read_text().splitlines())
+
+
+def test_reports_of_short_cells_travel_together(bench: Bench) -> None:
+    bench.write("conftest.py", NOTES_WAITING)
+    result = bench.suite("a=echo,b=echo", "-n2", "--llmci-isolation=inline", "--durations=9", *ALONE, fresh=True)
+    result.assert_outcomes(passed=4)
+    assert waited(bench) == ["a-first", "b-first"]
+    result.stdout.re_match_lines([r"\.{4} +\[100%\]"])
+    assert {record["test"] for record in bench.records("verdict")} == {
+        f"inference::{model}-{prompt}" for model in "ab" for prompt in ("first", "second")
+    }
+
+
+def test_a_report_that_waits_survives_the_death_of_its_worker(bench: Bench) -> None:
+    bench.write("conftest.py", NOTES_WAITING)
+    bench.write(
+        "four.yaml",
+        "".join(f"- {{id: {name}, prompt: Say {name}.}}\n" for name in ("one", "two", "three", "four")),
+    )
+    models = "a=echo,b=echo+crash=SIGKILL+only_prompt=three"
+    result = bench.run(
+        f"--llm-models={models}", "--llmci-suite=inference", "--llm-prompts=four.yaml", "-n2", "--llmci-isolation=inline",
+        "--llmci-rounds=1", "--llmci-warmup=0", *ALONE, fresh=True,
+    )  # fmt: skip
+    result.assert_outcomes(passed=7, failed=1)
+    assert {"b-one", "b-two"} <= set(waited(bench))
+    result.stdout.fnmatch_lines(["*crashed while running 'inference::b-three'*"])
+    verdicts = {record["test"].partition("::")[2]: record["verdict"] for record in bench.records("verdict")}
+    assert verdicts.pop("b-three") == "failed"
+    assert [*verdicts.values()] == ["pass"] * 7
+    gates = {gate["name"]: gate["outcome"] for gate in bench.records("gate")}
+    assert gates["coverage"] == "passed"
+
+
+def test_a_report_that_waits_is_told_where_its_worker_is_stopped(bench: Bench) -> None:
+    stops = (
+        "from pytest_llmci.plugin.running import Running\n\nlets_wait = Running.lets_wait\n\n"
+        "def stopped(self, item, *given):\n    item.session.shouldstop = 'enough'\n    return lets_wait(self, item, *given)\n\n"
+        "Running.lets_wait = stopped\n"
+    )
+    bench.write("conftest.py", NOTES_WAITING + stops)
+    result = bench.suite("a=echo", "-n1", "--llmci-isolation=inline", *ALONE, fresh=True)
+    assert waited(bench) == ["a-first"]
+    assert result.parseoutcomes().get("passed") == 1

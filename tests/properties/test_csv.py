@@ -6,7 +6,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmci.sinks.csv import guard_text, unguard_text
+from pytest_llmci.sinks.csv import guard_text, quoted, unguard_text
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text(st.sampled_from("=+-@'\"\t\r\n,\x00 a"))
 
@@ -20,9 +20,12 @@ def test_guarding_is_exact(text: str) -> None:
 
 @given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), max_size=4))
 def test_any_text_survives_the_table(rows: list[list[str]]) -> None:
-    """Rows of any texts, NUL and line ends of every kind included, come back from the bytes that were written."""
+    """Rows of any texts, NUL and line ends of every kind included, come back from the bytes that were written, which are those
+    that the standard library writes."""
     stream = io.StringIO(newline="")
     csv.writer(stream).writerows([guard_text(text) for text in row] for row in rows)
-    content = stream.getvalue().encode("utf-8")
+    written = "".join(",".join([quoted(guard_text(text)) for text in row]) + "\r\n" for row in rows)
+    assert written == stream.getvalue()
+    content = written.encode("utf-8")
     back = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
     assert [[unguard_text(text) for text in row] for row in back] == rows

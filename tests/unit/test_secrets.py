@@ -128,3 +128,14 @@ def test_a_text_that_was_clean_is_looked_at_again_once_more_is_known() -> None:
     assert secrets.may_be_in_any(["a plain text", "with correct-horse-battery-1 in it"])
     assert secrets.may_be_in_any(iter(["a plain text", "Authorization: Bearer abc"]))
     assert not secrets.may_be_in_any([])
+
+
+def test_a_text_in_which_nothing_was_hidden_is_looked_at_again_when_more_is_known() -> None:
+    secrets = Secrets()
+    text = "the answer of Zq8-plough-7731"
+    assert secrets.hide(text) == text == secrets.hide(text)
+    assert not secrets.may_be_in_any([text])
+    assert secrets.are_clean([text])
+    secrets.learn("Zq8-plough-7731", "TOKEN", certain=True)
+    assert not secrets.are_clean([text])
+    assert secrets.hide(text) == "the answer of [secret TOKEN]"

@@ -272,3 +272,20 @@ def test_within_itself_the_stricter_holds_until_the_end(locks: tuple[MachineLock
     assert others_may_come()
     with one.held(quiet, silent), one.held(give_up, silent, alone=False):
         assert not others_may_come()
+
+
+def test_within_a_turn_the_lock_is_taken_without_a_wait(tmp_path: Path) -> None:
+    clock = FakeClock()
+    one, two = MachineLock(tmp_path / "lock", clock), MachineLock(tmp_path / "lock", clock)
+    assert not one.take(), "no turn has begun"
+    with one.held(quiet, silent):
+        pass
+    assert one.take()
+    with pytest.raises(TimeoutError), two.held(give_up, silent):
+        pytest.fail("it is held")
+    one.give_back()
+    with two.held(give_up, silent) as held:
+        assert held
+        assert not one.take(), "another session has it"
+    clock.sleep(3600)
+    assert not one.take(), "the turn is over: who waits comes first"

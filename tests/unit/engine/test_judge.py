@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from sample_run import CRASH, METRICS, rounds
 
 from pytest_llmci import checks as checks_table
-from pytest_llmci.checks.base import CheckInput
+from pytest_llmci.checks.base import NO_MODEL, CheckInput
 from pytest_llmci.engine.judge import CONTENDED, Judge, unmeasurable
 from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan
 from pytest_llmci.errors import UnknownNameError
@@ -279,3 +279,9 @@ def test_maxima_and_memory_are_judged_on_every_round(judge: Judge) -> None:
     block = waiting((90, 400, 92, 91), (0, 300, 0, 0))
     (result,) = verdict(judge, of_time(block, "latency.max <= 100ms")).budgets
     assert (result.verdict, len(result.values)) == ("failed", 4)
+
+
+def test_an_output_gets_services_and_keeps_all_else() -> None:
+    given: dict[str, Any] = {each.name: object() for each in fields(CheckInput)}
+    output = CheckInput(**given).with_services(NO_MODEL)
+    assert {name: getattr(output, name) for name in given} == {**given, "services": NO_MODEL}

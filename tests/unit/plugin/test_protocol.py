@@ -61,3 +61,18 @@ def test_a_worker_tells_what_the_controller_wants(
     assert wanted_in_worker(config, on_controller) == found
     config.pluginmanager.register(HearsStarts())
     assert wanted_in_worker(config, on_controller) == found._replace(bounds=True)
+
+
+def test_what_sends_a_workers_reports_home_is_no_listener(pytester: pytest.Pytester) -> None:
+    """pytest-xdist executes its module there under another name."""
+
+    class Interactor(HearsStarts, HearsReports):
+        def pytest_runtest_logstart(self, nodeid: str) -> None: ...
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None: ...
+
+    for hook in (Interactor.pytest_runtest_logstart, Interactor.pytest_runtest_logreport):
+        hook.__module__ = "__channelexec__"
+    config = pytester.parseconfigure()
+    config.pluginmanager.register(Interactor())
+    assert wanted(config) == Wanted(bounds=False, teardown=False)

@@ -115,7 +115,7 @@ def test_a_cell_of_one_round_is_written_as_the_same_data(tmp_path: Path) -> None
     odd = rounds("r3", prompt_id="odd", latencies_ms=(1,), reasons=reasons, prompt="\x7f\u20ac")
     write_log(tmp_path, [first, second, odd, verdict("v1")])
     report = build_report(tmp_path)
-    writer = _CellWriter(report.metrics)
+    writer = _CellWriter(report.metrics, {})
     for cell, latency in zip(report.cells, (1e-6, 0.25, 0.001), strict=True):
         line = writer.line(cell)
         assert line == f'{dump(_cell(cell))[:-1]},"metrics":{{{writer._metrics(cell)}}}}}'
@@ -124,6 +124,23 @@ def test_a_cell_of_one_round_is_written_as_the_same_data(tmp_path: Path) -> None
         assert found["metrics"]["latency"] == {"n": 1, **numbers}
         assert found["metrics"]["gpu_peak_allocated"] == {"n": 0, "reason": "0 % of it, %s"}
     assert len(writer._forms) == 1
+
+
+def test_a_cell_says_why_a_number_is_missing_where_its_model_does_not(tmp_path: Path) -> None:
+    other = "no GPU in this round"
+    blocks = [
+        rounds("r1", latencies_ms=(1,)),
+        rounds("r2", prompt_id="dns", latencies_ms=(1,)),
+        rounds("r3", prompt_id="odd", latencies_ms=(1,), reasons={"gpu_peak_allocated": other}),
+        rounds("r4", prompt_id="two", latencies_ms=(1, 2)),
+        rounds("r5", prompt_id="odder", latencies_ms=(1, 2), reasons={"gpu_peak_allocated": other}),
+    ]
+    results, _ = documents(tmp_path, [*blocks])
+    assert results["models"][0]["metrics"]["gpu_peak_allocated"] == {"n": 0, "reason": "no GPU"}
+    told = {cell["prompt_id"]: cell["metrics"].get("gpu_peak_allocated") for cell in results["cells"]}
+    stated = {"n": 0, "reason": other}
+    assert told == {"tcp": None, "dns": None, "odd": stated, "two": None, "odder": stated}
+    assert all(cell["metrics"]["latency"]["n"] for cell in results["cells"])
 
 
 def test_a_recovered_run_says_so(tmp_path: Path) -> None:

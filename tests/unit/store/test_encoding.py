@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from sample_run import rounds, verdict
 
 from pytest_llmci.records import BudgetResult, LogRecord, json_view
 from pytest_llmci.store import encoding
-from pytest_llmci.store.encoding import dump, dump_quickly, dump_record
+from pytest_llmci.store.encoding import dump, dump_quickly, dump_record, parse, parse_record, spelled
 
 BUDGET = BudgetResult(
     budget="latency <= 1s", origin="marker", metric="latency", statistic="median", operator="<=", limit=1.0, verdict="pass",
@@ -20,7 +21,7 @@ BUDGET = BudgetResult(
 @pytest.mark.parametrize("record", [rounds(), verdict(), rounds(latencies_ms=(0.1, 1e9, 0.0), prompt='"\\\n\x00')])
 def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogRecord) -> None:
     pytest.importorskip("orjson")
-    found = dump_record(record, json_view(record))
+    found = dump_record(record)
     assert found is not None
     assert found.isascii()
     data, slow = json.loads(found), json.loads(dump(json_view(record)))
@@ -40,7 +41,7 @@ def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogR
     ],
 )
 def test_what_may_hold_a_number_that_is_not_finite_is_not_written_quickly(record: LogRecord) -> None:
-    assert dump_record(record, json_view(record)) is None
+    assert dump_record(record) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_what_orjson_does_not_take_or_writes_beyond_ascii_goes_the_slow_way(data
 
 def test_without_orjson_everything_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "orjson", None)
-    assert dump_record(rounds(), json_view(rounds())) is None
+    assert dump_record(rounds()) is None
     assert dump_quickly({}) is None
 
 
@@ -63,3 +64,75 @@ def test_texts_are_spelt_as_the_standard_library_spells_them(code: int) -> None:
     found = dump_quickly(data)
     assert found is not None
     assert found.decode("ascii") == dump(data)
+
+
+@pytest.mark.parametrize("has_orjson", [True, False])
+def test_numbers_are_spelt_alike_with_and_without_orjson(monkeypatch: pytest.MonkeyPatch, has_orjson: bool) -> None:
+    if has_orjson:
+        pytest.importorskip("orjson", minversion="3.13")
+        assert encoding._spells_alike
+    monkeypatch.setattr(encoding, "_spells_alike", has_orjson)
+    numbers = [
+        0.5,
+        3,
+        None,
+        -1.5e-5,
+        1e-5,
+        9.99e-6,
+        1.25e-7,
+        1e-10,
+        1e15,
+        1e16,
+        1e300,
+        1 << 70,
+        math.nan,
+        math.inf,
+        -0.0,
+    ]
+    assert spelled(numbers) == [
+        *(
+            "0.5",
+            "3",
+            "",
+            "-0.000015",
+            "0.00001",
+            "9.99e-6",
+            "1.25e-7",
+            "1e-10",
+            "1000000000000000.0",
+            "1e+16",
+            "1e+300",
+        ),
+        *(str(1 << 70), "", "", "-0.0"),
+    ]
+    assert spelled([]) == []
+
+
+def test_an_orjson_that_spells_otherwise_is_not_used() -> None:
+    pytest.importorskip("orjson")
+    assert not encoding._all_spelt_alike([(1e16, b"1e16")])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        rounds(),
+        rounds(values={"latency": [1, None, 0.1 + 0.2]}),
+        rounds(values={"latency": [1, (1 << 64) + 1, 2]}),
+        rounds(worker_values={"load_time": (1 << 64) + 1}),
+        rounds(prompt="\ud800 half a character"),
+        verdict(),
+        verdict(budgets=[replace(BUDGET, observed=1.0, values=[(1 << 64) + 1])]),
+    ],
+)
+def test_a_record_is_read_as_the_standard_library_reads_it(record: LogRecord) -> None:
+    body = dump(json_view(record)).encode("ascii")
+    found = parse_record(body)
+    assert found == parse(body.decode("ascii")) == json_view(record)
+    assert dump(found) == body.decode("ascii"), "a whole number stays one"
+
+
+def test_what_is_no_json_is_refused() -> None:
+    for body in (b'{"type":"rounds",', b"?"):
+        with pytest.raises(ValueError, match="Expecting"):
+            parse_record(body)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_llmci.plugin import fixtures
+from pytest_llmci.plugin.collecting import OUR_MODULE
+from pytest_llmci.plugin.giving import Giving
+
+
+def asked(name: str, module: str = OUR_MODULE, **known: object) -> tuple[Any, Any]:
+    """The fixture's definition, and the request for it."""
+    definition = SimpleNamespace(
+        argname=name, func=SimpleNamespace(__module__=module), cached_result=None, cache_key=lambda request: "key"
+    )
+    return definition, SimpleNamespace(getfixturevalue=lambda argument: f"the {argument}", **known)
+
+
+def giving(**running: Any) -> Giving:
+    config = SimpleNamespace(option=SimpleNamespace(setupplan=running.pop("setupplan", False)))
+    plugin: Any = SimpleNamespace(config=config, running=SimpleNamespace(**running))
+    return Giving(plugin)
+
+
+@pytest.mark.parametrize("name", ["llm", "llm_prompt", "llm_result"])
+def test_the_fixtures_of_every_cell_ask_for_nothing_that_pytest_builds_anew(name: str) -> None:
+    definition: Any = getattr(fixtures, name)
+    assert {"llm", "llm_prompt"}.issuperset(inspect.signature(definition._get_wrapped_function()).parameters)
+
+
+def test_a_value_is_made_and_kept_for_who_asks_again() -> None:
+    definition, request = asked("llm", param="spec")
+    assert giving(handle=lambda spec: f"handle of {spec}").pytest_fixture_setup(definition, request) == "handle of spec"
+    assert definition.cached_result == ("handle of spec", "key", None)
+    definition, request = asked("llm_result")
+    assert giving(measure=lambda *given: given).pytest_fixture_setup(definition, request) == (
+        *("the llm", "the llm_prompt"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "setupplan"),
+    [("llm", "conftest", False), ("llm_open", OUR_MODULE, False), ("llm", OUR_MODULE, True)],
+)
+def test_all_other_fixtures_are_left_to_pytest(name: str, module: str, setupplan: bool) -> None:
+    definition, request = asked(name, module, param="spec")
+    assert giving(setupplan=setupplan).pytest_fixture_setup(definition, request) is None
+    assert definition.cached_result is None
+
+
+def test_a_skip_is_told_at_the_line_of_the_test() -> None:
+    def skip(*given: object) -> None:
+        pytest.skip("no")
+
+    definition, request = asked("llm_result")
+    with pytest.raises(pytest.skip.Exception) as caught:
+        giving(measure=skip).pytest_fixture_setup(definition, request)
+    assert caught.value._use_item_location
+
+
+def test_without_a_parameter_it_says_what_to_do() -> None:
+    definition, request = asked("llm_prompt")
+    with pytest.raises(pytest.fail.Exception, match="'llm_prompt' must be an argument of the test itself"):
+        giving(prompt=str).pytest_fixture_setup(definition, request)
