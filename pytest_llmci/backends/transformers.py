@@ -340,6 +340,10 @@ class TransformersBackend(CausalBackend):
         except Exception as error:  # transformers raises whatever the code of a model raises
             raise explain(error, loader.wanted, os.environ) from error
         self._lm = lm
+
+        def sha256(path: Path) -> str:
+            return file_sha256(path, Path(context.cache_dir))
+
         facts: dict[str, Json] = {
             "source": "folder" if folder else "hub",
             "repository": self._spec.target,
@@ -347,9 +351,11 @@ class TransformersBackend(CausalBackend):
         }
         if folder is not None:
             facts["manifest_sha256"] = folder_sha256(folder, Path(context.cache_dir))
-            stack.lap("hashing")
         else:
             facts |= {"revision": commit or None, "revision_asked": self._spec.revision or None}
+            if commit and loader.wanted.snapshot is not None:
+                facts["snapshot_files"] = {**hub.snapshot_files(loader.wanted.snapshot, sha256)}
+        stack.lap("hashing")
         return finish_loading(stack, lm, facts)
 
     def _load_gguf(self, file: Path, options: LoadOptions, context: LoadContext) -> LoadedModel:

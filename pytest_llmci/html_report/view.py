@@ -471,7 +471,7 @@ def _model_facts(model: ModelSummary) -> Iterator[tuple[str, str]]:
             value = model.summary(name).median
             if not isinstance(value, Missing):
                 yield metric.heading, format_quantity(value, metric.unit)
-    yield from flat(model.info)
+    yield from flat(model.facts)
 
 
 def _worker_reasons(model: ModelSummary) -> Iterator[tuple[str, str]]:

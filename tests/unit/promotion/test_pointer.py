@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,12 @@ def test_a_model_that_never_loaded_has_none(tmp_path: Path) -> None:
 def test_a_file_that_is_none(content: bytes, words: str) -> None:
     with pytest.raises(StoreError, match=words):
         read_pointer(content, "v1")
+
+
+def test_the_files_of_a_commit_are_carried(tmp_path: Path) -> None:
+    files = {"config.json": "a" * 40, "model.safetensors": "b" * 64}
+    records = [started(spec=SPEC, info={"revision": "c" * 40, "snapshot_files": files}), *simple()[1:]]
+    pointer = pointer_of(read_run(write_run(tmp_path, 1, records)), "a", "d1")
+    assert pointer.files == files and read_pointer(pointer.text.encode(), "x") == pointer
+    older = {name: value for name, value in json.loads(pointer.text).items() if name != "files"}
+    assert read_pointer(json.dumps(older).encode(), "x").files == {}
