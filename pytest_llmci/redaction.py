@@ -252,7 +252,7 @@ def _without_messages(samples: SampleResult | None) -> SampleResult | None:
 
 
 def _texts_of_block(block: RoundsRecord) -> Iterator[str]:
-    yield from (block.prompt, *block.reasons.values(), *block.noisy, *block.variables.values())
+    yield from (block.prompt, *block.reasons.values(), *block.noisy, *block.warmup_failed, *block.variables.values())
     once = (*block.outputs, *(message.content for message in block.messages), block.test, block.cell)
     yield "\n".join(once)  # in this block alone, perhaps
 

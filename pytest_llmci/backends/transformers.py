@@ -354,7 +354,9 @@ class TransformersBackend(CausalBackend):
         else:
             facts |= {"revision": commit or None, "revision_asked": self._spec.revision or None}
             if commit and loader.wanted.snapshot is not None:
-                facts["snapshot_files"] = {**hub.snapshot_files(loader.wanted.snapshot, sha256)}
+                files = hub.snapshot_files(loader.wanted.snapshot, sha256)
+                # Lines, since the value of a name such as "qwen.tiktoken" would be masked like a token.
+                facts["snapshot_files"] = [f"{checksum}  {name}" for name, checksum in files.items()]
         stack.lap("hashing")
         return finish_loading(stack, lm, facts)
 

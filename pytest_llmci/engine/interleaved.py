@@ -35,6 +35,7 @@ from ..records import (
     RunRequest,
     WorkerRecord,
 )
+from ..runner.attempts import attempts_in
 from ..runner.wire import pack_arguments
 from ..stats.memory import compare_memory
 from ..store.comparability import protocol_part, subject_part
@@ -121,6 +122,8 @@ class _Part:
 
     rounds: list[RoundRecord] = field(default_factory=list)
     late: dict[str, float] = field(default_factory=dict)
+    warmup_failed: list[str] = field(default_factory=list)
+    """Attempts at warm-ups that failed and were made again."""
     error: ErrorInfo | None = None
 
 
@@ -360,6 +363,7 @@ class Interleaved:
         if not part.rounds:
             return
         part.late = learnt(part.rounds, live.record.values)
+        part.warmup_failed = [each for record in part.rounds for each in attempts_in(record.noisy)]
         latency_s = part.rounds[-1].values.get("latency", 0) / 1e9
         part.rounds.clear()
         if course.repeats_are_open:
@@ -441,7 +445,7 @@ class Interleaved:
             worker=live.record.uid if live else "", started=pair.started, contended=pair.contended, isolated=True, late=part.late,
             error=part.error, facts=live.record.info if live else None,
         )  # fmt: skip
-        return replace(record, pair=pair.number, repeats=course.repeats or 1)
+        return replace(record, pair=pair.number, repeats=course.repeats or 1, warmup_failed=part.warmup_failed)
 
     # -------------------------------------------------------------------------------------------------------- judging
 

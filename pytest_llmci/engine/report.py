@@ -254,7 +254,7 @@ class ModelSummary:
     def facts(self) -> dict[str, Json]:
         """:attr:`info` for people: of the files of a hub's commit, which may be hundreds, their number."""
         files = self.info.get("snapshot_files")
-        return {**self.info, "snapshot_files": len(files)} if isinstance(files, dict) else dict(self.info)
+        return {**self.info, "snapshot_files": len(files)} if isinstance(files, list) else dict(self.info)
 
     @property
     def load_time(self) -> Number:

@@ -396,4 +396,5 @@ def _unanswered(verdict: VerdictRecord) -> StoredCell:
 
 def _files_of(worker: WorkerRecord) -> dict[str, str]:
     found = worker.info.get("snapshot_files")
-    return {name: str(checksum) for name, checksum in found.items()} if isinstance(found, dict) else {}
+    lines = [str(line).partition("  ") for line in found] if isinstance(found, list) else []
+    return {name: checksum for checksum, _, name in lines}

@@ -137,6 +137,37 @@ def test_a_server_that_limits_rates_gives_no_false_alarm(bench: Bench, unit: str
     result.stdout.fnmatch_lines(["a block of rounds, not a round, counts as one value: 4 requests were put off*"])
 
 
+class PutOff:
+    """Answers, and refuses the requests of these numbers; the one for one token that each client begins with is not counted."""
+
+    def __init__(self, *refused: int) -> None:
+        self._refused = refused
+        self._asked = 0
+
+    def __call__(self, asked: Asked) -> Script:
+        if asked.body.get("max_tokens") != 1:
+            self._asked += 1
+            if self._asked in self._refused:
+                return document({"error": {"message": "Rate limit"}}, status=429, headers={"Retry-After": "0.01"})
+        return Script(steps=[*pieces(asked, 2, first_ms=55), *ending(asked, 2)])
+
+
+def test_both_sides_and_their_warm_ups_are_told_apart_where_requests_were_put_off(bench: Bench) -> None:
+    scripts = {"one": PutOff(1, 4), "other": PutOff(1, 2, 5, 7)}
+    with StubServer(models=("one", "other"), scripts=scripts) as server:
+        result = bench.suite(
+            f"m=openai:{server.url}#one+api=chat", f"--llmci-versus=openai:{server.url}#other+api=chat", "--llmci-max-rounds=5",
+            "--llmci-block=5", "-k", "first", "--llmci-sink=html", fresh=True,
+        )  # fmt: skip
+    told = " ".join(result.stdout.str().split())
+    expected = (
+        "1 of 5 answer came at a further attempt, after 1 that failed (1 x HTTP 429), and 2 of 5 of the reference after 2"
+        " (2 x HTTP 429), and 2 at warm-ups after 3 (3 x HTTP 429)."
+    )
+    assert f"Retries: {expected}" in told
+    assert expected in (bench.latest / "report.html").read_text("utf-8")
+
+
 def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) -> None:
     """Three blocks of a server whose difference is plain to see: not yet enough."""
     models = f"m=openai:{server.url}#say-2-110-2+unit=block"

@@ -17,7 +17,7 @@ from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_
 from pytest_llmci.errors import GenerationError, ModelLoadError
 from pytest_llmci.measure import register as register_instruments
 from pytest_llmci.measure.profile import Probe
-from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt, RoundRecord, ScoreRequest
+from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt, RoundRecord, RunRequest, ScoreRequest
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
@@ -123,6 +123,23 @@ def test_a_prefix_keeps_the_cache_out_unless_it_is_to_be_kept(server: StubServer
     assert loaded.info["prompt_prefix"] == "a unique line before each prompt"
     sent = server.log[-1].body["prompt"]
     assert sent != TEXT.text and sent.endswith("]\nSay hello.")
+
+
+def test_failed_attempts_at_a_warm_up_come_with_the_first_round() -> None:
+    registry, found = Registry(), list[RoundRecord]()
+    register_instruments(registry)
+    with StubServer(scripts={}) as own:
+        made, _ = backend(own, "say-4-1-1")
+        own._turns["busy"] = 0
+        made._builder.model = "busy"  # type: ignore[union-attr]  # as above
+        loop = MeasuringLoop(
+            made, Probe(registry), threads=1, progress=NoProgress(), isolated=False, sleep=lambda _: None
+        )
+        loop.run(RunRequest(cell="c", prompt=TEXT, generation=SETTINGS, rounds=2, warmup=1), found.append)
+    first, second = found
+    assert [each.partition(" failed: ")[0] for each in first.warmup_failed] == ["attempt 1", "attempt 2"]
+    assert all("HTTP 429" in each for each in first.warmup_failed)
+    assert (first.values["retries"], second.values["retries"], second.warmup_failed) == (0, 0, ())
 
 
 def test_failed_attempts_are_told_and_in_no_latency() -> None:
