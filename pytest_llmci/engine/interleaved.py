@@ -66,6 +66,8 @@ LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
 MOST_FILES: Final = 3
+_MAY_LIMIT_RATES: Final = ("openai",)
+"""Backends behind which a server may say that it limits rates."""
 _MODULES_NOW: Final = "pytest_llmci.runner.origin:modules_now"
 NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
@@ -630,6 +632,14 @@ def repeated_requests(record: RoundRecord) -> int:
     """Requests of a round that the server put off: answered at a further attempt, or refused for their number under load."""
     refused = sum(run.failures.count("server_busy") for run in record.runs)
     return (record.completion.retries or 0) + refused
+
+
+def planned_unit(sides: Sequence[ModelSpec]) -> Literal["round", "block", "auto"]:
+    """What counts as one value, as far as is known before anything runs; ``auto``: the server's answers decide."""
+    asked = {side.options.get("unit", "auto") for side in sides}
+    if "block" in asked:
+        return "block"
+    return "auto" if "round" not in asked and any(side.backend in _MAY_LIMIT_RATES for side in sides) else "round"
 
 
 def why_by_block(sides: Sequence[WorkerRecord], repeated: int) -> str:

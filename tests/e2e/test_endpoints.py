@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,25 @@ def test_both_sides_and_their_warm_ups_are_told_apart_where_requests_were_put_of
     )
     assert f"Retries: {expected}" in told
     assert expected in (bench.latest / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("own", "options", "said"),
+    [
+        ("+unit=block", ["--llmci-max-rounds=20"], r"a block of rounds is one value, and there are 4 at most: it will see changes of \S+ % or more .*"),
+        ("+unit=block", ["--llmci-max-rounds=15"], r"a block .*, and there are 3 at most: fewer than 4 decide nothing: --llmci-max-rounds=20"),
+        ("", ["--llmci-max-rounds=20"], r"it will see changes of .*; looks for 5 %; where the server limits rates, of \S+ % or more .*"),
+        ("", ["--llmci-max-rounds=5"], r"it will see .*; where the server limits rates, 1 block: fewer than 4 decide nothing: .*=20"),
+        ("+unit=round", ["--llmci-max-rounds=20"], r"it will see changes of [^;]*; looks for 5 %"),
+    ],
+)  # fmt: skip
+def test_what_will_be_seen_is_told_for_blocks_before_anything_runs(
+    own: str, options: list[str], said: str, bench: Bench
+) -> None:
+    model = f"openai:http://127.0.0.1:9/v1#m{own}"
+    result = bench.suite(f"m={model}", f"--llmci-versus={model}", "--llmci-plan", "--llmci-detect=5%", *options)
+    (line,) = re.findall(r"llmci: ((?:a block|it will).*?) llmci:", " ".join(result.stdout.str().split()) + " llmci:")
+    assert re.fullmatch(said, line.partition(" collected")[0].partition(" ===")[0]), line
 
 
 def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) -> None:

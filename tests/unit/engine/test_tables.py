@@ -181,6 +181,8 @@ def compared(**changes: Any) -> list[LogRecord]:
     [
         ({"rounds": 5}, "more rounds may decide: --llmci-max-rounds=40", "longer"),
         ({"rounds": 40}, "more rounds may decide: --llmci-max-rounds=80", "longer"),
+        ({"rounds": 20, "pairs": 1, "by_block": "x"}, "more rounds may decide: --llmci-max-rounds=80", "longer"),
+        ({"rounds": 20, "pairs": 1}, "more rounds may decide: --llmci-max-rounds=40", "longer"),
         ({"reason": OUT_OF_TIME}, "more time may decide: a longer --llmci-time-limit", "more rounds may"),
         ({"change": None, "reason": "missing"}, "The last 3 runs", "may decide"),
         ({"verdict": "not comparable", "reason": "the reference died"}, "INCONCLUSIVE", "The last 3 runs"),
