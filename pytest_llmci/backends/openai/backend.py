@@ -8,6 +8,7 @@ failed before its first token is repeated (``+retries=``), counted as ``retries`
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, NoReturn
@@ -26,6 +27,7 @@ from ...records import (
 from ..base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from ..packages import require_installed
 from ..stopping import stopped
+from .alignment import places_of
 from .answer import Answer, Choice, TokenLogprob
 from .client import EXTRA, Client, Reply
 from .endpoint import LONGEST_WAIT_S, OPTIONS, Endpoint, read_endpoint
@@ -317,25 +319,31 @@ class OpenAIBackend:
             return self._echoed(texts)
         if failure is None and len(answer.choices) == len(texts):
             whole = all(
-                choice.text.startswith(text) and choice.logprobs and choice.logprobs[0].offset is not None
+                choice.text.startswith(text) and choice.logprobs
                 for text, choice in zip(texts, answer.choices, strict=True)
             )
             if whole:
                 return answer.choices
-        why = failure.message if failure else "it does not echo a prompt with log-probabilities and offsets"
+        why = failure.message if failure else "it does not echo a prompt with log-probabilities"
         raise self._cannot(f"this server cannot score: {why}; vLLM can (echo=true of /v1/completions)")
 
     def _behind(self, context: str, continuation: str, answered: Choice) -> Sequence[TokenLogprob]:
         """The tokens of the continuation, each with its log-probability."""
         rows = answered.logprobs
-        places = [row.offset or 0 for row in rows]
+        places = places_of([row.text for row in rows], context + continuation)
+        if places is None:
+            raise self._cannot(
+                "the server's tokens do not make up the text that it was sent: which of them are the continuation's is not known"
+            )
         if len(context) not in places:
             raise self._cannot(
                 "a token of the server lies across the border of context and continuation: neither has its"
                 " log-probability; move a blank from one to the other"
             )
         end = len(context) + len(continuation)
-        found = [row for row, place in zip(rows, places, strict=True) if len(context) <= place < end]
+        found = [
+            row for row, place in zip(rows, places, strict=True) if place is not None and len(context) <= place < end
+        ]
         if any(row.logprob is None for row in found):
             raise self._cannot("the first token follows nothing and has no log-probability; give a context")
         return found
@@ -424,6 +432,8 @@ def _score_of(rows: Sequence[TokenLogprob]) -> ContinuationScore:
     return ContinuationScore(logprob=sum(values), tokens=len(values), is_greedy=greedy)
 
 
+_VERSION: Final = re.compile(r"@.+|:(?:latest|free)|-latest|-\d{4}(?:-?\d{2}){0,2}|-\d{2}-\d{2,4}")
+"""Behind a name: a revision, a tag that names no other weights, or a date."""
 _PREFIX_WORDS: Final = {
     "prefix": "a unique line before each prompt",
     "salt": "none; cache_salt is unique for each request",
@@ -434,11 +444,18 @@ _PREFIX_WORDS: Final = {
 def is_same_name(asked: str, answered: str) -> bool:
     """Whether a server may call a model so that was asked for: by its last part, with a date or a revision behind it.
 
-    >>> is_same_name("org/Name", "name"), is_same_name("gpt-4o", "gpt-4o-2024-08-06"), is_same_name("a", "b")
+    A size, a format or another word behind it is another model.
+
+    >>> is_same_name("org/Name", "name"), is_same_name("gpt-4o", "gpt-4o-2024-08-06"), is_same_name("gpt-4o", "gpt-4o-mini")
     (True, True, False)
+    >>> is_same_name("llama3", "llama3:latest"), is_same_name("llama3", "llama3:70b")
+    (True, False)
     """
     one, other = (name.rstrip("/").rpartition("/")[2].casefold() for name in (asked, answered))
-    return one == other or any(other.startswith(f"{one}{mark}") or one.startswith(f"{other}{mark}") for mark in "-@:")
+    if one == other:
+        return True
+    shorter, longer = sorted((one, other), key=len)
+    return longer.startswith(shorter) and _VERSION.fullmatch(longer[len(shorter) :]) is not None
 
 
 def listed_models(listed: Reply | None) -> tuple[list[str], list[str]]:

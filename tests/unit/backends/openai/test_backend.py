@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from stub_server import Asked, Script, StubServer, say
+from stub_server import Asked, Script, StubServer, document, say
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
@@ -306,6 +307,43 @@ def test_scores_are_those_of_the_continuation(server: StubServer) -> None:
         made.score("", "c d")
 
 
+def shifted(asked: Asked) -> Script:
+    """As vLLM answers for a model whose tokenizer begins each text with a token of its own: offsets count that token's letters."""
+    text = str(asked.body.get("prompt", ""))
+    words = re.findall(r" ?[^ ]+| $", text)
+    tokens = ["<|begin|>", *words, "!"]
+    offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
+    values = [None, *(-1.0 * place for place in range(1, len(tokens)))]
+    logprobs = {"tokens": tokens, "token_logprobs": values, "text_offset": offsets, "top_logprobs": None}
+    choice = {"index": 0, "text": text + "!", "finish_reason": "length", "logprobs": logprobs}
+    return document({"model": asked.model, "choices": [choice]}) if asked.body.get("echo") else say(asked)
+
+
+def test_scores_are_not_those_of_a_shifted_border() -> None:
+    """The offset at which the context ends is told of another token, four words before."""
+    with StubServer(models=("shifted",), scripts={"shifted": shifted}) as own:
+        made, _ = backend(own, "shifted")
+        assert made.score("aa bb cc dd", " ee ff") == [-5.0, -6.0]
+        assert made.score("", "aa bb") == [-1.0, -2.0]
+        made.close()
+
+
+def test_tokens_that_do_not_make_up_the_text_are_no_scores() -> None:
+    def foreign(asked: Asked) -> Script:
+        script = shifted(asked)
+        if not asked.body.get("echo"):
+            return script
+        changed = script.steps[0].data.replace(b'"aa"', b'"token_id:7"')
+        return replace(script, steps=[replace(script.steps[0], data=changed)])
+
+    with StubServer(models=("foreign",), scripts={"foreign": foreign}) as own:
+        made, _ = backend(own, "foreign")
+        with pytest.raises(GenerationError, match="do not make up the text that it was sent") as caught:
+            made.score("aa bb", " cc")
+        assert caught.value.kind == "unsupported"
+        made.close()
+
+
 def test_a_server_without_log_probabilities_says_so(server: StubServer) -> None:
     made, _ = backend(server, "whole")
     with pytest.raises(GenerationError, match="this server cannot score") as caught:
@@ -322,7 +360,15 @@ def test_streaming_shows_the_answer_as_it_comes(server: StubServer) -> None:
 
 def test_names_that_are_the_same() -> None:
     assert is_same_name("/models/smollm2", "/models/smollm2@main")
-    assert not is_same_name("gpt-4", "gpt-3.5")
+    assert is_same_name("llama3", "llama3:latest") and is_same_name("m:free", "m") and is_same_name("x-latest", "x")
+    assert is_same_name("gpt-4o", "gpt-4o-2024-08-06") and is_same_name("gpt-4", "GPT-4-0613")
+
+
+@pytest.mark.parametrize(
+    "other", ["gpt-4-turbo", "gpt-4-mini", "gpt-4-awq", "gpt-4:70b", "gpt-4-32k", "gpt-3.5", "gpt-41"]
+)
+def test_a_name_with_another_word_behind_it_is_another_model(other: str) -> None:
+    assert not is_same_name("gpt-4", other) and not is_same_name(other, "gpt-4")
 
 
 def many(made: OpenAIBackend, requests: list[ScoreRequest], batch: int = 2) -> tuple[list[Any], list[list[int]]]:
