@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, NoReturn
+from urllib.parse import urlsplit
 
 from ...errors import GenerationError, ModelLoadError, TryAgain
 from ...records import (
@@ -112,7 +113,7 @@ class OpenAIBackend:
             "source": "endpoint", "server": endpoint.server, "server_software": software or (quote(listed.server) if listed else ""),
             "server_version": version_of(version), "model_name": model, "models_listed": list[Json](names[:50]),
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
-            "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
+            "retries": endpoint.retries, "via_proxy": bool(endpoint.proxy_name()),
         }  # fmt: skip
         answer, put_off = self._first_answer(client, builder)
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
@@ -132,6 +133,8 @@ class OpenAIBackend:
             raise self._load_error(failure.message, failure.kind)
         status = "" if listed is None else f"HTTP {listed.status}{', but no list' if listed.status < 300 else ''}"
         how = status or (failure.message if failure is not None else "nothing came")
+        if listed is not None and listed.status == 404 and not urlsplit(self._address()).path:
+            named = f"{named}, or give the API's base, which is often {self._address()}/v1"
         raise self._load_error(
             f"the server's list of models cannot be read ({how}: {self._address()}/models); name the model: {named}",
             "server_protocol",
@@ -475,9 +478,3 @@ def version_of(version: Reply | None) -> str:
     """What the server answers at ``/version``; empty where that is none."""
     found = version.document if version is not None and version.status == 200 else None
     return quote(str(found.get("version", ""))) if isinstance(found, dict) else ""
-
-
-def _has_proxy(endpoint: Endpoint) -> bool:
-    from urllib.request import getproxies
-
-    return not endpoint.is_loopback and any(name in getproxies() for name in ("http", "https", "all"))

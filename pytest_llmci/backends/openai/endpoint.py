@@ -69,6 +69,16 @@ class Endpoint:
         host = f"[{host}]" if ":" in host else host
         return f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
+    def proxy_name(self) -> str:
+        """Variable that names the proxy on the way, as httpx reads the environment; empty where requests go to the server itself."""
+        from urllib.request import getproxies, proxy_bypass
+
+        parts, proxies = urlsplit(self.base_url), getproxies()
+        if self.is_loopback or proxy_bypass(parts.netloc):
+            return ""
+        name = next((each for each in (parts.scheme, "all") if proxies.get(each)), "")
+        return f"{name.upper()}_PROXY" if name else ""
+
     def headers(self) -> dict[str, str]:
         """What every request carries; the key with it."""
         found = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}

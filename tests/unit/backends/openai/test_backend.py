@@ -282,6 +282,26 @@ def test_a_list_of_models_that_does_not_come(
     assert caught.value.kind == kind and says.format(url=url) in told and "\n" not in told and "sk-secret" not in told
 
 
+def test_an_address_that_lacks_the_base_of_the_api(server: StubServer) -> None:
+    with listing(404, b"") as url:
+        made = OpenAIBackend(parse_spec(f"m=openai:{url.removesuffix('/v1')}", ["openai"], "x"))
+        _MADE.append(made)
+        with pytest.raises(ModelLoadError, match=rf"or give the API's base, which is often {url}\.$"):
+            made.load(LoadContext(threads=1, cache_dir="", say=print))
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    made = OpenAIBackend(parse_spec("m=openai:http://llm.example/v1+retries=0", ["openai"], "x"))
+    _MADE.append(made)
+    with pytest.raises(
+        ModelLoadError, match=r"nothing answers at http://llm.example:80 \(through the proxy of HTTP_PROXY\)"
+    ):
+        made.load(LoadContext(threads=1, cache_dir="", say=print))
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "says"),
     [

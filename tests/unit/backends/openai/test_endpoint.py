@@ -41,6 +41,26 @@ def test_the_key_is_in_no_representation() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "variables", "name"),
+    [
+        ("http://h:8000/v1", {"HTTP_PROXY": "http://p:1"}, "HTTP_PROXY"),
+        ("https://h/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("https://h/v1", {"HTTP_PROXY": "http://p:1", "all_proxy": "http://q:1"}, "ALL_PROXY"),
+        ("http://h:8000/v1", {"HTTP_PROXY": "http://p:1", "NO_PROXY": "h"}, ""),
+        ("http://127.0.0.1:8000/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("http://h:8000/v1", {}, ""),
+    ],
+)
+def test_the_proxy_on_the_way(url: str, variables: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("http", "https", "all", "no"):
+        for variable in (f"{each}_proxy", f"{each}_PROXY".upper()):
+            monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert read(f"openai:{url}#m").proxy_name() == name
+
+
+@pytest.mark.parametrize(
     ("url", "server", "loopback"),
     [
         ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000", True),
