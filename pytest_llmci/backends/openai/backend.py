@@ -215,20 +215,7 @@ class OpenAIBackend:
         raise GenerationError(message, kind=failure.kind)
 
     def _foreign(self, answer: Answer) -> Failure | None:
-        """Another model answered than the one that was asked."""
-        asked = self._builder.model if self._builder else ""
-        wanted = self._builder.endpoint.served_as if self._builder else ""
-        if (
-            not answer.model
-            or (wanted and answer.model == wanted)
-            or (not wanted and is_same_name(asked, answer.model))
-        ):
-            return None
-        return Failure(
-            kind="server_model",
-            message=f"'{wanted or asked}' was asked, '{quote(answer.model)}' answered: the numbers would be another model's;"
-            f" if it is the same one, say +served_as={quote(answer.model)}",
-        )
+        return None if self._builder is None else foreign(self._builder, answer)
 
     def complete(self, produced: Answer) -> Completion:
         """Texts and counts; where the server's counts cannot be right, there are none."""
@@ -442,6 +429,18 @@ _PREFIX_WORDS: Final = {
     "salt": "none; cache_salt is unique for each request",
     "keep": "none; the server's prefix cache may answer",
 }
+
+
+def foreign(builder: RequestBuilder, answer: Answer) -> Failure | None:
+    """Another model answered than the one that was asked."""
+    asked, wanted, answered = builder.model, builder.endpoint.served_as, answer.model
+    if not answered or answered == (wanted or asked) or (not wanted and is_same_name(asked, answered)):
+        return None
+    return Failure(
+        kind="server_model",
+        message=f"'{wanted or asked}' was asked, '{quote(answered)}' answered: the numbers would be another model's;"
+        f" if it is the same one, say +served_as={quote(answered)}",
+    )
 
 
 def is_same_name(asked: str, answered: str) -> bool:
