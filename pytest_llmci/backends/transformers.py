@@ -251,6 +251,12 @@ class Stack:
         self.parts_ns[part] = now - self._begin
         self._begin = now
 
+    @property
+    def hashing_ns(self) -> int:
+        """What hashing for the record took."""
+        spent = self.parts_ns.get("hashing", 0)
+        return spent if isinstance(spent, int) else 0
+
     def facts(self) -> dict[str, Json]:
         """Versions, and how long each part of loading took."""
         return {
@@ -272,6 +278,7 @@ def finish_loading(stack: Stack, lm: CausalLM, facts: Mapping[str, Json]) -> Loa
         footprint_bytes=footprint,
         footprint_reason=reason,
         context_length=lm.context_length,
+        record_ns=stack.hashing_ns,
     )
 
 
@@ -365,6 +372,8 @@ class TransformersBackend(CausalBackend):
         header = check_gguf(file, self._spec)
         stack = self._begin(context)
         dtype = options.dtype if options.dtype not in ("", "auto") else "float32"
+        digest = file_sha256(file, Path(context.cache_dir))
+        stack.lap("hashing")
         converted = ensure_converted(
             file,
             dtype=dtype,
@@ -387,7 +396,7 @@ class TransformersBackend(CausalBackend):
         facts: dict[str, Json] = {
             "source": "gguf",
             "file": file.name,
-            "file_sha256": file_sha256(file, Path(context.cache_dir)),
+            "file_sha256": digest,
             "file_bytes": file.stat().st_size,
             "quantization": header.quantization or None,
             "note": GGUF_NOTE,

@@ -131,7 +131,7 @@ class ModelHost:
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
-        values = {"import_time": imported - begin, "load_time": region.wall_ns, **cost}
+        values = {"import_time": imported - begin, "load_time": max(0, region.wall_ns - described.record_ns), **cost}
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         if anchor is not None:
             process |= anchor.facts
