@@ -45,6 +45,7 @@ REMOTE: Final = (
 FIRST_WAIT_S: Final = 0.5
 """Before a second attempt, where the server does not say; doubled before each further one."""
 TAKES_IGNORE_EOS: Final = ("vllm", "sglang", "llamacpp", "llama.cpp")
+OTHER_LENGTH_NAME: Final = "max_completion_tokens"
 MOST_STOPS: Final = 4
 """Stop strings that a server takes; OpenAI's refuses more."""
 _PROBE: Final = GenerationSettings(max_new_tokens=1)
@@ -146,7 +147,7 @@ class OpenAIBackend:
         :returns: it, and what the server said when it put the request off, if it did.
         """
         put_off = ""
-        answer = self._probed(client, builder)
+        answer = self._first_by_any_name(client, builder)
         for attempt in range(builder.endpoint.retries):
             failure = answer.failure
             wait = 0.0 if failure is None else failure.retry_after_s
@@ -176,6 +177,15 @@ class OpenAIBackend:
                 answer = other if other.failure is None else answer
         else:
             answer = client.ask(builder.generation(probe, _PROBE))
+        return answer
+
+    def _first_by_any_name(self, client: Client, builder: RequestBuilder) -> Answer:
+        """:meth:`_probed`, with the other name of the most tokens where the server asks for it."""
+        answer = self._probed(client, builder)
+        refused = answer.failure.message if answer.failure and answer.failure.kind == "endpoint_request" else ""
+        if OTHER_LENGTH_NAME in refused and builder.length_name != OTHER_LENGTH_NAME:
+            builder.length_name = OTHER_LENGTH_NAME
+            answer = self._probed(client, builder)
         return answer
 
     # ------------------------------------------------------------------------------------------------------- answering

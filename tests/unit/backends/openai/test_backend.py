@@ -327,6 +327,21 @@ def test_scores_are_those_of_the_continuation(server: StubServer) -> None:
         made.score("", "c d")
 
 
+def test_a_server_that_takes_the_other_name_of_the_most_tokens() -> None:
+    def newer(asked: Asked) -> Script:
+        if "max_tokens" in asked.body:
+            words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            return document({"error": {"message": words}}, status=400)
+        return say(asked)
+
+    with StubServer(models=("newer",), scripts={"newer": newer}) as own:
+        made, _ = backend(own, "newer", "+api=chat")
+        assert measured(made).completion.text
+        sent = own.log[-1].body
+        made.close()
+    assert sent["max_completion_tokens"] == SETTINGS.max_new_tokens and "max_tokens" not in sent
+
+
 def shifted(asked: Asked) -> Script:
     """As vLLM answers for a model whose tokenizer begins each text with a token of its own: offsets count that token's letters."""
     text = str(asked.body.get("prompt", ""))
