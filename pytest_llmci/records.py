@@ -416,6 +416,8 @@ class RoundRecord:
     """Metrics of scope ``worker`` that this round or a warm-up before it made known, as stored."""
     runs: tuple[LoadRun, ...] = ()
     """Of a round under load: its run, or the steps of its sweep in their order."""
+    warmup_failed: tuple[str, ...] = ()
+    """Of the first round of a block: attempts at its warm-ups that failed and were made again, each with its reason."""
 
 
 Withheld: TypeAlias = Literal["", "redacted", "masked"]
@@ -538,6 +540,8 @@ class RoundsRecord:
     """The chat messages that the prompt was; empty where it was a text, or is withheld."""
     output_token_ids: list[list[int]] = field(default_factory=list)
     """Of each output its tokens as the model source numbers them; empty where it tells none, or the output is withheld."""
+    warmup_failed: list[str] = field(default_factory=list)
+    """Attempts at its warm-ups that failed and were made again, each with its reason."""
     prompt_withheld: Withheld = ""
     """Why ``prompt`` is not what was asked. ``prompt_sha256`` and ``md5`` are those of the original."""
     outputs_withheld: list[Withheld] = field(default_factory=list)

@@ -171,7 +171,9 @@ class Redactor:
         known, secrets = block.reasons.values(), self.secrets
         if not secrets.are_clean(known) and secrets.may_be_in_any(known):
             return True
-        if secrets.may_be_in_any((block.prompt, *filter(None, block.noisy), *block.variables.values())):
+        if secrets.may_be_in_any(
+            (block.prompt, *filter(None, block.noisy), *block.warmup_failed, *block.variables.values())
+        ):
             return True
         own = (*block.outputs, *[message.content for message in block.messages], block.test, block.cell)
         return secrets.may_be_in("\n".join(own))

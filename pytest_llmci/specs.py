@@ -12,11 +12,14 @@ from pathlib import Path
 
 from .errors import ConfigError, UnknownNameError
 from .records import ModelSpec
+from .secrets import without_credentials
 from .slugs import slug
 from .text import one_line
 
 DEFAULT_BACKEND = "transformers"
 """What a bare name means."""
+_SERVERS = frozenset({"vllm", "sglang", "tgi", "ollama", "llamacpp", "llama_cpp", "lmstudio", "litellm", "openrouter"})
+"""Programs that speak OpenAI's protocol; none is a backend of its own."""
 WITHOUT_TARGET = frozenset({"smollm2", "tiny", "echo"})
 """Built-in backends that are a model by themselves."""
 LONGEST_ALIAS = 100
@@ -191,8 +194,28 @@ def _backend(head: str, known: set[str], where: str) -> tuple[str, str]:
     if match is None or head.startswith((".", "/", "~")):
         return DEFAULT_BACKEND, head
     if match["name"] not in known:
+        meant = _meant(match["name"], match["rest"])
+        if meant:
+            raise UnknownNameError(f"{where}: unknown backend '{match['name']}'. {meant}")
         raise UnknownNameError.build(where, "backend", match["name"], known)
     return match["name"], match["rest"]
+
+
+def _meant(name: str, rest: str) -> str:
+    """How to write what people call by the name of a program or a format, or by its address alone; empty for any other name.
+
+    >>> _meant("gguf", "x"), _meant("https", "//host/v1#m")
+    ('A GGUF file is given as hf:x.gguf.', 'A server is given as openai:https://host/v1#m.')
+    """
+    if name in ("http", "https"):
+        more = "" if "#" in rest else ", with #NAME behind it where it has several models"
+        return f"A server is given as openai:{without_credentials(f'{name}:{rest}')}{more}."
+    if name in _SERVERS:
+        return f"A model behind {name} is given as openai:http://HOST:PORT/v1#NAME."
+    if name == "gguf":
+        file = rest or "FILE"
+        return f"A GGUF file is given as hf:{file if file.lower().endswith('.gguf') else f'{file}.gguf'}."
+    return ""
 
 
 def _stem(backend: str, target: str) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Annotated, Final, TypeVar
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from ..clock import Clock, SystemClock
 from ..dashboard.source import RunRow, Source
 from ..engine.compare_runs import compare_runs
 from ..engine.explain_runs import headline
 from ..engine.headlines import verdict_line
 from ..engine.report import CellSummary, SessionReport, build_report
-from ..errors import ConfigError, LLMCIError
+from ..errors import ConfigError, LLMCIError, SinkError
 from ..text import one_line
 from ..version import version
 from .models import Cell, CellVerdict, ComparedPair, Comparison, Gate, Health, Page, Problem, Run, RunDetails
@@ -32,20 +35,42 @@ _PAGE_POLICY: Final = (
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=MOST, description=f"most items, 1 to {MOST}")]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="items to leave out before the first one")]
-Problems: Final[dict[int | str, dict[str, object]]] = {404: {"model": Problem, "description": "No such run"}}
+Unreadable: Final[dict[int | str, dict[str, object]]] = {
+    503: {"model": Problem, "description": "The place of the runs does not answer"}
+}
+Problems: Final[dict[int | str, dict[str, object]]] = {
+    404: {"model": Problem, "description": "No such run"},
+    **Unreadable,
+}
+PROBLEM_TYPE: Final = "application/problem+json"
+AGAIN_NS: Final = 2 * 10**9
+"""A place that did not answer is asked again after this long: each try may take seconds, and clients queue for it."""
 
 
 class Reports:
     """Runs that were read; a finished one is read once."""
 
-    def __init__(self, source: Source) -> None:
-        self._source, self._lock = source, threading.Lock()
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source, self._lock, self._clock = source, threading.Lock(), clock
         self._kept: OrderedDict[str, SessionReport] = OrderedDict()
+        self._silent: tuple[int, str] | None = None
+        """When the place last did not answer, and what was said."""
 
     def rows(self) -> list[RunRow]:
-        """Every run, the newest first."""
+        """Every run, the newest first.
+
+        :raises LLMCIError: if their place does not answer.
+        """
         with self._lock:
-            return self._source.rows()
+            if self._silent is not None and self._clock.now_ns() - self._silent[0] < AGAIN_NS:
+                raise SinkError(self._silent[1])
+            try:
+                found = self._source.rows()
+            except SinkError as error:
+                self._silent = self._clock.now_ns(), str(error)
+                raise
+            self._silent = None
+            return found
 
     def row(self, run_id: str) -> RunRow:
         """The run of that id.
@@ -86,13 +111,13 @@ def page_of(items: Sequence[T], limit: int, offset: int) -> Page[T]:
     return Page(total=len(items), offset=offset, limit=limit, items=list(items[offset : offset + limit]))
 
 
-def build_app(source: Source, hosts: Collection[str] = ()) -> FastAPI:
+def build_app(source: Source, hosts: Collection[str] = (), clock: Clock | None = None) -> FastAPI:
     """The application.
 
     :param source: the runs.
     :param hosts: names under which it may be asked, against pages that let a name of theirs stand for this machine; empty: any.
     """
-    reports = Reports(source)
+    reports = Reports(source, clock or SystemClock())
     app = FastAPI(
         title="pytest-llmci results", version=version(), docs_url=None, redoc_url=None,
         description="Runs, cells, comparisons and verdicts of a folder of runs, or of an MLflow store. Read only. Numbers are SI.",
@@ -104,6 +129,12 @@ def build_app(source: Source, hosts: Collection[str] = ()) -> FastAPI:
     return app
 
 
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Why there is no answer, as :class:`.models.Problem` describes it."""
+    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return JSONResponse(told.model_dump(), status, dict(headers or {}), PROBLEM_TYPE)
+
+
 def _guard(app: FastAPI, hosts: Collection[str]) -> None:
     """What holds for every address."""
 
@@ -111,9 +142,9 @@ def _guard(app: FastAPI, hosts: Collection[str]) -> None:
     async def only_reading(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         asked = request.method
         if asked not in READING:
-            return JSONResponse({"detail": "this API only reads: GET or HEAD"}, 405, {"Allow": ", ".join(READING)})
+            return problem(405, "this API only reads: GET or HEAD", {"Allow": ", ".join(READING)})
         if hosts and (request.url.hostname or "") not in hosts:
-            return JSONResponse({"detail": "this API is not asked under that name"}, 421)
+            return problem(421, "this API is not asked under that name")
         if asked == "HEAD":
             request.scope["method"] = "GET"
         answer = await call_next(request)
@@ -124,7 +155,13 @@ def _guard(app: FastAPI, hosts: Collection[str]) -> None:
 
     @app.exception_handler(LLMCIError)
     async def told(_: Request, error: LLMCIError) -> JSONResponse:
-        return JSONResponse({"detail": one_line(str(error))}, 400 if isinstance(error, ConfigError) else 500)
+        if isinstance(error, SinkError):
+            return problem(503, one_line(str(error)), {"Retry-After": str(AGAIN_NS // 10**9)})
+        return problem(400 if isinstance(error, ConfigError) else 500, one_line(str(error)))
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return problem(error.status_code, one_line(str(error.detail)), error.headers)
 
 
 def _describe(app: FastAPI, reports: Reports) -> None:
@@ -135,16 +172,22 @@ def _describe(app: FastAPI, reports: Reports) -> None:
         text = (files("pytest_llmci") / "api" / "page.html").read_text("utf-8")
         return HTMLResponse(text, headers={"Content-Security-Policy": _PAGE_POLICY})
 
-    @app.get("/health", summary="Whether the runs can be read")
-    def health() -> Health:
-        rows = reports.rows()
+    @app.get(
+        "/health", summary="Whether the runs can be read", responses={503: {"model": Health, "description": "They cannot"}}
+    )  # fmt: skip
+    def health(answer: Response) -> Health:
+        try:
+            rows = reports.rows()
+        except LLMCIError as error:
+            answer.status_code = 503
+            return Health(status="unhealthy", version=version(), runs=None, newest=None, reason=one_line(str(error)))
         return Health(status="ok", version=version(), runs=len(rows), newest=rows[0].id if rows else None)
 
 
 def _add_runs(app: FastAPI, reports: Reports) -> None:
     """The runs, and what is in them."""
 
-    @app.get("/runs", summary="Runs, the newest first")
+    @app.get("/runs", summary="Runs, the newest first", responses=Unreadable)
     def runs(limit: Limit = PAGE, offset: Offset = 0) -> Page[Run]:
         return page_of([Run.of(row) for row in reports.rows()], limit, offset)
 

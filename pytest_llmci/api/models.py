@@ -24,12 +24,13 @@ class Page(BaseModel, Generic[T]):
 
 
 class Health(BaseModel):
-    """That the API answers, and can read its runs."""
+    """That the API answers, and whether it can read its runs."""
 
-    status: str
+    status: str = Field(description="ok, or unhealthy with HTTP status 503")
     version: str = Field(description="of pytest-llmci")
-    runs: int
+    runs: int | None = Field(description="null where they cannot be read")
     newest: str | None = Field(description="id of the newest run")
+    reason: str = Field(default="", description="why they cannot be read")
 
 
 class Run(BaseModel):
@@ -260,6 +261,8 @@ class Comparison(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why there is no answer (application/problem+json, RFC 9457)."""
 
-    detail: str
+    title: str = Field(description="what the status means")
+    status: int
+    detail: str = Field(description="one line")

@@ -48,6 +48,8 @@ class LoadedModel:
     """Parameters and buffers over distinct storages; None where there are none to count."""
     footprint_reason: str = ""
     context_length: int | None = None
+    record_ns: int = 0
+    """Of the time that ``load`` took, what went into facts for the record alone, such as hashing files: it is no part of ``load_time``."""
 
 
 class Backend(Protocol):

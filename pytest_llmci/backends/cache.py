@@ -61,7 +61,15 @@ def _remembered(memory: Path, stamp: list[int]) -> str | None:
 
 def hash_file(path: Path) -> str:
     """Hex sha256 of a file's bytes, read now."""
-    digest = hashlib.sha256()
+    return _digest_of(path, hashlib.sha256())
+
+
+def git_sha1(path: Path) -> str:
+    """What git calls a file of these bytes, read now."""
+    return _digest_of(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
+
+
+def _digest_of(path: Path, digest: hashlib._Hash) -> str:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
@@ -74,11 +82,22 @@ def folder_sha256(folder: Path, cache_dir: Path) -> str:
     :raises OSError: if a file cannot be read.
     """
     lines = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
+        if not any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
             lines.append(f"{file_sha256(path, cache_dir)}  {relative.as_posix()}\n")
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and of those below it, sorted; folders that are links are entered too, unless one leads back up."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        above = {parent.resolve() for parent in (here, *here.parents)}
+        folders[:] = [each for each in folders if (here / each).resolve() not in above]
+        found += [here / name for name in names if (here / name).is_file()]
+    return sorted(found)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 
 from ..records import ModelSpec
+from .cache import files_below, git_sha1
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PATH_START = re.compile(r"(\.{1,2}[/\\]|[/\\~]|[A-Za-z]:[/\\])|\.{1,2}\Z")
 
 
@@ -59,6 +61,22 @@ def commit_of(cached_file: str) -> str:
         if name == "snapshots" and is_commit(following):
             return following
     return ""
+
+
+def snapshot_files(snapshot: Path, sha256: Callable[[Path], str]) -> dict[str, str]:
+    """Path in a snapshot -> checksum of the file: git's sha1 of small ones, sha256 of large ones.
+
+    The large ones are taken at their names, as the hub's client keeps each under its checksum; the small ones are read.
+
+    :param sha256: of a file's bytes, where the cache names it otherwise: without links, or behind some mirrors of the hub.
+    :raises OSError: if a file cannot be read.
+    """
+    found = {}
+    for path in files_below(snapshot):
+        blob = path.readlink().name if path.is_symlink() else ""
+        known = _SHA256.match(blob) or (is_commit(blob) and git_sha1(path) == blob)
+        found[path.relative_to(snapshot).as_posix()] = blob if known else sha256(path)
+    return found
 
 
 def download_folders(spec: ModelSpec, environ: Mapping[str, str]) -> list[str]:

@@ -251,6 +251,12 @@ class Stack:
         self.parts_ns[part] = now - self._begin
         self._begin = now
 
+    @property
+    def hashing_ns(self) -> int:
+        """What hashing for the record took."""
+        spent = self.parts_ns.get("hashing", 0)
+        return spent if isinstance(spent, int) else 0
+
     def facts(self) -> dict[str, Json]:
         """Versions, and how long each part of loading took."""
         return {
@@ -272,6 +278,7 @@ def finish_loading(stack: Stack, lm: CausalLM, facts: Mapping[str, Json]) -> Loa
         footprint_bytes=footprint,
         footprint_reason=reason,
         context_length=lm.context_length,
+        record_ns=stack.hashing_ns,
     )
 
 
@@ -340,6 +347,10 @@ class TransformersBackend(CausalBackend):
         except Exception as error:  # transformers raises whatever the code of a model raises
             raise explain(error, loader.wanted, os.environ) from error
         self._lm = lm
+
+        def sha256(path: Path) -> str:
+            return file_sha256(path, Path(context.cache_dir))
+
         facts: dict[str, Json] = {
             "source": "folder" if folder else "hub",
             "repository": self._spec.target,
@@ -347,9 +358,13 @@ class TransformersBackend(CausalBackend):
         }
         if folder is not None:
             facts["manifest_sha256"] = folder_sha256(folder, Path(context.cache_dir))
-            stack.lap("hashing")
         else:
             facts |= {"revision": commit or None, "revision_asked": self._spec.revision or None}
+            if commit and loader.wanted.snapshot is not None:
+                files = hub.snapshot_files(loader.wanted.snapshot, sha256)
+                # Lines, since the value of a name such as "qwen.tiktoken" would be masked like a token.
+                facts["snapshot_files"] = [f"{checksum}  {name}" for name, checksum in files.items()]
+        stack.lap("hashing")
         return finish_loading(stack, lm, facts)
 
     def _load_gguf(self, file: Path, options: LoadOptions, context: LoadContext) -> LoadedModel:
@@ -357,6 +372,8 @@ class TransformersBackend(CausalBackend):
         header = check_gguf(file, self._spec)
         stack = self._begin(context)
         dtype = options.dtype if options.dtype not in ("", "auto") else "float32"
+        digest = file_sha256(file, Path(context.cache_dir))
+        stack.lap("hashing")
         converted = ensure_converted(
             file,
             dtype=dtype,
@@ -379,7 +396,7 @@ class TransformersBackend(CausalBackend):
         facts: dict[str, Json] = {
             "source": "gguf",
             "file": file.name,
-            "file_sha256": file_sha256(file, Path(context.cache_dir)),
+            "file_sha256": digest,
             "file_bytes": file.stat().st_size,
             "quantization": header.quantization or None,
             "note": GGUF_NOTE,

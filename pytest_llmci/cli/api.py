@@ -45,6 +45,7 @@ def _run(options: Namespace) -> int:
         )
     source = open_source(options.source, WHERE)
     port = free_port(options.host, options.port, WHERE)
+    source.check()
     import uvicorn
 
     from ..api.app import build_app

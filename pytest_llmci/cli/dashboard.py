@@ -68,7 +68,7 @@ def _run(options: Namespace) -> int:
         raise missing_package("llmci dashboard", "streamlit", EXTRA)
     if not 0 < options.port < 65536:
         raise ConfigError(f"--port: {options.port} is no port; give a number from 1 to 65535.")
-    open_source(options.source)
+    open_source(options.source).check()
     print(f"llmci: http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
     if options.host != LOOPBACK:
         print("llmci: whoever reaches this address reads all prompts and answers", flush=True)

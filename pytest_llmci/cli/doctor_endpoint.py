@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..backends import BACKENDS
+from ..backends.openai.endpoint import shown
 from ..backends.openai.examine import Finding, examine
 from ..errors import ConfigError
 from ..records import to_json
@@ -33,7 +34,7 @@ def run_endpoints(specs: Sequence[str], *, as_json: bool) -> int:
                 f"doctor: '{without_credentials(text)}' runs on this machine, which llmci doctor alone examines; expected a model behind a"
                 " server, such as openai:http://127.0.0.1:8000/v1#name."
             )
-        name = without_credentials(spec.text)
+        name = shown(spec)
         found[name] = []
         if not as_json:
             print(printable(name))

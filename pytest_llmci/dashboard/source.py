@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..clock import utc_text
-from ..errors import ConfigError, LogTamperedError
+from ..errors import ConfigError, LogTamperedError, StoreError
 from ..store.log import LOG_NAME, is_live, verify_log
 from ..store.runfolder import list_runs
 
@@ -53,6 +53,12 @@ class Source(Protocol):
     @property
     def shown(self) -> str:
         """The place for people, without a password."""
+
+    def check(self) -> None:
+        """See whether the place answers, before anything is shown of it.
+
+        :raises LLMCIError: in one line, if it does not.
+        """
 
     def rows(self) -> list[RunRow]:
         """Every run, the newest first.
@@ -97,8 +103,18 @@ class FolderSource:
     def shown(self) -> str:
         return str(self._folder)
 
+    def check(self) -> None:
+        try:
+            next(self._folder.iterdir(), None)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: the folder cannot be read: {error.strerror or error}.") from error
+
     def rows(self) -> list[RunRow]:
-        return [self._row(folder) for folder in reversed(list_runs(self._folder))]
+        self.check()
+        try:
+            return [self._row(folder) for folder in reversed(list_runs(self._folder))]
+        except OSError as error:
+            raise StoreError(f"{error.filename}: cannot be read: {error.strerror or error}.") from error
 
     def folder(self, run_id: str) -> Path:
         return self._folder / run_id
@@ -183,6 +199,9 @@ class MlflowSource:
     @property
     def shown(self) -> str:
         return self._connection.shown
+
+    def check(self) -> None:
+        self._connection.ask("list the experiments", lambda client: client.search_experiments(max_results=1))
 
     def rows(self) -> list[RunRow]:
         from ..tracking.lookup import find_logged

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from ..metrics import MetricDef
 from ..records import ErrorInfo, Json, RoundRecord, RoundsRecord, RunRequest
+from ..runner.attempts import attempts_in
 from .schedule import CellMeasurement
 
 NOT_TIMED: Final = "its test says timed=False, so that other work may have run beside it"
@@ -53,7 +54,7 @@ def block_record(
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
         messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(rounds, outputs),
         anchor=str((facts or {}).get("anchor") or "") if origin in ("measured", "reference") else "",
-        load=load.text if load else "",
+        load=load.text if load else "", warmup_failed=[each for record in rounds[:1] for each in record.warmup_failed],
     )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def of_memory_alone(record: RoundsRecord, metrics: Collection[str]) -> RoundsRec
         values={name: column for name, column in record.values.items() if name in metrics},
         reasons={name: reason for name, reason in record.reasons.items() if name in metrics},
         token_ns=[[] for _ in record.token_ns],
-        noisy=["" for _ in record.noisy],
+        noisy=["; ".join(attempts_in(note)) if note else "" for note in record.noisy],
     )
 
 
@@ -113,7 +114,7 @@ def without_times(record: RoundsRecord, metrics: Mapping[str, MetricDef]) -> Rou
         values={name: column for name, column in record.values.items() if name not in spoilt},
         reasons={**record.reasons, **dict.fromkeys(spoilt, NOT_TIMED)},
         token_ns=[[] for _ in record.token_ns],
-        noisy=["" for _ in record.noisy],
+        noisy=["; ".join(attempts_in(note)) if note else "" for note in record.noisy],
     )
 
 

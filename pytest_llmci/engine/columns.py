@@ -85,6 +85,7 @@ class Block:
     pair: int | None = None
     load: str = ""
     repeats: int = 1
+    warmup_failed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
@@ -100,6 +101,7 @@ class Block:
             tuple(map(text, record.finish_reasons)), tuple(map(text, record.noisy)), table.reasons(record.reasons),
             record.error, table.layout(tuple(record.values)), numbers, gaps, record.generation.seed, record.provenance,
             record.templated, record.variables or _NO_VARIABLES, record.pair, text(record.load), record.repeats,
+            tuple(record.warmup_failed),
         )  # fmt: skip
 
     def column(self, metric: str) -> list[float | None]:

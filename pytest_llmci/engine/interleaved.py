@@ -35,6 +35,7 @@ from ..records import (
     RunRequest,
     WorkerRecord,
 )
+from ..runner.attempts import attempts_in
 from ..runner.wire import pack_arguments
 from ..stats.memory import compare_memory
 from ..store.comparability import protocol_part, subject_part
@@ -65,6 +66,8 @@ LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
 MOST_FILES: Final = 3
+_MAY_LIMIT_RATES: Final = ("openai",)
+"""Backends behind which a server may say that it limits rates."""
 _MODULES_NOW: Final = "pytest_llmci.runner.origin:modules_now"
 NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
@@ -121,6 +124,8 @@ class _Part:
 
     rounds: list[RoundRecord] = field(default_factory=list)
     late: dict[str, float] = field(default_factory=dict)
+    warmup_failed: list[str] = field(default_factory=list)
+    """Attempts at warm-ups that failed and were made again."""
     error: ErrorInfo | None = None
 
 
@@ -360,6 +365,7 @@ class Interleaved:
         if not part.rounds:
             return
         part.late = learnt(part.rounds, live.record.values)
+        part.warmup_failed = [each for record in part.rounds for each in attempts_in(record.noisy)]
         latency_s = part.rounds[-1].values.get("latency", 0) / 1e9
         part.rounds.clear()
         if course.repeats_are_open:
@@ -441,7 +447,7 @@ class Interleaved:
             worker=live.record.uid if live else "", started=pair.started, contended=pair.contended, isolated=True, late=part.late,
             error=part.error, facts=live.record.info if live else None,
         )  # fmt: skip
-        return replace(record, pair=pair.number, repeats=course.repeats or 1)
+        return replace(record, pair=pair.number, repeats=course.repeats or 1, warmup_failed=part.warmup_failed)
 
     # -------------------------------------------------------------------------------------------------------- judging
 
@@ -626,6 +632,14 @@ def repeated_requests(record: RoundRecord) -> int:
     """Requests of a round that the server put off: answered at a further attempt, or refused for their number under load."""
     refused = sum(run.failures.count("server_busy") for run in record.runs)
     return (record.completion.retries or 0) + refused
+
+
+def planned_unit(sides: Sequence[ModelSpec]) -> Literal["round", "block", "auto"]:
+    """What counts as one value, as far as is known before anything runs; ``auto``: the server's answers decide."""
+    asked = {side.options.get("unit", "auto") for side in sides}
+    if "block" in asked:
+        return "block"
+    return "auto" if "round" not in asked and any(side.backend in _MAY_LIMIT_RATES for side in sides) else "round"
 
 
 def why_by_block(sides: Sequence[WorkerRecord], repeated: int) -> str:

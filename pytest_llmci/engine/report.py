@@ -251,6 +251,12 @@ class ModelSummary:
         return Missing(f"{metric} is not measured in this run")
 
     @property
+    def facts(self) -> dict[str, Json]:
+        """:attr:`info` for people: of the files of a hub's commit, which may be hundreds, their number."""
+        files = self.info.get("snapshot_files")
+        return {**self.info, "snapshot_files": len(files)} if isinstance(files, list) else dict(self.info)
+
+    @property
     def load_time(self) -> Number:
         """Seconds until the model was ready: the median over its starts."""
         return self._worker_value("load_time")

@@ -138,6 +138,8 @@ class StoredModel:
     """Whether it computed on the machine's CPU."""
     starts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Time of a process's start -> SI, one number for each start that told it."""
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of a commit of the hub: path -> checksum of each file that was there."""
 
     @property
     def place(self) -> Part:
@@ -306,6 +308,7 @@ class Gathering:
                         environment=environment_part(environment, worker.info),
                         on_cpu=not device.startswith(("cuda", "mps")),
                         starts=starts.get(worker.model, {}),
+                        files=_files_of(worker),
                     ),
                 )
 
@@ -389,3 +392,9 @@ def _unanswered(verdict: VerdictRecord) -> StoredCell:
         outputs=(), answers=0, checks=_checks(verdict), protocol=None, memory_methods=frozenset(), contended=False,
         error=verdict.error.message if verdict.error is not None else "it gave no answer",
     )  # fmt: skip
+
+
+def _files_of(worker: WorkerRecord) -> dict[str, str]:
+    found = worker.info.get("snapshot_files")
+    lines = [str(line).partition("  ") for line in found] if isinstance(found, list) else []
+    return {name: checksum for checksum, _, name in lines}

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
+from ..stats.by_block import LEAST_BLOCKS
 from ..text import one_line, shortened, shown_path, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
@@ -424,7 +425,8 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
     if not results:
         return []
     most = max(each.rounds for each in results)
-    return [f"  more rounds may decide: --llmci-max-rounds={2 * max(USUAL_ROUNDS, most)}"]
+    blocks = [LEAST_BLOCKS * -(-each.rounds // each.pairs) for each in results if each.by_block and each.pairs]
+    return [f"  more rounds may decide: --llmci-max-rounds={max(2 * max(USUAL_ROUNDS, most), *blocks, 0)}"]
 
 
 def _place(

@@ -17,6 +17,7 @@ from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
 from ..engine.load_table import load_rows, under_load
 from ..engine.report import CellSummary, ModelSummary, SessionReport
+from ..engine.retries import retry_text
 from ..engine.slowdown import PARTS, Slowdown, of_record, row_of
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
 from ..records import Json, Missing, Number, Price
@@ -136,6 +137,7 @@ class RunView:
             "Commit": commit,
             "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
             "Noise": f"{noisy:,} of {_count(rounds, 'round')} were noisy" if rounds else "",
+            "Retries": retry_text(report).removeprefix("Retries: "),
             "Machine": str(report.header.environment.get("cpu_model") or ""),
             "Other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
         }
@@ -473,7 +475,7 @@ def _model_facts(model: ModelSummary) -> Iterator[tuple[str, str]]:
             value = model.summary(name).median
             if not isinstance(value, Missing):
                 yield metric.heading, format_quantity(value, metric.unit)
-    yield from flat(model.info)
+    yield from flat(model.facts)
 
 
 def _worker_reasons(model: ModelSummary) -> Iterator[tuple[str, str]]:

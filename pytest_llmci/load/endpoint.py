@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ..backends.openai.answer import CONTENT, Answer, first_of
+from ..backends.openai.backend import foreign
 from ..backends.openai.failures import Failure, Kind, quote
 from ..backends.openai.request import Request, RequestBuilder
 from ..backends.packages import require
@@ -115,6 +116,11 @@ class OnEndpoint:
     def server(self) -> str:
         """As messages name it."""
         return self._builder.endpoint.server
+
+    @property
+    def builder(self) -> RequestBuilder:
+        """What makes the requests, and knows which model is asked."""
+        return self._builder
 
     def beat(self, ended: int) -> None:
         """Say that it lives."""
@@ -224,7 +230,7 @@ class _Run:
             why = quote(error.strerror or str(error)) or type(error).__name__
             _failed(outcome, "endpoint_unreachable", f"nothing answers at {self._sender.server}: {why}")
         else:
-            _take(outcome, answer, self._begin)
+            _take(outcome, answer, self._begin, self._sender.builder)
             return
         outcome.ended_ns = self._now()
 
@@ -266,11 +272,11 @@ def _failed(outcome: Outcome, kind: Kind, message: str) -> None:
     outcome.failure, outcome.message = kind, message
 
 
-def _take(outcome: Outcome, answer: Answer, begin: int) -> None:
+def _take(outcome: Outcome, answer: Answer, begin: int, builder: RequestBuilder) -> None:
     """What an answer says of its request; where reasoning comes apart, the first token is that of the answer itself."""
     ended = answer.piece_ns[-1] if answer.piece_ns else answer.end_ns
     outcome.ended_ns = (ended if ended is not None else _clock()) - begin
-    failure: Failure | None = answer.failure
+    failure: Failure | None = answer.failure or foreign(builder, answer)
     if failure is not None:
         outcome.ended_ns = (answer.end_ns if answer.end_ns is not None else _clock()) - begin
         _failed(outcome, failure.kind, failure.message)

@@ -38,7 +38,8 @@ WORKER_METRICS: tuple[MetricDef, ...] = (
         group="load",
         label="load",
         definition="Time to make the model ready: reading, converting and placing its weights, building its tokenizer.",
-        excludes="starting the process, imports (start_time, import_time), the first inference, which may map weights",
+        excludes="starting the process, imports (start_time, import_time), hashing files for the record, the first inference, which may map"
+        " weights",
         source="perf_counter_ns in the model's process",
     ),
     MetricDef(

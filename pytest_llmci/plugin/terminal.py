@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -14,6 +14,7 @@ from ..clock import SystemClock
 from ..engine.comparison import DETECT, START_TIMES
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
+from ..engine.interleaved import planned_unit
 from ..engine.observer import Silent
 from ..engine.planner import INFERENCE
 from ..engine.streak import runs_undecided
@@ -125,9 +126,15 @@ class Terminal(Silent):
             )
             texts += [
                 f"interleaved: {_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
-                visible_line(s, max(comparing.against.cells, models), models),
+                visible_line(s, max(comparing.against.cells, models), models, self._units(comparing.against.specs)),
             ]
         return self._told(texts)
+
+    def _units(self, references: Mapping[str, ModelSpec]) -> set[str]:
+        """What may count as one value, of the models that are compared: ``round``, ``block``, or ``auto`` where the server decides."""
+        own = {spec.alias: spec for spec in self._plugin.planner.specs}
+        sides = [(own[alias], spec) for alias, spec in references.items() if alias in own]
+        return {planned_unit(each) for each in sides}
 
     def _describe_shard(self) -> list[str]:
         """Which part of the matrix this is; where parallel workers collect, only they know more than its number."""
@@ -488,19 +495,41 @@ class Terminal(Silent):
             self._reporter.write_line(self._sayable(plain(line)), yellow=True)
 
 
-def visible_line(settings: Settings, cells: int, models: int) -> str:
-    """The smallest change that a comparison will see in the end, by the noise of a busy shared machine."""
+def visible_line(settings: Settings, cells: int, models: int, units: Collection[str] = ()) -> str:
+    """The smallest change that a comparison will see in the end, by the noise of a busy shared machine.
+
+    :param units: what counts as one value, of the models: ``round``, ``block``, or ``auto`` where their server decides.
+    """
+    from ..stats.by_block import LEAST_BLOCKS
     from ..stats.compare import GateSettings
     from ..stats.expected import expected_visible
 
     detect = settings.detect.get("", DETECT)
     pairs = -(-settings.max_rounds // settings.block)
-    gate = GateSettings(detect=detect, alpha=SESSION_ALPHA / 2, look=pairs - 1, looks=pairs)
-    seen = expected_visible(gate, cells=cells, models=models, rounds=settings.max_rounds, pairs=pairs)
-    if seen.cell is None or seen.model is None:
+    few = f"fewer than {LEAST_BLOCKS} decide nothing: --llmci-max-rounds={LEAST_BLOCKS * settings.block}"
+
+    def seen(unit: Literal["round", "block"]) -> str:
+        gate = GateSettings(detect=detect, alpha=SESSION_ALPHA / 2, look=pairs - 1, looks=pairs, unit=unit)
+        found = expected_visible(gate, cells=cells, models=models, rounds=settings.max_rounds, pairs=pairs)
+        if found.cell is None or found.model is None:
+            return ""
+        whole = f", {percent(found.model, sign=False)} in all cells of a model" if cells > models else ""
+        return f"{percent(found.cell, sign=False)} or more in one cell{whole}"
+
+    by_blocks = seen("block") if {"block", "auto"} & set(units) else ""
+    if set(units) == {"block"}:
+        blocks = f"a block of rounds is one value, and there are {pairs} at most"
+        if not by_blocks:
+            return f"{blocks}: {few}"
+        return f"{blocks}: it will see changes of {by_blocks}; looks for {percent(detect, sign=False)}"
+    by_rounds = seen("round")
+    if not by_rounds:
         return "too few rounds to see any change: allow more (--llmci-max-rounds)"
-    whole = f", {percent(seen.model, sign=False)} in all cells of a model" if cells > models else ""
-    return f"it will see changes of {percent(seen.cell, sign=False)} or more in one cell{whole}; looks for {percent(detect, sign=False)}"
+    text = f"it will see changes of {by_rounds}; looks for {percent(detect, sign=False)}"
+    if {"block", "auto"} & set(units):
+        where = "of models with +unit=block" if "block" in units else "where the server limits rates"
+        text += f"; {where}, of {by_blocks}" if by_blocks else f"; {where}, {_count(pairs, 'block')}: {few}"
+    return text
 
 
 def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:

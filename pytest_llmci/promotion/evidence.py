@@ -13,14 +13,16 @@ from ..engine.explain_runs import headline
 from ..engine.stored_run import StoredRun
 from ..errors import ConfigError, LogTamperedError
 from ..proof.verify import Proof, verify_run
-from ..records import FooterRecord, GateRecord, VerdictRecord
+from ..records import FooterRecord, GateRecord, VerdictRecord, WorkerRecord
 from ..store.log import LOG_NAME, LogReader, Verification
 from ..store.manifest import MANIFEST_NAME
 from ..text import one_line
 from .base import Finding, Standing
 
 _SHOWN: Final = 3
-_KINDS: Final = ("verdict", "gate", "footer")
+_KINDS: Final = ("worker", "verdict", "gate", "footer")
+_WEIGHTS: Final = ("revision", "manifest_sha256", "file_sha256")
+"""What a process says of the weights that it loaded; the files of a commit beside them."""
 
 
 def whole_run(folder: Path, key: bytes | None = None) -> Proof:
@@ -103,17 +105,26 @@ class _Told:
         self.footer: FooterRecord | None = None
         self._gates: list[GateRecord] = []
         self._verdicts: dict[tuple[str, str], VerdictRecord] = {}
+        self._loaded: dict[str, set[str]] = {}
+        """Fact or file -> what the processes said of it."""
         for record in LogReader(folder / LOG_NAME, _KINDS):
             if isinstance(record, FooterRecord):
                 self.footer = record
             elif isinstance(record, GateRecord) and record.model in ("", alias):
                 self._gates.append(record)
+            elif isinstance(record, WorkerRecord) and record.model == alias and record.role in ("timing", "memory"):
+                for name, value in _loaded(record):
+                    self._loaded.setdefault(name, set()).add(value)
             elif isinstance(record, VerdictRecord) and record.model == alias:
                 there = self._verdicts.get((record.cell, record.test))
                 if there is None or record.attempt >= there.attempt:
                     self._verdicts[record.cell, record.test] = record
 
     def findings(self) -> Iterator[Finding]:
+        changed = sorted(name for name, values in self._loaded.items() if len(values) > 1)
+        if changed:
+            text = f"its processes loaded different weights ({_listed(changed)}): they were changed meanwhile; measure again"
+            yield Finding(name="weights", standing="fails", text=text)
         verdicts = list(self._verdicts.values())
         failed = {each.cell: _why(each) for each in verdicts if each.verdict == "failed"}
         if failed:
@@ -135,6 +146,13 @@ class _Told:
         undecided = [each.cell for each in verdicts if each.verdict == "inconclusive" and not _open(each)]
         if undecided:
             yield Finding(name="verdicts", standing="undecided", text=f"could not be told: {_listed(undecided)}")
+
+
+def _loaded(record: WorkerRecord) -> Iterator[tuple[str, str]]:
+    yield from ((name, str(record.info[name])) for name in _WEIGHTS if record.info.get(name))
+    files = record.info.get("snapshot_files")
+    for checksum, _, name in (str(line).partition("  ") for line in (files if isinstance(files, list) else [])):
+        yield name, checksum
 
 
 def _open(verdict: VerdictRecord) -> bool:

@@ -2,7 +2,7 @@
 
 History of the schema:
 
-llmci-model-pointer/1   first version
+llmci-model-pointer/1   first version; later with ``files``, which is empty in older ones
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class ModelPointer:
     """Of the weights; empty where they have none, as an endpoint or a callable may."""
     sha256_of: Literal["", "file", "folder"] = ""
     """``file``: of its bytes. ``folder``: of a list of its files with the digest of each."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Of a commit of the hub: path in the repository -> checksum of each file that was there when it was measured, git's sha1 or sha256."""
     facts: dict[str, Json] = field(default_factory=dict)
     """What else the run says of it: quantization, dtype, architecture, parameters, versions of libraries."""
     run_id: str
@@ -81,6 +83,7 @@ def pointer_of(run: StoredRun, alias: str, log_digest: str, *, weights: str = ""
         revision=revision if isinstance(revision, str) else "",
         sha256=str(file or folder or ""),
         sha256_of="file" if file else "folder" if folder else "",
+        files=dict(model.files),
         facts={name: facts[name] for name in SUBJECT_FACTS if name in facts},
         run_id=run.run_id,
         log_digest=log_digest,

@@ -132,7 +132,7 @@ class ModelHost:
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
         figures = region.figures()
-        values = {"import_time": imported - begin, "load_time": figures.wall_ns, **cost}
+        values = {"import_time": imported - begin, "load_time": max(0, figures.wall_ns - described.record_ns), **cost}
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         if anchor is not None:
             process |= anchor.facts

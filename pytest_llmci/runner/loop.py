@@ -15,6 +15,7 @@ from ..measure.anchor import Anchor
 from ..measure.base import Reading
 from ..measure.profile import Probe
 from ..records import Completion, GenerationSettings, Missing, Prompt, RoundRecord, RunRequest
+from .attempts import attempts_in, told
 from .progress import TOKENS_AT, ProgressPage
 
 
@@ -72,9 +73,10 @@ class MeasuringLoop:
 
         :raises GenerationError: if an inference could not be carried out; the rounds before it have been handed over.
         """
+        failed: list[str] = []
         for number in range(request.warmup):
             self._progress.enter("warm-up", number)
-            self.measure(request.prompt, request.generation)
+            failed += attempts_in(self.measure(request.prompt, request.generation).noisy)
         if self._isolated:
             # The probe keeps the collector off while it measures; what the warm-up left is collected before, not between.
             # In pytest's own process a collection walks everybody's objects, so it is left to its own rhythm there.
@@ -82,7 +84,8 @@ class MeasuringLoop:
             gc.freeze()
         for number in range(request.rounds):
             self._progress.enter("measuring", number)
-            on_round(self._with_first(self._round(request, number)))
+            record = self._with_first(self._round(request, number))
+            on_round(record if number or not failed else dataclasses.replace(record, warmup_failed=tuple(failed)))
         self._progress.enter("idle")
 
     def _round(self, request: RunRequest, number: int) -> RoundRecord:
@@ -152,7 +155,7 @@ class MeasuringLoop:
             reasons=reasons,
             token_ns=token_ns,
             completion=completion,
-            noisy="; ".join([*filter(None, [reading.noisy]), *_told(failed)]) if failed else reading.noisy,
+            noisy="; ".join([*filter(None, [reading.noisy]), *told(failed)]) if failed else reading.noisy,
             memory_method=reading.memory_method,
             peak_rss_resolution_bytes=reading.peak_rss_resolution_bytes,
         )
@@ -175,10 +178,6 @@ def _without(
     """Numbers and reasons, with those numbers missing that say nothing of the model."""
     known = {name: why for name, why in unmeasurable.items() if name in values or name in reasons}
     return {name: value for name, value in values.items() if name not in known}, reasons | known
-
-
-def _told(failed: Sequence[TryAgain]) -> list[str]:
-    return [f"attempt {number} failed: {error}" for number, error in enumerate(failed, 1)]
 
 
 def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:

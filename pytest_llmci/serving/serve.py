@@ -149,12 +149,12 @@ def _launch(found: Promoted, wanted: Wanted, proven: Proven, address: Address, h
     options = read_options(spec, TransformersBackend.OPTIONS)
     name = found.version.name
     try:
-        (home / name).symlink_to(proven.folder, target_is_directory=True)
+        folder = proven.lay_out(home / name)
     except OSError as error:
         raise ConfigError(f"{WHERE}: no link can be made in {home}: {error.strerror or error}.") from error
     dtype = facts.get("dtype")
     return Launch(
-        name=name, home=home, folder=proven.folder, host=address.host, port=address.port, dtype=dtype if isinstance(dtype, str) else "",
+        name=name, home=home, folder=folder, host=address.host, port=address.port, dtype=dtype if isinstance(dtype, str) else "",
         attention=options.attention, device=wanted.device or options.device, remote_code=options.remote_code, arguments=wanted.arguments,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ LEAST_BLOCKS: Final = 4
 """Three blocks lie on one side by chance in one of four cases, and may then lie close together."""
 LEAST_BLOCK_SD: Final = PROCESS_SD
 """Blocks are never taken to differ by less: few that happen to agree prove nothing."""
-_NEXT_TO_NOTHING: Final = 1e-12
+NEXT_TO_NOTHING: Final = 1e-12
 """Squared error that a cell has for itself: what its blocks differ by is shared with the model's other cells."""
 
 
@@ -52,7 +52,7 @@ def block_estimates(groups: Sequence[Group], count: int) -> Estimates:
     known = freedom if np.isfinite(freedom) else 1.0
     return Estimates(
         effect=effect,
-        own=np.full(count, _NEXT_TO_NOTHING),
+        own=np.full(count, NEXT_TO_NOTHING),
         own_freedom=np.full(count, known),
         unaided_freedom=np.full(count, known),
         shared=shared,

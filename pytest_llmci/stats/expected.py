@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .by_block import LEAST_BLOCK_SD, LEAST_BLOCKS, NEXT_TO_NOTHING
 from .compare import GateSettings
 from .estimates import Estimates
 from .family import levels
@@ -23,7 +24,7 @@ _LENT_FREEDOM: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
-    """The smallest relative changes for the worse that will be found in 95 % of cases; None with too few rounds."""
+    """The smallest relative changes for the worse that will be found in 95 % of cases; None with too few rounds or blocks."""
 
     cell: float | None
     """In one cell alone."""
@@ -70,16 +71,21 @@ def expected_visible(
         raise ValueError(f"{pairs} pairs and {rounds} rounds: every pair has at least one round")
     if sessions < 1:
         raise ValueError(f"{sessions} sessions: give at least one")
-    if rounds < LEAST_VALUES:
+    by_block = settings.unit == "block"
+    if rounds < LEAST_VALUES or (by_block and pairs < LEAST_BLOCKS):
         return Expected(cell=None, model=None, total=None)
-    own = location_variance(round_sd**2, rounds)
     lent = min(_LENT_FREEDOM, float(cells)) if cells >= LEAST_VALUES else 0.0
-    shared, freedom, across = _shared(settings, pairs, sessions, process_sd, between_sd)
+    if by_block:
+        own, own_freedom, unaided_freedom = NEXT_TO_NOTHING, pairs - 1.0, pairs - 1.0
+        shared, freedom, across = _of_blocks(rounds, pairs, round_sd, process_sd), pairs - 1.0, 1.0
+    else:
+        own, own_freedom, unaided_freedom = location_variance(round_sd**2, rounds), rounds - 1 + lent, rounds - 1.0
+        shared, freedom, across = _shared(settings, pairs, sessions, process_sd, between_sd)
     estimates = Estimates(
         effect=np.zeros(cells),
         own=np.full(cells, own),
-        own_freedom=np.full(cells, rounds - 1 + lent),
-        unaided_freedom=np.full(cells, rounds - 1.0),
+        own_freedom=np.full(cells, own_freedom),
+        unaided_freedom=np.full(cells, unaided_freedom),
         shared=np.full(cells, shared),
         shared_freedom=freedom,
         lasting=settings.mode != "interleaved",
@@ -97,6 +103,12 @@ def expected_visible(
         for level in levels(estimates, np.arange(cells) * models // cells)
     )
     return Expected(cell=cell, model=model, total=total)
+
+
+def _of_blocks(rounds: int, pairs: int, round_sd: float, process_sd: float) -> float:
+    """Variance of the mean of blocks that differ by nothing but their rounds and processes: what a server adds is not known before."""
+    one = location_variance(round_sd**2, rounds // pairs) + 2 * process_sd**2
+    return max(one, LEAST_BLOCK_SD**2) / pairs
 
 
 def _shared(

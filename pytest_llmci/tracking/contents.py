@@ -449,7 +449,7 @@ def _model_params(facts: Facts, model: ModelSummary, cells: Iterable[StoredCell]
         yield "backend", stored.spec.backend
         yield "target", stored.spec.target
         yield from (("options." + name, value) for name, value in stored.spec.options.items())
-    yield from _flat("", model.info)  # revision, dtype, quantization, hashes, versions, threads
+    yield from _flat("", model.facts)  # revision, dtype, quantization, hashes, versions, threads
     if stored is not None:
         yield "revision", stored.spec.revision or "default"
     asked: dict[str, dict[str, None]] = {}

@@ -5,16 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, browser
+from mlflow_stores import fresh_store
 from stored_runs import simple, write_run
 
 from pytest_llmci.cli.main import main
@@ -24,7 +28,7 @@ pytest.importorskip("uvicorn")
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path | str) -> Iterator[str]:
     """The command, until it listens; ended like by Ctrl-C."""
     command = [sys.executable, "-m", "pytest_llmci.cli.main", "api", str(folder), "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -103,6 +107,64 @@ def test_its_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         assert {request.split("/")[2] for request in page.requests if "://" in request} == {
             address.removeprefix("http://")
         }
+
+
+@pytest.mark.slow
+def test_a_tracking_server_that_dies_is_told_and_one_that_is_dead_refused(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    uri = fresh_store(tmp_path / "store")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    ) as server:  # fmt: skip
+        try:
+            until_listening("127.0.0.1", port, server)
+            with serving(f"http://127.0.0.1:{port}") as address:
+                assert status_of(f"{address}/health") == (200, "ok")
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait(30)
+                for path in ("/runs", "/runs/x", "/health"):
+                    status, said = status_of(f"{address}{path}")
+                    assert status == 503 and said.startswith(
+                        f"MLflow at http://127.0.0.1:{port}: cannot list the experiments: "
+                    )
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+    for command_name in ("api", "dashboard"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_llmci.cli.main", command_name, f"http://127.0.0.1:{port}"], check=False, capture_output=True,
+            text=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (4, "")
+        if command_name == "api" or find_spec("streamlit") is not None:
+            (line,) = done.stderr.splitlines()
+            assert line.startswith(f"llmci: error: MLflow at http://127.0.0.1:{port}: cannot list the experiments: ")
+
+
+def status_of(address: str) -> tuple[int, str]:
+    """HTTP status, and what is said: the reason or detail where there is one, else the status that health tells."""
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            status, told = answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        status, told = error.code, json.load(error)
+    return status, told.get("reason") or told.get("detail") or told["status"]
 
 
 @pytest.mark.parametrize(

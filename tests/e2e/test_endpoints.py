@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,56 @@ def test_a_server_that_limits_rates_gives_no_false_alarm(bench: Bench, unit: str
     assert scripts["one"].clients == found["pairs"] == 4
     assert found["by_block"] == "4 requests were put off by the server (429, 5xx or no connection)"
     result.stdout.fnmatch_lines(["a block of rounds, not a round, counts as one value: 4 requests were put off*"])
+
+
+class PutOff:
+    """Answers, and refuses the requests of these numbers; the one for one token that each client begins with is not counted."""
+
+    def __init__(self, *refused: int) -> None:
+        self._refused = refused
+        self._asked = 0
+
+    def __call__(self, asked: Asked) -> Script:
+        if asked.body.get("max_tokens") != 1:
+            self._asked += 1
+            if self._asked in self._refused:
+                return document({"error": {"message": "Rate limit"}}, status=429, headers={"Retry-After": "0.01"})
+        return Script(steps=[*pieces(asked, 2, first_ms=55), *ending(asked, 2)])
+
+
+def test_both_sides_and_their_warm_ups_are_told_apart_where_requests_were_put_off(bench: Bench) -> None:
+    scripts = {"one": PutOff(1, 4), "other": PutOff(1, 2, 5, 7)}
+    with StubServer(models=("one", "other"), scripts=scripts) as server:
+        result = bench.suite(
+            f"m=openai:{server.url}#one+api=chat", f"--llmci-versus=openai:{server.url}#other+api=chat", "--llmci-max-rounds=5",
+            "--llmci-block=5", "-k", "first", "--llmci-sink=html", fresh=True,
+        )  # fmt: skip
+    told = " ".join(result.stdout.str().split())
+    expected = (
+        "1 of 5 answer came at a further attempt, after 1 that failed (1 x HTTP 429), and 2 of 5 of the reference after 2"
+        " (2 x HTTP 429), and 2 at warm-ups after 3 (3 x HTTP 429)."
+    )
+    assert f"Retries: {expected}" in told
+    assert expected in (bench.latest / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("own", "options", "said"),
+    [
+        ("+unit=block", ["--llmci-max-rounds=20"], r"a block of rounds is one value, and there are 4 at most: it will see changes of \S+ % or more .*"),
+        ("+unit=block", ["--llmci-max-rounds=15"], r"a block .*, and there are 3 at most: fewer than 4 decide nothing: --llmci-max-rounds=20"),
+        ("", ["--llmci-max-rounds=20"], r"it will see changes of .*; looks for 5 %; where the server limits rates, of \S+ % or more .*"),
+        ("", ["--llmci-max-rounds=5"], r"it will see .*; where the server limits rates, 1 block: fewer than 4 decide nothing: .*=20"),
+        ("+unit=round", ["--llmci-max-rounds=20"], r"it will see changes of [^;]*; looks for 5 %"),
+    ],
+)  # fmt: skip
+def test_what_will_be_seen_is_told_for_blocks_before_anything_runs(
+    own: str, options: list[str], said: str, bench: Bench
+) -> None:
+    model = f"openai:http://127.0.0.1:9/v1#m{own}"
+    result = bench.suite(f"m={model}", f"--llmci-versus={model}", "--llmci-plan", "--llmci-detect=5%", *options)
+    (line,) = re.findall(r"llmci: ((?:a block|it will).*?) llmci:", " ".join(result.stdout.str().split()) + " llmci:")
+    assert re.fullmatch(said, line.partition(" collected")[0].partition(" ===")[0]), line
 
 
 def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) -> None:

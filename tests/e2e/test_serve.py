@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -141,7 +142,9 @@ def test_the_server_ends_with_a_command_that_is_killed(project: Project) -> None
     with project.serving("support-hub@champion") as (process, told):
         server = psutil.Process(told["pid"])
         home, started = Path(server.cwd()), family(process)
-        assert server in started and told["proof"].endswith(" of acme/tiny-bot, 6 files by the hub's checksums")
+        assert server in started and re.fullmatch(
+            r"commit [0-9a-f]{12} of acme/tiny-bot, 6 files by the checksums that \S+ measured", told["proof"]
+        )
         process.kill()
         process.wait(60)
         assert not psutil.wait_procs(started, timeout=30)[1]  # the guard, which removes the folder, among them
@@ -159,7 +162,7 @@ def test_a_canary_that_fails_refuses_the_model(project: Project) -> None:
     ("model", "weights", "reason"),
     [
         ("bot", "weights", "refused: weights is not what was promoted: sha256 "),
-        ("hub", "hub/models--acme--tiny-bot/snapshots/*", "by the checksum of the hub. Delete it from the hub's cache, and start again."),
+        ("hub", "hub/models--acme--tiny-bot/snapshots/*", "model.safetensors is not what was promoted: checksum "),
     ],
 )  # fmt: skip
 def test_one_bit_that_was_turned_is_refused(model: str, weights: str, reason: str, project: Project) -> None:
@@ -173,3 +176,27 @@ def test_one_bit_that_was_turned_is_refused(model: str, weights: str, reason: st
     assert done.returncode == 1 and done.stdout == ""
     assert "starting" not in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("llmci: error: refused: ") and reason in done.stderr
+
+
+def test_a_link_that_was_turned_to_another_whole_file_is_refused(project: Project) -> None:
+    """Each blob is what its name says, and one of them is not the one that was measured."""
+    (file,) = project.folder.glob("hub/models--acme--tiny-bot/snapshots/*/model.safetensors")
+    before = file.readlink()
+    other = file.read_bytes()
+    other = other[:-1] + bytes([other[-1] ^ 1])
+    blob = file.resolve().with_name(hashlib.sha256(other).hexdigest())
+    blob.write_bytes(other)
+    file.unlink()
+    file.symlink_to(before.with_name(blob.name))
+    try:
+        done = project.llmci("serve", "support-hub@champion", "--port=0", "--check")
+    finally:
+        file.unlink()
+        file.symlink_to(before)
+    assert done.returncode == 1 and done.stdout == "" and "starting" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.search(
+        rf"error: refused: \S+/model.safetensors is not what was promoted: checksum {blob.name[:16]} on this", last
+    )
+    served = project.llmci("serve", "support-hub@champion", "--port=0", "--check")
+    assert served.returncode == 0 and served.stdout.startswith("READY: "), served.stderr

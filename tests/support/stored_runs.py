@@ -50,7 +50,7 @@ def judged(prompt_id: str = "tcp", *, model: str = "a", passed: bool = True, **c
 
 
 def started(model: str = "a", *, info: dict[str, Any] | None = None, **changes: Any) -> LogRecord:
-    return worker(f"w-{model}", model, **{"info": {**INFO, **(info or {})}, **changes})
+    return worker(str(changes.pop("uid", f"w-{model}")), model, **{"info": {**INFO, **(info or {})}, **changes})
 
 
 def write_run(

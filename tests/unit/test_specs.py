@@ -42,6 +42,13 @@ def test_reads_every_part(
     ("text", "message"),
     [
         ("vlm:name", "--m: unknown backend 'vlm'"),
+        ("gguf:x", "--m: unknown backend 'gguf'. A GGUF file is given as hf:x.gguf."),
+        ("gguf:./a/x.GGUF", "--m: unknown backend 'gguf'. A GGUF file is given as hf:./a/x.GGUF."),
+        ("vllm:org/name", "unknown backend 'vllm'. A model behind vllm is given as openai:http://HOST:PORT/v1#NAME."),
+        (
+            "http://h:80/v1",
+            "A server is given as openai:http://h:80/v1, with #NAME behind it where it has several models.",
+        ),
         ("hf:", "names no target; write hf:NAME or hf:PATH"),
         ("py:", "names no target"),
         ("", "names no target; write transformers:NAME"),

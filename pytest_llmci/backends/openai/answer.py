@@ -108,8 +108,6 @@ class TokenLogprob:
     text: str
     logprob: float | None
     """None for the first token of an echoed prompt, which follows nothing."""
-    offset: int | None = None
-    """Characters of the text before it, where the server tells."""
     best: float | None = None
     """The highest log-probability at its place, where the server tells."""
 

@@ -8,9 +8,11 @@ failed before its first token is repeated (``+retries=``), counted as ``retries`
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, NoReturn
+from urllib.parse import urlsplit
 
 from ...errors import GenerationError, ModelLoadError, TryAgain
 from ...records import (
@@ -26,6 +28,7 @@ from ...records import (
 from ..base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from ..packages import require_installed
 from ..stopping import stopped
+from .alignment import places_of
 from .answer import Answer, Choice, TokenLogprob
 from .client import EXTRA, Client, Reply
 from .endpoint import LONGEST_WAIT_S, OPTIONS, Endpoint, read_endpoint
@@ -42,6 +45,7 @@ REMOTE: Final = (
 FIRST_WAIT_S: Final = 0.5
 """Before a second attempt, where the server does not say; doubled before each further one."""
 TAKES_IGNORE_EOS: Final = ("vllm", "sglang", "llamacpp", "llama.cpp")
+OTHER_LENGTH_NAME: Final = "max_completion_tokens"
 MOST_STOPS: Final = 4
 """Stop strings that a server takes; OpenAI's refuses more."""
 _PROBE: Final = GenerationSettings(max_new_tokens=1)
@@ -110,7 +114,7 @@ class OpenAIBackend:
             "source": "endpoint", "server": endpoint.server, "server_software": software or (quote(listed.server) if listed else ""),
             "server_version": version_of(version), "model_name": model, "models_listed": list[Json](names[:50]),
             "api": endpoint.api, "prompt_prefix": _PREFIX_WORDS[endpoint.prompt_cache], "ignore_eos": builder.keeps_length,
-            "retries": endpoint.retries, "via_proxy": _has_proxy(endpoint),
+            "retries": endpoint.retries, "via_proxy": bool(endpoint.proxy_name()),
         }  # fmt: skip
         answer, put_off = self._first_answer(client, builder)
         info |= {"served_model": answer.model, "system_fingerprint": answer.system_fingerprint}
@@ -130,6 +134,8 @@ class OpenAIBackend:
             raise self._load_error(failure.message, failure.kind)
         status = "" if listed is None else f"HTTP {listed.status}{', but no list' if listed.status < 300 else ''}"
         how = status or (failure.message if failure is not None else "nothing came")
+        if listed is not None and listed.status == 404 and not urlsplit(self._address()).path:
+            named = f"{named}, or give the API's base, which is often {self._address()}/v1"
         raise self._load_error(
             f"the server's list of models cannot be read ({how}: {self._address()}/models); name the model: {named}",
             "server_protocol",
@@ -141,7 +147,7 @@ class OpenAIBackend:
         :returns: it, and what the server said when it put the request off, if it did.
         """
         put_off = ""
-        answer = self._probed(client, builder)
+        answer = self._first_by_any_name(client, builder)
         for attempt in range(builder.endpoint.retries):
             failure = answer.failure
             wait = 0.0 if failure is None else failure.retry_after_s
@@ -171,6 +177,15 @@ class OpenAIBackend:
                 answer = other if other.failure is None else answer
         else:
             answer = client.ask(builder.generation(probe, _PROBE))
+        return answer
+
+    def _first_by_any_name(self, client: Client, builder: RequestBuilder) -> Answer:
+        """:meth:`_probed`, with the other name of the most tokens where the server asks for it."""
+        answer = self._probed(client, builder)
+        refused = answer.failure.message if answer.failure and answer.failure.kind == "endpoint_request" else ""
+        if OTHER_LENGTH_NAME in refused and builder.length_name != OTHER_LENGTH_NAME:
+            builder.length_name = OTHER_LENGTH_NAME
+            answer = self._probed(client, builder)
         return answer
 
     # ------------------------------------------------------------------------------------------------------- answering
@@ -210,20 +225,7 @@ class OpenAIBackend:
         raise GenerationError(message, kind=failure.kind)
 
     def _foreign(self, answer: Answer) -> Failure | None:
-        """Another model answered than the one that was asked."""
-        asked = self._builder.model if self._builder else ""
-        wanted = self._builder.endpoint.served_as if self._builder else ""
-        if (
-            not answer.model
-            or (wanted and answer.model == wanted)
-            or (not wanted and is_same_name(asked, answer.model))
-        ):
-            return None
-        return Failure(
-            kind="server_model",
-            message=f"'{wanted or asked}' was asked, '{quote(answer.model)}' answered: the numbers would be another model's;"
-            f" if it is the same one, say +served_as={quote(answer.model)}",
-        )
+        return None if self._builder is None else foreign(self._builder, answer)
 
     def complete(self, produced: Answer) -> Completion:
         """Texts and counts; where the server's counts cannot be right, there are none."""
@@ -317,25 +319,31 @@ class OpenAIBackend:
             return self._echoed(texts)
         if failure is None and len(answer.choices) == len(texts):
             whole = all(
-                choice.text.startswith(text) and choice.logprobs and choice.logprobs[0].offset is not None
+                choice.text.startswith(text) and choice.logprobs
                 for text, choice in zip(texts, answer.choices, strict=True)
             )
             if whole:
                 return answer.choices
-        why = failure.message if failure else "it does not echo a prompt with log-probabilities and offsets"
+        why = failure.message if failure else "it does not echo a prompt with log-probabilities"
         raise self._cannot(f"this server cannot score: {why}; vLLM can (echo=true of /v1/completions)")
 
     def _behind(self, context: str, continuation: str, answered: Choice) -> Sequence[TokenLogprob]:
         """The tokens of the continuation, each with its log-probability."""
         rows = answered.logprobs
-        places = [row.offset or 0 for row in rows]
+        places = places_of([row.text for row in rows], context + continuation)
+        if places is None:
+            raise self._cannot(
+                "the server's tokens do not make up the text that it was sent: which of them are the continuation's is not known"
+            )
         if len(context) not in places:
             raise self._cannot(
                 "a token of the server lies across the border of context and continuation: neither has its"
                 " log-probability; move a blank from one to the other"
             )
         end = len(context) + len(continuation)
-        found = [row for row, place in zip(rows, places, strict=True) if len(context) <= place < end]
+        found = [
+            row for row, place in zip(rows, places, strict=True) if place is not None and len(context) <= place < end
+        ]
         if any(row.logprob is None for row in found):
             raise self._cannot("the first token follows nothing and has no log-probability; give a context")
         return found
@@ -424,6 +432,8 @@ def _score_of(rows: Sequence[TokenLogprob]) -> ContinuationScore:
     return ContinuationScore(logprob=sum(values), tokens=len(values), is_greedy=greedy)
 
 
+_VERSION: Final = re.compile(r"@.+|:(?:latest|free)|-latest|-\d{4}(?:-?\d{2}){0,2}|-\d{2}-\d{2,4}")
+"""Behind a name: a revision, a tag that names no other weights, or a date."""
 _PREFIX_WORDS: Final = {
     "prefix": "a unique line before each prompt",
     "salt": "none; cache_salt is unique for each request",
@@ -431,14 +441,33 @@ _PREFIX_WORDS: Final = {
 }
 
 
+def foreign(builder: RequestBuilder, answer: Answer) -> Failure | None:
+    """Another model answered than the one that was asked."""
+    asked, wanted, answered = builder.model, builder.endpoint.served_as, answer.model
+    if not answered or answered == (wanted or asked) or (not wanted and is_same_name(asked, answered)):
+        return None
+    return Failure(
+        kind="server_model",
+        message=f"'{wanted or asked}' was asked, '{quote(answered)}' answered: the numbers would be another model's;"
+        f" if it is the same one, say +served_as={quote(answered)}",
+    )
+
+
 def is_same_name(asked: str, answered: str) -> bool:
     """Whether a server may call a model so that was asked for: by its last part, with a date or a revision behind it.
 
-    >>> is_same_name("org/Name", "name"), is_same_name("gpt-4o", "gpt-4o-2024-08-06"), is_same_name("a", "b")
+    A size, a format or another word behind it is another model.
+
+    >>> is_same_name("org/Name", "name"), is_same_name("gpt-4o", "gpt-4o-2024-08-06"), is_same_name("gpt-4o", "gpt-4o-mini")
     (True, True, False)
+    >>> is_same_name("llama3", "llama3:latest"), is_same_name("llama3", "llama3:70b")
+    (True, False)
     """
     one, other = (name.rstrip("/").rpartition("/")[2].casefold() for name in (asked, answered))
-    return one == other or any(other.startswith(f"{one}{mark}") or one.startswith(f"{other}{mark}") for mark in "-@:")
+    if one == other:
+        return True
+    shorter, longer = sorted((one, other), key=len)
+    return longer.startswith(shorter) and _VERSION.fullmatch(longer[len(shorter) :]) is not None
 
 
 def listed_models(listed: Reply | None) -> tuple[list[str], list[str]]:
@@ -458,9 +487,3 @@ def version_of(version: Reply | None) -> str:
     """What the server answers at ``/version``; empty where that is none."""
     found = version.document if version is not None and version.status == 200 else None
     return quote(str(found.get("version", ""))) if isinstance(found, dict) else ""
-
-
-def _has_proxy(endpoint: Endpoint) -> bool:
-    from urllib.request import getproxies
-
-    return not endpoint.is_loopback and any(name in getproxies() for name in ("http", "https", "all"))

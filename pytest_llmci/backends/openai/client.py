@@ -48,6 +48,8 @@ class Client:
             follow_redirects=False,
             trust_env=not endpoint.is_loopback,
         )
+        proxy = endpoint.proxy_name()
+        self._server = f"{endpoint.server} (through the proxy of {proxy})" if proxy else endpoint.server
         self._last_peer: object = None
         self.connections = 0
         """Connections that have been opened so far."""
@@ -73,7 +75,7 @@ class Client:
                 response.close()
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer says whose failure it was
             failure = of_exception(
-                error, self._httpx, server=self._endpoint.server, timeout_s=self._endpoint.timeout_s, has_answered=has_answered
+                error, self._httpx, server=self._server, timeout_s=self._endpoint.timeout_s, has_answered=has_answered
             )  # fmt: skip
             return reader.broken(failure, clock())
 
@@ -101,9 +103,7 @@ class Client:
             response = self._get(path)
         except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
             timeout_s = min(CONNECT_TIMEOUT_S, self._endpoint.timeout_s)
-            return of_exception(
-                error, self._httpx, server=self._endpoint.server, timeout_s=timeout_s, has_answered=False
-            )
+            return of_exception(error, self._httpx, server=self._server, timeout_s=timeout_s, has_answered=False)
         if response.status_code < 300:
             return None
         headers = {name.lower(): value for name, value in response.headers.items()}

@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 60.0
 """A server that asks to be left alone for longer has failed."""
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
+_LEAST_KEY: Final = 16
+"""Characters that keys have at least."""
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOCAL_NET: Final = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 _LOOPBACK: Final = frozenset({"localhost", "::1"})
@@ -68,6 +70,16 @@ class Endpoint:
         host = parts.hostname or ""
         host = f"[{host}]" if ":" in host else host
         return f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+    def proxy_name(self) -> str:
+        """Variable that names the proxy on the way, as httpx reads the environment; empty where requests go to the server itself."""
+        from urllib.request import getproxies, proxy_bypass
+
+        parts, proxies = urlsplit(self.base_url), getproxies()
+        if self.is_loopback or proxy_bypass(parts.netloc):
+            return ""
+        name = next((each for each in (parts.scheme, "all") if proxies.get(each)), "")
+        return f"{name.upper()}_PROXY" if name else ""
 
     def headers(self) -> dict[str, str]:
         """What every request carries; the key with it."""
@@ -141,7 +153,8 @@ def _base_url(address: str, spec: ModelSpec) -> str:
 def _key(spec: ModelSpec, name: str, environ: Mapping[str, str]) -> str:
     key = environ.get(name, "").strip()
     if not key:
-        raise _wrong(spec, f"the environment variable {name} is not set or empty; export it, or leave +key_env= out")
+        named = f"variable {name}" if _may_be_shown(name) else "variable that +key_env= names"
+        raise _wrong(spec, f"the environment {named} is not set or empty; export it, or leave +key_env= out")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise _wrong(spec, f"the environment variable {name} holds what no header can carry; is it the key?")
     return key
@@ -170,7 +183,19 @@ def _number(
     return number
 
 
-def _wrong(spec: ModelSpec, words: str) -> ModelLoadError:
+def shown(spec: ModelSpec) -> str:
+    """The spec for people: without a password in its address, and without a key that somebody wrote in place of its variable."""
     from ...secrets import without_credentials
 
-    return ModelLoadError(f"{without_credentials(spec.text)}: {words}.", kind="option")
+    text, name = without_credentials(spec.text), spec.options.get("key_env", "")
+    return text if _may_be_shown(name) else text.replace(name, "***")
+
+
+def _may_be_shown(name: str) -> bool:
+    """Whether it is the name of a variable by its look; long ones with digits among small letters, or without letters first, are keys."""
+    is_name = _VARIABLE.fullmatch(name) is not None or not name
+    return is_name and (len(name) < _LEAST_KEY or name == name.upper() or not any(map(str.isdigit, name)))
+
+
+def _wrong(spec: ModelSpec, words: str) -> ModelLoadError:
+    return ModelLoadError(f"{shown(spec)}: {words}.", kind="option")

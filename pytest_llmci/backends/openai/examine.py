@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 from ...records import GenerationSettings, Message, ModelSpec, Prompt
 from ..base import check_options
 from ..packages import require_installed
+from .alignment import places_of
 from .answer import Answer
 from .backend import TAKES_IGNORE_EOS, is_same_name, listed_models, software_of, version_of
 from .client import EXTRA, Client, Reply
@@ -208,7 +209,7 @@ def _logprobs_found(client: Client, builder: RequestBuilder) -> Finding:
     text = "The sky is blue"
     answer = client.ask(builder.echo(text))
     rows = answer.logprobs
-    if answer.failure is None and answer.text.startswith(text) and rows and rows[0].offset is not None:
+    if answer.failure is None and answer.text.startswith(text) and rows and places_of([row.text for row in rows], text):
         return Finding(
             name="scores", state="ok", text="log-probabilities of a prompt's tokens: llm.score and benchmark tasks work"
         )

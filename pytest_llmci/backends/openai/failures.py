@@ -55,6 +55,8 @@ class Failure:
         return self.kind in RETRIED and not self.has_begun
 
 
+_TIMED_OUT: Final = (408, 425)
+"""The server did not take the request in its time; that is not the request's fault."""
 _SETTINGS_OF_STATUS: Final[Mapping[int, tuple[Kind, str]]] = {
     401: ("endpoint_key", "the server refuses the key; name the variable that holds it: +key_env=NAME"),
     403: ("endpoint_key", "the server does not allow it with this key"),
@@ -81,7 +83,11 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, no
         return Failure(
             kind="server_busy", message=f"the server {word}, HTTP {status}{asked}{quoted}", status=status, retry_after_s=wait
         )  # fmt: skip
-    if status >= 500:
+    if 200 <= status < 300:
+        return Failure(
+            kind="server_protocol", message=f"the server answers HTTP {status} instead of 200{quoted}", status=status
+        )
+    if status >= 500 or status in _TIMED_OUT:
         wait = retry_after_s(headers.get("retry-after", ""), now)
         return Failure(
             kind="server_error", message=f"the server failed, HTTP {status}{quoted}", status=status, retry_after_s=wait

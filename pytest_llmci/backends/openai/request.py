@@ -57,6 +57,8 @@ class RequestBuilder:
     """As the server calls it."""
     takes_ignore_eos: bool = False
     """Whether the server is known to make answers of an exact length on request."""
+    length_name: str = "max_tokens"
+    """What the server calls the most tokens of an answer; OpenAI's own newer models take ``max_completion_tokens`` alone."""
     prefixes: UniquePrefixes = field(default_factory=UniquePrefixes)
 
     def is_chat(self, prompt: Prompt) -> bool:
@@ -82,7 +84,7 @@ class RequestBuilder:
         prefix = self.prefixes.next() if unique and self.endpoint.prompt_cache != "keep" else ""
         before = prefix if self.endpoint.prompt_cache == "prefix" else ""
         body: dict[str, Any] = {"model": self.model, **_asked(prompt, chat=chat, prefix=before)}
-        body |= {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature, "seed": settings.seed}
+        body |= {self.length_name: settings.max_new_tokens, "temperature": settings.temperature, "seed": settings.seed}
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if stop:

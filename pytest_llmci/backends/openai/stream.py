@@ -18,11 +18,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, Choice, TokenLogprob, Usage
-from .failures import Failure, Kind, error_words, of_status, quote
+from .failures import Failure, Kind, error_words, of_status, quote, server_words
 
 MOST_BYTES: Final = 1 << 26
 """Of a document or a single line: more is no answer that anybody asked for."""
 ERROR_BYTES: Final = 1 << 16
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BROKEN_OFF: Final = ("error", "abort")
+"""Finish reasons of an answer that is none: OpenRouter's and vLLM's."""
+_THINKING: Final = ("thinking", "reasoning")
+"""Types of parts of a content that are no answer."""
 _parsed: Final = json.JSONDecoder().decode
 """``json.loads`` without asking each time what it is given."""
 
@@ -73,12 +78,16 @@ class AnswerReader:
         """
         self._status, self._headers = status, headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        packed = headers.get("content-encoding", "").strip().lower()
         if status != 200:
             self._form = "error"
+        elif packed not in ("", "identity"):
+            self._fail(
+                "server_protocol",
+                f"the server sends its answer compressed ({quote(packed)}), though it was asked not to: what came when is not known",
+            )
         elif kind == "text/event-stream":
             self._form = "events"
-        elif kind == "application/json":
-            self._form = "document"
 
     def feed(self, data: bytes, at_ns: int) -> None:
         """Take what arrived at that time."""
@@ -132,12 +141,16 @@ class AnswerReader:
         if self._done or self._failure is not None:
             return
         line = line.removesuffix(b"\r")
+        if not self._events:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if line.startswith(b"data:"):
             self._data(line[5:].lstrip(b" "), at_ns)
         elif not line:
             self._close_event()
         elif self._open_event:
             self._bad(b"\n".join([*self._open_event, line]))
+        elif line.startswith(b"error:"):  # as llama.cpp breaks off
+            self._fail("server_error", f"the server broke off its answer: {server_words(line[6:].strip())}")
         elif not line.startswith((b":", b"event:", b"id:", b"retry:")) and not self._events:
             self._fail("server_protocol", f"the server's stream is none of server-sent events: {_shown(line)}")
         # other fields are to be ignored, says the standard
@@ -178,12 +191,17 @@ class AnswerReader:
         if choice.get("logprobs"):
             self._logprobs += read_logprobs(choice["logprobs"], chat=self._chat)
         if isinstance(choice.get("finish_reason"), str):
-            self._finish = choice["finish_reason"]
+            self._finished(choice["finish_reason"])
+
+    def _finished(self, reason: str) -> None:
+        self._finish = reason
+        if reason in _BROKEN_OFF:
+            self._fail("server_error", f"the server broke off its answer: finish_reason {reason}")
 
     def _is_ours(self, event: dict[str, Any]) -> bool:
         """Take what stands beside the choices; False where the event is an error."""
-        if event.get("error"):
-            words = error_words(event) or quote(json.dumps(event["error"]))
+        if event.get("error") or event.get("object") == "error":
+            words = error_words(event) or quote(json.dumps(event.get("error")))
             self._fail("server_error", f"the server broke off its answer: {words}")
             return False
         if "choices" not in event and "usage" not in event:
@@ -201,16 +219,16 @@ class AnswerReader:
         said = delta.get("content") if self._chat else delta.get("text")
         text = said if isinstance(said, str) else _text(said)
         reasoning = ""
-        if not text or len(delta) > 1:  # most chunks of chat have nothing but their text
+        if not text or len(delta) > 1 or text is not said:  # most chunks of chat have nothing but their text
             text += _text(delta.get("refusal"))
-            reasoning = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+            reasoning = _reasoning(delta, said)
         if text and reasoning:
             kind = BOTH
         elif text:
             kind = CONTENT
         elif reasoning:
             kind = REASONING
-        elif _calls_tool(delta.get("tool_calls")):
+        elif _calls_tool(delta):
             kind = TOOL
         else:
             return
@@ -274,10 +292,10 @@ class AnswerReader:
             self._not_the_protocol()
             return
         self._texts = [_text(message.get("content") if self._chat else message.get("text")) + _text(message.get("refusal"))]  # fmt: skip
-        self._reasonings = [_text(message.get("reasoning_content")) or _text(message.get("reasoning"))]
+        self._reasonings = [_reasoning(message, message.get("content"))]
         if choice.get("logprobs"):
             self._logprobs = read_logprobs(choice["logprobs"], chat=self._chat)
-        self._finish = _text(choice.get("finish_reason"))
+        self._finished(_text(choice.get("finish_reason")))
         if not self._chat:
             self._choices = _all_choices(found["choices"])
 
@@ -359,18 +377,30 @@ def _all_choices(choices: list[Any]) -> list[Choice]:
 
 
 def _text(value: object) -> str:
-    """A text, or the texts of a list of parts."""
+    """A text, or the texts of a list of parts, those of reasoning left out."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(str(part.get("text") or "") for part in value if isinstance(part, dict))
+        parts = (part for part in value if isinstance(part, dict) and part.get("type") not in _THINKING)
+        return "".join(str(part.get("text") or "") for part in parts)
     return ""
 
 
-def _calls_tool(calls: object) -> bool:
-    if not isinstance(calls, list):
-        return False
-    functions = (call.get("function") for call in calls if isinstance(call, dict))
+def _reasoning(message: Mapping[str, Any], said: object) -> str:
+    """Text of the reasoning: of a field of its own, or of parts of the content."""
+    own = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    if own or not isinstance(said, list):
+        return own
+    parts = (part for part in said if isinstance(part, dict) and part.get("type") in _THINKING)
+    return "".join(
+        _text(part.get("thinking")) or _text(part.get("reasoning")) or _text(part.get("text")) for part in parts
+    )
+
+
+def _calls_tool(delta: Mapping[str, Any]) -> bool:
+    calls = delta.get("tool_calls")
+    called = calls if isinstance(calls, list) else []
+    functions = [call.get("function") for call in called if isinstance(call, dict)] + [delta.get("function_call")]
     return any(isinstance(each, dict) and bool(each.get("name") or each.get("arguments")) for each in functions)
 
 
@@ -386,13 +416,12 @@ def read_logprobs(found: Any, *, chat: bool) -> list[TokenLogprob]:
         rows = [each for each in found.get("content") or () if isinstance(each, dict)]
         return [TokenLogprob(text=_text(each.get("token")), logprob=_float(each.get("logprob"))) for each in rows]
     tokens, values = found.get("tokens") or [], found.get("token_logprobs") or []
-    offsets: Sequence[object] = found.get("text_offset") or [None] * len(tokens)
     tops: Sequence[object] = found.get("top_logprobs") or [None] * len(tokens)
-    if not len(tokens) == len(values) == len(offsets) == len(tops):
+    if not len(tokens) == len(values) == len(tops):
         return []
     return [
-        TokenLogprob(text=_text(token), logprob=_float(value), offset=offset if isinstance(offset, int) else None, best=_best(top))
-        for token, value, offset, top in zip(tokens, values, offsets, tops, strict=True)
+        TokenLogprob(text=_text(token), logprob=_float(value), best=_best(top))
+        for token, value, top in zip(tokens, values, tops, strict=True)
     ]  # fmt: skip
 
 

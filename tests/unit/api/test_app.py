@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 from stored_runs import simple, write_run
 
 from pytest_llmci.api.app import MOST, build_app
-from pytest_llmci.dashboard.source import open_source
+from pytest_llmci.clock import FakeClock
+from pytest_llmci.dashboard.source import RunRow, Source, open_source
+from pytest_llmci.errors import SinkError
 from pytest_llmci.store.log import LOG_NAME
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the test client
@@ -48,12 +50,72 @@ def test_health_and_the_list(client: TestClient, runs: list[Path]) -> None:
         "version": "",
         "runs": 3,
         "newest": runs[2].name,
+        "reason": "",
     }
     page = got(client, "/runs?limit=2")
     assert (page["total"], [run["id"] for run in page["items"]]) == (3, [runs[2].name, runs[1].name])
     assert [run["id"] for run in got(client, "/runs?limit=2&offset=2")["items"]] == [runs[0].name]
     assert got(client, "/runs?offset=99")["items"] == []
     assert page["items"][1]["state"] == "passed" and page["items"][1]["commit"] == "1" * 40
+
+
+class Dying:
+    """A place of runs that does not answer when it is told so."""
+
+    shown = "http://127.0.0.1:5000"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.says = ""
+        self.asked = 0
+
+    def check(self) -> None:
+        self.asked += 1
+        if self.says:
+            raise SinkError(self.says)
+
+    def rows(self) -> list[RunRow]:
+        self.check()
+        return self._source.rows()
+
+    def folder(self, run_id: str) -> Path:
+        self.check()
+        return self._source.folder(run_id)
+
+
+def test_a_place_that_dies_is_told_in_one_line_and_asked_again_later(runs: list[Path]) -> None:
+    source, clock = Dying(open_source(str(runs[0].parent))), FakeClock()
+    client = TestClient(build_app(source, clock=clock), raise_server_exceptions=False)
+    assert got(client, "/health")["status"] == "ok"
+    source.says = "MLflow at http://127.0.0.1:5000: cannot search the runs: Connection refused"
+    asked = source.asked
+    told = client.get("/runs")
+    assert told.json() == {"title": "Service Unavailable", "status": 503, "detail": source.says}
+    assert told.headers["content-type"] == "application/problem+json" and told.headers["retry-after"] == "2"
+    health = got(client, "/health", 503)
+    assert (health["status"], health["runs"], health["reason"]) == ("unhealthy", None, source.says)
+    assert got(client, f"/runs/{runs[0].name}/cells", 503)["detail"] == source.says
+    assert source.asked == asked + 1  # one try, which may take seconds, for all of them
+    clock.sleep(2)
+    assert got(client, "/health", 503) and source.asked == asked + 2
+    source.says = ""
+    clock.sleep(2)
+    assert got(client, "/health")["runs"] == 3 and got(client, "/runs")["total"] == 3
+
+
+def test_a_log_that_cannot_be_fetched_is_no_fault_of_the_api(runs: list[Path]) -> None:
+    source = Dying(open_source(str(runs[0].parent)))
+    client = TestClient(build_app(source), raise_server_exceptions=False)
+    listed, source.rows = source.rows(), lambda: listed  # type: ignore[method-assign]  # the list came just before
+    source.says = "MLflow at http://127.0.0.1:5000: cannot copy log.jsonl: Connection refused"
+    assert got(client, f"/runs/{runs[0].name}", 503)["detail"] == source.says
+
+
+def test_a_folder_that_is_gone_is_told(runs: list[Path], tmp_path: Path) -> None:
+    client = TestClient(build_app(open_source(str(tmp_path))), raise_server_exceptions=False)
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    assert got(client, "/runs", 500)["detail"] == f"{tmp_path}: the folder cannot be read: No such file or directory."
+    assert got(client, "/health", 503)["status"] == "unhealthy"
 
 
 @pytest.mark.parametrize("query", ["limit=0", f"limit={MOST + 1}", "offset=-1", "limit=many", "offset=99999999999999"])

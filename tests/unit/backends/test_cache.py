@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.backends import cache
-from pytest_llmci.backends.cache import file_sha256, folder_sha256, locked, remember_sha256, write_atomically
+from pytest_llmci.backends.cache import (
+    file_sha256,
+    files_below,
+    folder_sha256,
+    locked,
+    remember_sha256,
+    write_atomically,
+)
 
 ROOT = Path(__file__).parents[3]
 LARGE = b"x" * (2**20 + 1)
@@ -106,3 +113,19 @@ def test_lock_is_exclusive_between_processes_and_dies_with_its_holder(tmp_path: 
             assert waited == ["waited"]
         with locked(tmp_path / "lock", waiting):
             assert waited == ["waited"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need no rights there")
+def test_a_folder_that_is_a_link_belongs_to_the_digest_and_a_loop_ends(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "a.json").write_bytes(b"1")
+    (elsewhere / "part.safetensors").write_bytes(b"2")
+    alone = folder_sha256(folder, tmp_path / "cache")
+    (folder / "parts").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "parts" / "up").symlink_to(folder, target_is_directory=True)
+    assert files_below(folder) == [folder / "a.json", folder / "parts" / "part.safetensors"]
+    linked = folder_sha256(folder, tmp_path / "cache")
+    (elsewhere / "part.safetensors").write_bytes(b"3")
+    assert len({alone, linked, folder_sha256(folder, tmp_path / "cache")}) == 3

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from served import hub_snapshot
 
 from pytest_llmci.backends import hub
 from pytest_llmci.backends.transformers import TransformersBackend
@@ -78,3 +79,19 @@ def test_download_is_seen_to_grow(spec: MakeSpec, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("target", ["", "./folder", "model.gguf"])
 def test_nothing_is_downloaded_for_local_models(spec: MakeSpec, target: str) -> None:
     assert hub.download_folders(spec("hf", target), {}) == []
+
+
+def test_files_of_a_snapshot_have_their_checksums(tmp_path: Path) -> None:
+    source = tmp_path / "w"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (source / name).write_bytes(name.encode())
+    snapshot = hub_snapshot(tmp_path / "hub", "a/b", source)
+    found = hub.snapshot_files(snapshot, lambda path: pytest.fail(f"{path} was read"))
+    assert found == {name: (snapshot / name).readlink().name for name in ("config.json", "model.safetensors")}
+    assert {name: len(checksum) for name, checksum in found.items()} == {"config.json": 40, "model.safetensors": 64}
+    (snapshot / "config.json").resolve().write_bytes(b"not what its name says")
+    (snapshot / "sub").mkdir()
+    (snapshot / "sub" / "copied").write_bytes(b"x")
+    again = hub.snapshot_files(snapshot, lambda path: f"sha256 of {path.name}")
+    assert (again["config.json"], again["sub/copied"]) == ("sha256 of config.json", "sha256 of copied")

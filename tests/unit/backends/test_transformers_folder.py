@@ -103,8 +103,9 @@ def test_threads_are_set(spec: MakeSpec, folder: Path) -> None:
 def test_prepare_takes_the_imports_out_of_load(spec: MakeSpec, context: LoadContext, folder: Path) -> None:
     backend = TransformersBackend(spec("hf", str(folder)))
     backend.prepare()
-    parts = backend.load(context).info["load_parts_ns"]
-    assert isinstance(parts, dict)
+    loaded = backend.load(context)
+    parts = loaded.info["load_parts_ns"]
+    assert isinstance(parts, dict) and loaded.record_ns == parts["hashing"]
     assert list(parts) == ["imports", "tokenizer", "weights", "hashing", "prefault"]
 
 

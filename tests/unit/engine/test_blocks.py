@@ -113,3 +113,5 @@ def test_a_cell_that_is_not_timed_keeps_what_other_work_beside_it_does_not_spoil
     assert set(kept.values) == {"peak_rss", "output_tokens", "retries", "own"}
     assert kept.reasons["latency"] == kept.reasons["run_delay"] == NOT_TIMED
     assert (kept.token_ns, kept.noisy) == ([[]], [""])
+    late = "late; attempt 1 failed: the server limits the rate, HTTP 429"  # what was put off stays known
+    assert without_times(replace(record, noisy=[late]), metrics).noisy == [late.removeprefix("late; ")]

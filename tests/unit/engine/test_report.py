@@ -289,3 +289,11 @@ def test_all_metrics_in_one_go_are_those_one_by_one(tmp_path: Path) -> None:
     }
     assert model.statistics["latency"] == model.summary("latency").numbers()
     assert model.summary("latency").ordered == (0.09, 0.1, 0.11)
+
+
+def test_of_the_files_of_a_commit_people_are_shown_the_number(tmp_path: Path) -> None:
+    files = [f"{'a' * 64}  part-{number}.safetensors" for number in range(300)]
+    start = worker("a", info={"revision": "c" * 40, "snapshot_files": files})
+    model = report_of(tmp_path, [start, rounds()]).model("a")
+    assert model.info["snapshot_files"] == files
+    assert model.facts == {"revision": "c" * 40, "snapshot_files": 300}

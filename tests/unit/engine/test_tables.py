@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import header, rounds, usual_records, verdict, worker
+from sample_run import header, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.retries import retry_text
 from pytest_llmci.engine.schedule import OUT_OF_TIME
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines
 from pytest_llmci.measure import builtin_metrics
@@ -180,6 +181,8 @@ def compared(**changes: Any) -> list[LogRecord]:
     [
         ({"rounds": 5}, "more rounds may decide: --llmci-max-rounds=40", "longer"),
         ({"rounds": 40}, "more rounds may decide: --llmci-max-rounds=80", "longer"),
+        ({"rounds": 20, "pairs": 1, "by_block": "x"}, "more rounds may decide: --llmci-max-rounds=80", "longer"),
+        ({"rounds": 20, "pairs": 1}, "more rounds may decide: --llmci-max-rounds=40", "longer"),
         ({"reason": OUT_OF_TIME}, "more time may decide: a longer --llmci-time-limit", "more rounds may"),
         ({"change": None, "reason": "missing"}, "The last 3 runs", "may decide"),
         ({"verdict": "not comparable", "reason": "the reference died"}, "INCONCLUSIVE", "The last 3 runs"),
@@ -246,3 +249,37 @@ def test_answers_that_came_at_a_further_attempt_are_counted_and_shown(tmp_path: 
             in text,
             "none": "Retries" not in text,
         }[name], text
+
+
+def test_what_was_put_off_beside_the_rounds_that_count_is_told_apart(tmp_path: Path) -> None:
+    busy, gone = "attempt 1 failed: the server limits the rate, HTTP 429", "attempt 1 failed: nothing answers"
+    again = "attempt 2 failed: the server failed, HTTP 500"
+    quiet = rounds(values={"latency": [1, 1], "retries": [0, 0]}, latencies_ms=(10, 10))
+    late = replace(quiet, values={**quiet.values, "retries": [0, 1]}, noisy=["", busy])
+    reference = replace(late, uid="r2", origin="reference")
+    sample = replace(
+        quiet, uid="r3", origin="sample", values={**quiet.values, "retries": [1, 2]}, noisy=[gone, f"{busy}; {again}"]
+    )
+    warm = replace(quiet, uid="r4", warmup_failed=[busy, again, gone])
+    before = {
+        "reference": [quiet, reference],
+        "sample": [quiet, sample],
+        "warm": [warm],
+        "all": [late, replace(reference, warmup_failed=[busy])],
+        "superseded": [replace(warm, attempt=0), replace(quiet, uid="r5", attempt=1)],
+    }
+    found = {}
+    for name, blocks in before.items():
+        (tmp_path / name).mkdir()
+        write_log(tmp_path / name, [worker(), *blocks, verdict()])
+        found[name] = retry_text(build_report(tmp_path / name)).removesuffix(
+            " Their time, and the waits, are in no latency."
+        )
+    assert found == {
+        "reference": "Retries: 0 of 2 answers came at a further attempt, and 1 of 2 of the reference after 1 (1 x HTTP 429).",
+        "sample": "Retries: 0 of 2 answers came at a further attempt, and 2 of 2 of samples after 3 (1 x no answer, 1 x HTTP 429, 1 x HTTP 500).",
+        "warm": "Retries: 0 of 2 answers came at a further attempt, and 2 at warm-ups after 3 (1 x HTTP 429, 1 x HTTP 500, 1 x no answer).",
+        "all": "Retries: 1 of 2 answer came at a further attempt, after 1 that failed (1 x HTTP 429), and 1 of 2 of the reference after 1"
+        " (1 x HTTP 429), and 1 at warm-ups after 1 (1 x HTTP 429).",
+        "superseded": "",
+    }  # fmt: skip

@@ -124,6 +124,23 @@ def test_verdict_first_then_what_changed_then_what_failed(tmp_path: Path) -> Non
     assert links == ["#c0"] * 3
 
 
+def test_retries_are_told_below_the_verdict(tmp_path: Path) -> None:
+    block = rounds(
+        values={"latency": [1, 1], "retries": [0, 1]}, latencies_ms=(1, 1), noisy=["", "attempt 1 failed: HTTP 429"]
+    )
+    for name, records in (("late", [block]), ("usual", [rounds()])):
+        (tmp_path / name).mkdir()
+        parsed = page(tmp_path / name, [worker(), *records, verdict()])
+        names = [each.text for each in parsed.all("dt")]
+        assert ("Retries" in names) == (name == "late")
+        told = [each.text for each in parsed.all("dd") if "at a further attempt" in each.text]
+        assert told == (
+            ["1 of 2 answer came at a further attempt, after 1 that failed (1 x HTTP 429). Their time, and the waits, are in no latency."]
+            if name == "late"
+            else []
+        )  # fmt: skip
+
+
 def test_without_a_comparison_nothing_is_said_of_changes(tmp_path: Path) -> None:
     parsed = page(tmp_path, [worker(), rounds(), verdict()])
     assert parsed.all("h1")[0].text == "1 cell passed"

@@ -145,7 +145,7 @@ def test_prompts_are_unique_so_that_no_prefix_cache_answers() -> None:
     [
         ("busy_long", "server_busy"), ("broken", "server_error"), ("dies", "server_died"), ("resets", "server_died"),
         ("half_json", "server_stream"), ("error_event", "server_error"), ("redirect", "endpoint_redirect"), ("unknown", "endpoint_model"),
-        ("html", "server_protocol"), ("not_http", "server_protocol"), ("nothing", "empty"),
+        ("html", "server_protocol"), ("not_http", "server_protocol"), ("nothing", "empty"), ("other_model", "server_model"),
     ],
 )  # fmt: skip
 def test_each_failure_has_its_kind_and_is_in_no_time(model: str, kind: str) -> None:

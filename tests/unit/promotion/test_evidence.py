@@ -56,6 +56,28 @@ def test_what_speaks_against_it(tmp_path: Path, records: list[LogRecord], name: 
     assert told(write_run(tmp_path, 1, [started(), block(), *records]))[name] == (standing, words)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ({"manifest_sha256": "a"}, {"manifest_sha256": "b"}, "manifest_sha256"),
+        ({"snapshot_files": ["1  config.json", "2  w"]}, {"snapshot_files": ["1  config.json", "3  w", "4  new"]}, "w"),
+        ({"snapshot_files": ["1  config.json"]}, {"snapshot_files": ["1  config.json", "4  fetched.later"]}, ""),
+        ({"revision": "c"}, {"revision": "c"}, ""),
+    ],
+)
+@pytest.mark.parametrize("role", ["timing", "reference"])
+def test_weights_that_changed_between_two_processes_are_no_evidence(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], changed: str, role: Any
+) -> None:
+    records = [started(info=before, uid="w0", role=role), started(info=after), block(), judged()]
+    found = told(write_run(tmp_path, 1, records))
+    if changed and role == "timing":
+        standing, text = found["weights"]
+        assert standing == "fails" and text.startswith(f"its processes loaded different weights ({changed}): ")
+    else:
+        assert "weights" not in found
+
+
 def test_the_failure_of_another_model_is_not_held_against_this_one_but_the_session_is(tmp_path: Path) -> None:
     records = [
         started(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.errors import StoreError
 from pytest_llmci.promotion.pointer import pointer_of, read_pointer
 from pytest_llmci.records import ModelSpec
+from pytest_llmci.redaction import Redactor
+from pytest_llmci.secrets import Secrets
 from pytest_llmci.specs import parse_spec
 
 SPEC = ModelSpec(
@@ -62,3 +65,14 @@ def test_a_model_that_never_loaded_has_none(tmp_path: Path) -> None:
 def test_a_file_that_is_none(content: bytes, words: str) -> None:
     with pytest.raises(StoreError, match=words):
         read_pointer(content, "v1")
+
+
+def test_the_files_of_a_commit_are_carried(tmp_path: Path) -> None:
+    files = {"config.json": "a" * 40, "qwen.tiktoken": "b" * 64, "my  key": "c" * 40}
+    lines = [f"{checksum}  {name}" for name, checksum in files.items()]
+    start = Redactor(Secrets()).record(started(spec=SPEC, info={"revision": "c" * 40, "snapshot_files": lines}))
+    records = [start, *simple()[1:]]
+    pointer = pointer_of(read_run(write_run(tmp_path, 1, records)), "a", "d1")
+    assert pointer.files == files and read_pointer(pointer.text.encode(), "x") == pointer
+    older = {name: value for name, value in json.loads(pointer.text).items() if name != "files"}
+    assert read_pointer(json.dumps(older).encode(), "x").files == {}

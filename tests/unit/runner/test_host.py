@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -118,6 +120,22 @@ def loaded(name: str = "Fake", phases: Phases | None = None) -> ModelHost:
 
 def request(rounds: int = 1) -> RunRequest:
     return RunRequest(cell="a-p", prompt=PROMPT, generation=SETTINGS, rounds=rounds, warmup=0)
+
+
+def test_what_load_did_for_the_record_alone_is_no_part_of_its_time(
+    fakes: type[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, spent = Fake.load, 0.05
+
+    def hashing(self: Fake, context: LoadContext) -> LoadedModel:
+        found = usual(self, context)
+        begin = time.perf_counter_ns()
+        time.sleep(spent)  # what is waited for here is not the model's
+        return replace(found, record_ns=time.perf_counter_ns() - begin)
+
+    monkeypatch.setattr(Fake, "load", hashing)
+    found = host_of().load(SPEC, lambda text: None)
+    assert 0 < found.values["load_time"] < spent * 1e9
 
 
 def test_loading_tells_times_and_what_the_model_is(fakes: type[Fake]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -14,12 +15,14 @@ from typing import Any
 
 import psutil
 import pytest
-from served import ScriptedServer, promoted_model, weights
+from served import ScriptedServer, hub_snapshot, promoted_model, weights
 
 from pytest_llmci.backends import gguf, packages
 from pytest_llmci.backends.cache import file_sha256, hash_file, remember_sha256
 from pytest_llmci.backends.gguf import ConvertedGguf
+from pytest_llmci.backends.hub import snapshot_files
 from pytest_llmci.errors import ConfigError, LLMCIError, ServingError, UnknownNameError, WeightsChangedError
+from pytest_llmci.promotion.champion import Promoted
 from pytest_llmci.records import ModelSpec
 from pytest_llmci.serving import SERVERS, canary, proof, serve, server_of
 from pytest_llmci.serving.base import Launch
@@ -89,6 +92,117 @@ def test_a_remembered_digest_is_no_proof(play: ScriptedServer, tmp_path: Path, m
     remember_sha256(large, right, memory)  # as if it had not changed
     assert file_sha256(large, memory) == right
     with pytest.raises(WeightsChangedError), serving(found, Wanted(port=0)):
+        pytest.fail("it was served")
+
+
+COMMIT = "2290a62682d06624634c1f46a6ad5be0f47f38aa"
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A commit of acme/bot in a cache of the hub's client."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = hub_snapshot(tmp_path / "hub", "acme/bot", weights(tmp_path / "w"))
+    return found.rename(found.with_name(COMMIT))
+
+
+def of_the_hub(snapshot: Path, **changes: Any) -> Promoted:
+    """As it was promoted from the files that are there now."""
+    spec = ModelSpec(alias="bot", backend="hf", target="acme/bot", revision=COMMIT, text=f"bot=hf:acme/bot@{COMMIT}")
+    facts = {
+        "spec": spec,
+        "sha256": "",
+        "sha256_of": "",
+        "revision": COMMIT,
+        "files": snapshot_files(snapshot, hash_file),
+    }
+    return promoted_model(snapshot, **{**facts, **changes})
+
+
+def test_files_of_the_hub_are_those_that_were_measured_and_no_others_are_served(
+    play: ScriptedServer, snapshot: Path
+) -> None:
+    found = of_the_hub(snapshot)
+    (snapshot / "adapter_config.json").write_text("{}", "utf-8")  # a server would load it
+    with serving(found, Wanted(port=0)) as served:
+        given = Path(psutil.Process(served.process.pid).cwd()) / "support-bot"
+        assert {path.name for path in given.iterdir()} == {"config.json", "model.safetensors"}
+        assert (given / "model.safetensors").read_bytes() == (snapshot / "model.safetensors").read_bytes()
+        assert (
+            served.data["proof"]
+            == f"commit {COMMIT[:12]} of acme/bot, 2 files by the checksums that 20260101T000000Z-000001 measured"
+        )
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_link_that_was_turned_to_another_whole_blob_is_refused(
+    name: str, play: ScriptedServer, snapshot: Path, tmp_path: Path
+) -> None:
+    found = of_the_hub(snapshot)
+    content = b"another model of this repository"
+    blob = snapshot.parent.parent / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
+    (snapshot / name).unlink()
+    (snapshot / name).symlink_to(Path("..", "..", "blobs", blob.name))
+    with pytest.raises(WeightsChangedError, match=rf"refused: \S+{name} is not what was promoted: checksum [0-9a-f]{{16}} on"), serving(
+        found, Wanted(port=0)
+    ):  # fmt: skip
+        pytest.fail("it was served")
+
+
+def test_files_of_the_hub_without_links_or_with_other_names_are_proven(play: ScriptedServer, snapshot: Path) -> None:
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").write_text("{}", "utf-8")  # as where there are no links
+    blob = (snapshot / "model.safetensors").resolve()
+    named = blob.rename(blob.with_name('W_"etag-of-a-mirror"'))
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to(named)
+    found = of_the_hub(snapshot)
+    assert found.pointer.files == {name: hash_file(snapshot / name) for name in ("config.json", "model.safetensors")}
+    with serving(found, Wanted(port=0)) as served:
+        assert "2 files" in str(served.data["proof"])
+    named.write_bytes(b"x")
+    with pytest.raises(WeightsChangedError), serving(found, Wanted(port=0)):
+        pytest.fail("it was served")
+
+
+def test_a_version_from_before_its_files_were_noted_says_what_is_not_proven(
+    play: ScriptedServer, snapshot: Path
+) -> None:
+    said: list[str] = []
+    with serving(of_the_hub(snapshot, files={}), Wanted(port=0), say=said.append):
+        assert said[1] == (
+            f"commit {COMMIT[:12]} of acme/bot, 2 files whole by the hub's checksums; not proven: that they are those that were measured,"
+            " of which 20260101T000000Z-000001 noted none (measure and promote again)"
+        )  # fmt: skip
+    (snapshot / "config.json").resolve().write_bytes(b"x")
+    with pytest.raises(WeightsChangedError, match="by the checksum of the hub"), serving(
+        of_the_hub(snapshot, files={}), Wanted(port=0)
+    ):  # fmt: skip
+        pytest.fail("it was served")
+
+
+def test_a_file_of_the_hub_that_is_gone_or_lies_elsewhere(play: ScriptedServer, snapshot: Path) -> None:
+    found = of_the_hub(snapshot)
+    (snapshot / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"config.json is not there, and 2026\S+ measured it"), serving(
+        found, Wanted(port=0)
+    ):  # fmt: skip
+        pytest.fail("it was served")
+    for name in ("../x", "/etc/passwd"):
+        with pytest.raises(ConfigError, match="which is no path in a repository"), serving(
+            of_the_hub(snapshot, files={name: "0" * 40}), Wanted(port=0)
+        ):  # fmt: skip
+            pytest.fail("it was served")
+
+
+def test_a_file_of_the_hub_that_changes_while_it_is_loaded(play: ScriptedServer, snapshot: Path) -> None:
+    play.part = "changes"
+    with pytest.raises(WeightsChangedError, match="was changed while the server loaded it"), serving(
+        of_the_hub(snapshot), Wanted(port=0)
+    ):  # fmt: skip
         pytest.fail("it was served")
 
 

@@ -76,3 +76,27 @@ def test_sessions_that_were_measured_to_differ_more_show_less_in_a_history() -> 
 
     assert cell("history", 0.01) < cell("history", None) == cell("history", 0.03) < cell("history", 0.1)
     assert cell("saved", 0.1) == cell("saved", None)
+
+
+def test_where_blocks_count_what_is_expected_is_what_measurements_of_them_say() -> None:
+    rng = np.random.default_rng(5)
+    settings, cells, rounds, pairs, process_sd = GateSettings(unit="block"), 4, 40, 8, 0.02
+    numbers, measured = np.arange(rounds) // (rounds // pairs), list[float]()
+    for _ in range(40):
+        of_pairs = rng.normal(0, process_sd * np.sqrt(2), pairs)[numbers]
+        candidate = np.exp(rng.normal(0, 0.032, (cells, rounds)) + of_pairs)
+        found = decide(np.ones((cells, rounds)), candidate, settings, models=["a"] * cells, pairs=numbers)
+        assert found.cells[0].visible is not None
+        measured.append(found.cells[0].visible)
+    expected = expected_visible(settings, cells=cells, rounds=rounds, pairs=pairs, process_sd=process_sd)
+    by_rounds = expected_visible(SETTINGS, cells=cells, rounds=rounds, pairs=pairs, process_sd=process_sd)
+    assert expected.cell is not None and by_rounds.cell is not None and expected.model is not None
+    assert np.median(measured) == pytest.approx(expected.cell, rel=0.15)
+    assert expected.cell > by_rounds.cell
+    assert by_rounds.model is not None and expected.model > by_rounds.model
+
+
+def test_fewer_than_four_blocks_show_nothing_however_many_rounds_they_have() -> None:
+    settings = GateSettings(unit="block")
+    assert expected_visible(settings, cells=2, rounds=300, pairs=3).cell is None
+    assert expected_visible(settings, cells=2, rounds=20, pairs=4).cell is not None

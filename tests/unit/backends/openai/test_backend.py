@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from stub_server import Asked, Script, StubServer, say
+from stub_server import Asked, Script, StubServer, document, say
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
 from pytest_llmci.errors import GenerationError, ModelLoadError
 from pytest_llmci.measure import register as register_instruments
 from pytest_llmci.measure.profile import Probe
-from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt, RoundRecord, ScoreRequest
+from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt, RoundRecord, RunRequest, ScoreRequest
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
@@ -123,6 +124,23 @@ def test_a_prefix_keeps_the_cache_out_unless_it_is_to_be_kept(server: StubServer
     assert loaded.info["prompt_prefix"] == "a unique line before each prompt"
     sent = server.log[-1].body["prompt"]
     assert sent != TEXT.text and sent.endswith("]\nSay hello.")
+
+
+def test_failed_attempts_at_a_warm_up_come_with_the_first_round() -> None:
+    registry, found = Registry(), list[RoundRecord]()
+    register_instruments(registry)
+    with StubServer(scripts={}) as own:
+        made, _ = backend(own, "say-4-1-1")
+        own._turns["busy"] = 0
+        made._builder.model = "busy"  # type: ignore[union-attr]  # as above
+        loop = MeasuringLoop(
+            made, Probe(registry), threads=1, progress=NoProgress(), isolated=False, sleep=lambda _: None
+        )
+        loop.run(RunRequest(cell="c", prompt=TEXT, generation=SETTINGS, rounds=2, warmup=1), found.append)
+    first, second = found
+    assert [each.partition(" failed: ")[0] for each in first.warmup_failed] == ["attempt 1", "attempt 2"]
+    assert all("HTTP 429" in each for each in first.warmup_failed)
+    assert (first.values["retries"], second.values["retries"], second.warmup_failed) == (0, 0, ())
 
 
 def test_failed_attempts_are_told_and_in_no_latency() -> None:
@@ -264,6 +282,26 @@ def test_a_list_of_models_that_does_not_come(
     assert caught.value.kind == kind and says.format(url=url) in told and "\n" not in told and "sk-secret" not in told
 
 
+def test_an_address_that_lacks_the_base_of_the_api(server: StubServer) -> None:
+    with listing(404, b"") as url:
+        made = OpenAIBackend(parse_spec(f"m=openai:{url.removesuffix('/v1')}", ["openai"], "x"))
+        _MADE.append(made)
+        with pytest.raises(ModelLoadError, match=rf"or give the API's base, which is often {url}\.$"):
+            made.load(LoadContext(threads=1, cache_dir="", say=print))
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    made = OpenAIBackend(parse_spec("m=openai:http://llm.example/v1+retries=0", ["openai"], "x"))
+    _MADE.append(made)
+    with pytest.raises(
+        ModelLoadError, match=r"nothing answers at http://llm.example:80 \(through the proxy of HTTP_PROXY\)"
+    ):
+        made.load(LoadContext(threads=1, cache_dir="", say=print))
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "says"),
     [
@@ -289,6 +327,58 @@ def test_scores_are_those_of_the_continuation(server: StubServer) -> None:
         made.score("", "c d")
 
 
+def test_a_server_that_takes_the_other_name_of_the_most_tokens() -> None:
+    def newer(asked: Asked) -> Script:
+        if "max_tokens" in asked.body:
+            words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            return document({"error": {"message": words}}, status=400)
+        return say(asked)
+
+    with StubServer(models=("newer",), scripts={"newer": newer}) as own:
+        made, _ = backend(own, "newer", "+api=chat")
+        assert measured(made).completion.text
+        sent = own.log[-1].body
+        made.close()
+    assert sent["max_completion_tokens"] == SETTINGS.max_new_tokens and "max_tokens" not in sent
+
+
+def shifted(asked: Asked) -> Script:
+    """As vLLM answers for a model whose tokenizer begins each text with a token of its own: offsets count that token's letters."""
+    text = str(asked.body.get("prompt", ""))
+    words = re.findall(r" ?[^ ]+| $", text)
+    tokens = ["<|begin|>", *words, "!"]
+    offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
+    values = [None, *(-1.0 * place for place in range(1, len(tokens)))]
+    logprobs = {"tokens": tokens, "token_logprobs": values, "text_offset": offsets, "top_logprobs": None}
+    choice = {"index": 0, "text": text + "!", "finish_reason": "length", "logprobs": logprobs}
+    return document({"model": asked.model, "choices": [choice]}) if asked.body.get("echo") else say(asked)
+
+
+def test_scores_are_not_those_of_a_shifted_border() -> None:
+    """The offset at which the context ends is told of another token, four words before."""
+    with StubServer(models=("shifted",), scripts={"shifted": shifted}) as own:
+        made, _ = backend(own, "shifted")
+        assert made.score("aa bb cc dd", " ee ff") == [-5.0, -6.0]
+        assert made.score("", "aa bb") == [-1.0, -2.0]
+        made.close()
+
+
+def test_tokens_that_do_not_make_up_the_text_are_no_scores() -> None:
+    def foreign(asked: Asked) -> Script:
+        script = shifted(asked)
+        if not asked.body.get("echo"):
+            return script
+        changed = script.steps[0].data.replace(b'"aa"', b'"token_id:7"')
+        return replace(script, steps=[replace(script.steps[0], data=changed)])
+
+    with StubServer(models=("foreign",), scripts={"foreign": foreign}) as own:
+        made, _ = backend(own, "foreign")
+        with pytest.raises(GenerationError, match="do not make up the text that it was sent") as caught:
+            made.score("aa bb", " cc")
+        assert caught.value.kind == "unsupported"
+        made.close()
+
+
 def test_a_server_without_log_probabilities_says_so(server: StubServer) -> None:
     made, _ = backend(server, "whole")
     with pytest.raises(GenerationError, match="this server cannot score") as caught:
@@ -305,7 +395,15 @@ def test_streaming_shows_the_answer_as_it_comes(server: StubServer) -> None:
 
 def test_names_that_are_the_same() -> None:
     assert is_same_name("/models/smollm2", "/models/smollm2@main")
-    assert not is_same_name("gpt-4", "gpt-3.5")
+    assert is_same_name("llama3", "llama3:latest") and is_same_name("m:free", "m") and is_same_name("x-latest", "x")
+    assert is_same_name("gpt-4o", "gpt-4o-2024-08-06") and is_same_name("gpt-4", "GPT-4-0613")
+
+
+@pytest.mark.parametrize(
+    "other", ["gpt-4-turbo", "gpt-4-mini", "gpt-4-awq", "gpt-4:70b", "gpt-4-32k", "gpt-3.5", "gpt-41"]
+)
+def test_a_name_with_another_word_behind_it_is_another_model(other: str) -> None:
+    assert not is_same_name("gpt-4", other) and not is_same_name(other, "gpt-4")
 
 
 def many(made: OpenAIBackend, requests: list[ScoreRequest], batch: int = 2) -> tuple[list[Any], list[list[int]]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmci.backends.openai.endpoint import Endpoint, read_endpoint
+from pytest_llmci.backends.openai.endpoint import Endpoint, read_endpoint, shown
 from pytest_llmci.errors import ModelLoadError
 from pytest_llmci.specs import parse_spec
 
@@ -38,6 +38,44 @@ def test_the_key_is_in_no_representation() -> None:
     assert found.headers()["Authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(found) and KEY not in str(found)
     assert "Authorization" not in read("openai:http://h/v1#m").headers()
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk-abc", "sk-proj-abcdefGHIJ0123456789klmnop", "abcdefGHIJ0123456789klmnop", "0123456789abcdef0123456789abcdef"],
+)
+def test_a_key_in_place_of_its_variable_is_not_repeated(key: str) -> None:
+    spec = parse_spec(f"m=openai:http://h/v1#m+key_env={key}", ["openai"], "x")
+    with pytest.raises(ModelLoadError) as caught:
+        read_endpoint(spec, {})
+    assert key not in str(caught.value) and str(caught.value).startswith("m=openai:http://h/v1#m+key_env=***: ")
+    assert key not in shown(spec)
+
+
+@pytest.mark.parametrize("name", ["K", "MY_OPENAI_API_KEY_2", "together_ai_api_key", "K2"])
+def test_a_variable_is_named(name: str) -> None:
+    with pytest.raises(ModelLoadError, match=f"the environment variable {name} is not set"):
+        read(f"openai:http://h/v1#m+key_env={name}")
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "name"),
+    [
+        ("http://h:8000/v1", {"HTTP_PROXY": "http://p:1"}, "HTTP_PROXY"),
+        ("https://h/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("https://h/v1", {"HTTP_PROXY": "http://p:1", "all_proxy": "http://q:1"}, "ALL_PROXY"),
+        ("http://h:8000/v1", {"HTTP_PROXY": "http://p:1", "NO_PROXY": "h"}, ""),
+        ("http://127.0.0.1:8000/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("http://h:8000/v1", {}, ""),
+    ],
+)
+def test_the_proxy_on_the_way(url: str, variables: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("http", "https", "all", "no"):
+        for variable in (f"{each}_proxy", f"{each}_PROXY".upper()):
+            monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert read(f"openai:{url}#m").proxy_name() == name
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ URL = "http://host:8000/v1/chat/completions"
         (405, {}, "server_protocol", "server", False),
         (400, {"message": "too long"}, "endpoint_request", "settings", False),
         (307, {}, "endpoint_redirect", "settings", False),
+        (408, {}, "server_error", "server", True),
+        (204, {}, "server_protocol", "server", False),
     ],
 )
 def test_each_status_has_one_meaning(status: int, body: object, kind: str, fault: str, may_pass: bool) -> None:

@@ -68,6 +68,39 @@ class TestFirstToken:
         assert (answer.reasoning, answer.text, answer.piece_kinds) == ("Hmm", "Hi", "rrc")
         assert answer.separates_reasoning
 
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},  # as Mistral's
+            {"type": "thinking", "thinking": "Hm"},
+            {"type": "reasoning", "text": "Hm"},
+        ],
+    )
+    def test_reasoning_in_parts_of_the_content_is_kept_apart(self, part: dict[str, Any]) -> None:
+        both = [part, {"type": "text", "text": "Hi"}]
+        answer = read(chunk(content=[part]), chunk(content=both), chunk(content="!"), chunk("stop"), DONE)
+        assert (ms(answer.ttft_any_ns), ms(answer.ttft_reasoning_ns), ms(answer.ttft_content_ns)) == (1, 1, 2)
+        assert (answer.reasoning, answer.text, answer.piece_kinds) == ("HmHm", "Hi!", "rbc")
+        whole = AnswerReader(chat=True)
+        whole.head(200, {"content-type": "application/json"})
+        whole.feed(json.dumps({"choices": [{"index": 0, "message": {"content": both}}]}).encode(), 1)
+        found = whole.end(2)
+        assert (found.text, found.reasoning) == ("Hi", "Hm")
+
+    def test_reasoning_that_stands_in_two_fields_is_there_once(self) -> None:
+        answer = read(chunk(reasoning="Hm", reasoning_content="Hm"), chunk("stop", content="Hi"), DONE)
+        assert (answer.reasoning, answer.text, answer.piece_kinds) == ("Hm", "Hi", "rc")
+
+    def test_a_function_call_of_the_old_form_is_a_piece(self) -> None:
+        answer = read(
+            chunk(function_call={"name": "f", "arguments": ""}),
+            chunk(function_call={"arguments": "{}"}),
+            chunk(function_call={"arguments": ""}),
+            chunk("function_call"),
+            DONE,
+        )
+        assert (answer.piece_kinds, ms(answer.ttft_any_ns), answer.ttft_content_ns) == ("tt", 1, None)
+
     def test_a_chunk_of_both_is_the_first_of_either(self) -> None:
         answer = read(chunk(content="a", reasoning="b"), chunk(content="c"), chunk("stop"), DONE)
         assert (answer.ttft_content_ns, answer.ttft_reasoning_ns, answer.piece_kinds) == (1_000_000, 1_000_000, "bc")
@@ -167,7 +200,7 @@ class TestWhole:
         assert not read(chunk("stop", content="Hi"), usage(5, 1), DONE).came_at_once
         assert not read(chunk(content="Hi"), chunk("stop", content="there"), usage(5, 8), DONE).came_at_once
 
-    @pytest.mark.parametrize("kind", ["", "text/plain"])
+    @pytest.mark.parametrize("kind", ["", "text/plain", "application/json"])
     def test_the_form_is_seen_without_a_content_type(self, kind: str) -> None:
         reader = AnswerReader(chat=True)
         reader.head(200, {"content-type": kind})
@@ -255,6 +288,45 @@ class TestFailures:
             "server_error",
             "the server broke off its answer: out of memory",
         )
+
+    @pytest.mark.parametrize("reason", ["error", "abort"])
+    def test_an_answer_that_the_server_gave_up_is_none(self, reason: str) -> None:
+        assert self.kind(chunk(content="a"), chunk(reason), usage(5, 1), DONE) == "server_error"
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'error: {"code": 500, "message": "context is full"}\n\n',  # llama.cpp
+            b'data: {"object": "error", "message": "context is full", "code": 400}\n\n',  # vLLM
+            b'event: error\ndata: {"error": {"message": "context is full"}}\n\n',
+            b'data: {"error": "context is full", "error_type": "generation"}\n\n',  # TGI
+        ],
+    )
+    def test_errors_of_each_server_in_its_stream(self, line: bytes) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        reader.feed(f"data: {json.dumps(chunk(content='a'))}\n\n".encode() + line, 1)
+        failure = reader.end(2).failure
+        assert failure is not None and failure.has_begun
+        assert (failure.kind, failure.message) == (
+            "server_error",
+            "the server broke off its answer: context is full",
+        )
+
+    def test_an_answer_that_comes_compressed(self) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS | {"content-encoding": "gzip"})
+        reader.feed(b"\x1f\x8b\x08", 1)
+        failure = reader.end(2).failure
+        assert failure is not None and failure.kind == "server_protocol" and "compressed (gzip)" in failure.message
+
+    def test_a_byte_order_mark_before_the_stream(self) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        reader.feed(
+            b"\xef\xbb\xbfdata:" + json.dumps(chunk("stop", content="a")).encode() + b"\r\n\r\ndata:[DONE]\r\n\r\n", 1
+        )
+        assert (reader.end(2).text, reader.pieces, reader.is_done) == ("a", 1, True)
 
     def test_nothing_but_the_end(self) -> None:
         assert self.kind(DONE) == "server_stream"
