@@ -175,7 +175,7 @@ def test_tokens_are_stamped_but_on_mps(monkeypatch: pytest.MonkeyPatch, device: 
 def test_the_gpu_of_the_model_becomes_the_current_one() -> None:
     asked: list[object] = []
     cuda = SimpleNamespace(set_device=asked.append)
-    stack: Any = SimpleNamespace(torch=SimpleNamespace(cuda=cuda), lap=lambda part: None, facts=dict)
+    stack: Any = SimpleNamespace(torch=SimpleNamespace(cuda=cuda), lap=lambda part: None, facts=dict, hashing_ns=0)
     for device in ("cpu", "cuda:1"):
         lm: Any = SimpleNamespace(
             model=SimpleNamespace(device=torch.device(device)), prefault=lambda: None, footprint_bytes=int, facts=dict,
