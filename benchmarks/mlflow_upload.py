@@ -15,14 +15,11 @@ import argparse
 import contextlib
 import os
 import resource
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,49 +28,28 @@ from benchmarks.pairs import judged
 from benchmarks.process_cost import RunFailedError
 from pytest_llmci.sinks.apart import Patience, send_apart
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+from mlflow_server import Server
+
 LIMITS_S = {"local": 2.0, "server": 3.0, "wide": 60.0}
 TOKENS = 12
 
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """A server of MLflow on this machine, as small as it can be made."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--workers",
-        "1",
-    ]
-    command += ["--artifacts-destination", str(folder / "kept"), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """A server of MLflow on this machine, as small as it can be made.
 
-
-def wait_for(address: str) -> None:
-    """Return once the server answers.
-
-    :raises RunFailedError: if it does not within three minutes.
+    :raises RunFailedError: if it does not start.
     """
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=2):
-            return
-        time.sleep(0.2)
-    raise RunFailedError("mlflow server did not start; is the extra 'mlflow' installed?")
+    made = Server(folder)
+    try:
+        try:
+            made.start()
+        except RuntimeError as error:
+            raise RunFailedError(f"mlflow server did not start; is the extra 'mlflow' installed? {error}") from error
+        yield made.uri
+    finally:
+        made.kill()
 
 
 def cost(work: Callable[[], None]) -> tuple[float, float]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, browser
-from mlflow_stores import fresh_store
+from mlflow_server import Server
 from stored_runs import simple, write_run
 
 from pytest_llmci.cli.main import main
@@ -112,49 +111,26 @@ def test_its_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_tracking_server_that_dies_is_told_and_one_that_is_dead_refused(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
-    uri = fresh_store(tmp_path / "store")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    ) as server:  # fmt: skip
-        try:
-            until_listening("127.0.0.1", port, server)
-            with serving(f"http://127.0.0.1:{port}") as address:
-                assert status_of(f"{address}/health") == (200, "ok")
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait(30)
-                for path in ("/runs", "/runs/x", "/health"):
-                    status, said = status_of(f"{address}{path}")
-                    assert status == 503 and said.startswith(
-                        f"MLflow at http://127.0.0.1:{port}: cannot list the experiments: "
-                    )
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
+    server = Server(tmp_path / "store")
+    try:
+        server.start()
+        with serving(server.uri) as address:
+            assert status_of(f"{address}/health") == (200, "ok")
+            server.kill()
+            for path in ("/runs", "/runs/x", "/health"):
+                status, said = status_of(f"{address}{path}")
+                assert status == 503 and said.startswith(f"MLflow at {server.uri}: cannot list the experiments: ")
+    finally:
+        server.kill()
     for command_name in ("api", "dashboard"):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest_llmci.cli.main", command_name, f"http://127.0.0.1:{port}"], check=False, capture_output=True,
+            [sys.executable, "-m", "pytest_llmci.cli.main", command_name, server.uri], check=False, capture_output=True,
             text=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (4, "")
         if command_name == "api" or find_spec("streamlit") is not None:
             (line,) = done.stderr.splitlines()
-            assert line.startswith(f"llmci: error: MLflow at http://127.0.0.1:{port}: cannot list the experiments: ")
+            assert line.startswith(f"llmci: error: MLflow at {server.uri}: cannot list the experiments: ")
 
 
 def status_of(address: str) -> tuple[int, str]:

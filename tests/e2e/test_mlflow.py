@@ -2,21 +2,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench import Bench
+from mlflow_server import Server, unused_port
 from mlflow_stores import fresh_store, load_all_of_mlflow
 
 from pytest_llmci.sinks.apart import send_apart
@@ -153,12 +151,6 @@ def test_a_session_that_was_stopped_sends_nothing_and_says_how(bench: Bench, uri
 # -------------------------------------------------------------------------------------- servers that are no good
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server on this machine that treats every request in one way."""
@@ -243,47 +235,6 @@ def test_a_server_that_never_answers_is_given_up(bench: Bench, monkeypatch: pyte
 
 
 # --------------------------------------------------------------------------------------------------- a real server
-
-
-class Server:
-    """``mlflow server`` with a store of its own, which outlives it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._store = fresh_store(folder)
-        self.port = unused_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            self._store,
-            "--artifacts-destination",
-        ]
-        command += [str(self._folder / "kept"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-            time.sleep(0.2)
-        pytest.fail((self._folder / "server.log").read_text("utf-8", "replace")[-2000:])
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture
