@@ -186,7 +186,8 @@ def test_an_argument_that_cannot_be_sent_is_named_by_place_and_type(argument: ob
     with pytest.raises(ConfigError) as caught:
         pack_arguments(["good", argument, object()])
     text = str(caught.value)
-    assert text.startswith(f"llm.call: argument 2 after the target {found}".replace("PosixPath", type(Path()).__name__))
+    path = f"{type(Path()).__module__}.{type(Path()).__name__}"  # Python 3.13 has another module for it
+    assert text.startswith(f"llm.call: argument 2 after the target {found}".replace("pathlib.PosixPath", path))
     assert text.endswith(
         "expected JSON data (None, numbers, text, lists, dictionaries with text keys) or numeric arrays."
     )
