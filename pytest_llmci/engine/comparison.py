@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from ..metrics import BESIDE, MetricDef
 from ..records import ComparisonResult, Mode, RoundsRecord
-from ..stats.compare import GateSettings, decide
+from ..stats.compare import PROCESS_TIME_SD_S, GateSettings, decide
 from ..stats.memory import RELATIVE_TOLERANCE, compare_memory
 from ..units import format_quantity
 
@@ -296,6 +296,7 @@ def _judge_time(
             looks=rules.looks, last=last, higher_is_better=metric.direction == "higher", metric=kind,
             environment_shift=(rules.anchored_shifts if beside else rules.shifts).get(kind, rules.environment_shift),
             session=0.0 if rules.each_a_session else None, unit="block" if rules.by_block else "round",
+            value_sd=PROCESS_TIME_SD_S if metric.unit == "s" and not beside else 0.0,
         )  # fmt: skip
         verdicts = decide(
             _base_rows(list(cells_of_one.values()), metric.name, rules, beside),

@@ -23,6 +23,7 @@ from .interleaved import interleaved_estimates
 from .location import LEAST_VALUES
 from .looks import PASS_ERROR_EARLY, PASS_ERROR_LAST, SESSION_ALPHA, look_alpha
 from .samples import cell_name, grouped
+from .short_values import with_value_sd
 from .stored import TimeMetric, history_estimates, saved_estimates, session_sd
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ Unit: TypeAlias = Literal["round", "block"]
 
 MATERIAL_SHARE: Final = 0.5
 """An estimate below this share of ``detect`` never fails: significant is not yet worth a red build."""
+PROCESS_TIME_SD_S: Final = 1e-6
+"""Standard deviation, between processes of one program, of the time that measuring itself takes and every call is told with: where
+the caches hold its few microseconds of code is settled once a process. ``benchmarks.short_calls`` measures it."""
 _MOST_LOGARITHM: Final = 50.0
 """Larger limits say nothing, and their exponential would not be a number."""
 
@@ -73,6 +77,8 @@ class GateSettings:
     unit: Unit = "round"
     """Interleaved: what counts as one value. ``block``: the rounds of one pair of processes together, where neighbouring rounds share
     their fate, as those of a server that limits rates do (:mod:`~pytest_llmci.stats.by_block`)."""
+    value_sd: float = 0.0
+    """What every value of one process is off by, however small the value, in its unit: :data:`PROCESS_TIME_SD_S` for times."""
 
     def __post_init__(self) -> None:
         if self.unit == "block" and self.mode != "interleaved":
@@ -89,6 +95,10 @@ class GateSettings:
             raise ValueError(f"session={self.session:g}: give a finite logarithm of at least 0, or None")
         if not 0 <= self.environment_shift < math.inf:
             raise ValueError(f"environment_shift={self.environment_shift:g}: give a finite logarithm of at least 0")
+        if not 0 <= self.value_sd < math.inf:
+            raise ValueError(
+                f"value_sd={self.value_sd:g}: give a finite number of at least 0, in the unit of the values"
+            )
 
     @property
     def look_alpha(self) -> float:
@@ -217,7 +227,8 @@ def _estimates(
     count = len(candidate)
     if settings.mode == "interleaved":
         groups = grouped(cast("Rows", base), candidate, pairs, names, interleaved=True)
-        return (block_estimates if settings.unit == "block" else interleaved_estimates)(groups, count)
+        found = (block_estimates if settings.unit == "block" else interleaved_estimates)(groups, count)
+        return with_value_sd(found, groups, settings.value_sd)
     stored = cast("Sequence[Rows]", base if settings.mode == "history" else [base])
     if not len(stored):
         raise ValueError("history has no stored session: give at least one")
@@ -226,8 +237,10 @@ def _estimates(
     if session is None:
         session = session_sd(settings.metric, anchored=settings.mode == "anchored")
     if len(sessions) == 1:
-        return saved_estimates(sessions[0], count, session=session, shift=shift)
-    return history_estimates(sessions, count, session=session, shift=shift)
+        found = saved_estimates(sessions[0], count, session=session, shift=shift)
+    else:
+        found = history_estimates(sessions, count, session=session, shift=shift)
+    return with_value_sd(found, sessions[0], settings.value_sd)
 
 
 def _least(values: Ints, models: Ints) -> Ints:
