@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -136,11 +137,11 @@ def test_a_session_without_it_takes_stored_times_as_they_are(bench: Bench) -> No
 def test_stored_runs_are_compared_beside_it_as_well(bench: Bench) -> None:
     for _ in range(2):
         assert work(bench, 100_000, "--llmci-anchor").ret == 0
-    result = bench.pytester.run("llmci", "compare", "latest~1", "latest")
-    told = " ".join(result.stdout.str().split())
+    compare = (sys.executable, "-m", "pytest_llmci.cli.main", "compare", "latest~1", "latest")
+    told = " ".join(bench.pytester.run(*compare).stdout.str().split())
     assert "each divided by the time of the same frozen model beside it" in told
     assert work(bench, 100_000).ret == 0
-    told = " ".join(bench.pytester.run("llmci", "compare", "latest~1", "latest").stdout.str().split())
+    told = " ".join(bench.pytester.run(*compare).stdout.str().split())
     assert "times of work: as measured, not beside the frozen model: the candidate has none of its times" in told
 
 

@@ -81,8 +81,7 @@ def test_the_allocators_variables_are_told_and_no_folder(monkeypatch: pytest.Mon
 
 @pytest.mark.model
 def test_the_real_one_answers_all_of_it() -> None:
-    import torch
-
+    torch = pytest.importorskip("torch")
     found = torch_facts(torch, torch.device("cpu"))
     assert found == json.loads(json.dumps(found))
     assert found["torch_threads"] == torch.get_num_threads()

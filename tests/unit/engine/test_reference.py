@@ -47,20 +47,20 @@ def test_one_model_of_several_by_its_alias() -> None:
 
 
 def test_options_for_one_model_and_several_at_once() -> None:
-    found = reference_of_spec("a=+threads=2,b=tiny+threads=4", ORIGIN, candidate("a=echo:one", "b=tiny"))
+    found = reference_of_spec("a=+threads=2,b=echo+threads=4", ORIGIN, candidate("a=echo:one", "b=echo"))
     assert found.specs["a"].options == {"threads": "2"} and found.specs["a"].target == "one"
     assert found.specs["b"].options == {"threads": "4"}
     assert found.on_purpose == {"a": ("threads",), "b": ("threads",)}
 
 
 def test_a_model_against_itself_is_compared() -> None:
-    found = reference_of_spec("tiny", ORIGIN, candidate("tiny"))
-    assert found.nothing_to_compare == "" and found.on_purpose == {"tiny": ()}
+    found = reference_of_spec("echo", ORIGIN, candidate("echo"))
+    assert found.nothing_to_compare == "" and found.on_purpose == {"echo": ()}
 
 
 def test_cpus_are_one_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
-    assert reference_of_spec("+cpus=0,2", ORIGIN, candidate("tiny")).specs["tiny"].options == {"cpus": "0,2"}
+    assert reference_of_spec("+cpus=0,2", ORIGIN, candidate("echo")).specs["echo"].options == {"cpus": "0,2"}
 
 
 def test_an_interpreter_is_named_from_where_the_command_was_given(

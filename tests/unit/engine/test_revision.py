@@ -104,8 +104,8 @@ def test_a_revision_is_told_from_its_options() -> None:
 
 def test_models_are_those_of_the_old_settings_under_the_same_alias(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.today["models"] = Given(("m=echo:new", "added=tiny"), INI + "models")
-    project.then["models"] = Given(("gone=tiny", "m=echo:old"), INI + "models")
+    project.today["models"] = Given(("m=echo:new", "added=echo"), INI + "models")
+    project.then["models"] = Given(("gone=echo", "m=echo:old"), INI + "models")
     found = compare()
     assert {alias: spec.target for alias, spec in found.specs.items()} == {"m": "old"}
     assert "new since HEAD, so not compared: added" in found.notes
@@ -114,28 +114,28 @@ def test_models_are_those_of_the_old_settings_under_the_same_alias(project: Proj
 
 def test_a_model_that_only_a_marker_names_is_the_same_on_both_sides(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.given(models="tiny")
+    project.given(models="small=echo")
     project.marker_models = (("other=echo:x", "test_x.py"),)
-    assert compare().specs.keys() == {"tiny", "other"}
+    assert compare().specs.keys() == {"small", "other"}
 
 
 def test_no_model_in_common(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.today["models"] = Given(("tiny",), INI + "models")
-    project.then["models"] = Given(("a=tiny",), INI + "models")
+    project.today["models"] = Given(("small=echo",), INI + "models")
+    project.then["models"] = Given(("a=echo",), INI + "models")
     with pytest.raises(
         ConfigError,
-        match=r"--llmci-versus=git:HEAD: none of the models of this session \(tiny\) is in the settings of that commit \(a\)",
+        match=r"--llmci-versus=git:HEAD: none of the models of this session \(small\) is in the settings of that commit \(a\)",
     ):
         compare()
 
 
 def test_options_of_the_reference_hold_for_all_its_models(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.given("--llm-models", models="tiny,m=echo:x+threads=1")
+    project.given("--llm-models", models="small=echo,m=echo:x+threads=1")
     found = compare(options="+threads=2")
     assert [spec.options for spec in found.specs.values()] == [{"threads": "2"}, {"threads": "2"}]
-    assert found.on_purpose == {"tiny": ("threads",), "m": ("threads",)} and found.name == "HEAD"
+    assert found.on_purpose == {"small": ("threads",), "m": ("threads",)} and found.name == "HEAD"
     assert found.nothing_to_compare == ""
 
 
@@ -206,7 +206,7 @@ def test_prompts_are_those_of_the_commit_wherever_they_are_named(project: Projec
         }
     )
     project.places = Places(command=project.folder / "cli", settings=project.folder)
-    project.given(models="tiny")
+    project.given(models="small=echo")
     project.today["prompts"] = project.then["prompts"] = Given(("p.yaml",), INI + "prompts")
     project.marker_prompts = (Sourced("m.yaml", "test_x.py: marker llmci(prompts=)"),)
     found = compare()
@@ -226,7 +226,7 @@ def test_new_prompts_are_not_compared_and_none_in_common_is_refused(project: Pro
     project.repository.commit(
         "second", {"p.yaml": PROMPTS + "- id: c\n  prompt: three\n", "q.yaml": "- id: d\n  prompt: four\n"}
     )
-    project.given(models="tiny", prompts=("p.yaml", "q.yaml"))
+    project.given(models="small=echo", prompts=("p.yaml", "q.yaml"))
     found = compare("HEAD~1")
     assert found.prompts is not None and [prompt.id for prompt in found.prompts] == ["a", "b"]
     assert "new since HEAD~1, so not compared: the prompts of 'q.yaml'" in found.notes
@@ -238,14 +238,14 @@ def test_new_prompts_are_not_compared_and_none_in_common_is_refused(project: Pro
 
 def test_the_suite_has_its_own_prompts(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.given(models="tiny", suite="inference")
+    project.given(models="small=echo", suite="inference")
     found = compare()
     assert found.prompts is not None and len(found.prompts) == 10
 
 
 def test_settings_of_the_commit_are_taken_where_they_say_what_is_measured(project: Project, compare: Compare) -> None:
     project.repository.commit("first")
-    project.given(models="tiny")
+    project.given(models="small=echo")
     project.today |= {"seed": Given("1", INI + "seed"), "rounds": Given("7", INI + "rounds")}
     project.then |= {
         "seed": Given("2", INI + "seed"),
@@ -270,7 +270,7 @@ def test_settings_of_the_commit_are_taken_where_they_say_what_is_measured(projec
 def test_no_code_of_the_repository_is_measured(project: Project, compare: Compare) -> None:
     project.repository.commit("first", {"p.yaml": PROMPTS, "app.py": "", "test_a.py": ""})
     project.repository.put({"app.py": "x = 1\n", "test_a.py": "x = 1\n"})
-    project.given(models="tiny", prompts="p.yaml")
+    project.given(models="small=echo", prompts="p.yaml")
     found = compare()
     assert found.nothing_to_compare.endswith(
         "have the same models, prompts and settings, and no code of the repository is measured"
@@ -292,9 +292,9 @@ def test_a_callable_is_compared_where_anything_but_documentation_differs(project
 
 
 def test_a_backend_or_instrument_of_the_repository_is_its_code(project: Project, compare: Compare) -> None:
-    project.repository.commit("first", {"mine.py": "from pytest_llmci.backends.tiny import TinyBackend as Mine\n"})
-    project.repository.put({"mine.py": "from pytest_llmci.backends.tiny import TinyBackend as Mine  # new\n"})
-    project.given(models="tiny")
+    project.repository.commit("first", {"mine.py": "from pytest_llmci.backends.echo import EchoBackend as Mine\n"})
+    project.repository.put({"mine.py": "from pytest_llmci.backends.echo import EchoBackend as Mine  # new\n"})
+    project.given(models="small=echo")
     assert compare().nothing_to_compare != ""
     project.registry.add("instrument", "own", "mine:Mine")
     assert compare().nothing_to_compare == ""
@@ -308,7 +308,7 @@ def test_commits_environments_and_options_are_told(project: Project, compare: Co
     base = project.repository.git("rev-parse", "--short", "HEAD")
     project.repository.commit("theirs")
     project.repository.git("switch", "-q", "feature")
-    project.given(models="tiny")
+    project.given(models="small=echo")
     found = compare("main")
     assert found.notes[0].startswith("main is ") and found.notes[0].endswith(
         " 'theirs', 1 commit before HEAD; 1 changed file in the working tree"
@@ -325,7 +325,7 @@ def test_commits_environments_and_options_are_told(project: Project, compare: Co
         "before installs of the project there"
     )
     assert not any("today's environment" in note for note in with_own.notes)
-    assert with_own.specs["tiny"].options == {"python": str(environment)} and with_own.nothing_to_compare == ""
+    assert with_own.specs["small"].options == {"python": str(environment)} and with_own.nothing_to_compare == ""
 
 
 # --------------------------------------------------------------------------------------------------- in a real process
