@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 pytest.importorskip("numpy")
 FIXED = ("--llmci-rounds=6", "--llmci-max-rounds=6")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from bench import TWO_PROMPTS, Bench
 from repositories import Repository
+from timing import on_real_time
 
 from pytest_llmci.store.comparability import Part
+
+pytestmark = on_real_time
 
 FIXED = ("--llmci-rounds=5", "--llmci-max-rounds=5")
 SLEEP = "echo=echo+ttft=40ms"

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 
 def calibrate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import Bench
+from timing import on_real_time
 
 from pytest_llmci.cli.main import main
 
@@ -77,6 +78,7 @@ def test_a_budget_on_cost_without_a_price_is_refused_with_the_option(bench: Benc
     result.stderr.fnmatch_lines(["*cost needs a price; name one with --llmci-prices*"])
 
 
+@on_real_time
 def test_answers_that_became_longer_are_dearer_where_tokens_are_paid(bench: Bench) -> None:
     bench.write("ours.toml", TABLE)
     bench.write("test_it.py", TEST)

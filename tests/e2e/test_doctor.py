@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from timing import on_real_time
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.measure import builtin_metrics, region
 from pytest_llmci.measure.cpu import cpu_time_ns
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="most truths need Linux to be planted")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="most truths need Linux to be planted"), on_real_time]
 
 
 def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from bench import Bench
 from stub_server import Asked, Script, StubServer, document, ending, pieces
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 pytest.importorskip("httpx")
 KEY = "sk-topsecret-0123456789abcdef"

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 FAST = "echo+tokens=4+ttft=4ms+itl=1ms"
 SHORT = ("--llmci-max-new-tokens=4", "--llm-prompts=prompts.yaml")

@@ -7,8 +7,11 @@ import re
 
 import pytest
 from bench import Bench
+from timing import on_real_time
 
 from pytest_llmci.cli.main import main
+
+pytestmark = on_real_time
 
 PARTS = ("prefill", "decode rate", "output length", "harness", "noise", "whole")
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 SLOW, QUICK = "echo=echo+itl=300us", "echo+itl=250us"
 SHORT = ("--llmci-max-new-tokens=20",)

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from bench import Bench
 from repositories import Repository
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 PIPELINE = "import time\n\n\ndef answer(prompt):\n    time.sleep({seconds})\n    return 'an answer to ' + prompt\n"
 ASKED = ("--llmci-max-rounds=5", "--llmci-detect=20%")

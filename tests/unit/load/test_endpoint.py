@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from loads import on_endpoint
+from timing import on_real_time
 
 pytest.importorskip("httpx")
 
@@ -20,6 +21,8 @@ from pytest_llmci.load.accounting import accounted
 from pytest_llmci.load.endpoint import most_connections
 from pytest_llmci.load.scenario import parse_scenario
 from pytest_llmci.records import LoadRun
+
+pytestmark = on_real_time
 
 MS = 10**6
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from stub_server import Asked, Script, StubServer, document, say
+from timing import on_real_time
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.openai.backend import REMOTE, OpenAIBackend, is_same_name
@@ -22,6 +23,8 @@ from pytest_llmci.records import Completion, GenerationSettings, Message, Prompt
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
+
+pytestmark = on_real_time
 
 pytest.importorskip("httpx")
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))

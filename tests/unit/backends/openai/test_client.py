@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from stub_server import SCRIPTS, Played, StubServer
+from timing import on_real_time
 
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.endpoint import Endpoint
@@ -20,6 +21,8 @@ from pytest_llmci.records import GenerationSettings, Message, Prompt
 
 pytest.importorskip("httpx")
 from pytest_llmci.backends.openai.client import Client
+
+pytestmark = on_real_time
 
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
 TRIES = 6

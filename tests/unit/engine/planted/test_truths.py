@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timing import on_real_time
 
 from pytest_llmci.engine.planted import NOT_PLANTED, TRUTHS, memory, unplanted
 from pytest_llmci.engine.planted.base import Finding, Truth, examine, metric_table
 from pytest_llmci.measure import builtin_metrics, children, cpu, noise, profile, region
 from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, SampledPeak
 from pytest_llmci.records import Missing
+
+pytestmark = on_real_time
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="plants what only Linux shows")
 QUICK = [truth for truth in TRUTHS if truth.quick]
