@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Annotated, Final, TypeVar
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -35,14 +36,17 @@ _PAGE_POLICY: Final = (
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=MOST, description=f"most items, 1 to {MOST}")]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="items to leave out before the first one")]
-Unreadable: Final[dict[int | str, dict[str, object]]] = {
-    503: {"model": Problem, "description": "The place of the runs does not answer"}
-}
-Problems: Final[dict[int | str, dict[str, object]]] = {
-    404: {"model": Problem, "description": "No such run"},
-    **Unreadable,
-}
 PROBLEM_TYPE: Final = "application/problem+json"
+
+
+def _told(status: int, description: str) -> dict[int | str, dict[str, object]]:
+    """An answer of the OpenAPI document that is a problem."""
+    return {status: {"description": description, "content": {PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}}}
+
+
+Unreadable: Final = _told(503, "The place of the runs does not answer")
+Asked: Final = _told(422, "A parameter is not what it must be") | Unreadable
+Problems: Final = _told(404, "No such run") | Asked
 AGAIN_NS: Final = 2 * 10**9
 """A place that did not answer is asked again after this long: each try may take seconds, and clients queue for it."""
 
@@ -163,6 +167,11 @@ def _guard(app: FastAPI, hosts: Collection[str]) -> None:
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
         return problem(error.status_code, one_line(str(error.detail)), error.headers)
 
+    @app.exception_handler(RequestValidationError)
+    async def misasked(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = [f"{each['loc'][-1]}={one_line(str(each.get('input')))}: {each['msg']}" for each in error.errors()]
+        return problem(422, "; ".join(found))
+
 
 def _describe(app: FastAPI, reports: Reports) -> None:
     """The page, and whether all is well."""
@@ -187,7 +196,7 @@ def _describe(app: FastAPI, reports: Reports) -> None:
 def _add_runs(app: FastAPI, reports: Reports) -> None:
     """The runs, and what is in them."""
 
-    @app.get("/runs", summary="Runs, the newest first", responses=Unreadable)
+    @app.get("/runs", summary="Runs, the newest first", responses=Asked)
     def runs(limit: Limit = PAGE, offset: Offset = 0) -> Page[Run]:
         return page_of([Run.of(row) for row in reports.rows()], limit, offset)
 

@@ -120,7 +120,9 @@ def test_a_folder_that_is_gone_is_told(runs: list[Path], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("query", ["limit=0", f"limit={MOST + 1}", "offset=-1", "limit=many", "offset=99999999999999"])
 def test_pages_have_bounds(query: str, client: TestClient) -> None:
-    assert client.get(f"/runs?{query}").status_code == 422
+    told = client.get(f"/runs?{query}")
+    assert told.status_code == 422 and told.headers["content-type"] == "application/problem+json"
+    assert told.json()["detail"].startswith(f"{query}: Input should be ") and told.json()["title"]
 
 
 def test_a_run_its_cells_and_verdicts(client: TestClient, runs: list[Path]) -> None:
@@ -187,7 +189,11 @@ def test_the_description_is_whole(client: TestClient) -> None:
     }  # fmt: skip
     for path, verbs in api["paths"].items():
         assert set(verbs) == {"get"} and verbs["get"]["summary"], path
-        assert "$ref" in json.dumps(verbs["get"]["responses"]["200"]["content"]["application/json"]["schema"]), path
+        answers = verbs["get"]["responses"]
+        assert "$ref" in json.dumps(answers["200"]["content"]["application/json"]["schema"]), path
+        problems = {status: list(answer["content"]) for status, answer in answers.items() if status != "200"}
+        wanted = "application/json" if path == "/health" else "application/problem+json"
+        assert problems and set(map(tuple, problems.values())) == {(wanted,)}, path
 
 
 def test_the_page_asks_nobody_else(client: TestClient) -> None:
