@@ -79,7 +79,6 @@ def test_the_allocators_variables_are_told_and_no_folder(monkeypatch: pytest.Mon
     assert allocator["MALLOC_ARENA_MAX"] == "1"
 
 
-@pytest.mark.model
 def test_the_real_one_answers_all_of_it() -> None:
     torch = pytest.importorskip("torch")
     found = torch_facts(torch, torch.device("cpu"))
