@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 USAGE = [
     (["--llm-models=vlm:something"], "*--llm-models*unknown backend 'vlm'*Known:*echo*"),
@@ -72,9 +73,9 @@ def test_is_a_usage_error_before_the_run(
     assert not (bench.path / "llmci-results").exists()
 
 
+@needs_models
 @pytest.mark.parametrize("path", ["./nowhere.gguf", "./no-such-folder"])
 def test_a_path_that_is_not_there_is_a_usage_error(bench: Bench, path: str) -> None:
-    pytest.importorskip("transformers")
     result = bench.suite(path)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{path.removeprefix('./')}*"])
@@ -178,9 +179,8 @@ def test_a_callable_that_its_module_lacks_is_a_usage_error(bench: Bench, place: 
     assert not (bench.path / "llmci-results").exists()
 
 
+@needs_models
 def test_a_prompt_longer_than_the_context_is_a_failed_test(bench: Bench) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     bench.write("prompts.yaml", f"- {{id: long, prompt: '{'word ' * 4000}'}}\n- {{id: short, prompt: hello}}\n")
     result = bench.suite("tiny", "--llmci-rounds=1", "--llmci-max-new-tokens=5")
     result.assert_outcomes(passed=1, failed=1)

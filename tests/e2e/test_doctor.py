@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import needs_models
 from timing import on_real_time
 
 from pytest_llmci.cli.main import main
@@ -57,9 +58,9 @@ def test_an_instrument_that_is_wrong_fails_the_check(
     assert "Do not trust cpu_time, cpu_cores_used, cpu_percent on this machine" in shown
 
 
+@needs_models
 @pytest.mark.slow
 def test_the_whole_check_loads_a_model_and_shows_the_trap(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     done = doctor(tmp_path)
     assert done.returncode == 0
     assert "beside 2 busy processes" in done.stdout or "one core only" in done.stdout

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from bench import Bench
+from installed import needs_models
 
 
+@needs_models
 def test_each_token_adds_its_keys_and_values(bench: Bench) -> None:
-    pytest.importorskip("torch")
     per_token = 4 * 2 * 64 * 4  # layers, keys and values, width, bytes of a float32
     bench.suite("tiny", f"--llmci-budget=kv_cache_per_token <= {per_token}B").assert_outcomes(passed=2)
     for cell in bench.results()["cells"]:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
 ASKS = """
@@ -24,8 +25,8 @@ def worked(backend):
 """
 
 
+@needs_models
 def test_the_threads_that_were_asked_for_reach_torch_and_openmp(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     cpu = min(os.sched_getaffinity(0))
@@ -42,8 +43,8 @@ def test_the_threads_that_were_asked_for_reach_torch_and_openmp(bench: Bench, mo
     more.assert_outcomes(passed=1)
 
 
+@needs_models
 def test_every_thread_of_a_pinned_model_stays_on_its_cpus(bench: Bench) -> None:
-    pytest.importorskip("torch")
     cpu = max(os.sched_getaffinity(0))
     bench.write("asks.py", ASKS)
     bench.write(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from installed import needs_models
 
 from pytest_llmci.cli.main import main
 
@@ -107,12 +108,11 @@ def test_bad_input(ran: Bench, capsys: pytest.CaptureFixture[str], arguments: li
     assert words in capsys.readouterr().err
 
 
+@needs_models
 @pytest.mark.slow
 def test_an_edited_model_differs_and_the_token_is_named(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     monkeypatch.chdir(bench.path)
     bench.suite("t=tiny+seed=1", "--llmci-max-new-tokens=16", "-k", "first", fresh=True)
     (block,) = bench.records("rounds")
