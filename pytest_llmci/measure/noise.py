@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
 from ..records import Missing
-from .base import Reading
+from .base import CLOCK_WENT_BACK, Reading
 
 if TYPE_CHECKING:
     from .region import Figures
@@ -172,7 +172,7 @@ class Steal:
 
     def begin(self, now_ns: int) -> StealSample:
         """The counter at the begin of a block, at most one tick old."""
-        if now_ns - self._last.at_ns > TICK_NS:
+        if not 0 <= now_ns - self._last.at_ns <= TICK_NS:
             self._last = StealSample(now_ns, self._ticks())
         return self._last
 
@@ -186,7 +186,7 @@ class Steal:
         if begin.ticks is None:
             return Missing(self._why)
         if now_ns - begin_ns < TICK_NS:
-            return _SHORTER
+            return _SHORTER if now_ns >= begin_ns else CLOCK_WENT_BACK
         self._last = StealSample(now_ns, self._ticks())
         if self._last.ticks is None:
             return Missing(self._why)
