@@ -31,6 +31,8 @@ class Usage(Protocol):
     @property
     def ru_majflt(self) -> int: ...
     @property
+    def ru_nvcsw(self) -> int: ...
+    @property
     def ru_nivcsw(self) -> int: ...
     @property
     def ru_minflt(self) -> int: ...
@@ -43,6 +45,7 @@ class ClockUsage(NamedTuple):
     ru_stime: float = 0.0
     ru_maxrss: int = -1
     ru_majflt: int = -1
+    ru_nvcsw: int = -1
     ru_nivcsw: int = -1
     ru_minflt: int = -1
 

@@ -1,8 +1,9 @@
 """The measured region: raw numbers of the kernel, taken in a fixed order around some code.
 
 Begin: fold the peak into the regions that are open; collector off; run-queue and steal counters; resident memory;
-reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak and resident
-memory; the counters; collector back. So the clock and the CPU time enclose nothing of ours but each other.
+reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak, resident memory
+and the counters, as far as ``getrusage`` does not rule out that they have changed; collector back. So the clock and the CPU
+time enclose nothing of ours but each other.
 
 Arithmetic is left to the reading, when time no longer counts.
 """
@@ -336,11 +337,24 @@ class Region:
         alone = len(meter.open_regions) == 1
         if not source.waits and (self._mark is None or not alone):
             _fold(meter, source, usage)
-        try:
-            self._sizes_end = files.sizes()
-        except _UNREADABLE:
-            self._sizes_end = b""
-        self._delay_end = meter.delay.raw()
+        begin = self._begin_usage
+        # Memory cannot have grown where no page was faulted in and the kernel's own sum is no larger; sandboxes count no faults at all.
+        if (
+            usage.ru_minflt == begin.ru_minflt != 0
+            and usage.ru_majflt == begin.ru_majflt
+            and usage.ru_maxrss == begin.ru_maxrss
+        ):
+            self._sizes_end = self._sizes_begin
+        else:
+            try:
+                self._sizes_end = files.sizes()
+            except _UNREADABLE:
+                self._sizes_end = b""
+        # A thread waits for a CPU only after it has left one: where none of the process did, this one has not waited.
+        if usage.ru_nvcsw == begin.ru_nvcsw != 0 and usage.ru_nivcsw == begin.ru_nivcsw:
+            self._delay_end = self._delay_begin
+        else:
+            self._delay_end = meter.delay.raw()
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)

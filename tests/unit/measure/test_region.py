@@ -3,18 +3,24 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import mmap
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pytest_llmci.errors import MeasurementError
-from pytest_llmci.measure.memory import HighWaterMark
+from pytest_llmci.measure import region as region_module
+from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, MemoryPaths
+from pytest_llmci.measure.noise import RunDelay, run_delay_ns
 from pytest_llmci.measure.profile import profile
-from pytest_llmci.measure.region import PROCESS_METER, Region
+from pytest_llmci.measure.region import PROCESS_METER, Meter, Region
 from pytest_llmci.records import Missing
 
 
@@ -108,11 +114,87 @@ def test_an_error_while_ending_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
 
     context = profile()
     context.__enter__()
+    time.sleep(0.001)  # leaves the CPU, so that the end asks how long it waited for one
     with monkeypatch.context() as patch:
         patch.setattr(PROCESS_METER.delay, "raw", interrupt)
         with pytest.raises(KeyboardInterrupt):
             context.__exit__(None, None, None)
     assert gc.isenabled()
+
+
+CALM: dict[str, Any] = {
+    "ru_utime": 1.0, "ru_stime": 0.0, "ru_maxrss": 9_000, "ru_minflt": 70, "ru_majflt": 3, "ru_nvcsw": 11, "ru_nivcsw": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sizes", "delays"),
+    [
+        ({}, {}, 1, 1),
+        ({}, {"ru_minflt": 71}, 2, 1),
+        ({}, {"ru_majflt": 4}, 2, 1),
+        ({}, {"ru_maxrss": 9_004}, 2, 1),
+        ({}, {"ru_nvcsw": 12}, 1, 2),
+        ({}, {"ru_nivcsw": 6}, 1, 2),
+        ({"ru_minflt": 0, "ru_majflt": 0, "ru_nvcsw": 0, "ru_nivcsw": 0}, {}, 2, 2),
+    ],
+    ids=["nothing", "faults", "page-ins", "a higher mark", "sleeps", "preemptions", "a sandbox that counts nothing"],
+)
+def test_the_end_asks_only_for_what_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, int], after: dict[str, int], sizes: int, delays: int
+) -> None:
+    begin = CALM | before
+    usages = iter([begin, begin | after])
+    asked: list[str] = []
+
+    class Files(MemoryFiles):
+        def sizes(self) -> bytes:
+            asked.append("sizes")
+            return b"9 2000 5 1 0 5 0\n"
+
+    def raw() -> bytes:
+        asked.append("delay")
+        return b"9 8 7\n"
+
+    meter = Meter(choose=lambda files: ChosenSource(source=LifetimePeak(files), refused=()))
+    meter._files = Files(MemoryPaths())
+    meter.memory()
+    monkeypatch.setattr(meter.delay, "raw", raw)
+    monkeypatch.setattr(region_module, "process_usage", lambda: SimpleNamespace(**next(usages)))
+    region = Region(meter)
+    region.begin()
+    region.end()
+    assert (asked.count("sizes"), asked.count("delay")) == (sizes, delays)
+    figures = region.figures()
+    assert (figures.run_delay_ns, figures.rss_before) == (0, 2000 * mmap.PAGESIZE)
+    meter.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_wait_of_a_short_block_is_what_lies_between_readings_of_its_own(burn: Callable[[float], None]) -> None:
+    allowed = os.sched_getaffinity(0)
+    neighbour = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
+    delay = RunDelay()
+    waits = []
+    try:
+        for pid in (neighbour.pid, 0):
+            os.sched_setaffinity(pid, {min(allowed)})
+        for _ in range(300):
+            outer = delay.raw()
+            with profile() as measured:
+                inner = delay.raw()
+                burn(0.0005)
+                least = run_delay_ns(inner, delay.raw())
+            most = run_delay_ns(outer, delay.raw())
+            waited = measured.reading().values["run_delay"]
+            assert not isinstance(least, Missing) and not isinstance(most, Missing)
+            assert least <= waited <= most
+            waits.append(waited)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        neighbour.kill()
+        neighbour.wait()
+    assert 0 in waits and max(waits) > 0  # most blocks met no neighbour, some did
 
 
 def test_a_region_begins_and_ends_once() -> None:
