@@ -35,7 +35,7 @@ from .memory import (
     explain,
     resident_bytes,
 )
-from .noise import RunDelay, Steal, StealSample, run_delay_ns
+from .noise import RunDelay, Steal, StealSample, ThreadDelay, run_delay_ns
 
 _FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
 _SHARED = Missing(
@@ -216,6 +216,7 @@ class Region:
         "_end_usage",
         "_epoch",
         "_forked",
+        "_left",
         "_mark",
         "_memory_reason",
         "_meter",
@@ -227,17 +228,21 @@ class Region:
         "_source",
         "_steal",
         "_steal_begin",
+        "_waits",
         "ended",
         "shared",
         "thread",
     )
 
     _begin_usage: Usage
+    _left: int
+    """How often threads of the process had left a CPU at the begin."""
     _end_usage: Usage
     _mark: HighWaterMark | None
     _source: PeakSource
     _steal: Reading
     _steal_begin: StealSample
+    _waits: ThreadDelay
 
     def __init__(self, meter: Meter = PROCESS_METER, *, pauses_collector: bool = True) -> None:
         """:param pauses_collector: False leaves the garbage collector on, for work that is long and rich in objects."""
@@ -315,20 +320,34 @@ class Region:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
-        self._delay_begin = meter.delay.raw()
+        waits = meter.delay.here()
+        self._delay_begin = waits.kept or waits.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
             self._sizes_begin = sizes = files.sizes()
         except _UNREADABLE:
             source, sizes = self._sizes_again(meter)
-            self._delay_begin = meter.delay.raw()
+            waits = meter.delay.here()
+            self._delay_begin = waits.raw()
         self._source = source
         if not source.waits:
             try:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
-        self._begin_usage = usage = process_usage()
+        usage = process_usage()
+        left = usage.ru_nvcsw + usage.ru_nivcsw
+        if left != waits.left:
+            if waits.kept:  # it holds no more; what is asked in its place is not the block's
+                waits.kept = b""
+                self._delay_begin = waits.raw()
+                usage = process_usage()
+                left = usage.ru_nvcsw + usage.ru_nivcsw
+        elif not waits.kept:
+            waits.kept = self._delay_begin
+        self._begin_usage = usage
+        self._left = left
+        self._waits = waits
         source.learn(usage.ru_maxrss, sizes)
         self._mark = source if isinstance(source, HighWaterMark) and source.own else None
 
@@ -351,10 +370,13 @@ class Region:
             except _UNREADABLE:
                 self._sizes_end = b""
         # A thread waits for a CPU only after it has left one: where none of the process did, this one has not waited.
-        if usage.ru_nvcsw == begin.ru_nvcsw != 0 and usage.ru_nivcsw == begin.ru_nivcsw:
+        left, waits = usage.ru_nvcsw + usage.ru_nivcsw, self._waits
+        waits.left = left
+        if left == self._left > 0:
             self._delay_end = self._delay_begin
         else:
-            self._delay_end = meter.delay.raw()
+            self._delay_end = waits.raw()
+            waits.kept = b""
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)

@@ -17,8 +17,9 @@ import pytest
 
 from pytest_llmci.errors import MeasurementError
 from pytest_llmci.measure import region as region_module
-from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, MemoryPaths
-from pytest_llmci.measure.noise import RunDelay, run_delay_ns
+from pytest_llmci.measure.base import Reading
+from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, MemoryPaths, NoPeak
+from pytest_llmci.measure.noise import RunDelay, ThreadDelay, run_delay_ns
 from pytest_llmci.measure.profile import profile
 from pytest_llmci.measure.region import PROCESS_METER, Meter, Region
 from pytest_llmci.records import Missing
@@ -95,7 +96,7 @@ def test_an_error_while_beginning_leaves_nothing_behind(monkeypatch: pytest.Monk
     def interrupt() -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PROCESS_METER.delay, "raw", interrupt)
+    monkeypatch.setattr(region_module, "process_usage", interrupt)
     context = profile()
     with pytest.raises(KeyboardInterrupt):
         context.__enter__()
@@ -116,7 +117,7 @@ def test_an_error_while_ending_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
     context.__enter__()
     time.sleep(0.001)  # leaves the CPU, so that the end asks how long it waited for one
     with monkeypatch.context() as patch:
-        patch.setattr(PROCESS_METER.delay, "raw", interrupt)
+        patch.setattr(ThreadDelay, "raw", lambda self: interrupt())
         with pytest.raises(KeyboardInterrupt):
             context.__exit__(None, None, None)
     assert gc.isenabled()
@@ -159,7 +160,7 @@ def test_the_end_asks_only_for_what_may_have_changed(
     meter = Meter(choose=lambda files: ChosenSource(source=LifetimePeak(files), refused=()))
     meter._files = Files(MemoryPaths())
     meter.memory()
-    monkeypatch.setattr(meter.delay, "raw", raw)
+    monkeypatch.setattr(ThreadDelay, "raw", lambda self: raw())
     monkeypatch.setattr(region_module, "process_usage", lambda: SimpleNamespace(**next(usages)))
     region = Region(meter)
     region.begin()
@@ -168,6 +169,53 @@ def test_the_end_asks_only_for_what_may_have_changed(
     figures = region.figures()
     assert (figures.run_delay_ns, figures.rss_before) == (0, 2000 * mmap.PAGESIZE)
     meter.close()
+
+
+def test_a_reading_of_waits_holds_until_a_thread_leaves_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    switches, waited, asked, spent_s = [11], [0], [0], [0.0]
+
+    def raw() -> bytes:
+        asked[0] += 1
+        spent_s[0] += 1  # asking costs
+        return b"9 %d 7\n" % waited[0]
+
+    def usage() -> SimpleNamespace:
+        return SimpleNamespace(**CALM | {"ru_utime": spent_s[0], "ru_nvcsw": switches[0], "ru_nivcsw": 0})
+
+    def block(*, leaves: bool = False) -> tuple[Reading, int]:
+        """What a block says of its wait, and how often it was asked for."""
+        asked[0] = 0
+        region = Region(meter)
+        region.begin()
+        if leaves:
+            switches[0] += 1
+            waited[0] += 500
+        region.end()
+        assert region.figures().cpu_ns == 0  # and is not the block's
+        return region.figures().run_delay_ns, asked[0]
+
+    meter = Meter(choose=lambda files: ChosenSource(source=NoPeak("no"), refused=()))
+    monkeypatch.setattr(ThreadDelay, "raw", lambda self: raw())
+    monkeypatch.setattr(region_module, "process_usage", usage)
+    try:
+        assert [block() for _ in range(4)] == [
+            (0, 1),
+            (0, 1),
+            (0, 0),
+            (0, 0),
+        ]  # the second proves that nothing lay between
+        assert block(leaves=True) == (500, 1)
+        assert [block() for _ in range(3)] == [(0, 1), (0, 0), (0, 0)]
+        switches[0] += 1
+        waited[0] += 7_000  # between two blocks: in neither
+        assert [block(), block(), block()] == [(0, 1), (0, 1), (0, 0)]
+        switches[0] += 1
+        waited[0] += 7_000
+        assert block(leaves=True) == (500, 2)
+        switches[0] = 0  # a sandbox that counts nothing
+        assert [block(), block(), block()] == [(0, 2)] * 3
+    finally:
+        meter.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
