@@ -215,7 +215,7 @@ def _speed(facts: MachineFacts) -> Remark | None:
             topic="CPU speed",
             limits=True,
             found=f"this {kind} does not tell governor or turbo",
-            means="the cores' speed may change by tens of per cent between runs, and no record can show it",
+            means="the cores' speed may change by tens of per cent between runs; speed_probe_ms tells it for the begin of a run",
             advice="compare models measured in one session, not with times of another day; give budgets headroom",
         )
     if governor not in (None, "performance"):
