@@ -171,6 +171,15 @@ def test_the_end_asks_only_for_what_may_have_changed(
     meter.close()
 
 
+@pytest.mark.skipif(not hasattr(mmap, "MAP_POPULATE"), reason="needs Linux")
+def test_a_few_pages_that_nobody_touched_are_seen_where_the_mark_does_not_move() -> None:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    with profile() as measured:
+        block = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=flags)
+    block.close()
+    assert measured.peak_rss_delta >= 4 * mmap.PAGESIZE
+
+
 def test_a_reading_of_waits_holds_until_a_thread_leaves_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     switches, waited, asked, spent_s = [11], [0], [0], [0.0]
 
