@@ -34,6 +34,7 @@ class KernelCalls:
         self._clear = os.open("/proc/self/clear_refs", os.O_WRONLY)
         self._pressure = os.open("/proc/pressure/cpu", os.O_RDONLY) if os.path.exists("/proc/pressure/cpu") else -1
         self._began_ns = 0
+        self._began = getrusage(RUSAGE_SELF)
 
     def begin(self) -> None:
         """What is asked before the block."""
@@ -44,19 +45,23 @@ class KernelCalls:
                 pread(self._pressure, 160, 0)
             getrusage(RUSAGE_CHILDREN)
         gc.disable()
-        pread(self._delay, 64, 0)
         pread(self._statm, 128, 0)
         os.write(self._clear, b"5")
-        getrusage(RUSAGE_SELF)
+        began = getrusage(RUSAGE_SELF)
+        if began.ru_nvcsw != self._began.ru_nvcsw or began.ru_nivcsw != self._began.ru_nivcsw:
+            pread(self._delay, 64, 0)
+        self._began = began
         self._began_ns = perf_counter_ns()
 
     def end(self) -> None:
         """What is asked after it."""
         ended_ns = perf_counter_ns()
         pread = os.pread
-        getrusage(RUSAGE_SELF)
-        pread(self._statm, 128, 0)
-        pread(self._delay, 64, 0)
+        ended, began = getrusage(RUSAGE_SELF), self._began
+        if ended.ru_minflt != began.ru_minflt or ended.ru_maxrss != began.ru_maxrss:
+            pread(self._statm, 128, 0)
+        if ended.ru_nvcsw != began.ru_nvcsw or ended.ru_nivcsw != began.ru_nivcsw:
+            pread(self._delay, 64, 0)
         if ended_ns - self._began_ns >= STEAL_FROM_NS:
             pread(self._stat, 160, 0)
         gc.enable()

@@ -1,6 +1,6 @@
 """Whether a model's figures depend on the model before it: B after a larger A in one session, against B alone.
 
-    python -m benchmarks.models_in_a_row [--rounds 8] [--check]
+    python -m benchmarks.models_in_a_row [--rounds 20] [--check]
 
 A is a callable that holds half a gigabyte on the heap, B is `tiny`. Whole pytest sessions are run in turn: A and B, B
 alone, and B alone once more (A/A control). Compared are the medians over B's rounds of peak memory, latency and CPU time,
@@ -69,7 +69,7 @@ def session(folder: Path, models: str, rounds: int) -> tuple[Figures, float]:
 def main() -> int:
     """The command line; exit status 2 if something could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8, help="sessions of each kind (default: 8)")
+    parser.add_argument("--rounds", type=int, default=20, help="sessions of each kind (default: 20)")
     parser.add_argument("--inferences", type=int, default=15, help="measured rounds in a session (default: 15)")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()

@@ -9,13 +9,15 @@ Two models are measured in this process, the sides in turn, a bare loop twice (A
                         progress page, as in a model's process
     tiny                a real (random) llama of about 1 ms a token, where torch and transformers are installed
 
-"profile()" are the readings of the kernel alone: wall, CPU, peak memory, faults, switches; before it stand the same
-without memory. "kernel calls alone" is what no loop in Python can cost less than. "loop" adds what a round's record holds
-besides: token times, waits of all threads, pressure, energy, and some thirty numbers or reasons made of all that. The paper's
-way (`memory_profiler.memory_usage` around the call, `psutil.cpu_percent` after it) joins in where those are installed:
-pip install -r benchmarks/requirements.txt. CPU time is compared, for neighbours falsify wall time; ratios are medians over
-turns, with their 95 % bootstrap interval. A turn of answers of many tokens is five of them in a row, as a cell has by default:
-the CPU's caches hold nothing of what ran before the other sides' turns, and a cell of one round pays for that.
+"profile()" are the readings of the kernel alone: wall, CPU, peak memory, faults, switches. Before it stand the same
+without memory, and with resident memory at both ends (statm) and no peak: either may be meant by "wall, CPU, faults and
+switches together", so both are set beside that target. "kernel calls alone" is what no loop in Python can cost less
+than. "loop" adds what a round's record holds besides: token times, waits of all threads, pressure, energy, and some
+thirty numbers or reasons made of all that. The paper's way (`memory_profiler.memory_usage` around the call,
+`psutil.cpu_percent` after it) joins in where those are installed: pip install -r benchmarks/requirements.txt. CPU time is
+compared, for neighbours falsify wall time; ratios are medians over turns, with their 95 % bootstrap interval. A turn of
+answers of many tokens is five of them in a row, as a cell has by default: the CPU's caches hold nothing of what ran before
+the other sides' turns, and a cell of one round pays for that.
 """
 
 from __future__ import annotations
@@ -47,8 +49,9 @@ from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress, Progress
 from pytest_llmci.runner.progress import ProgressPage
 
-BARE, AGAIN, KERNEL, READINGS, PROFILE, NO_PEAKS, LOOP, PAPER = (
-    "bare loop", "bare loop again", "kernel calls alone", "readings, no peak", "profile()", "loop without peaks", "loop", "the paper's way",
+BARE, AGAIN, KERNEL, READINGS, LEVELS, PROFILE, NO_PEAKS, LOOP, PAPER = (
+    "bare loop", "bare loop again", "kernel calls alone", "readings, no memory", "readings, no peak", "profile()", "loop without memory",
+    "loop", "the paper's way",
 )  # fmt: skip
 ROUNDS_OF_A_CELL = 5
 
@@ -158,6 +161,15 @@ class MeterWithoutMemory(Meter):
         return self.ready
 
 
+class MeterWithoutPeak(Meter):
+    """Reads resident memory as well, without the high-water mark."""
+
+    def memory(self) -> tuple[MemoryFiles, PeakSource]:
+        """The kernel's file of sizes."""
+        self.ready = MemoryFiles(MemoryPaths()), FreePeak("left out")
+        return self.ready
+
+
 def paper_way(bench: Bench) -> Callable[[], Cost] | None:
     """memory_profiler around the call and psutil's system-wide CPU after it; None where they are not installed."""
     if not all(importlib.util.find_spec(package) for package in ("memory_profiler", "psutil")):
@@ -209,11 +221,12 @@ def one_inference(rounds: int, targets: Targets) -> None:
     bench = Bench(
         backend=SpinModel(), settings=GenerationSettings(max_new_tokens=1), progress=NoProgress(), batch=20
     )  # fmt: skip
-    cheap = MeterWithoutMemory()
+    cheap, levels = MeterWithoutMemory(), MeterWithoutPeak()
     whole, without = bench.loop(PROCESS_METER), bench.loop(cheap)
     sides: dict[str, Callable[[], Cost]] = {
         BARE: lambda: bench.bare(BARE),
         READINGS: lambda: bench.profiled(cheap),
+        LEVELS: lambda: bench.profiled(levels),
         PROFILE: lambda: bench.profiled(PROCESS_METER),
         NO_PEAKS: lambda: bench.looped(NO_PEAKS, without),
         LOOP: lambda: bench.looped(LOOP, whole),
@@ -229,8 +242,9 @@ def one_inference(rounds: int, targets: Targets) -> None:
     print_costs("1 ms an inference", costs, bench.seen_ns)
     ratios = {name: paired_ratio(cpu(of_side), cpu(costs[BARE])) for name, of_side in costs.items()}
     targets.judge("wall, CPU, faults and switches around a call", ratios[READINGS].median, 1.01, "x")
+    targets.judge("these and resident memory at both ends", ratios[LEVELS].median, 1.01, "x")
     targets.judge("profile(): these and exact peak memory", ratios[PROFILE].median, 1.03, "x")
-    targets.judge("whole loop without peaks", ratios[NO_PEAKS].median, 1.01, "x")
+    targets.judge("whole loop without memory", ratios[NO_PEAKS].median, 1.01, "x")
     targets.judge("whole loop", ratios[LOOP].median, 1.03, "x")
     truth, said = (statistics.median(bench.seen_ns[name]) for name in (BARE, LOOP))
     targets.judge("median against the outside clock, off by", 100 * abs(said / truth - 1), 1.0, "%")

@@ -39,6 +39,7 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
     },
     "just now": {
         "load_average": "load average", "cpu_pressure_percent": "CPU pressure, %", "steal_percent": "steal, %",
+        "speed_probe_ms": "speed probe, ms",
     },
     "software": {
         "python": "Python", "implementation": "implementation", "executable": "executable", "gil": "interpreter lock",

@@ -215,7 +215,7 @@ def _speed(facts: MachineFacts) -> Remark | None:
             topic="CPU speed",
             limits=True,
             found=f"this {kind} does not tell governor or turbo",
-            means="the cores' speed may change by tens of per cent between runs, and no record can show it",
+            means="the cores' speed may change by tens of per cent between runs; speed_probe_ms tells it for the begin of a run",
             advice="compare models measured in one session, not with times of another day; give budgets headroom",
         )
     if governor not in (None, "performance"):
@@ -290,24 +290,27 @@ def _neighbours(facts: MachineFacts) -> Remark:
     load = facts.environment.get("load_average")
     now = float(load[0]) if isinstance(load, list) and load and isinstance(load[0], int | float) else 0.0
     pressure = facts.number("cpu_pressure_percent") or 0.0
+    cores = facts.number("cores_logical") or facts.cores  # the load is the whole machine's
+    machine = f"load average {now:.1f} on {cores:.0f} core{'' if cores == 1 else 's'}"
     signs = []
-    if now > BUSY_LOAD * facts.cores:
-        signs.append(f"load average {now:.1f} on {facts.cores:.0f} cores")
+    if now > BUSY_LOAD * cores:
+        signs.append(machine)
     if pressure > 100 * NOISY_SHARE:
         signs.append(f"somebody waited for a CPU {pressure:.0f} % of the last 10 s")
     if not signs:
         return Remark(
             topic="neighbours",
             limits=False,
-            found=f"quiet just now (load average {now:.1f} on {facts.cores:.0f} cores)",
+            found=f"quiet just now ({machine})",
             means="times taken now are the machine's own",
         )
+    gated = "net_time and cpu_time, which leave" if facts.has_run_delay else "cpu_time, which leaves"
     return Remark(
         topic="neighbours",
         limits=True,
         found="others use these cores: " + ", ".join(signs),
         means="inferences wait for a CPU; such rounds are marked noisy and keep their times",
-        advice="stop the other work, or gate net_time and cpu_time, which leave the waiting out",
+        advice=f"stop the other work, or gate {gated} the waiting out",
     )
 
 

@@ -12,6 +12,7 @@ from ..records import Completion, Missing
 
 Reading = int | float | Missing
 """A number in the unit in which the log stores the metric, or why there is none."""
+CLOCK_WENT_BACK: Final = Missing("the clock went back during the block")
 
 
 class NothingRead(dict[str, Reading]):

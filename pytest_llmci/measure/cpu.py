@@ -14,7 +14,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 
 from ..metrics import MetricDef
 from ..records import Missing
-from .base import Reading
+from .base import CLOCK_WENT_BACK, Reading
 
 LEAST_WALL_NS: Final = 200_000  # the two readings of CPU time stand a few microseconds apart from those of the clock
 
@@ -31,6 +31,8 @@ class Usage(Protocol):
     @property
     def ru_majflt(self) -> int: ...
     @property
+    def ru_nvcsw(self) -> int: ...
+    @property
     def ru_nivcsw(self) -> int: ...
     @property
     def ru_minflt(self) -> int: ...
@@ -43,6 +45,7 @@ class ClockUsage(NamedTuple):
     ru_stime: float = 0.0
     ru_maxrss: int = -1
     ru_majflt: int = -1
+    ru_nvcsw: int = -1
     ru_nivcsw: int = -1
     ru_minflt: int = -1
 
@@ -89,7 +92,8 @@ def cpu_values(cpu_ns: Reading, wall_ns: int) -> dict[str, Reading]:
     if isinstance(cpu_ns, Missing):
         return {"cpu_time": cpu_ns, "cpu_cores_used": cpu_ns, "cpu_percent": cpu_ns}
     if wall_ns < LEAST_WALL_NS:
-        return {"cpu_time": cpu_ns, "cpu_cores_used": _SHORT, "cpu_percent": _SHORT}
+        why = _SHORT if wall_ns >= 0 else CLOCK_WENT_BACK
+        return {"cpu_time": cpu_ns, "cpu_cores_used": why, "cpu_percent": why}
     cores = cpu_ns / wall_ns
     return {"cpu_time": cpu_ns, "cpu_cores_used": cores, "cpu_percent": 100.0 * cores / allowed_cores()}
 
@@ -224,5 +228,7 @@ def net_time(wall_ns: int, run_delay_ns: Reading, threads: int) -> Reading:
         return Missing(f"net time is defined for one CPU thread only; {given}")
     if isinstance(run_delay_ns, Missing):
         return run_delay_ns
+    if wall_ns < 0:
+        return CLOCK_WENT_BACK
     net = wall_ns - run_delay_ns
     return net if net > 0 else Missing("the inference was too short beside its wait for a CPU")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..metrics import MetricDef
 from ..quick_records import quickly_made
 from ..records import Missing
-from .base import Reading
+from .base import CLOCK_WENT_BACK, Reading
 
 if TYPE_CHECKING:
     from .region import Figures
@@ -95,6 +95,36 @@ class OwnedFile:
             self.close()
 
 
+class ThreadDelay:
+    """Run-queue statistics of one thread, and a reading that may still hold.
+
+    A thread waits for a CPU only after it has left one, and ``getrusage`` counts how often threads of the process did.
+    So what was read between two equal counts is what a reading would give until the count is another.
+    """
+
+    __slots__ = ("_file", "kept", "left")
+
+    def __init__(self, file: OwnedFile | None) -> None:
+        """:param file: None where there is none."""
+        self._file = file
+        self.kept = b""
+        """The reading that holds; empty if none does."""
+        self.left = -1
+        """How often threads of the process had left a CPU when a block of this thread ended; -1 where that is not known."""
+
+    def raw(self) -> bytes:
+        """The file as it is now; empty where there is none. A few hundred nanoseconds."""
+        try:
+            return os.pread(self._file.fd, 64, 0)  # type: ignore[union-attr]  # no file: caught below
+        except (OSError, AttributeError):  # AttributeError: also without os.pread on this system
+            return b""
+
+    def forget(self) -> None:
+        """Let go of the file without closing it."""
+        if self._file is not None:
+            self._file.forget()
+
+
 class RunDelay:
     """Run-queue statistics of the calling thread, one open file a thread."""
 
@@ -102,31 +132,32 @@ class RunDelay:
         self._path = path
         self._local = threading.local()
 
-    def raw(self) -> bytes:
-        """The file as it is now; empty where there is none. A few hundred nanoseconds."""
+    def here(self) -> ThreadDelay:
+        """Those of the calling thread."""
         try:
-            fd: int = self._local.fd
+            found: ThreadDelay = self._local.thread
         except AttributeError:
             return self._open()
-        try:
-            return os.pread(fd, 64, 0)
-        except (OSError, AttributeError):  # AttributeError: no os.pread on this system
-            return b""
+        return found
+
+    def raw(self) -> bytes:
+        """What the file of the calling thread says now; empty where there is none."""
+        return self.here().raw()
 
     def forget(self) -> None:
         """Open the calling thread's file anew; the number that was kept is no longer ours."""
-        file: OwnedFile | None = getattr(self._local, "file", None)
-        if file is not None:
-            file.forget()
-            del self._local.file, self._local.fd
+        thread: ThreadDelay | None = getattr(self._local, "thread", None)
+        if thread is not None:
+            thread.forget()
+            del self._local.thread
 
-    def _open(self) -> bytes:
+    def _open(self) -> ThreadDelay:
         try:
-            self._local.file = file = OwnedFile(self._path)  # closed when its thread ends
+            file = OwnedFile(self._path)
         except OSError:
-            return b""
-        self._local.fd = file.fd
-        return self.raw()
+            return ThreadDelay(None)
+        self._local.thread = thread = ThreadDelay(file)  # closed when its thread ends
+        return thread
 
 
 def run_delay_ns(before: bytes, after: bytes) -> Reading:
@@ -172,7 +203,7 @@ class Steal:
 
     def begin(self, now_ns: int) -> StealSample:
         """The counter at the begin of a block, at most one tick old."""
-        if now_ns - self._last.at_ns > TICK_NS:
+        if not 0 <= now_ns - self._last.at_ns <= TICK_NS:
             self._last = StealSample(now_ns, self._ticks())
         return self._last
 
@@ -186,7 +217,7 @@ class Steal:
         if begin.ticks is None:
             return Missing(self._why)
         if now_ns - begin_ns < TICK_NS:
-            return _SHORTER
+            return _SHORTER if now_ns >= begin_ns else CLOCK_WENT_BACK
         self._last = StealSample(now_ns, self._ticks())
         if self._last.ticks is None:
             return Missing(self._why)

@@ -24,7 +24,7 @@ from ..quick_records import quickly_made
 from ..records import Completion, Missing, Number, from_json, to_json
 from ..registry import Registry
 from ..units import format_quantity
-from .base import NothingRead, Reading, RoundFacts
+from .base import CLOCK_WENT_BACK, NothingRead, Reading, RoundFacts
 from .cpu import CpuInstrument, cpu_values, net_time
 from .latency import latency_values
 from .memory import MemoryInstrument, memory_values
@@ -207,7 +207,7 @@ _DEFS: Final[dict[str, MetricDef]] = {
 def _read_region(region: Region) -> ProbeReading:
     figures = region.figures()
     wall_ns = figures.wall_ns
-    wall = wall_ns if wall_ns >= 0 else Missing("the clock went back during the block")
+    wall = wall_ns if wall_ns >= 0 else CLOCK_WENT_BACK
     found: tuple[Mapping[str, Reading], ...] = (
         {"wall_time": wall},
         cpu_values(figures.cpu_ns, wall_ns),

@@ -1,8 +1,9 @@
 """The measured region: raw numbers of the kernel, taken in a fixed order around some code.
 
 Begin: fold the peak into the regions that are open; collector off; run-queue and steal counters; resident memory;
-reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak and resident
-memory; the counters; collector back. So the clock and the CPU time enclose nothing of ours but each other.
+reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak, resident memory
+and the counters, as far as ``getrusage`` does not rule out that they have changed; collector back. So the clock and the CPU
+time enclose nothing of ours but each other.
 
 Arithmetic is left to the reading, when time no longer counts.
 """
@@ -34,7 +35,7 @@ from .memory import (
     explain,
     resident_bytes,
 )
-from .noise import RunDelay, Steal, StealSample, run_delay_ns
+from .noise import RunDelay, Steal, StealSample, ThreadDelay, run_delay_ns
 
 _FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
 _SHARED = Missing(
@@ -215,6 +216,7 @@ class Region:
         "_end_usage",
         "_epoch",
         "_forked",
+        "_left",
         "_mark",
         "_memory_reason",
         "_meter",
@@ -226,17 +228,21 @@ class Region:
         "_source",
         "_steal",
         "_steal_begin",
+        "_waits",
         "ended",
         "shared",
         "thread",
     )
 
     _begin_usage: Usage
+    _left: int
+    """How often threads of the process had left a CPU at the begin."""
     _end_usage: Usage
     _mark: HighWaterMark | None
     _source: PeakSource
     _steal: Reading
     _steal_begin: StealSample
+    _waits: ThreadDelay
 
     def __init__(self, meter: Meter = PROCESS_METER, *, pauses_collector: bool = True) -> None:
         """:param pauses_collector: False leaves the garbage collector on, for work that is long and rich in objects."""
@@ -314,20 +320,34 @@ class Region:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
-        self._delay_begin = meter.delay.raw()
+        waits = meter.delay.here()
+        self._delay_begin = waits.kept or waits.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
             self._sizes_begin = sizes = files.sizes()
         except _UNREADABLE:
             source, sizes = self._sizes_again(meter)
-            self._delay_begin = meter.delay.raw()
+            waits = meter.delay.here()
+            self._delay_begin = waits.raw()
         self._source = source
         if not source.waits:
             try:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
-        self._begin_usage = usage = process_usage()
+        usage = process_usage()
+        left = usage.ru_nvcsw + usage.ru_nivcsw
+        if left != waits.left:
+            if waits.kept:  # it holds no more; what is asked in its place is not the block's
+                waits.kept = b""
+                self._delay_begin = waits.raw()
+                usage = process_usage()
+                left = usage.ru_nvcsw + usage.ru_nivcsw
+        elif not waits.kept:
+            waits.kept = self._delay_begin
+        self._begin_usage = usage
+        self._left = left
+        self._waits = waits
         source.learn(usage.ru_maxrss, sizes)
         self._mark = source if isinstance(source, HighWaterMark) and source.own else None
 
@@ -336,11 +356,27 @@ class Region:
         alone = len(meter.open_regions) == 1
         if not source.waits and (self._mark is None or not alone):
             _fold(meter, source, usage)
-        try:
-            self._sizes_end = files.sizes()
-        except _UNREADABLE:
-            self._sizes_end = b""
-        self._delay_end = meter.delay.raw()
+        begin = self._begin_usage
+        # Memory cannot have grown where no page was faulted in and the kernel's own sum is no larger; sandboxes count no faults at all.
+        if (
+            usage.ru_minflt == begin.ru_minflt != 0
+            and usage.ru_majflt == begin.ru_majflt
+            and usage.ru_maxrss == begin.ru_maxrss
+        ):
+            self._sizes_end = self._sizes_begin
+        else:
+            try:
+                self._sizes_end = files.sizes()
+            except _UNREADABLE:
+                self._sizes_end = b""
+        # A thread waits for a CPU only after it has left one: where none of the process did, this one has not waited.
+        left, waits = usage.ru_nvcsw + usage.ru_nivcsw, self._waits
+        waits.left = left
+        if left == self._left > 0:
+            self._delay_end = self._delay_begin
+        else:
+            self._delay_end = waits.raw()
+            waits.kept = b""
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)

@@ -45,7 +45,7 @@ Outcome = Literal["identical", "differs", "not reproduced"]
 END: Final = "<end of the answer>"
 """What stands for a token where the other answer goes on."""
 _TOKEN_TEXTS: Final = "pytest_llmci.runner.pieces:token_texts"
-_PASSING: Final = ("load_average", "cpu_pressure_percent", "steal_percent", "ci")
+_PASSING: Final = ("load_average", "cpu_pressure_percent", "steal_percent", "speed_probe_ms", "ci")
 """Facts of the environment that are those of a moment, or of a job."""
 _MEASURED_FACTS: Final = ("threads", "cpus", "device", "device_name")
 """Of what a process says of itself, beside the subject of a comparison."""

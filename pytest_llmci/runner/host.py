@@ -370,7 +370,9 @@ def _without_elsewhere(loaded: Loaded, elsewhere: Mapping[str, str]) -> Loaded:
     return Loaded(values=values, reasons=loaded.reasons | known, info=loaded.info)
 
 
-_NOTHING_ASKED: Final = "no first inference was measured in this process"
+_NOTHING_ASKED: Final = (
+    "no first inference was measured in this process so far; the record of its first rounds tells it"
+)
 
 
 def _describe(loaded: LoadedModel, values: dict[str, float], figures: Figures, process: Mapping[str, Json]) -> Loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,13 @@ from pytest_llmci.measure.cpu import cpu_time_ns
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="most truths need Linux to be planted"), on_real_time]
 
 
-def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def doctor(
+    folder: Path, *arguments: str, before: tuple[str, ...] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LLMCI_LOCK_FILE": str(folder / "lock"), **variables,
     }  # fmt: skip
-    command = [sys.executable, "-m", "pytest_llmci.cli.main", "doctor", *arguments]
+    command = [*before, sys.executable, "-m", "pytest_llmci.cli.main", "doctor", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -56,6 +59,21 @@ def test_an_instrument_that_is_wrong_fails_the_check(
     shown = capsys.readouterr().out
     assert "  off          cpu_time" in shown
     assert "Do not trust cpu_time, cpu_cores_used, cpu_percent on this machine" in shown
+
+
+def test_without_proc_what_cannot_be_measured_is_told_with_its_reason(tmp_path: Path) -> None:
+    before = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*before, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs the right to mount in a namespace of its own")
+    done = doctor(tmp_path, "--quick", "--json", before=before)
+    assert done.stderr == ""
+    found = {finding["metric"]: finding for finding in json.loads(done.stdout)["findings"]}
+    for metric in ("peak_rss", "rss_growth", "children_peak_rss", "run_delay", "cpu_pressure"):
+        assert (found[metric]["state"], bool(found[metric]["reason"])) == ("not measured", True)
+    assert found["ttft"]["reported"] > 0
 
 
 @needs_models

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from ...backends.base import Backend, LoadContext, LoadedModel, Stamp
 from ...errors import LLMCIError
 from ...measure import register
+from ...measure.memory import explain
 from ...measure.profile import Probe
 from ...metrics import MetricDef
 from ...records import Completion, GenerationSettings, Missing, Number, Prompt, RoundRecord
@@ -95,7 +96,7 @@ def _planted(truth: Truth) -> Sequence[Sighting] | Missing:
     try:
         return truth.plant()
     except (OSError, LLMCIError) as error:  # no right, no room, no process: nothing of the instruments
-        return Missing(f"it could not be planted: {error}")
+        return Missing(f"it could not be planted: {explain(error)}")
 
 
 def judge(truth: str, sighting: Sighting) -> Finding:

@@ -168,7 +168,7 @@ def plant_leak() -> Sequence[Sighting] | Missing:
         for block in kept:
             block.close()
     lost = next((growth for growth in growths if isinstance(growth, Missing)), None)
-    slope: Number = lost or sum(float(growth) for growth in growths) / LEAKS
+    slope: Number = sum(float(growth) for growth in growths) / LEAKS if lost is None else lost
     return [Sighting(metric="rss_growth", planted=LEAK_BYTES, reported=slope, tolerance=ARENA_BYTES / LEAKS)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.measure import cpu
+from pytest_llmci.measure.base import CLOCK_WENT_BACK
 from pytest_llmci.measure.cpu import (
     LEAST_WALL_NS,
     ClockUsage,
@@ -72,6 +73,12 @@ def test_a_block_too_short_for_the_cpu_clock_has_no_share(wall_ns: int) -> None:
     assert isinstance(values["cpu_cores_used"], Missing)
     assert isinstance(values["cpu_percent"], Missing)
     assert cpu_values(3_000, LEAST_WALL_NS)["cpu_cores_used"] == 0.015
+
+
+def test_a_clock_that_went_back_is_not_taken_for_a_short_block() -> None:
+    values = cpu_values(3_000, -1)
+    assert values["cpu_time"] == 3_000
+    assert values["cpu_cores_used"] == values["cpu_percent"] == net_time(-1, 0, 1) == CLOCK_WENT_BACK
 
 
 def test_net_time_is_wall_without_the_wait() -> None:

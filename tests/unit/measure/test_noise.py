@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmci.measure.base import CLOCK_WENT_BACK
 from pytest_llmci.measure.cpu import cgroup_quota
 from pytest_llmci.measure.noise import TICK_NS, RunDelay, Steal, noisy_reason, run_delay_ns
 from pytest_llmci.records import Missing
@@ -122,6 +123,17 @@ def test_a_block_shorter_than_a_tick_has_no_steal_to_tell(tmp_path: Path) -> Non
     value = steal.end(steal.begin(0), 0, TICK_NS - 1)
     assert isinstance(value, Missing)
     assert "10 ms tick" in value.reason
+
+
+def test_a_steal_sample_from_before_the_clock_went_back_is_not_used_again(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1 2 3 4 5 6 7 100 9 10\n", "ascii")
+    steal = Steal(str(stat))
+    assert steal.begin(50 * TICK_NS).ticks == 100
+    stat.write_text("cpu  1 2 3 4 5 6 7 130 9 10\n", "ascii")
+    begin = steal.begin(2 * TICK_NS)
+    assert begin.ticks == 130
+    assert steal.end(begin, 2 * TICK_NS, 0) == CLOCK_WENT_BACK
 
 
 def test_an_old_steal_sample_is_not_used_again(tmp_path: Path) -> None:

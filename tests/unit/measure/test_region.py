@@ -3,18 +3,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import mmap
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pytest_llmci.errors import MeasurementError
-from pytest_llmci.measure.memory import HighWaterMark
+from pytest_llmci.measure import region as region_module
+from pytest_llmci.measure.base import Reading
+from pytest_llmci.measure.memory import ChosenSource, HighWaterMark, LifetimePeak, MemoryFiles, MemoryPaths, NoPeak
+from pytest_llmci.measure.noise import RunDelay, ThreadDelay, run_delay_ns
 from pytest_llmci.measure.profile import profile
-from pytest_llmci.measure.region import PROCESS_METER, Region
+from pytest_llmci.measure.region import PROCESS_METER, Meter, Region
 from pytest_llmci.records import Missing
 
 
@@ -89,7 +96,7 @@ def test_an_error_while_beginning_leaves_nothing_behind(monkeypatch: pytest.Monk
     def interrupt() -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PROCESS_METER.delay, "raw", interrupt)
+    monkeypatch.setattr(region_module, "process_usage", interrupt)
     context = profile()
     with pytest.raises(KeyboardInterrupt):
         context.__enter__()
@@ -108,11 +115,143 @@ def test_an_error_while_ending_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
 
     context = profile()
     context.__enter__()
+    time.sleep(0.001)  # leaves the CPU, so that the end asks how long it waited for one
     with monkeypatch.context() as patch:
-        patch.setattr(PROCESS_METER.delay, "raw", interrupt)
+        patch.setattr(ThreadDelay, "raw", lambda self: interrupt())
         with pytest.raises(KeyboardInterrupt):
             context.__exit__(None, None, None)
     assert gc.isenabled()
+
+
+CALM: dict[str, Any] = {
+    "ru_utime": 1.0, "ru_stime": 0.0, "ru_maxrss": 9_000, "ru_minflt": 70, "ru_majflt": 3, "ru_nvcsw": 11, "ru_nivcsw": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sizes", "delays"),
+    [
+        ({}, {}, 1, 1),
+        ({}, {"ru_minflt": 71}, 2, 1),
+        ({}, {"ru_majflt": 4}, 2, 1),
+        ({}, {"ru_maxrss": 9_004}, 2, 1),
+        ({}, {"ru_nvcsw": 12}, 1, 2),
+        ({}, {"ru_nivcsw": 6}, 1, 2),
+        ({"ru_minflt": 0, "ru_majflt": 0, "ru_nvcsw": 0, "ru_nivcsw": 0}, {}, 2, 2),
+    ],
+    ids=["nothing", "faults", "page-ins", "a higher mark", "sleeps", "preemptions", "a sandbox that counts nothing"],
+)
+def test_the_end_asks_only_for_what_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, int], after: dict[str, int], sizes: int, delays: int
+) -> None:
+    begin = CALM | before
+    usages = iter([begin, begin | after])
+    asked: list[str] = []
+
+    class Files(MemoryFiles):
+        def sizes(self) -> bytes:
+            asked.append("sizes")
+            return b"9 2000 5 1 0 5 0\n"
+
+    def raw() -> bytes:
+        asked.append("delay")
+        return b"9 8 7\n"
+
+    meter = Meter(choose=lambda files: ChosenSource(source=LifetimePeak(files), refused=()))
+    meter._files = Files(MemoryPaths())
+    meter.memory()
+    monkeypatch.setattr(ThreadDelay, "raw", lambda self: raw())
+    monkeypatch.setattr(region_module, "process_usage", lambda: SimpleNamespace(**next(usages)))
+    region = Region(meter)
+    region.begin()
+    region.end()
+    assert (asked.count("sizes"), asked.count("delay")) == (sizes, delays)
+    figures = region.figures()
+    assert (figures.run_delay_ns, figures.rss_before) == (0, 2000 * mmap.PAGESIZE)
+    meter.close()
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_POPULATE"), reason="needs Linux")
+def test_a_few_pages_that_nobody_touched_are_seen_where_the_mark_does_not_move() -> None:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    with profile() as measured:
+        block = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=flags)
+    block.close()
+    assert measured.peak_rss_delta >= 4 * mmap.PAGESIZE
+
+
+def test_a_reading_of_waits_holds_until_a_thread_leaves_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    switches, waited, asked, spent_s = [11], [0], [0], [0.0]
+
+    def raw() -> bytes:
+        asked[0] += 1
+        spent_s[0] += 1  # asking costs
+        return b"9 %d 7\n" % waited[0]
+
+    def usage() -> SimpleNamespace:
+        return SimpleNamespace(**CALM | {"ru_utime": spent_s[0], "ru_nvcsw": switches[0], "ru_nivcsw": 0})
+
+    def block(*, leaves: bool = False) -> tuple[Reading, int]:
+        """What a block says of its wait, and how often it was asked for."""
+        asked[0] = 0
+        region = Region(meter)
+        region.begin()
+        if leaves:
+            switches[0] += 1
+            waited[0] += 500
+        region.end()
+        assert region.figures().cpu_ns == 0  # and is not the block's
+        return region.figures().run_delay_ns, asked[0]
+
+    meter = Meter(choose=lambda files: ChosenSource(source=NoPeak("no"), refused=()))
+    monkeypatch.setattr(ThreadDelay, "raw", lambda self: raw())
+    monkeypatch.setattr(region_module, "process_usage", usage)
+    try:
+        assert [block() for _ in range(4)] == [
+            (0, 1),
+            (0, 1),
+            (0, 0),
+            (0, 0),
+        ]  # the second proves that nothing lay between
+        assert block(leaves=True) == (500, 1)
+        assert [block() for _ in range(3)] == [(0, 1), (0, 0), (0, 0)]
+        switches[0] += 1
+        waited[0] += 7_000  # between two blocks: in neither
+        assert [block(), block(), block()] == [(0, 1), (0, 1), (0, 0)]
+        switches[0] += 1
+        waited[0] += 7_000
+        assert block(leaves=True) == (500, 2)
+        switches[0] = 0  # a sandbox that counts nothing
+        assert [block(), block(), block()] == [(0, 2)] * 3
+    finally:
+        meter.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_wait_of_a_short_block_is_what_lies_between_readings_of_its_own(burn: Callable[[float], None]) -> None:
+    allowed = os.sched_getaffinity(0)
+    neighbour = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
+    delay = RunDelay()
+    waits = []
+    try:
+        for pid in (neighbour.pid, 0):
+            os.sched_setaffinity(pid, {min(allowed)})
+        for _ in range(300):
+            outer = delay.raw()
+            with profile() as measured:
+                inner = delay.raw()
+                burn(0.0005)
+                least = run_delay_ns(inner, delay.raw())
+            most = run_delay_ns(outer, delay.raw())
+            waited = measured.reading().values["run_delay"]
+            assert not isinstance(least, Missing) and not isinstance(most, Missing)
+            assert least <= waited <= most
+            waits.append(waited)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        neighbour.kill()
+        neighbour.wait()
+    assert 0 in waits and max(waits) > 0  # most blocks met no neighbour, some did
 
 
 def test_a_region_begins_and_ends_once() -> None:

@@ -171,7 +171,7 @@ def test_the_environment_is_compared_fact_by_fact(tmp_path: Path) -> None:
     found = again(tmp_path, start(), block("one two three"))
     names = {each.name for each in found.environment}
     assert "cpu_model" in names or "machine" in names  # the invented run says nothing of them
-    assert not names & {"load_average", "ci", "steal_percent"}
+    assert not names & {"load_average", "ci", "steal_percent", "speed_probe_ms"}
 
 
 def test_first_apart() -> None:

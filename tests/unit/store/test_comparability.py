@@ -37,6 +37,7 @@ def test_equal_facts_have_one_digest_in_any_order() -> None:
         ({"kernel": "7.0.1"}, ["kernel_major: 6 -> 7"]),
         ({"kernel": "6.20.0"}, []),
         ({"load_average": [9.0, 9.0, 9.0]}, []),
+        ({"speed_probe_ms": 9.0}, []),
         ({"git": None}, []),
     ],
 )

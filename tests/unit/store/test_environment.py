@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,16 @@ def test_what_the_kernel_does_not_say_is_none(tmp_path: Path) -> None:
     assert set(module.kernel_settings(tmp_path).values()) == {None}
     assert module._cpu_pressure_percent(tmp_path) is None
     assert module._steal_percent(tmp_path) is None
+
+
+def test_the_speed_of_a_core_is_probed_in_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = environment()["speed_probe_ms"]
+    assert isinstance(found, float) and found > 0
+    times = iter([0.0, 0.004, 1.0, 1.003, 2.0, 2.002, 3.0, 3.009, 4.0, 4.005])
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
+    assert module._speed_probe_ms() == 2.0
+    monkeypatch.setattr(time, "thread_time", lambda: 7.0)
+    assert module._speed_probe_ms() is None
 
 
 def test_the_ci_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

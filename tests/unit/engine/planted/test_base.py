@@ -89,7 +89,7 @@ def test_what_is_off_is_not_tried_until_it_is_right() -> None:
     ("answer", "reason"),
     [
         (Missing("needs Linux"), "needs Linux"),
-        (PermissionError(13, "Permission denied"), "it could not be planted: [Errno 13] Permission denied"),
+        (PermissionError(13, "Permission denied", "/proc/x"), "it could not be planted: /proc/x: Permission denied"),
         (ModelLoadError("no process"), "it could not be planted: no process"),
     ],
 )

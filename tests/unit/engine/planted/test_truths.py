@@ -171,6 +171,14 @@ def test_spikes_are_judged_by_what_the_way_to_a_peak_can_see(
         region.PROCESS_METER.close()
 
 
+def test_a_leak_where_resident_memory_is_not_known_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region, "resident_bytes", lambda sizes: -1)
+    findings = [finding for each in memory.TRUTHS if each.metrics == ("rss_growth",) for finding in examine(each)]
+    assert [(finding.state, finding.reason) for finding in findings] == [
+        ("not measured", "resident memory needs Linux's /proc")
+    ]
+
+
 @linux
 def test_spikes_grow_with_what_the_counters_may_hide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory._spike_bytes(786_432) == memory.SPIKE_BYTES
