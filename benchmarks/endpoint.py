@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,11 +30,6 @@ MODEL = "say-16-20-5"
 TTFT_MS, ITL_MS, CPU_MS = 1.0, 0.2, 1.0
 
 
-def stamper(stamps: list[int]) -> Callable[[], None]:
-    """Notes when it is called."""
-    return lambda: stamps.append(time.perf_counter_ns())
-
-
 def main() -> int:
     """Measure, print, and judge under ``--check``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,11 +44,11 @@ def main() -> int:
             backend.prepare()
             backend.load(LoadContext(threads=1, cache_dir="", say=print))
             prompt, settings = Prompt(id="p", text="Say hello."), GenerationSettings(max_new_tokens=16)
-            backend.complete(backend.generate(prompt, settings, lambda: None))
+            backend.complete(backend.generate_timed(prompt, settings, lambda _: None))
             cpu = time.process_time()
             for _ in range(options.requests):
                 stamps = [time.perf_counter_ns()]
-                backend.complete(backend.generate(prompt, settings, stamper(stamps)))
+                backend.complete(backend.generate_timed(prompt, settings, stamps.append))
                 ours.append(stamps)
             cpu_ms = (time.process_time() - cpu) * 1e3 / options.requests
             backend.close()

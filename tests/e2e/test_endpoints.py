@@ -13,7 +13,7 @@ import pytest
 from bench import Bench
 from stub_server import Asked, Script, StubServer, document, ending, pieces
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 KEY = "sk-topsecret-0123456789abcdef"
 
 

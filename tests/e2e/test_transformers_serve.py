@@ -21,7 +21,7 @@ from pytest_llmci.serving.transformers_serve import TransformersServer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-_LACKING = [name for name in ("httpx", "fastapi", "uvicorn", "openai", "psutil") if find_spec(name) is None]
+_LACKING = [name for name in ("httptools", "fastapi", "uvicorn", "openai", "psutil") if find_spec(name) is None]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="the server is ended with its group"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loads import on_endpoint
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 
 from stub_server import Asked, Script, Step, StubServer, ending, pieces, say, script_of
 

@@ -18,7 +18,7 @@ from pytest_llmci.backends.openai.endpoint import Endpoint
 from pytest_llmci.backends.openai.request import RequestBuilder
 from pytest_llmci.records import GenerationSettings, Message, Prompt
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 from pytest_llmci.backends.openai.client import Client
 
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))

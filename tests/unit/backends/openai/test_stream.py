@@ -162,13 +162,31 @@ class TestArrival:
         answer = read(chunk("stop", content="x"), DONE, chunk(content="y"))
         assert (answer.text, answer.end_ns) == ("x", 2_000_000)
 
-    def test_it_tells_of_each_piece_as_it_is_found(self) -> None:
-        told: list[str] = []
-        reader = AnswerReader(chat=True, on_piece=told.append)
+    def test_it_tells_of_each_piece_with_its_time_as_it_is_read(self) -> None:
+        told: list[tuple[str, int]] = []
+        for live in (True, False):
+            reader = AnswerReader(
+                chat=True, on_piece=lambda text, at_ns: told.append((text, at_ns)), keep=0 if live else 1000
+            )
+            reader.head(200, EVENTS)
+            events = (chunk(role="assistant"), chunk(content="a"), chunk(reasoning="r"), chunk("stop"))
+            for number, event in enumerate(events):
+                reader.feed(f"data: {json.dumps(event)}\n\n".encode(), number)
+            assert told == ([("a", 1), ("", 2)] if live else [])
+            assert reader.idle() is True  # no [DONE] yet
+            assert told == [("a", 1), ("", 2)]
+            told.clear()
+            reader.feed(b"data: [DONE]\n\n", 9)
+            assert reader.idle() is False
+
+    def test_what_is_not_read_yet_is_bounded(self) -> None:
+        reader = AnswerReader(chat=True, keep=500)
         reader.head(200, EVENTS)
-        for event in (chunk(role="assistant"), chunk(content="a"), chunk(reasoning="r"), chunk("stop")):
-            reader.feed(f"data: {json.dumps(event)}\n\n".encode(), 1)
-        assert told == ["a", ""]
+        line = f"data: {json.dumps(chunk(content='a'))}\n\n".encode()
+        for number in range(20):
+            reader.feed(line, number)
+        assert 20 - 500 // len(line) <= reader.pieces < 20
+        assert reader.end(99).piece_ns == tuple(range(20))
 
 
 class TestWhole:
