@@ -65,6 +65,9 @@ class Exchange:
 
         :raises NotHTTP: if it cannot be read.
         """
+        if self.is_whole:  # nobody asked for it
+            self.can_go_on = False
+            return
         self.has_begun = True
         try:
             self._parser.feed_data(data)
@@ -74,7 +77,7 @@ class Exchange:
             raise NotHTTP("it goes over to another protocol") from error
         except self._httptools.HttpParserError as error:
             self.can_go_on = False
-            if not self.is_whole:  # else something that nobody asked for comes after the answer
+            if not self.is_whole:  # else it comes after the answer
                 raise NotHTTP(self._words(error, data)) from error
         if not self.has_head:
             self._tell_head(len(data))
