@@ -2,7 +2,8 @@
 
 It opens nothing and waits for nothing: the blocking client and the event loop of load share it, so that both understand a server in
 the same way. What is ours is only what llhttp leaves to its user: a limit on the head, interim answers, and a body that ends with
-its connection.
+its connection. What is dangerous to those who pass answers on, and not to those who read them, is taken as other clients take it: lines
+without CR, folded headers, blanks behind the size of a chunk, a length beside chunks.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class Exchange:
         """Whether the connection takes another request; known once the answer is whole."""
         self.on_body = self._bodies.append  # for each chunk, so without a step between
         self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_chunked_length=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )  # fmt: skip
 
     def receive(self, data: bytes, at_ns: int) -> None:
         """Take what arrived at that time.
@@ -109,8 +113,9 @@ class Exchange:
             raise NotHTTP(f"its head has no end within {HEAD_BYTES >> 10} KiB")
 
     def _words(self, error: Exception, data: bytes) -> str:
-        words = quote(str(error))
-        return words if self._head_bytes else f"{words}; it says '{quote(data[:80].decode('latin-1'))}'"
+        if self._head_bytes or data.startswith(b"HTTP/1."):
+            return quote(str(error))
+        return f"it says '{quote(data[:80].decode('latin-1'))}'"
 
     # ---------------------------------------------------------------------------------------------- what the parser calls
 

@@ -125,14 +125,32 @@ def test_headers_by_lower_case_name_and_trailers_none() -> None:
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nabc"), "chunk"),
         ((OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",), "Content-Length"),
         ((OK + b"Content-Length: x\r\n\r\n",), "Content-Length"),
-        ((OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",), "Content-Length"),
         ((b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",), "another protocol"),
+        ((b"HTTP/2 200 OK\r\n\r\n",), "it says 'HTTP/2 200 OK'"),
         ((b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",), "header"),
     ],
 )
 def test_what_is_no_http(parts: tuple[bytes, ...], words: str) -> None:
     with pytest.raises(NotHTTP, match=f"(?i){words}"):
         read(*parts)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK.replace(b"\r", b"") + b"Transfer-Encoding: chunked\n\n3\r\nabc\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        OK + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n3  \r\nabc\r\n0\r\n\r\n",
+        OK + b"X: a\r\n b\r\nContent-Length: 3\r\n\r\nabc",
+        OK + b"X: a\x01b\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    ids=["no CR", "chunks and length", "length and chunks", "blanks", "folded", "control", "no reason"],
+)
+def test_what_is_read_though_it_is_not_as_it_should_be(answer: bytes) -> None:
+    taken, exchange = read(answer)
+    assert (taken.status, taken.body, exchange.is_whole) == (200, b"abc", True)
 
 
 def test_a_flood_of_headers_has_an_end() -> None:
