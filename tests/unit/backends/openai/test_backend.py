@@ -23,7 +23,7 @@ from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
 TEXT = Prompt(id="t", text="Say hello.")
 SETTINGS = GenerationSettings(max_new_tokens=16)
