@@ -148,12 +148,11 @@ class AnswerReader:
 
     def _with_rest(self, data: bytes) -> bytes | None:
         """All that has not been read yet; None where that is no whole line of a stream."""
-        had_form = self._form
         self._rest += data
-        if not had_form:
+        if not self._form:
             self._rest = self._rest.lstrip()  # a server may keep the connection open by blanks
             self._form = _form_of(self._rest)
-        if self._form == "events" and not (had_form and b"\n" not in data):
+        if self._form == "events" and b"\n" in data:
             whole, self._rest = bytes(self._rest), bytearray()
             return whole
         if self._form == "error":

@@ -10,6 +10,7 @@ from raw_server import Await, Close, Hold, RawServer, Step
 
 pytest.importorskip("httptools")
 
+from pytest_llmci.backends.openai.stream import AnswerReader
 from pytest_llmci.load.accounting import accounted
 from pytest_llmci.load.connection import KEEP
 from pytest_llmci.load.scenario import parse_scenario
@@ -48,10 +49,19 @@ def test_bodies_of_each_form(steps: tuple[Step, ...]) -> None:
     assert (found.failures, found.chunks) == ([""], [2])
 
 
-def test_a_long_answer_is_read_in_parts() -> None:
+def test_a_long_answer_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    catch_up = AnswerReader.catch_up
+
+    def counted(reader: AnswerReader) -> None:
+        catch_up(reader)
+        read.append(reader.pieces)
+
+    monkeypatch.setattr(AnswerReader, "catch_up", counted)
     many = [event("word ")] * (3 * KEEP // len(event("word ")))
     found, _ = ran((CHUNKED, *map(chunked, many), chunked(event("", "stop")) + b"0\r\n\r\n"))
     assert (found.failures, found.chunks) == ([""], [len(many)])
+    assert len(read) > 1  # not at its end alone
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,15 @@ def test_after_a_failure_the_next_request_has_a_connection_of_its_own() -> None:
     assert len(server.requests) == 2
 
 
+def test_after_silence_what_the_first_answer_still_says_is_no_part_of_the_second() -> None:
+    with RawServer((CHUNKED + chunked(event("late")), Hold()), (WHOLE,)) as server:
+        client = client_of(server.port, timeout_s=1.0)
+        first, second = ask(client), ask(client)
+        client.close()
+    assert first.failure is not None and first.failure.kind == "server_silent"
+    assert (second.failure, second.text, client.connections) == (None, "ab", 2)
+
+
 def test_what_each_request_carries() -> None:
     with RawServer((WHOLE,)) as server:
         client = client_of(server.port, key="sk-0123456789")

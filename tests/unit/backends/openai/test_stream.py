@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmci.backends.openai import stream
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.failures import Failure
 from pytest_llmci.backends.openai.stream import AnswerReader
@@ -345,6 +346,23 @@ class TestFailures:
             b"\xef\xbb\xbfdata:" + json.dumps(chunk("stop", content="a")).encode() + b"\r\n\r\ndata:[DONE]\r\n\r\n", 1
         )
         assert (reader.end(2).text, reader.pieces, reader.is_done) == ("a", 1, True)
+
+    def test_an_event_that_never_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "MOST_BYTES", 1000)
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        for number in range(300):
+            reader.feed(b"data: never\n", number)
+        failure = reader.end(999).failure
+        assert failure is not None and failure.kind == "server_stream" and "no JSON" in failure.message
+
+    def test_an_event_of_several_lines(self) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        lines = json.dumps(chunk("stop", content="a"), indent=1).splitlines()
+        reader.feed("".join(f"data: {line}\n" for line in lines).encode(), 1)
+        reader.feed(b"\n", 2)
+        assert (reader.end(3).text, reader.end(3).piece_ns) == ("a", (2,))
 
     def test_nothing_but_the_end(self) -> None:
         assert self.kind(DONE) == "server_stream"
