@@ -135,6 +135,8 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _finish(self, answer: Answer) -> None:
+        if self._exchange is not None:
+            self._exchange.release()
         waiter, self._waiter, self._reader, self._exchange = self._waiter, None, None, None
         if self._timer is not None:
             self._timer.cancel()

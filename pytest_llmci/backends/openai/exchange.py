@@ -104,6 +104,10 @@ class Exchange:
         self.can_go_on = False
         return self.is_whole
 
+    def release(self) -> None:
+        """Nothing more is to come: parser and exchange hold each other, and the garbage collector may be off for long."""
+        self._parser = None
+
     def _tell_head(self, size: int) -> None:
         self._head_bytes += size
         if self._status:
@@ -126,7 +130,7 @@ class Exchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser; also for trailers, which come too late to say anything."""
-        if not self.has_head:
+        if not self._status:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:

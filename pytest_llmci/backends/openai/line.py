@@ -7,6 +7,7 @@ closed it, and where it was idle for so long that the server may be about to.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import os
 import select
@@ -151,7 +152,8 @@ class Line:
         moment_s = min(MOMENT_S, silence_s)
         try:
             way.settimeout(silence_s)
-            way.sendall(request)
+            with contextlib.suppress(ConnectionError):  # it may have answered before it had heard all, and closed
+                way.sendall(request)
             way.settimeout(moment_s)
             receive, take, at = way.recv, exchange.receive, clock()
             while not exchange.is_whole:
@@ -171,6 +173,7 @@ class Line:
             return at
         finally:
             self._used = time.monotonic()
+            exchange.release()
             if not exchange.can_go_on:
                 self.close()
 

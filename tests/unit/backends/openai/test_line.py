@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from raw_server import Await, Close, HalfClose, Hold, RawServer, Step
 
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.endpoint import Endpoint
+from pytest_llmci.backends.openai.exchange import Exchange
 from pytest_llmci.backends.openai.failures import Failure
 from pytest_llmci.backends.openai.request import Request
+from pytest_llmci.backends.openai.stream import AnswerReader
 from pytest_llmci.errors import ModelLoadError
 
 pytest.importorskip("httptools")
@@ -166,6 +170,48 @@ def test_an_error_that_came_compressed_is_read() -> None:
     body = gzip.compress(b'{"error": {"message": "context is full"}}')
     head = b"HTTP/1.1 500 No\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert failure_of(head + body).message == "the server failed, HTTP 500: context is full"
+
+
+def test_an_answer_that_comes_before_the_request_is_heard() -> None:
+    """The server closes while the body is still being sent; what it says is there to be read all the same."""
+    heard = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            way, _ = listener.accept()
+            with way:
+                way.recv(100)
+                way.sendall(heard)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = client_of(listener.getsockname()[1])
+        url = client._endpoint.base_url + "/chat/completions"
+        failure = client.ask(Request(url=url, body=b" " * (32 << 20), is_chat=True)).failure
+        client.close()
+        thread.join()
+    assert failure is not None
+    assert (failure.kind, failure.message) == (
+        "endpoint_request",
+        "the server refuses the request, HTTP 413: too large",
+    )
+
+
+def test_no_request_leaves_anything_to_the_garbage_collector() -> None:
+    with RawServer((WHOLE, Await(), WHOLE, Await(), CHUNKED + chunked(event("a")), Close())) as server:
+        client = client_of(server.port)
+        ask(client)
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(each, (Exchange, AnswerReader)) for each in gc.get_objects())
+            ask(client)
+            ask(client)
+            after = sum(isinstance(each, (Exchange, AnswerReader)) for each in gc.get_objects())
+        finally:
+            gc.enable()
+        client.close()
+    assert after == before
 
 
 def test_one_huge_event_is_read_in_time() -> None:
