@@ -4,7 +4,8 @@
         ask(f"http://127.0.0.1:{server.port}/v1")
 
 Each connection plays its steps: bytes are sent when a whole request has come (the next bytes of the same list go at once),
-:class:`Await` waits for another request, :class:`Close` and :class:`HalfClose` end it, :class:`Hold` sends nothing until the client goes.
+:class:`Await` waits for another request, :class:`Close` and :class:`HalfClose` end it, :class:`Hold` sends nothing until the client goes,
+:class:`Repeat` does not stop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
@@ -37,7 +39,21 @@ class Hold:
     """Silence, until the client goes."""
 
 
-Step: TypeAlias = bytes | Await | Close | HalfClose | Hold
+@dataclass(frozen=True)
+class Repeat:
+    """The same again and again, until the client goes or 20 seconds are over."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing for some seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = bytes | Await | Close | HalfClose | Hold | Pause | Repeat
 
 
 class RawServer:
@@ -88,6 +104,12 @@ class RawServer:
                     return
                 case HalfClose():
                     way.shutdown(socket.SHUT_WR)
+                case Pause(seconds):
+                    time.sleep(seconds)
+                case Repeat(data):
+                    for _ in range(2000):
+                        way.sendall(data)
+                        time.sleep(0.01)
                 case Hold():
                     while way.recv(1 << 16):
                         pass

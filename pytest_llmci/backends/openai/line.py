@@ -28,7 +28,8 @@ IDLE_S: Final = 5.0
 """After so long many servers close a connection; a request that they meet on the way would be lost."""
 READ_BYTES: Final = 1 << 16
 MOMENT_S: Final = 0.25
-"""After so long without a byte there is time to read what has come."""
+"""What has come is read after so long without a byte, and so often while there is no such pause: of a process that is killed it is
+told how far its answer was."""
 NO_WAY: Final = "Tunnel connection failed: "
 """What the standard library says before a proxy's own words."""
 
@@ -148,29 +149,12 @@ class Line:
         :raises Disconnected: if the server ends it too early.
         :raises NotHTTP: if what comes cannot be read.
         """
-        way, clock = self.ready(), time.perf_counter_ns
-        moment_s = min(MOMENT_S, silence_s)
+        way = self.ready()
         try:
             way.settimeout(silence_s)
             with contextlib.suppress(ConnectionError):  # it may have answered before it had heard all, and closed
                 way.sendall(request)
-            way.settimeout(moment_s)
-            receive, take, at = way.recv, exchange.receive, clock()
-            while not exchange.is_whole:
-                try:
-                    data = receive(READ_BYTES)
-                except TimeoutError:
-                    if not exchange.idle():
-                        break  # the server leaves an answer open that has ended
-                    way.settimeout(max(silence_s - moment_s, 0.001))
-                    data = receive(READ_BYTES)
-                    way.settimeout(moment_s)
-                at = clock()
-                if data:
-                    take(data, at)
-                elif not exchange.closed():
-                    raise Disconnected(_how(exchange))
-            return at
+            return _heard(way, exchange, silence_s)
         finally:
             self._used = time.monotonic()
             exchange.release()
@@ -203,6 +187,43 @@ class Line:
             raise
         way: socket.socket = made.sock
         return way
+
+
+def _heard(way: socket.socket, exchange: Exchange, silence_s: float) -> int:
+    """Read until an answer is whole, or is at its end and left open; when the last of it came."""
+    clock, receive, at = time.perf_counter_ns, exchange.receive, 0
+    moment_s = min(MOMENT_S, silence_s)
+    moment_ns = round(moment_s * 1e9)
+    look_ns, is_over = clock() + moment_ns, False
+    way.settimeout(moment_s)
+    while not exchange.is_whole:
+        try:
+            data = way.recv(READ_BYTES)
+        except TimeoutError:
+            if not exchange.idle():
+                break
+            data = _patiently(way, moment_s, silence_s)
+        at = clock()
+        if data:
+            receive(data, at)
+        elif not exchange.closed():
+            raise Disconnected(_how(exchange))
+        if at > look_ns and not exchange.is_whole:
+            if is_over:
+                break
+            look_ns, is_over = at + moment_ns, not exchange.idle()  # the end of HTTP may be on its way
+    return at or clock()
+
+
+def _patiently(way: socket.socket, waited_s: float, silence_s: float) -> bytes:
+    """What comes in the rest of the time.
+
+    :raises TimeoutError: if that is nothing.
+    """
+    way.settimeout(max(silence_s - waited_s, 0.001))
+    data = way.recv(READ_BYTES)
+    way.settimeout(waited_s)
+    return data
 
 
 def _how(exchange: Exchange) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_server import Await, Close, HalfClose, Hold, RawServer, Step
+from raw_server import Await, Close, HalfClose, Hold, Pause, RawServer, Repeat, Step
 
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.endpoint import Endpoint
@@ -111,6 +111,14 @@ def test_a_server_that_leaves_an_answer_open_is_not_waited_for() -> None:
     answer, _ = asked(CHUNKED + chunked(STREAM), Hold(), timeout_s=60.0)
     assert answer.failure is None and answer.text == "ab"
     assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("more", [b": ping\n\n", event("too late")], ids=["comments", "text"])
+def test_nor_one_that_goes_on_behind_its_end(more: bytes) -> None:
+    begin = time.monotonic()
+    answer, _ = asked(CHUNKED + chunked(STREAM), Repeat(chunked(more)), timeout_s=60.0)
+    assert answer.failure is None and answer.text == "ab"
+    assert time.monotonic() - begin < 18
 
 
 def test_nor_one_that_is_silent_after_its_error() -> None:
@@ -258,6 +266,13 @@ def test_a_connection_that_the_server_closed_is_opened_anew(first: tuple[Step, .
     server, client, answers = twice(first, (WHOLE,))
     assert [answer.failure for answer in answers] == [None, None]
     assert client.connections == 2 and len(server.requests) == 2  # and nothing was sent twice
+
+
+def test_a_connection_is_kept_where_the_end_of_an_answer_comes_behind_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "MOMENT_S", 0.8)
+    slowly: tuple[Step, ...] = (CHUNKED + chunked(STREAM[:-20]), Pause(1.0), chunked(STREAM[-20:]), Pause(0.02), END)
+    server, client, answers = twice((*slowly, Await(), WHOLE))
+    assert [answer.text for answer in answers] == ["ab", "ab"] and client.connections == 1 and len(server.requests) == 2
 
 
 def test_one_that_is_closed_by_half_is_as_good_as_closed() -> None:
