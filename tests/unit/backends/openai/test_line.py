@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import gzip
 import json
@@ -414,7 +415,7 @@ def certificate(tmp_path: Path) -> Path:
     key, cert, both = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "both.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=stub",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True,
+         "-addext", "subjectAltName=IP:127.0.0.1,DNS:llm.example", "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True,
     )  # fmt: skip
     both.write_bytes(key.read_bytes() + cert.read_bytes())
     return both
@@ -448,6 +449,42 @@ def test_silence_behind_tls_and_what_comes_after_it(certificate: Path, monkeypat
         failure = ask(client).failure
         client.close()
     assert failure is not None and failure.kind == "server_silent"
+
+
+def test_an_answer_through_the_tunnel_of_a_proxy(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    asked: list[bytes] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def tunnel() -> None:
+        way, _ = listener.accept()
+        with way, socket.create_connection(("127.0.0.1", server.port)) as other:
+            asked.append(way.recv(1 << 16))
+            way.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(other, way))
+            back.start()
+            pump(way, other)
+            back.join()
+
+    with (
+        RawServer((WHOLE, Await(), WHOLE), tls=serving(certificate)) as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        thread = threading.Thread(target=tunnel)
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        client = Client(Endpoint(base_url="https://llm.example/v1", key="sk-0123456789", timeout_s=20.0))
+        answers = [ask(client), ask(client)]
+        client.close()
+        thread.join(10)
+    assert [(answer.failure, answer.text) for answer in answers] == [(None, "ab")] * 2
+    assert len(asked) == 1 and asked[0].startswith(b"CONNECT llm.example:443 ") and b"sk-0123456789" not in asked[0]
+    assert server.requests[0].startswith(b"POST /v1/chat/completions HTTP/1.1\r\nHost: llm.example\r\n")
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
