@@ -24,6 +24,8 @@ from ..records import (
 
 Stamp = Callable[[], None]
 """Called at the arrival of each token (or chunk, where the source groups tokens)."""
+Note = Callable[[int], None]
+"""Called with the time of each such arrival, at any time after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,17 @@ class Streams(Protocol):
 
     def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
         """One inference, not measured; ``on_text`` gets each piece of text as it arrives."""
+
+
+class Times(Protocol):
+    """A backend that has the times of its tokens and tells them later, so that telling them takes none of theirs."""
+
+    def generate_timed(self, prompt: Prompt, settings: GenerationSettings, note: Note) -> Any:
+        """Asked in place of :meth:`Backend.generate`.
+
+        :param note: takes when each token arrived, in their order, ``time.perf_counter_ns``.
+        :raises GenerationError: if it cannot be carried out.
+        """
 
 
 class Scores(Protocol):

@@ -1,8 +1,8 @@
-"""One kept connection to an endpoint: HTTP/1.1 by h11, answers by the reader of the ``openai`` source, no task and no queue a request.
+"""One kept connection to an endpoint under an event loop: HTTP and answers are read as the ``openai`` source reads them, with no task and
+no queue a request.
 
-httpx's asynchronous client takes about 2 ms of CPU for an answer of 16 chunks, this well under 1 ms (docs/benchmarks.md): between
-them lies how many requests a second one core can offer, and how late what arrives is seen meanwhile. h11 is what httpx speaks HTTP/1.1
-with, so that both understand a server in the same way.
+Between httpx's asynchronous client and this lies how many requests a second one core can offer, and how late what arrives is seen
+meanwhile (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ..backends.openai.answer import Answer
+from ..backends.openai.exchange import Exchange, NotHTTP, with_body
 from ..backends.openai.failures import Failure, Kind, quote
 from ..backends.openai.request import Request
 from ..backends.openai.stream import AnswerReader
+from ..backends.openai.transport import silent
+from ..backends.packages import Foreign
 
 _clock = time.perf_counter_ns
-READ_BYTES: Final = 1 << 16
+KEEP: Final = 1 << 14
+"""Bytes of an answer that wait to be read: what reads a long one at once sees late what arrives for the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where requests go, and what each of them carries."""
+    """Where requests go."""
 
     host: str
     port: int
-    authority: str
-    """As the ``Host`` header says it."""
-    headers: tuple[tuple[str, str], ...]
     silence_s: float
     """Without a byte for so long, a request has failed."""
 
@@ -37,43 +38,34 @@ class Target:
 class Connection(asyncio.Protocol):
     """Sends one request at a time."""
 
-    def __init__(self, target: Target, h11: Any) -> None:
-        """:param h11: the module, which only load needs."""
+    def __init__(self, target: Target, httptools: Foreign) -> None:
+        """:param httptools: the module."""
         self._target = target
-        self._h11: Any = h11
-        self._http: Any = h11.Connection(h11.CLIENT)
+        self._httptools = httptools
+        self._exchange: Exchange | None = None
         self._transport: asyncio.Transport | None = None
         self._reader: AnswerReader | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_ns = 0
-        self._has_answered = False
-        """Whether a byte has come for the present request."""
         self.usable = True
         """Whether another request can be sent."""
 
     # ------------------------------------------------------------------------------------------------------------ asking
 
-    def ask(self, request: Request, path: str) -> asyncio.Future[Answer]:
+    def ask(self, request: Request, head: bytes) -> asyncio.Future[Answer]:
         """Send a request; its answer holds whatever failure there was.
 
-        :param path: of its URL, without scheme and host.
+        :param head: of requests to its URL.
         """
         assert self._transport is not None  # made by the loop, which connects it first
-        h11, loop = self._h11, asyncio.get_running_loop()
-        self._reader = AnswerReader(chat=request.is_chat, url=request.url, max_tokens=request.max_tokens)
+        loop = asyncio.get_running_loop()
+        self._reader = AnswerReader(chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, keep=KEEP)
         self._waiter = loop.create_future()
-        self._has_answered = False
-        head = h11.Request(
-            method="POST", target=path,
-            headers=[("Host", self._target.authority), ("Content-Length", str(len(request.body))), *self._target.headers],
-        )  # fmt: skip
-        data = (
-            self._http.send(head) + self._http.send(h11.Data(data=request.body)) + self._http.send(h11.EndOfMessage())
-        )
+        self._exchange = Exchange(self._reader, self._httptools)
         self._heard_ns = _clock()
         self._timer = loop.call_later(self._target.silence_s, self._silent)
-        self._transport.write(data)
+        self._transport.write(with_body(head, request.body))
         return self._waiter
 
     def close(self) -> None:
@@ -93,52 +85,37 @@ class Connection(asyncio.Protocol):
         """Called by the loop."""
         at = _clock()
         self._heard_ns = at
-        self._has_answered = True
+        exchange = self._exchange
+        if exchange is None:  # nothing was asked: the connection is out of step
+            self.close()
+            return
         try:
-            self._http.receive_data(data)
-            self._events(at)
-        except self._h11.RemoteProtocolError as error:
+            exchange.receive(data, at)
+        except NotHTTP as error:
             self._broken(self._failure("server_protocol", f"what answers does not speak HTTP/1.1: {quote(str(error))}"))
+            return
+        if exchange.is_whole:
+            self._whole(exchange, at)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         self.usable = False
-        if self._waiter is None:
+        exchange = self._exchange
+        if exchange is None:
             return
-        at = _clock()
-        try:
-            if exc is None:  # an answer may end with its connection
-                self._http.receive_data(b"")
-                self._events(at)
-        except self._h11.RemoteProtocolError:
-            pass
-        when = "in the middle of its answer" if self._has_answered else "before it answered"
+        if exc is None and exchange.closed():  # an answer may end with its connection
+            self._whole(exchange, _clock())
+            return
+        when = "in the middle of its answer" if exchange.has_begun else "before it answered"
         self._broken(self._failure("server_died", f"the server closed the connection {when}"))
 
-    # -------------------------------------------------------------------------------------------------------------- events
+    # ------------------------------------------------------------------------------------------------------------ the end
 
-    def _events(self, at: int) -> None:
-        h11, http = self._h11, self._http
-        while self._waiter is not None:
-            event = http.next_event()
-            kind = type(event)
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return
-            assert self._reader is not None  # a waiter has one
-            if kind is h11.Data:
-                self._reader.feed(bytes(event.data), at)
-            elif kind is h11.Response:
-                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
-                self._reader.head(event.status_code, headers)
-            elif kind is h11.EndOfMessage:
-                self._finish(self._reader.end(at))
-                if http.our_state is h11.DONE and http.their_state is h11.DONE:
-                    http.start_next_cycle()
-                else:
-                    self.close()
-                return
-            elif kind is h11.ConnectionClosed:
-                return
+    def _whole(self, exchange: Exchange, at: int) -> None:
+        assert self._reader is not None  # an exchange has one
+        self._finish(self._reader.end(at))
+        if not exchange.can_go_on:
+            self.close()
 
     def _silent(self) -> None:
         """The timer is over; what has come meanwhile starts it anew."""
@@ -146,10 +123,7 @@ class Connection(asyncio.Protocol):
         if left_s > 0.001:
             self._timer = asyncio.get_running_loop().call_later(left_s, self._silent)
             return
-        seconds = f"{self._target.silence_s:g}"
-        self._broken(
-            self._failure("server_silent", f"the server sent nothing for {seconds} s (+timeout= sets how long to wait)")
-        )
+        self._broken(silent(self._target.silence_s))
 
     @staticmethod
     def _failure(kind: Kind, message: str) -> Failure:
@@ -161,7 +135,9 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _finish(self, answer: Answer) -> None:
-        waiter, self._waiter, self._reader = self._waiter, None, None
+        if self._exchange is not None:
+            self._exchange.release()
+        waiter, self._waiter, self._reader, self._exchange = self._waiter, None, None, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -12,14 +12,16 @@ import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from ..backends.openai.answer import CONTENT, Answer, first_of
 from ..backends.openai.backend import foreign
+from ..backends.openai.exchange import head_of
 from ..backends.openai.failures import Failure, Kind, quote
+from ..backends.openai.line import EXTRA, trust
 from ..backends.openai.request import Request, RequestBuilder
-from ..backends.packages import require
+from ..backends.packages import Foreign, require
 from ..errors import GenerationError
 from ..records import GenerationSettings, LoadPlan, LoadRun, Scenario
 from .accounting import NO_TOKEN, Outcome, run_of
@@ -28,7 +30,6 @@ from .connection import Connection, Target
 from .saturation import lag_quantiles
 from .waiting import LagSampler, new_loop
 
-EXTRA: Final = "pytest-llmci[openai]"
 CONNECT_TIMEOUT_S: Final = 10.0
 SPARE_DESCRIPTORS: Final = 64
 """Of a process's open files, those that are not for connections."""
@@ -44,7 +45,8 @@ class OnEndpoint:
     ) -> None:
         """:param beat: told how many requests of a run have ended, also while none does.
 
-        :raises MissingExtraError: if httpx, or h11 with it, is not installed.
+        :raises MissingExtraError: if httptools is not installed.
+        :raises ModelLoadError: if the environment names certificates that cannot be read.
         """
         self._builder = builder
         self._plan = plan
@@ -52,14 +54,14 @@ class OnEndpoint:
         self._beat = beat
         endpoint = builder.endpoint
         who = f"model '{endpoint.base_url}'"
-        self._h11: Any = require("h11", who, EXTRA)
-        httpx: Any = require("httpx", who, EXTRA)
+        self._httptools: Foreign = require("httptools", who, EXTRA)
         parts = urlsplit(endpoint.base_url)
-        self._tls: ssl.SSLContext | None = httpx.create_ssl_context() if parts.scheme == "https" else None
+        self._tls: ssl.SSLContext | None = trust(who) if parts.scheme == "https" else None
         self._target = Target(
-            host=parts.hostname or "", port=parts.port or (443 if self._tls else 80), authority=parts.netloc,
-            headers=tuple(endpoint.headers().items()), silence_s=min(endpoint.timeout_s, plan.timeout_s),
+            host=parts.hostname or "", port=parts.port or (443 if self._tls else 80),
+            silence_s=min(endpoint.timeout_s, plan.timeout_s),
         )  # fmt: skip
+        self._headers = endpoint.headers()
 
     def warm_up(self, requests: int) -> None:
         """Unmeasured requests, one after the other.
@@ -108,9 +110,13 @@ class OnEndpoint:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, made = await loop.create_connection(
-                lambda: Connection(self._target, self._h11), self._target.host, self._target.port, ssl=self._tls
+                lambda: Connection(self._target, self._httptools), self._target.host, self._target.port, ssl=self._tls
             )
         return made
+
+    def head_of(self, request: Request) -> bytes:
+        """What a request begins with."""
+        return head_of("POST", request.url, self._headers)
 
     @property
     def server(self) -> str:
@@ -143,7 +149,7 @@ class _Run:
         self._scenario = scenario
         self._order = order
         self._requests = requests
-        self._paths = [urlsplit(request.url).path for request in requests]
+        self._heads = [sender.head_of(request) for request in requests]
         self._arrivals = poisson_ns(len(order), scenario.rate, seed) if scenario.rate is not None else []
         self._free: list[Connection] = []
         self._room = asyncio.Semaphore(most_connections(len(order)))
@@ -218,10 +224,10 @@ class _Run:
 
     async def _asked(self, outcome: Outcome, number: int) -> None:
         outcome.sent_ns = self._now()
-        request, path = self._requests[number], self._paths[number]
+        request, head = self._requests[number], self._heads[number]
         try:
             async with asyncio.timeout(self._sender.timeout_s):
-                answer = await self._answer(request, path)
+                answer = await self._answer(request, head)
         except TimeoutError:
             _failed(outcome, "server_silent", f"no whole answer within {self._sender.timeout_s:g} s (--llmci-timeout)")
         except ssl.SSLError as error:
@@ -234,16 +240,16 @@ class _Run:
             return
         outcome.ended_ns = self._now()
 
-    async def _answer(self, request: Request, path: str) -> Answer:
+    async def _answer(self, request: Request, head: bytes) -> Answer:
         while self._free:
             connection = self._free.pop()
             if connection.usable:
-                return await self._over(connection, request, path)
-        return await self._over(await self._sender.connect(), request, path)
+                return await self._over(connection, request, head)
+        return await self._over(await self._sender.connect(), request, head)
 
-    async def _over(self, connection: Connection, request: Request, path: str) -> Answer:
+    async def _over(self, connection: Connection, request: Request, head: bytes) -> Answer:
         try:
-            answer = await connection.ask(request, path)
+            answer = await connection.ask(request, head)
         except asyncio.CancelledError:
             connection.close()
             raise

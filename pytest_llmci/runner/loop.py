@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from operator import sub
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..backends.base import Backend
 from ..errors import GenerationError, TryAgain
@@ -106,6 +106,13 @@ class MeasuringLoop:
         """Something else than :meth:`run` used the model: what comes is no first inference."""
         self._was_asked = True
 
+    def _asked(self, stamps: list[int]) -> tuple[Callable[..., Any], Callable[..., None]]:
+        """What answers, and what it tells of its tokens: that one is there, or when each was."""
+        timed = getattr(self._backend, "generate_timed", None)
+        if timed is not None:
+            return timed, _noter(stamps, self._progress)
+        return self._backend.generate, _stamper(stamps, self._progress)
+
     def _with_first(self, record: RoundRecord) -> RoundRecord:
         if self._first_ns is None or "first_inference_time" in self._unmeasurable:
             return record
@@ -129,14 +136,14 @@ class MeasuringLoop:
     def _attempt(self, prompt: Prompt, settings: GenerationSettings, failed: Sequence[TryAgain]) -> RoundRecord:
         is_first, self._was_asked = not self._was_asked, True
         stamps: list[int] = []
-        stamp = _stamper(stamps, self._progress)
+        generate, stamp = self._asked(stamps)
         probe = self._probe
         if self._before_round is not None:
             self._before_round()
         probe.start()
         begin = time.perf_counter_ns()
         try:
-            produced = self._backend.generate(prompt, settings, stamp)
+            produced = generate(prompt, settings, stamp)
         finally:
             end = time.perf_counter_ns()
             probe.stop()
@@ -200,6 +207,14 @@ def _stamper(stamps: list[int], progress: Progress) -> Callable[[], None]:
         progress.tokens(len(stamps))
 
     return stamp
+
+
+def _noter(stamps: list[int], progress: Progress) -> Callable[[int], None]:
+    def note(at_ns: int) -> None:
+        stamps.append(at_ns)
+        progress.tokens(len(stamps))
+
+    return note
 
 
 def _gaps(begin: int, stamps: list[int]) -> tuple[int, ...]:

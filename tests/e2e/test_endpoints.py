@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
-from stub_server import Asked, Script, StubServer, document, ending, pieces
+from stub_server import Asked, Script, StubServer, document, ending, hangs, pieces, say
 from timing import on_real_time
 
 pytestmark = on_real_time
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 KEY = "sk-topsecret-0123456789abcdef"
 
 
@@ -73,6 +73,23 @@ def test_a_variable_that_is_not_set_is_a_usage_error(pytester: pytest.Pytester, 
     )
     assert done.ret == 4
     assert "the environment variable NOT_SET_ANYWHERE is not set" in done.stdout.str() + done.stderr.str()
+
+
+def test_a_server_that_hangs_is_given_up_with_what_had_come(bench: Bench) -> None:
+    def once(asked: Asked) -> Script:
+        return hangs(asked) if asked.turn else say(asked)
+
+    with StubServer(scripts={"once": once}) as server:
+        result = bench.suite(
+            f"m=openai:{server.url}#once", "--llmci-timeout=2s", "--llmci-rounds=1", "--llmci-warmup=0", "-k", "first"
+        )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "WorkerTimeout: m did not finish an inference within 2 s and was killed",
+            "*when *round 1 of 1, 3 tokens into the answer",
+        ]
+    )
 
 
 def test_a_server_that_dies_is_no_slow_model(bench: Bench, pytester: pytest.Pytester, server: StubServer) -> None:

@@ -263,7 +263,7 @@ def test_a_sweep_is_drawn(bench: Bench) -> None:
 
 
 def test_a_server_is_offered_requests_at_once(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
-    pytest.importorskip("httpx")
+    pytest.importorskip("httptools")
     from stub_server import read_log, stub_process
 
     log = tmp_path_factory.mktemp("stub") / "log.jsonl"

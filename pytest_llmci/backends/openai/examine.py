@@ -13,9 +13,10 @@ from ..packages import require_installed
 from .alignment import places_of
 from .answer import Answer
 from .backend import TAKES_IGNORE_EOS, is_same_name, listed_models, software_of, version_of
-from .client import EXTRA, Client, Reply
+from .client import PACKAGES, Client, Reply
 from .endpoint import Endpoint, read_endpoint
 from .failures import quote
+from .line import EXTRA
 from .request import RequestBuilder
 
 State: TypeAlias = Literal["ok", "lacks", "failed"]
@@ -42,13 +43,13 @@ def examine(spec: ModelSpec, environ: Mapping[str, str] | None = None) -> Iterat
 
     :param environ: to take the key from; this process's where it is not given.
     :raises ModelLoadError: if the spec cannot be right, or the variable with the key is not set.
-    :raises MissingExtraError: if httpx is not installed.
+    :raises MissingExtraError: if a package of the extra is not installed.
     """
     from .endpoint import OPTIONS
 
     check_options(spec, OPTIONS)
     endpoint = read_endpoint(spec, os.environ if environ is None else environ)
-    require_installed(("httpx",), "backend 'openai'", EXTRA)
+    require_installed(PACKAGES, "backend 'openai'", EXTRA)
     client = Client(endpoint)
     try:
         yield from _examined(client, endpoint)

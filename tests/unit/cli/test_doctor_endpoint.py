@@ -7,7 +7,7 @@ from stub_server import StubServer
 
 from pytest_llmci.cli.main import main
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 
 
 def test_a_server_is_examined_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

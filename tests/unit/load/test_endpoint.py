@@ -11,7 +11,7 @@ import pytest
 from loads import on_endpoint
 from timing import on_real_time
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 
 from stub_server import Asked, Script, Step, StubServer, ending, pieces, say, script_of
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import gc
+import time
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from pytest_llmci.backends.base import Backend, LoadContext, LoadedModel, Stamp
+from pytest_llmci.backends.base import Backend, LoadContext, LoadedModel, Note, Stamp
 from pytest_llmci.errors import GenerationError
 from pytest_llmci.measure.anchor import Anchor
 from pytest_llmci.measure.profile import Probe, ProbeReading
@@ -271,3 +272,32 @@ def test_tokens_are_told_on_the_page_as_they_arrive(tmp_path: Path) -> None:
     loop.run(request(2, 0), lambda record: seen.append(len(record.token_ns)))
     assert seen == [1, 2, 3, 3] * 2
     page.close()
+
+
+def test_a_backend_that_tells_times_later_is_taken_at_its_word() -> None:
+    """What counts is when a token arrived, not when the loop was told of it."""
+    story, found = Story(), list[RoundRecord]()
+
+    class Late(Scripted):
+        def generate_timed(self, prompt: Prompt, settings: GenerationSettings, note: Note) -> str:
+            arrived = [time.perf_counter_ns() for _ in range(3)]
+            for at_ns in arrived:
+                note(at_ns)
+            times.extend(arrived)
+            return self.text
+
+    times: list[int] = []
+    loop_of(Late(story), story, StoryProbe(story)).run(request(1, 0), found.append)
+    (record,) = found
+    assert record.token_ns[1:] == (times[1] - times[0], times[2] - times[1])
+    assert story.events == [
+        "measuring 0",
+        "start",
+        "token 1",
+        "token 2",
+        "token 3",
+        "stop",
+        "complete",
+        "read",
+        "idle 0",
+    ]

@@ -26,7 +26,7 @@ from pytest_llmci.specs import parse_spec
 
 pytestmark = on_real_time
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
 TEXT = Prompt(id="t", text="Say hello.")
 SETTINGS = GenerationSettings(max_new_tokens=16)

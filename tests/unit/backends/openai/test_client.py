@@ -19,7 +19,8 @@ from pytest_llmci.backends.openai.endpoint import Endpoint
 from pytest_llmci.backends.openai.request import RequestBuilder
 from pytest_llmci.records import GenerationSettings, Message, Prompt
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
+from pytest_llmci.backends.openai import line
 from pytest_llmci.backends.openai.client import Client
 
 pytestmark = on_real_time
@@ -111,6 +112,24 @@ def test_a_server_that_falls_silent(server: StubServer) -> None:
     assert (answer.failure.kind, answer.failure.has_begun, answer.piece_kinds) == ("server_silent", True, "ccc")
     assert "nothing for 0.3 s" in answer.failure.message
     assert time.perf_counter_ns() - begin < 5e9
+
+
+def test_what_has_come_is_told_while_more_comes(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed in the middle of a stream says how far it was."""
+    monkeypatch.setattr(line, "MOMENT_S", 0.05)
+    told: list[int] = []
+    for _ in range(TRIES):
+        told.clear()
+        endpoint = Endpoint(base_url=server.url, model="say-16-1-20")
+        client = Client(endpoint)
+        request = RequestBuilder(endpoint=endpoint, model="say-16-1-20").generation(PROMPT, GenerationSettings())
+        answer = client.ask(request, lambda _text, _at: told.append(time.perf_counter_ns()))
+        client.close()
+        assert answer.failure is None and len(told) == 16
+        if sum(at < answer.piece_ns[-1] for at in told) >= 8:
+            break
+    else:
+        pytest.fail(f"{TRIES} answers were read at their end alone")
 
 
 def test_nobody_is_there() -> None:

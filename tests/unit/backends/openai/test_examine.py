@@ -10,7 +10,7 @@ from pytest_llmci.backends.openai.examine import Finding, examine
 from pytest_llmci.errors import ModelLoadError
 from pytest_llmci.specs import parse_spec
 
-pytest.importorskip("httpx")
+pytest.importorskip("httptools")
 KEY = "sk-topsecret-0123456789abcdef"
 
 

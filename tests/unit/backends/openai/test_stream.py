@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmci.backends.openai import stream
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.failures import Failure
 from pytest_llmci.backends.openai.stream import AnswerReader
@@ -162,13 +163,31 @@ class TestArrival:
         answer = read(chunk("stop", content="x"), DONE, chunk(content="y"))
         assert (answer.text, answer.end_ns) == ("x", 2_000_000)
 
-    def test_it_tells_of_each_piece_as_it_is_found(self) -> None:
-        told: list[str] = []
-        reader = AnswerReader(chat=True, on_piece=told.append)
+    def test_it_tells_of_each_piece_with_its_time_as_it_is_read(self) -> None:
+        told: list[tuple[str, int]] = []
+        for live in (True, False):
+            reader = AnswerReader(
+                chat=True, on_piece=lambda text, at_ns: told.append((text, at_ns)), keep=0 if live else 1000
+            )
+            reader.head(200, EVENTS)
+            events = (chunk(role="assistant"), chunk(content="a"), chunk(reasoning="r"), chunk("stop"))
+            for number, event in enumerate(events):
+                reader.feed(f"data: {json.dumps(event)}\n\n".encode(), number)
+            assert told == ([("a", 1), ("", 2)] if live else [])
+            assert reader.idle() is True  # no [DONE] yet
+            assert told == [("a", 1), ("", 2)]
+            told.clear()
+            reader.feed(b"data: [DONE]\n\n", 9)
+            assert reader.idle() is False
+
+    def test_what_is_not_read_yet_is_bounded(self) -> None:
+        reader = AnswerReader(chat=True, keep=500)
         reader.head(200, EVENTS)
-        for event in (chunk(role="assistant"), chunk(content="a"), chunk(reasoning="r"), chunk("stop")):
-            reader.feed(f"data: {json.dumps(event)}\n\n".encode(), 1)
-        assert told == ["a", ""]
+        line = f"data: {json.dumps(chunk(content='a'))}\n\n".encode()
+        for number in range(20):
+            reader.feed(line, number)
+        assert 20 - 500 // len(line) <= reader.pieces < 20
+        assert reader.end(99).piece_ns == tuple(range(20))
 
 
 class TestWhole:
@@ -327,6 +346,23 @@ class TestFailures:
             b"\xef\xbb\xbfdata:" + json.dumps(chunk("stop", content="a")).encode() + b"\r\n\r\ndata:[DONE]\r\n\r\n", 1
         )
         assert (reader.end(2).text, reader.pieces, reader.is_done) == ("a", 1, True)
+
+    def test_an_event_that_never_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "MOST_BYTES", 1000)
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        for number in range(300):
+            reader.feed(b"data: never\n", number)
+        failure = reader.end(999).failure
+        assert failure is not None and failure.kind == "server_stream" and "no JSON" in failure.message
+
+    def test_an_event_of_several_lines(self) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        lines = json.dumps(chunk("stop", content="a"), indent=1).splitlines()
+        reader.feed("".join(f"data: {line}\n" for line in lines).encode(), 1)
+        reader.feed(b"\n", 2)
+        assert (reader.end(3).text, reader.end(3).piece_ns) == ("a", (2,))
 
     def test_nothing_but_the_end(self) -> None:
         assert self.kind(DONE) == "server_stream"
