@@ -24,7 +24,7 @@ from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
-from .holding import Held, Holding, may_wait
+from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
 from .planning import is_ours
 from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
@@ -58,6 +58,7 @@ class Running:
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
         self._holding = Holding()
+        self._ends: Ends | None = None
         self._may_wait = False
         """Whether reports may wait for each other."""
         self._along: list[Any] = []
@@ -138,6 +139,8 @@ class Running:
         if self._short is None:
             self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
             self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
+            if self._may_wait:
+                self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
         if not self._short or has_other_marks(item):
             return None
         if not self._along:
@@ -393,10 +396,12 @@ class Running:
         """Whether the report of a cell waits for a later one, which takes it along."""
         if outcome != "passed" or item.stash.get(VERDICT, "") or not may_wait(item, following):
             return False
-        return self._holding.keep(held)
+        return self._holding.note(held.nodeid, self._plugin.spool.path) and self._holding.keep(held)
 
     def tell_waiting(self) -> None:
         """At the end of a parallel worker, where it was stopped behind a test whose report waits."""
+        if self._ends is not None:
+            self._ends.tell()
         report = self._holding.take_last(self._current.nodeid) if self._current is not None else None
         if report is not None:
             self._plugin.send_along(report)
