@@ -27,7 +27,17 @@ from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
 from .planning import is_ours
-from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
+from .protocol import (
+    FunctionsShort,
+    Wanted,
+    has_other_marks,
+    may_be_short,
+    may_share,
+    run_along,
+    run_short,
+    wanted,
+    wanted_in_worker,
+)
 from .repeat import repeat_command
 from .replaying import cannot
 
@@ -57,6 +67,7 @@ class Running:
         self._short: bool | None = None
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
+        self.functions = FunctionsShort(self)
         self._holding = Holding()
         self._ends: Ends | None = None
         self._may_wait = False
@@ -133,15 +144,12 @@ class Running:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Cells of a suite take the short way where they can."""
+        """Cells of a suite take the short way where they can, and test functions theirs."""
+        if type(item) is pytest.Function:
+            return self._run_function(item, nextitem)
         if not isinstance(item, CellItem) or (nextitem is None and self._has_fixtures):
             return None
-        if self._short is None:
-            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
-            self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
-            if self._may_wait:
-                self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
-        if not self._short or has_other_marks(item):
+        if not self._may_be_short() or has_other_marks(item):
             return None
         if not self._along:
             following = nextitem if self._may_wait else None
@@ -151,13 +159,31 @@ class Running:
         self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
 
+    def _run_function(self, item: pytest.Function, following: pytest.Item | None) -> bool | None:
+        """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
+        if following is None or not self.functions.takes(item) or not self._may_be_short():
+            return None
+        if self._wanted.teardown or self._plugin.config.option.durations or has_other_marks(item):
+            return None
+        self.functions.run(item, following, self._wanted)
+        return True
+
+    def _may_be_short(self) -> bool:
+        if self._short is None:
+            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
+            self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
+            if self._may_wait:
+                self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
+        return self._short
+
     def _what_is_wanted(self) -> Wanted:
         config = self._plugin.config
         if hasattr(config, "workerinput"):
             return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
-        return wanted(config)._replace(
-            bounds=True
-        )  # they cost little here, and the terminal begins its lines with them
+        here = wanted(config)
+        return here._replace(
+            bounds=here.bounds or config.option.verbose >= 0
+        )  # the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
