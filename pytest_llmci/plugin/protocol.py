@@ -184,14 +184,11 @@ def run_short(
 
 def asks_for_cell_alone(item: pytest.Function) -> bool:
     """Whether nothing is set up or torn down around a test function but our fixtures of its cell."""
-    if item.cls is not None or not (OF_A_CELL | _BUILT_IN).issuperset(item.fixturenames):
+    asked = OF_A_CELL.intersection(item.fixturenames)
+    if not asked or item.cls is not None or not (OF_A_CELL | _BUILT_IN).issuperset(item.fixturenames):
         return False
     definitions = item._fixtureinfo.name2fixturedefs  # noqa: SLF001  # pytest tells it nowhere else
-    return all(
-        definition.func.__module__ == OUR_MODULE
-        for name in OF_A_CELL.intersection(item.fixturenames)
-        for definition in definitions.get(name, ())
-    )
+    return all({each.func.__module__ for each in definitions.get(name, ())} == {OUR_MODULE} for name in asked)
 
 
 class _Place(NamedTuple):

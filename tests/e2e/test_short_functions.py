@@ -61,6 +61,13 @@ def test_has_a_fixture_of_its_own(llm_result, tmp_path):
 def test_reads_its_log(llm_result, caplog):
     assert caplog.get_records("setup") == []
 
+def test_asks_no_model():
+    assert os.environ["PYTEST_CURRENT_TEST"].endswith("(call)")
+
+@pytest.mark.parametrize("llm", ["no model of ours"])
+def test_has_its_own_argument(llm):
+    assert llm == "no model of ours"
+
 class TestClass:
     def test_method(self, llm_result):
         pass
