@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -26,7 +27,7 @@ from .holding import Held
 from .items import CellItem
 
 if TYPE_CHECKING:
-    from pluggy import HookImpl
+    from pluggy import HookImpl, HookRelay
 
     from .running import Running
 
@@ -43,7 +44,8 @@ PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_te
 OF_A_CELL = frozenset({"llm", "llm_prompt", "llm_result"})
 """Fixtures that say nothing, and leave nothing behind."""
 _MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
-_BUILT_IN = frozenset({"request", "pytestconfig"})
+_BUILT_IN = frozenset({"pytestconfig"})
+"""Not ``request``, which may be given something to be done when the test is torn down."""
 _ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt)
 _NOBODY = ("_pytest.", "pytest_llmci.", *XDIST)
 _NOBODY_ELSE = ("_pytest.", "pytest_llmci.")
@@ -212,6 +214,10 @@ class _Place(NamedTuple):
             item.__dict__.setdefault("location", (self.path, self.line, item.name))
 
 
+def _fail_with(error: BaseException) -> None:
+    raise error
+
+
 class FunctionsShort:
     """Runs such test functions: set-up and body in one phase, with one report."""
 
@@ -244,15 +250,16 @@ class FunctionsShort:
         if item._request is False:  # type: ignore[comparison-overlap]  # noqa: SLF001  # as pytest's own loop does: it is run once more
             item._initrequest()  # noqa: SLF001
         try:
-            self._run_phases(item, following)
+            self._run_phases(item, hook, following)
         finally:
             item._request = False  # type: ignore[assignment]  # noqa: SLF001  # as pytest's own loop does
             item.funcargs = None  # type: ignore[assignment]
         if wanted.bounds:
             hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
-    def _run_phases(self, item: pytest.Function, following: pytest.Item) -> None:
-        hook, stash = item.ihook, item.stash
+    def _run_phases(self, item: pytest.Function, hook: HookRelay, following: pytest.Item) -> None:
+        """:param hook: the item's, which pytest looks for each time that it is asked."""
+        stash = item.stash
         self._running.begin_test(item)
         stash[caplog_records_key] = {}
         self._sets_up = item
@@ -267,23 +274,22 @@ class FunctionsShort:
                 del stash[caplog_handler_key]
         if failed_in_setup:
             call.when = "setup"
-        self._report(item, call)
+        self._report(item, hook, call)
         stops = item.session.shouldfail or item.session.shouldstop
-        down = pytest.CallInfo.from_call(
-            lambda: item.session._setupstate.teardown_exact(None if stops else following),  # noqa: SLF001  # pytest's own loop does
-            when="teardown",
-            reraise=_ENDS_SESSION,
-        )
-        if down.excinfo is not None:
-            self._report(item, down)
+        try:
+            item.session._setupstate.teardown_exact(None if stops else following)  # noqa: SLF001  # pytest's own loop does
+        except _ENDS_SESSION:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is this test's error
+            self._report(item, hook, pytest.CallInfo.from_call(partial(_fail_with, error), when="teardown"))
 
-    def _report(self, item: pytest.Function, call: pytest.CallInfo[None]) -> None:
-        report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    def _report(self, item: pytest.Function, hook: HookRelay, call: pytest.CallInfo[None]) -> None:
+        report = hook.pytest_runtest_makereport(item=item, call=call)
         if call.when == "setup":
             report.sections = [(title.removesuffix(" call") + " setup", text) for title, text in report.sections]
-        item.ihook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logreport(report=report)
         if check_interactive_exception(call, report):
-            item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+            hook.pytest_exception_interact(node=item, call=call, report=report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:

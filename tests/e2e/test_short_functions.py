@@ -68,6 +68,9 @@ def test_asks_no_model():
 def test_has_its_own_argument(llm):
     assert llm == "no model of ours"
 
+def test_has_something_torn_down(llm_result, request):
+    request.addfinalizer(lambda: print("said when it is torn down"))
+
 class TestClass:
     def test_method(self, llm_result):
         pass
@@ -121,3 +124,19 @@ def test_both_ways_say_the_same(bench: Bench, options: tuple[str, ...]) -> None:
     assert lines_of("\n".join(filter(TOLD.match, lines))) == lines_of("\n".join(filter(TOLD.match, long_lines)))
     assert any("said before it fails" in line for line in lines)
     assert any("noted before it fails" in line for line in lines)
+
+
+def test_an_error_of_the_teardown_is_told(bench: Bench) -> None:
+    breaks = (
+        "from _pytest.runner import SetupState\n\nexact = SetupState.teardown_exact\n\n"
+        "def broken(self, nextitem):\n    exact(self, nextitem)\n"
+        "    if nextitem is not None and nextitem.name == 'test_second[a-second]':\n        raise OSError('it is in use')\n\n"
+        "SetupState.teardown_exact = broken\n"
+    )
+    bench.write("conftest.py", NOTES_SHORT + breaks)
+    bench.write("test_it.py", "def test_first(llm_result):\n    pass\n\ndef test_second(llm_result):\n    pass\n")
+    lines, outcomes = shown(bench, "-rE")
+    assert "test_first[a-second]" in (bench.path / "short.txt").read_text()
+    assert outcomes == {"passed": 8, "errors": 1}
+    assert any("ERROR at teardown of test_" in line for line in lines)
+    assert any("OSError: it is in use" in line for line in lines)
