@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 T = TypeVar("T")
+RARELY = 50_000
+"""Objects that are made before the garbage collector looks at them: a few megabytes."""
 MOST_FAULTS = 5
 """Usage errors that are told before the rest is counted."""
 
@@ -127,6 +130,16 @@ class Planning:
             raise ConfigError("pytest_llmci_modify_cells: the list must hold each cell at most once, and nothing else.")
         self._plugin.collected.note_removed(offered, cells)
         return cells
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Thousands of tests are made, and all of them stay: the garbage collector looks rarely meanwhile."""
+        before = gc.get_threshold()
+        gc.set_threshold(max(RARELY, before[0]) if before[0] else 0, *before[1:])
+        try:
+            return (yield)
+        finally:
+            gc.set_threshold(*before)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(

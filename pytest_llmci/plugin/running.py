@@ -26,7 +26,7 @@ from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
-from .planning import is_ours
+from .planning import RARELY, is_ours
 from .protocol import (
     FunctionsShort,
     Wanted,
@@ -51,8 +51,6 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
-RARELY = 50_000
-"""Objects that are made before the collector looks at them, a few megabytes, where :meth:`Running.settle` looks as well."""
 _OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
@@ -124,7 +122,7 @@ class Running:
                 not self._may_drop_things
             ):  # what lives on is looked at by settle, and not by ten young generations before
                 self._thresholds = gc.get_threshold()
-                gc.set_threshold(RARELY, *self._thresholds[1:])
+                gc.set_threshold(RARELY, *self._thresholds[1:])  # :meth:`settle` looks as well
 
     def relax(self) -> None:
         """Let the collector work as it did before."""
