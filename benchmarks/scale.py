@@ -4,7 +4,8 @@
 
 The cells are 1,472 models of the `echo` kind x the ten packaged prompts, measured in this process with one round each
 and written to a run folder; once as items of the suite `inference`, once as test functions with the fixture
-`llm_result`. Beside them as many parametrized test functions that do nothing, without the plugin, twice (A/A control).
+`llm_result`. Beside them as many parametrized test functions that do nothing, without the plugin, twice (A/A control), and once with
+three fixtures that do nothing.
 Compared are the collecting alone (`--collect-only -q`) and the whole run, with the code of this checkout; other pytest
 plugins are left out on every side. With --parallel also the items, the functions that do nothing, and as many items that do
 nothing and send one report, under `-p xdist -n2`: the CPU time of all three processes. Run it from the root of the repository,
@@ -38,9 +39,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = 10
 """As many as the packaged set `paper` holds."""
 PLAIN, PLAIN_AGAIN, ITEMS, FUNCTIONS = "plain functions", "plain again", "suite items", "test functions"
+FIXTURES = "plain with fixtures"
 PARALLEL, PLAIN_PARALLEL, EMPTY_PARALLEL = "suite items -n2", "plain functions -n2", "empty items -n2"
 IN_PARALLEL = {PARALLEL, PLAIN_PARALLEL, EMPTY_PARALLEL}
-WITHOUT_PLUGIN = {PLAIN, PLAIN_AGAIN, PLAIN_PARALLEL, EMPTY_PARALLEL}
+WITHOUT_PLUGIN = {PLAIN, PLAIN_AGAIN, FIXTURES, PLAIN_PARALLEL, EMPTY_PARALLEL}
 PARALLEL_TARGET = 1.2
 """CPU time of the items under ``-n2`` over that without."""
 PEAK_LIMIT_MB = 300.0
@@ -52,6 +54,25 @@ import pytest
 def test_cell(model, prompt):
     pass
 """
+FIXTURE_TESTS = """\
+import pytest
+
+@pytest.fixture(params=[f"m{{number:04}}" for number in range({models})])
+def model(request):
+    return request.param
+
+@pytest.fixture(params=[f"p{{number:02}}" for number in range({prompts})])
+def prompt(request):
+    return request.param
+
+@pytest.fixture
+def result(model, prompt):
+    return None
+
+def test_cell(result):
+    pass
+"""
+"""What pytest takes for as many functions with three fixtures that do nothing, without the plugin."""
 CELL_TESTS = """\
 def test_cell(llm_result):
     pass
@@ -115,6 +136,7 @@ def write_folders(folder: Path, models: int) -> None:
     tests = {
         PLAIN: PLAIN_TESTS.format(models=models, prompts=PROMPTS),
         PLAIN_AGAIN: PLAIN_TESTS.format(models=models, prompts=PROMPTS),
+        FIXTURES: FIXTURE_TESTS.format(models=models, prompts=PROMPTS),
         ITEMS: "",
         FUNCTIONS: CELL_TESTS,
         EMPTY_PARALLEL: "",
@@ -192,6 +214,8 @@ def report(title: str, costs: Mapping[str, Sequence[Cost]], targets: Sequence[Ta
         for target in targets
         if target.side in costs
     ]
+    if FIXTURES in costs:
+        print(f"  {FIXTURES}: CPU time over plain: {compare(costs[FIXTURES], costs[PLAIN]).ratio:.2f}x")
     verdicts += [
         judged(f"{name}: peak memory", median_peak_bytes(costs[name]) / 1e6, PEAK_LIMIT_MB, "MB")
         for name in (ITEMS, FUNCTIONS)
@@ -235,7 +259,7 @@ def main() -> int:
     parser.add_argument("--parallel", action="store_true", help="also under pytest-xdist with two workers")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
-    names = [PLAIN, PLAIN_AGAIN] if arguments.plain_only else [PLAIN, ITEMS, FUNCTIONS, PLAIN_AGAIN]
+    names = [PLAIN, PLAIN_AGAIN] if arguments.plain_only else [PLAIN, ITEMS, FUNCTIONS, FIXTURES, PLAIN_AGAIN]
     if arguments.parallel:
         names += [PLAIN_PARALLEL, *([] if arguments.plain_only else [EMPTY_PARALLEL, PARALLEL])]
     try:

@@ -120,6 +120,18 @@ class Redactor:
         masked: R = found
         return masked
 
+    def stored_record(self, record: R, stored: bytes) -> R:
+        """:meth:`record` of what another process of this session has written, after a redactor of the same settings.
+
+        That has hidden all that it can tell by its look, so that a block or a verdict is looked through for secrets alone that are known
+        here and may not be known there.
+
+        :param stored: the record as it was written.
+        """
+        if isinstance(record, (RoundsRecord, VerdictRecord)) and not self.secrets.may_be_known_in(stored):
+            return record
+        return self.record(record)
+
     # -------------------------------------------------------------------------------------------------- blocks of rounds
 
     def _rounds(self, block: RoundsRecord) -> RoundsRecord:

@@ -217,6 +217,16 @@ class Secrets:
                     self._clean.add(text)
         return False
 
+    def may_be_known_in(self, written: bytes) -> bool:
+        """Whether JSON in ASCII may hold a value that this process knows, or the beginning of one; what only looks like one is not
+        looked for."""
+        for value in self._values:
+            begin = value[:LEAST_CUT]
+            spelt_alike = begin.isascii() and begin.isprintable() and '"' not in begin and "\\" not in begin
+            if not spelt_alike or begin.encode("ascii") in written:
+                return True
+        return False
+
     def hide_in_prose(self, text: str) -> str:
         """The text of a prompt or an answer without what is surely a secret; code with ``key=...`` in it stays whole."""
         if not self.may_be_in(text):

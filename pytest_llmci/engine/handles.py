@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import operator
 import queue
@@ -311,6 +310,8 @@ async def _aside(work: Callable[[], T], withdraw: Callable[[], None]) -> T:
 
     :param withdraw: called where the task is cancelled: nobody waits for ``work`` any more.
     """
+    import asyncio  # who has an event loop has it already; nobody else needs to load it
+
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 

@@ -72,6 +72,7 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
     config.pluginmanager.register(plugin.running, "llmci-running")
+    config.pluginmanager.register(plugin.running.functions, "llmci-functions")
     config.pluginmanager.register(Giving(plugin), "llmci-giving")
     config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
     if any(map(config.pluginmanager.hasplugin, PLUGINS)):

@@ -112,7 +112,10 @@ class Controller:
             self._plugin.run_folder = self.run_folder
             if self._is_distributing():
                 (self.run_folder / "spool" / self.token).touch()
-            self._log = LogWriter(self.run_folder / "log.jsonl", protect=self._plugin.redactor.record)
+            redactor = self._plugin.redactor
+            self._log = LogWriter(
+                self.run_folder / "log.jsonl", protect=redactor.record, protect_stored=redactor.stored_record
+            )
             self._write_now(self._header(self.run_folder))
         return self.run_folder
 

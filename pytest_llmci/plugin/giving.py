@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
 
+_OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
+"""What ends a set-up and not the session."""
+
+
 class Giving:
     """Stands between pytest and our fixtures."""
 
@@ -36,8 +40,10 @@ class Giving:
             return None
         try:
             value = make(request)
-        except pytest.skip.Exception as skipped:
-            skipped._use_item_location = True  # noqa: SLF001  # as pytest does: else not the test's line is named
+        except _OUTCOMES as error:
+            if isinstance(error, pytest.skip.Exception):
+                error._use_item_location = True  # noqa: SLF001  # as pytest does: else not the test's line is named
+            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
             raise
         fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 T = TypeVar("T")
+RARELY = 50_000
+"""Objects that are made before the garbage collector looks at them: a few megabytes."""
 MOST_FAULTS = 5
 """Usage errors that are told before the rest is counted."""
 
@@ -129,6 +132,16 @@ class Planning:
         return cells
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Thousands of tests are made, and all of them stay: the garbage collector looks rarely meanwhile."""
+        before = gc.get_threshold()
+        gc.set_threshold(max(RARELY, before[0]) if before[0] else 0, *before[1:])
+        try:
+            return (yield)
+        finally:
+            gc.set_threshold(*before)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
         self, session: pytest.Session, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
@@ -212,8 +225,9 @@ class Planning:
         except ConfigError as error:
             self.faults.append(("", str(error)))
             return
+        ours = getattr(pytest.mark, MARKER)  # once: pytest looks each name up among those that are declared
         for item in found:
-            item.add_marker(MARKER)
+            item.add_marker(ours)
         items += found
         # pytest counts what collect reports hold; the cells were not collected from a file
         report = pytest.CollectReport(nodeid=suite.nodeid, outcome="passed", longrepr=None, result=list(found))

@@ -1,8 +1,11 @@
-"""The short way through pytest for the cells of a suite.
+"""The short ways through pytest, for the cells of a suite and for test functions that have no fixtures but those of a cell.
 
 A cell has no fixtures and runs no code of the user's, so pytest's three phases with all their hooks do nothing for it but cost
 several times what recording it costs. Where nobody listens to those hooks, a cell is run and reported directly; where nobody
 else wraps whole tests either, the cells of a model that follow it run within the same call of ``pytest_runtest_protocol``.
+
+A test function has a body of the user's, whose phase is kept with all its hooks. What is measured for it is measured within that
+phase, and there is nothing to be torn down: so the two other phases with their reports, of which nobody learns anything, are left out.
 """
 
 from __future__ import annotations
@@ -11,16 +14,20 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from _pytest.logging import caplog_handler_key, caplog_records_key
+from _pytest.runner import check_interactive_exception
 
+from .collecting import OUR_MODULE
 from .fixtures import MARKER
 from .holding import Held
 from .items import CellItem
 
 if TYPE_CHECKING:
-    from pluggy import HookImpl
+    from pluggy import HookImpl, HookRelay
 
     from .running import Running
 
@@ -34,6 +41,12 @@ WANT_NO_TEARDOWN = (
 WANT_NO_BOUNDS = ("_pytest.", "pytest_llmci.", *XDIST)
 """Modules that learn nothing of a parallel worker's tests from when they begin and end, where the terminal is not verbose."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
+OF_A_CELL = frozenset({"llm", "llm_prompt", "llm_result"})
+"""Fixtures that say nothing, and leave nothing behind."""
+_MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
+_BUILT_IN = frozenset({"pytestconfig"})
+"""Not ``request``, which may be given something to be done when the test is torn down."""
+_ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt)
 _NOBODY = ("_pytest.", "pytest_llmci.", *XDIST)
 _NOBODY_ELSE = ("_pytest.", "pytest_llmci.")
 
@@ -66,11 +79,11 @@ def may_share(config: pytest.Config) -> bool:
 
 
 def has_other_marks(item: pytest.Item) -> bool:
-    """Whether it has marks besides ours: skip, xfail, flaky, ..."""
+    """Whether it has marks besides ours that do anything while it runs: skip, xfail, flaky, ..."""
     node: Any = item
     while node is not None:
         for mark in node.own_markers:
-            if mark.name != MARKER:
+            if mark.name not in _MARKS_OF_COLLECTING:
                 return True
         node = node.parent
     return False
@@ -169,3 +182,118 @@ def run_short(
         hook.pytest_runtest_logreport(report=report)
     if wanted.bounds or is_last:
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+
+def asks_for_cell_alone(item: pytest.Function) -> bool:
+    """Whether nothing is set up or torn down around a test function but our fixtures of its cell."""
+    asked = OF_A_CELL.intersection(item.fixturenames)
+    if not asked or item.cls is not None or not (OF_A_CELL | _BUILT_IN).issuperset(item.fixturenames):
+        return False
+    definitions = item._fixtureinfo.name2fixturedefs  # noqa: SLF001  # pytest tells it nowhere else
+    return all({each.func.__module__ for each in definitions.get(name, ())} == {OUR_MODULE} for name in asked)
+
+
+class _Place(NamedTuple):
+    """Where a test function stands; pytest works it out for each of its tests."""
+
+    module: pytest.Module | None
+    """None where a test's location says more than its name."""
+    path: str
+    line: int | None
+
+    @classmethod
+    def of(cls, item: pytest.Function) -> _Place:
+        """As one of its tests has it."""
+        path, line, name = item.location
+        in_module = type(item.parent) is pytest.Module and name == item.name
+        return cls(item.parent if in_module else None, path, line)  # type: ignore[arg-type]  # then it is one
+
+    def tell(self, item: pytest.Function) -> None:
+        """Say to another one of its tests what would come of working it out."""
+        if item.parent is self.module:
+            item.__dict__.setdefault("location", (self.path, self.line, item.name))
+
+
+def _fail_with(error: BaseException) -> None:
+    raise error
+
+
+class FunctionsShort:
+    """Runs such test functions: set-up and body in one phase, with one report."""
+
+    def __init__(self, plugin: Running) -> None:
+        self._running = plugin
+        self._known: dict[object, _Place | None] = {}
+        """Function -> where it stands, and None where it may not go the short way; thousands of tests share one."""
+        self._sets_up: pytest.Function | None = None
+        """The test whose phase begins with its set-up."""
+
+    def takes(self, item: pytest.Function) -> bool:
+        """Whether a test function may go the short way."""
+        function = item.function
+        if function not in self._known:
+            self._known[function] = _Place.of(item) if asks_for_cell_alone(item) else None
+        place = self._known[function]
+        if place is None:
+            return False
+        place.tell(item)
+        return True
+
+    def run(self, item: pytest.Function, following: pytest.Item, wanted: Wanted) -> None:
+        """Run a test and send its report.
+
+        :param following: the next test.
+        """
+        hook, nodeid, location = item.ihook, item.nodeid, item.location
+        if wanted.bounds:
+            hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        if item._request is False:  # type: ignore[comparison-overlap]  # noqa: SLF001  # as pytest's own loop does: it is run once more
+            item._initrequest()  # noqa: SLF001
+        try:
+            self._run_phases(item, hook, following)
+        finally:
+            item._request = False  # type: ignore[assignment]  # noqa: SLF001  # as pytest's own loop does
+            item.funcargs = None  # type: ignore[assignment]
+        if wanted.bounds:
+            hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def _run_phases(self, item: pytest.Function, hook: HookRelay, following: pytest.Item) -> None:
+        """:param hook: the item's, which pytest looks for each time that it is asked."""
+        stash = item.stash
+        self._running.begin_test(item)
+        stash[caplog_records_key] = {}
+        self._sets_up = item
+        try:
+            call = pytest.CallInfo.from_call(
+                lambda: hook.pytest_runtest_call(item=item), when="call", reraise=_ENDS_SESSION
+            )
+        finally:
+            failed_in_setup, self._sets_up = self._sets_up is item, None
+            del stash[caplog_records_key]
+            if caplog_handler_key in stash:
+                del stash[caplog_handler_key]
+        if failed_in_setup:
+            call.when = "setup"
+        self._report(item, hook, call)
+        stops = item.session.shouldfail or item.session.shouldstop
+        try:
+            item.session._setupstate.teardown_exact(None if stops else following)  # noqa: SLF001  # pytest's own loop does
+        except _ENDS_SESSION:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is this test's error
+            self._report(item, hook, pytest.CallInfo.from_call(partial(_fail_with, error), when="teardown"))
+
+    def _report(self, item: pytest.Function, hook: HookRelay, call: pytest.CallInfo[None]) -> None:
+        report = hook.pytest_runtest_makereport(item=item, call=call)
+        if call.when == "setup":
+            report.sections = [(title.removesuffix(" call") + " setup", text) for title, text in report.sections]
+        hook.pytest_runtest_logreport(report=report)
+        if check_interactive_exception(call, report):
+            hook.pytest_exception_interact(node=item, call=call, report=report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Within the wrappers that catch what is printed and logged, and before the body."""
+        if self._sets_up is item:
+            item.session._setupstate.setup(item)  # noqa: SLF001  # pytest's own hook does
+            self._sets_up = None

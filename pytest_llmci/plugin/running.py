@@ -24,10 +24,20 @@ from . import junit
 from .collecting import model_of
 from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
-from .holding import Held, Holding, may_wait
+from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
-from .planning import is_ours
-from .protocol import Wanted, has_other_marks, may_be_short, may_share, run_along, run_short, wanted, wanted_in_worker
+from .planning import RARELY, is_ours
+from .protocol import (
+    FunctionsShort,
+    Wanted,
+    has_other_marks,
+    may_be_short,
+    may_share,
+    run_along,
+    run_short,
+    wanted,
+    wanted_in_worker,
+)
 from .repeat import repeat_command
 from .replaying import cannot
 
@@ -41,8 +51,6 @@ VERDICT: pytest.StashKey[str] = pytest.StashKey()
 VERDICT_ATTRIBUTE = "llmci_verdict"
 """On a report: ``inconclusive``, where the test was."""
 MANY_ITEMS = 1000
-RARELY = 50_000
-"""Objects that are made before the collector looks at them, a few megabytes, where :meth:`Running.settle` looks as well."""
 _OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
@@ -57,7 +65,9 @@ class Running:
         self._short: bool | None = None
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
+        self.functions = FunctionsShort(self)
         self._holding = Holding()
+        self._ends: Ends | None = None
         self._may_wait = False
         """Whether reports may wait for each other."""
         self._along: list[Any] = []
@@ -112,7 +122,7 @@ class Running:
                 not self._may_drop_things
             ):  # what lives on is looked at by settle, and not by ten young generations before
                 self._thresholds = gc.get_threshold()
-                gc.set_threshold(RARELY, *self._thresholds[1:])
+                gc.set_threshold(RARELY, *self._thresholds[1:])  # :meth:`settle` looks as well
 
     def relax(self) -> None:
         """Let the collector work as it did before."""
@@ -132,13 +142,12 @@ class Running:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Cells of a suite take the short way where they can."""
+        """Cells of a suite take the short way where they can, and test functions theirs."""
+        if type(item) is pytest.Function:
+            return self._run_function(item, nextitem)
         if not isinstance(item, CellItem) or (nextitem is None and self._has_fixtures):
             return None
-        if self._short is None:
-            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
-            self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
-        if not self._short or has_other_marks(item):
+        if not self._may_be_short() or has_other_marks(item):
             return None
         if not self._along:
             following = nextitem if self._may_wait else None
@@ -148,13 +157,31 @@ class Running:
         self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
 
+    def _run_function(self, item: pytest.Function, following: pytest.Item | None) -> bool | None:
+        """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
+        if following is None or not self.functions.takes(item) or not self._may_be_short():
+            return None
+        if self._wanted.teardown or self._plugin.config.option.durations or has_other_marks(item):
+            return None
+        self.functions.run(item, following, self._wanted)
+        return True
+
+    def _may_be_short(self) -> bool:
+        if self._short is None:
+            self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
+            self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
+            if self._may_wait:
+                self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
+        return self._short
+
     def _what_is_wanted(self) -> Wanted:
         config = self._plugin.config
         if hasattr(config, "workerinput"):
             return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
-        return wanted(config)._replace(
-            bounds=True
-        )  # they cost little here, and the terminal begins its lines with them
+        here = wanted(config)
+        return here._replace(
+            bounds=here.bounds or config.option.verbose >= 0
+        )  # the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -393,10 +420,12 @@ class Running:
         """Whether the report of a cell waits for a later one, which takes it along."""
         if outcome != "passed" or item.stash.get(VERDICT, "") or not may_wait(item, following):
             return False
-        return self._holding.keep(held)
+        return self._holding.note(held.nodeid, self._plugin.spool.path) and self._holding.keep(held)
 
     def tell_waiting(self) -> None:
         """At the end of a parallel worker, where it was stopped behind a test whose report waits."""
+        if self._ends is not None:
+            self._ends.tell()
         report = self._holding.take_last(self._current.nodeid) if self._current is not None else None
         if report is not None:
             self._plugin.send_along(report)

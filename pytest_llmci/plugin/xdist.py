@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..settings import Settings
 from ..store.environment import machine_id
 from ..store.log import read_spool
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
-from .holding import Held
+from .holding import Held, may_have_waited
 from .protocol import wanted
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class ParallelSession:
     def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
         self._config = config
         self._plugin = plugin
-        self._ended: dict[Any, set[str]] = {}
-        """Worker -> the tests that it has ended, by our scheduler."""
+        self._scheduler: Any = None
+        """Ours, where it is that."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -86,8 +86,10 @@ class ParallelSession:
         """
         controller = self._plugin.controller
         assert controller is not None
-        if error is not None:
-            for nodeid in self._waited_in(node, controller):
+        if error is not None and self._scheduler is not None:
+            waited = self._waited_in(node, controller)
+            self._scheduler.note_ended(node, waited)
+            for nodeid in waited:
                 report = Held(nodeid, time.time(), 0.0).report(node=node)  # when it ran, nobody knows any more
                 self._config.hook.pytest_runtest_logreport(report=report)
         told = getattr(node, "workeroutput", None) or {}
@@ -95,17 +97,21 @@ class ParallelSession:
         controller.seen.note_uses(told.get(USES_ATTRIBUTE, (0, 0)))
 
     def _waited_in(self, node: Any, controller: Controller) -> list[str]:
-        """Tests of a worker that died whose reports were still to come: they ended, and its spool says that they passed."""
-        missing = self._ended.pop(node, set()).intersection(controller.awaited or ())
-        if not missing or controller.run_folder is None:
+        """Tests of a worker that died whose reports were still to come: they ended, as its spool says that they passed."""
+        if not controller.awaited or controller.run_folder is None:
             return []
         passed: dict[str, None] = {}
         for path in sorted((controller.run_folder / "spool").glob(f"{node.gateway.id}-*.jsonl")):
+            suites = may_have_waited(path)
+            if not suites:
+                continue
             with suppress(StoreError, OSError):  # the tests that it held are told of as missing
                 for record in read_spool(path):
-                    if isinstance(record, VerdictRecord) and record.verdict == "pass":
+                    if not isinstance(record, VerdictRecord) or record.verdict != "pass":
+                        continue
+                    if record.test.partition("::")[0] in suites:
                         passed[record.test] = None
-        return [nodeid for nodeid in passed if nodeid in missing]
+        return [nodeid for nodeid in passed if nodeid in controller.awaited]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -118,10 +124,8 @@ class ParallelSession:
         """One work unit a model."""
         if config.getoption("dist") not in OURS:
             return None
-        return make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs], self._note_end)
-
-    def _note_end(self, node: Any, nodeid: str) -> None:
-        self._ended.setdefault(node, set()).add(nodeid)
+        self._scheduler = make_scheduler(config, log, [spec.alias for spec in self._plugin.planner.specs])
+        return self._scheduler
 
 
 def model_scope(nodeid: str, aliases: Container[str]) -> str:
@@ -146,15 +150,12 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
     config: pytest.Config,
     log: Any,
     aliases: Iterable[str],
-    note_end: Callable[[Any, str], None] = lambda node, nodeid: None,
 ) -> Any:
     """A scheduler that keeps each model on one worker and survives the death of any.
 
     Built on pytest-xdist's own for scopes, with repairs for its version 3.8: a crashed test is not run again, and finished
     work is not queued again; either would kill or hang the session. Nor is the way of thousands of tests looked for in lists of
     all of them again and again.
-
-    :param note_end: told of each test that a worker has ended.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -190,17 +191,26 @@ def make_scheduler(  # noqa: C901  # one class, whose methods are simple
                 self._reschedule(other)
             return crashed
 
-        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-            """Forget a unit that is done, so that what a worker has before it is counted by what it has."""
-            nodeid = self.registered_collections[node][item_index]
-            note_end(node, nodeid)
-            scope = self._split_scope(nodeid)
-            unit = self.assigned_work[node].get(scope)
-            if unit is not None:
-                unit[nodeid] = True
-                if all(unit.values()):
-                    del self.assigned_work[node][scope]
+        def mark_test_complete(self, node: Any, item_index: int | Sequence[int], duration: float = 0) -> None:
+            """Forget a unit that is done, so that what a worker has before it is counted by what it has.
+
+            :param item_index: several where :class:`.holding.Ends` let the news wait.
+            """
+            collection = self.registered_collections[node]
+            ended = (item_index,) if isinstance(item_index, int) else item_index
+            self.note_ended(node, [collection[place] for place in ended])
             self._reschedule(node)
+
+        def note_ended(self, node: Any, nodeids: Iterable[str]) -> None:
+            """Tests of a worker that have ended."""
+            units = self.assigned_work.get(node, {})
+            for nodeid in nodeids:
+                scope = self._split_scope(nodeid)
+                unit = units.get(scope)
+                if unit is not None:
+                    unit[nodeid] = True
+                    if all(unit.values()):
+                        del units[scope]
 
         def _assign_work_unit(self, node: Any) -> None:
             """Hand out the next unit; to a worker that has just died nothing can be sent, so the unit waits for another."""

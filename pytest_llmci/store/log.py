@@ -43,6 +43,7 @@ SPOOL_NAME: Final = "spool"
 # ------------------------------------------------------------------------------------------------------------ writing
 
 Protect: TypeAlias = "Callable[[LogRecord], LogRecord]"
+ProtectStored: TypeAlias = "Callable[[LogRecord, bytes], LogRecord]"
 
 
 def _as_it_is(record: LogRecord) -> LogRecord:
@@ -124,11 +125,22 @@ class LogWriter(_LineFile):
 
     :param path: a file that does not exist yet.
     :param protect: makes of each record what may be written: :meth:`.redaction.Redactor.record`.
+    :param protect_stored: the same of one that a spool holds; by default it is treated like all others.
     :raises StoreError: if it cannot be made.
     """
 
-    def __init__(self, path: Path, *, clock: Clock | None = None, protect: Protect | None = None) -> None:
+    _protect_stored: ProtectStored | None = None
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock | None = None,
+        protect: Protect | None = None,
+        protect_stored: ProtectStored | None = None,
+    ) -> None:
         self._protect = protect or _as_it_is
+        self._protect_stored = protect_stored
         self._start(path, clock, os.O_CREAT | os.O_EXCL)
 
     def _start(self, path: Path, clock: Clock | None, flags: int) -> None:
@@ -170,12 +182,17 @@ class LogWriter(_LineFile):
         if (self._tail.lines == 0) != isinstance(record, HeaderRecord):
             raise StoreError(f"{self.path}: the header is the first line of a log and no other; got a {record.TYPE}.")
         number = self._tail.lines + 1
-        written = self._protect(record)
+        written = self._protected(record, stored)
         body, exact = (stored, True) if stored is not None and written is record else _encode(written)
         self.exact = self.exact and exact
         line, digest = build_line(self._tail.digest, number, body)
         self._write(line, _Tail(self._tail.size + len(line), number, digest))
         return written
+
+    def _protected(self, record: LogRecord, stored: bytes | None) -> LogRecord:
+        if stored is None or self._protect_stored is None:
+            return self._protect(record)
+        return self._protect_stored(record, stored)
 
     def append_stored(self, body: bytes) -> None:
         """Write a record that another log holds, as that log has it.

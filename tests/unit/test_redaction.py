@@ -19,6 +19,7 @@ from pytest_llmci.records import (
 from pytest_llmci.redaction import Redactor, hashed, masked_row
 from pytest_llmci.secrets import Secrets
 from pytest_llmci.store.comparability import prompt_sha256
+from pytest_llmci.store.log import encode_record
 
 SECRET = "s3cr3t-value"
 
@@ -147,3 +148,24 @@ def test_ids_are_made_of_words_only_where_those_may_be_told() -> None:
     assert masking().prompt_id("Say hello.") == "Say-hello"
     assert masking(redact=True).prompt_id("Say hello.").startswith("prompt-")
     assert SECRET not in masking().prompt_id(f"Say {SECRET}")
+
+
+@pytest.mark.parametrize(
+    "known", ["sk_nightly-4711-abc", 'a "quoted" one 4711', "caf\u00e9-au-lait-4711", "back\\\\slash-4711"]
+)
+def test_what_a_worker_wrote_is_searched_for_what_only_this_process_knows(known: str) -> None:
+    block = replace(rounds(), outputs=[f"it is {known}."])
+    redactor = Redactor(Secrets({known: "NIGHTLY"}))
+    written = encode_record(block)
+    there = redactor.stored_record(block, written)
+    assert there == redactor.record(block)
+    assert known not in there.outputs[0]
+
+
+def test_what_a_worker_wrote_is_not_looked_through_again_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    redactor = Redactor(Secrets({"sk_nightly-4711-abc": "NIGHTLY"}))
+    start = worker()
+    assert redactor.stored_record(start, encode_record(start)) == redactor.record(start), "it may teach secrets"
+    monkeypatch.setattr(redactor, "record", None)
+    for record in (rounds(), verdict()):
+        assert redactor.stored_record(record, encode_record(record)) is record

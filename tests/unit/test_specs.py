@@ -208,3 +208,27 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, name: str, content: bytes | 
     with pytest.raises(ConfigError, match=message) as caught:
         read_list(name, "--llm-models", tmp_path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_broken_list_is_told_in_the_same_words_with_and_without_libyaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models.yaml").write_text("models:\n  - a=echo\n  - [b\n")
+    said = []
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="is not valid YAML") as caught:
+            read_list("models.yaml", "--llm-models", tmp_path)
+        said.append(str(caught.value))
+        monkeypatch.delattr("yaml.CSafeLoader", raising=False)
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("text", ["- a=echo\n- 'b=echo:caf\u00e9'\n", "- a=echo\n- 'b=echo:cafe'\n"])
+def test_a_list_says_the_same_with_and_without_libyaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    quick = read_list("models.yaml", "--llm-models", tmp_path)
+    monkeypatch.delattr("yaml.CSafeLoader", raising=False)
+    assert read_list("models.yaml", "--llm-models", tmp_path) == quick
+    assert len(quick) == 2

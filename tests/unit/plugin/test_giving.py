@@ -65,3 +65,18 @@ def test_without_a_parameter_it_says_what_to_do() -> None:
     definition, request = asked("llm_prompt")
     with pytest.raises(pytest.fail.Exception, match="'llm_prompt' must be an argument of the test itself"):
         giving(prompt=str).pytest_fixture_setup(definition, request)
+
+
+@pytest.mark.parametrize("outcome", [pytest.fail, pytest.skip])
+def test_what_a_fixture_failed_with_is_kept_for_who_asks_again(outcome: Any) -> None:
+    """Else pytest finds the fixture half made, and every later test of the session breaks."""
+
+    def end(spec: object) -> None:
+        outcome("not this one")
+
+    definition, request = asked("llm", param="spec")
+    with pytest.raises(outcome.Exception) as caught:
+        giving(handle=end).pytest_fixture_setup(definition, request)
+    value, key, (error, traceback) = definition.cached_result
+    assert (value, key, error) == (None, "key", caught.value)
+    assert traceback is not None

@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from collections import deque
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_llmci.plugin.holding import LONGEST_S, SHORT_S, Held, Holding, may_wait, unpacked
+from pytest_llmci.plugin.holding import (
+    ENDED,
+    LONGEST_S,
+    SHORT_S,
+    Ends,
+    Held,
+    Holding,
+    let_ends_wait,
+    may_have_waited,
+    may_wait,
+    unpacked,
+)
 from pytest_llmci.plugin.items import CellItem
 
 
@@ -79,3 +93,75 @@ def test_only_what_says_no_more_than_passed_waits_for_its_models_next_cell(
     item: Any, following: Any, may: bool
 ) -> None:
     assert may_wait(item, following) is may
+
+
+def test_whose_reports_waited_is_known_when_the_worker_is_gone(tmp_path: Path) -> None:
+    spool = tmp_path / "gw0-1.jsonl"
+    assert may_have_waited(spool) == frozenset()
+    holding = Holding()
+    assert all(holding.note(test, spool) for test in ("inference::a-one", "inference::a-two", "caf\u00e9.yaml::b"))
+    assert may_have_waited(spool) == {"inference", "caf\u00e9.yaml"}
+    assert len(spool.with_suffix(".waits").read_text().splitlines()) == 2
+    assert not holding.note("other::a", tmp_path / "missing" / "gw0-1.jsonl"), (
+        "what the controller cannot know does not wait"
+    )
+    spool.with_suffix(".waits").write_text("half of a li")
+    assert may_have_waited(spool) == frozenset()
+
+
+class WorkerInteractor:
+    """As much of pytest-xdist's as is used; its name counts."""
+
+    def __init__(self, *queue: int) -> None:
+        self.session = SimpleNamespace(items=[SimpleNamespace(nodeid=f"inference::{index}") for index in range(9)])
+        self.queue = deque(queue)
+        self.torun = SimpleNamespace(lock=lambda: nullcontext(self.queue))
+        self.sent: list[tuple[str, Any]] = []
+
+    def sendevent(self, name: str, **told: Any) -> None:
+        self.sent.append((name, told.get("item_index")))
+
+    def ended(self, index: int) -> None:
+        self.sendevent(ENDED, item_index=index, duration=0.5)
+
+
+def watched(interactor: WorkerInteractor, waiting: set[str]) -> Ends:
+    plugins = SimpleNamespace(get_plugins=lambda: {object(), interactor})
+    ends = let_ends_wait(SimpleNamespace(pluginmanager=plugins), waiting.__contains__)  # type: ignore[arg-type]  # no more of it is used
+    assert ends is not None
+    return ends
+
+
+def test_the_news_of_ended_tests_waits_while_more_are_in_the_queue() -> None:
+    interactor = WorkerInteractor(7, 8)
+    watched(interactor, {"inference::1", "inference::2", "inference::3"})
+    interactor.ended(1)
+    interactor.ended(2)
+    assert interactor.sent == []
+    interactor.sendevent("testreport", item_index=2)
+    assert interactor.sent == [("testreport", 2)]
+    interactor.queue.clear()
+    interactor.ended(3)
+    assert interactor.sent[1:] == [(ENDED, [1, 2, 3])], "the controller sends no more before it hears of these"
+    interactor.queue.append(7)
+    interactor.ended(4)
+    assert interactor.sent[2:] == [(ENDED, 4)], "its report was sent"
+
+
+def test_what_ended_is_told_when_the_worker_is_stopped() -> None:
+    interactor = WorkerInteractor(7)
+    ends = watched(interactor, {"inference::1"})
+    ends.tell()
+    interactor.ended(1)
+    ends.tell()
+    ends.tell()
+    assert interactor.sent == [(ENDED, 1)]
+
+
+def test_another_pytest_xdist_is_left_alone() -> None:
+    interactor = WorkerInteractor()
+    interactor.torun = SimpleNamespace()
+    plugins = SimpleNamespace(get_plugins=lambda: {interactor})
+    assert let_ends_wait(SimpleNamespace(pluginmanager=plugins), bool) is None  # type: ignore[arg-type]  # no more of it is used
+    interactor.ended(1)
+    assert interactor.sent == [(ENDED, 1)]

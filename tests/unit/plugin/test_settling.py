@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_llmci.plugin import planning
 from pytest_llmci.plugin import running as module
 from pytest_llmci.plugin.items import CellItem
+from pytest_llmci.plugin.planning import Planning
 from pytest_llmci.plugin.running import Running
 
 
@@ -81,3 +83,18 @@ def test_fixtures_may_hold_things_that_they_drop_later(pytester: pytest.Pytester
     )
     items, _ = pytester.inline_genitems("-p", "no:randomly")
     assert [item.name for item in items if module._keeps_nothing(item)] == ["test_with_ours"]
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [((700, 10, 10), 50_000), ((0, 10, 10), 0), ((90_000, 5, 5), 90_000)])
+def test_it_works_rarely_while_tests_are_collected(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[int, int, int], meanwhile: int
+) -> None:
+    told: list[tuple[int, ...]] = []
+    fake = SimpleNamespace(get_threshold=lambda: before, set_threshold=lambda *counts: told.append(counts))
+    monkeypatch.setattr(planning, "gc", fake)
+    collecting = Planning.pytest_collection(cast("Any", None))
+    next(collecting)
+    assert told == [(meanwhile, *before[1:])], "a collector that is switched off stays so"
+    with pytest.raises(KeyError):
+        collecting.throw(KeyError())
+    assert told[1:] == [before]

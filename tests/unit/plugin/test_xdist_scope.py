@@ -121,3 +121,21 @@ def test_what_is_done_is_not_counted_again_for_every_test_that_ends() -> None:
     assert worker.sent == list(range(len(tests)))
     assert scheduler.tests_finished and not scheduler.has_pending
     assert scheduler.remove_node(worker) is None
+
+
+def test_several_tests_end_at_once_and_those_of_a_dead_worker_are_not_taken_for_its_last() -> None:
+    remote = pytest.importorskip("xdist.remote")
+    options = SimpleNamespace(loadscopereorder=False)
+    config: Any = SimpleNamespace(getvalue=lambda name: ["1*popen"], option=options)
+    tests = [f"inference::{model}-{prompt}" for model in "ab" for prompt in "pqrs"]
+    scheduler = make_scheduler(config, remote.Producer("x", enabled=False), "ab")
+    worker = Worker()
+    scheduler.add_node(worker)
+    scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    scheduler.mark_test_complete(worker, [0, 1])
+    assert worker.sent == [0, 1, 2, 3]
+    scheduler.mark_test_complete(worker, [2])
+    assert worker.sent == [*range(8)]
+    scheduler.note_ended(worker, [tests[3], tests[4]])
+    assert scheduler.remove_node(worker) == tests[5]
