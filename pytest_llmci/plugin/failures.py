@@ -9,7 +9,7 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from ..engine.explain import Explained
-from ..errors import StoreError
+from ..errors import LLMCIError, MissingValue, StoreError
 from ..redaction import WITHHELD, Redactor
 
 
@@ -45,6 +45,15 @@ def explain_in_report(
         report.longrepr = found
     elif redact:
         report.longrepr = _place_alone(item, call.excinfo, beside)
+    elif isinstance(call.excinfo.value, (LLMCIError, MissingValue)):
+        _shorten_headline(report.longrepr, type(call.excinfo.value))
+
+
+def _shorten_headline(failure: Any, kind: type[BaseException]) -> None:
+    """Without the module of our exception: it fills the line of pytest's summary before the reason is told."""
+    crash = getattr(failure, "reprcrash", None)
+    if crash is not None:
+        crash.message = crash.message.removeprefix(f"{kind.__module__}.")
 
 
 def _place_alone(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], beside: str) -> ReprExceptionInfo:
