@@ -16,9 +16,11 @@ from ..redaction import WITHHELD, Redactor
 def failure_repr(item: pytest.Item, error: BaseException) -> ReprExceptionInfo | None:
     """The text of a failure that explains itself; None for any other exception.
 
+    Where a test has no source, as a cell of a suite, nor does it help to see where it was when pytest-timeout ended it.
     Built from parts that survive the way from a parallel worker to the controller.
     """
-    if not isinstance(error, (Explained, StoreError)):
+    ended = isinstance(error, pytest.fail.Exception) and not isinstance(item, pytest.Function)
+    if not ended and not isinstance(error, (Explained, StoreError)):
         return None
     text = str(error) if isinstance(error, Explained) else f"{type(error).__name__}: {error}"
     headline = error.headline if isinstance(error, Explained) else text
