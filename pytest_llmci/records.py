@@ -52,6 +52,7 @@ class Missing:
         return "n/a"
 
     def __eq__(self, other: object) -> bool:
+        __tracebackhide__ = True
         if isinstance(other, numbers.Number):
             self._refuse()  # else 'p95 != 5' would pass for want of a p95
         return self.reason == other.reason if isinstance(other, Missing) else NotImplemented
@@ -60,6 +61,7 @@ class Missing:
         return hash(self.reason)
 
     def _refuse(self, *_: object) -> NoReturn:
+        __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
         raise MissingValue(self.reason)
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse

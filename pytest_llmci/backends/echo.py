@@ -59,6 +59,7 @@ from .base import LoadContext, LoadedModel, Stamp, check_options
 
 _ON: Final = ("on", "ok", "yes", "true", "1")
 _NO_WEIGHTS: Final = "echo has no weights"
+_NO_DEVICE: Final = "echo computes on no GPU"
 _FOREVER_S: Final = 3600
 DRIFT: Final = "~"
 """At the end of ``scores``: each answer's last digits are others, as where a machine adds up in another order each time."""
@@ -329,7 +330,10 @@ class EchoBackend:
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
         """Metric -> reason, for what this model can never have."""
-        return dict.fromkeys(("model_footprint", "kv_cache_per_token"), _NO_WEIGHTS)
+        return {
+            **dict.fromkeys(("model_footprint", "kv_cache_per_token"), _NO_WEIGHTS),
+            **dict.fromkeys(("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation"), _NO_DEVICE),
+        }
 
     @staticmethod
     def preflight(spec: ModelSpec, _sys_path: Sequence[str] = ()) -> None:

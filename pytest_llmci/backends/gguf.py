@@ -243,7 +243,10 @@ def convert(file: Path, dtype: str, folder: Path) -> None:
     for package in ("torch", "gguf", "accelerate"):
         require(package, what)
     torch, transformers = require("torch", what), require("transformers", what)
-    place, name = str(file.resolve().parent), file.name
+    place, name = (
+        str(file.absolute().parent),
+        file.name,
+    )  # a link into a cache may have another name than what it leads to
     tokenizer = transformers.AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         place, gguf_file=name, dtype=getattr(torch, dtype), trust_remote_code=False, **_dense(transformers)

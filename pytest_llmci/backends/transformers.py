@@ -48,6 +48,7 @@ TEMPLATES: Final[tuple[TemplateMode, ...]] = ("auto", "on", "off")
 GGUF_NOTE: Final = "dequantised from GGUF: speed and memory do not predict llama.cpp"
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _PICKLED_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "pytorch_model*.bin")
+_ON_CUDA: Final = ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation")
 MPS_REASON: Final = "on mps tokens reach the program one step late, so that the times of single tokens are not known"
 MPS_CACHE_REASON: Final = "on mps, asking generate for its key-value cache would change how it runs"
 
@@ -123,7 +124,13 @@ class CausalBackend:
         """Metric -> reason, for what this model can never have."""
         if spec.options.get("device") == "mps":
             late = dict.fromkeys(("ttft", "itl", "tpot", "decode_tokens_per_s"), MPS_REASON)
-            return {**late, "kv_cache_per_token": MPS_CACHE_REASON}
+            return {
+                **late,
+                **dict.fromkeys(_ON_CUDA, "+device=mps is no CUDA device"),
+                "kv_cache_per_token": MPS_CACHE_REASON,
+            }
+        if spec.options.get("device") == "cpu":
+            return dict.fromkeys(_ON_CUDA, "+device=cpu leaves the GPU alone")
         return {}
 
     def prepare(self) -> None:

@@ -180,7 +180,8 @@ _CLASSES: Final = {
 
 def explain_error(error: ErrorInfo) -> ExplainedError:
     """A failure of the model or its process, with the evidence."""
-    lines = [f"{_CLASSES.get(error.kind, 'BackendError')}: {plain(error.message)}"]
+    title = f"{_CLASSES.get(error.kind, 'BackendError')}: {plain(error.message)}"
+    lines = _title(title) if error.kind in _CLASSES else [title]  # what the model source says may have lines of its own
     if error.facts:
         lines += ["", *fact_lines(error.facts)]
     return ExplainedError("\n".join(lines), one_line(error.message))

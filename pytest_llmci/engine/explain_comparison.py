@@ -39,12 +39,12 @@ MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 
 def percent(change: float, *, sign: bool = True) -> str:
     """
-    >>> percent(0.081), percent(-0.0001), percent(0.05, sign=False), percent(2.5)
-    ('+8.1 %', '0.0 %', '5 %', '+250 %')
+    >>> percent(0.081), percent(-0.0001), percent(0.05, sign=False), percent(2.5), percent(38.31, sign=False)
+    ('+8.1 %', '0.0 %', '5 %', '+250 %', '3,831 %')
     """
     number = 100 * change
     if not sign:
-        return f"{abs(number):.3g} %"
+        return f"{abs(number):.3g} %" if abs(number) < 999.5 else f"{abs(number):,.0f} %"
     text = f"{number:+.1f}" if abs(number) < 100 else f"{number:+.0f}"
     return ("0.0" if float(text) == 0 else text) + " %"
 

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
-from ..records import GenerationSettings, ModelSpec, Prompt
+from ..measure.cuda import no_driver
+from ..measure.energy import ENERGY_NAMES, Rapl
+from ..measure.gpu import GPU_NAMES
+from ..records import GenerationSettings, Missing, ModelSpec, Prompt
 from ..registry import Registry
 from ..runner.placement import cpus_of
 from ..runner.worker import interpreter_of, threads_of
@@ -17,6 +20,7 @@ from .judge import unmeasurable
 NEEDS_A_PROCESS: Final = "the memory pass needs a process of its own (--llmci-isolation=worker)"
 NO_MEMORY_PASS: Final = "there is no memory pass (--llmci-memory=off)"
 _COUNT = "output_tokens"
+_OF_DEVICES: Final = frozenset({*GPU_NAMES, *ENERGY_NAMES})
 _AFTER_THE_FIRST_TOKEN = frozenset({"itl", "tpot", "decode_tokens_per_s"})
 
 
@@ -35,6 +39,7 @@ class Preflight:
         self._threads = threads
         self._memory = memory
         self._seen: dict[str, Mapping[str, str]] = {}
+        self._here: Mapping[str, str] | None = None
 
     def check(self, spec: ModelSpec, budgets: Iterable[Budget]) -> None:
         """Refuse a model that cannot be loaded, or a budget that it can never meet.
@@ -45,7 +50,11 @@ class Preflight:
             return
         if spec.text not in self._seen:
             self._seen[spec.text] = self._ask(spec)
-        for budget, reason in unmeasurable(budgets, self._seen[spec.text]):
+        budgets = list(budgets)
+        known = self._seen[spec.text]
+        if any(budget.metric.name in _OF_DEVICES for budget in budgets):
+            known = {**self._by_machine(), **known}
+        for budget, reason in unmeasurable(budgets, known):
             _refuse(budget, spec, reason)
 
     def check_length(self, spec: ModelSpec, budgets: Iterable[Budget], generation: GenerationSettings) -> None:
@@ -112,6 +121,12 @@ class Preflight:
                 raise _broken(spec, "preflight(spec, sys_path)", described(error)) from error
         return {**self._by_settings(threads), **_unmeasurable(factory, spec)}
 
+    def _by_machine(self) -> Mapping[str, str]:
+        """Metric -> reason, for what no model has here; looked at where a budget is on one of these alone."""
+        if self._here is None:
+            self._here = missing_here(no_driver(), Rapl())
+        return self._here
+
     def _by_settings(self, threads: int) -> dict[str, str]:
         """Metric -> reason, for what no model has under these settings."""
         found = {}
@@ -125,6 +140,18 @@ class Preflight:
                 f"it is defined for one CPU thread, and the model may use {threads or 'as many as it likes'}"
             )
         return found
+
+
+def missing_here(no_gpu: str | None, rapl: Rapl) -> dict[str, str]:
+    """Metric -> reason, for what no process of this machine can read.
+
+    :param no_gpu: why there is no GPU; None where there may be one, whose board counts energy, too.
+    """
+    if no_gpu is None:
+        return {}
+    packages = rapl.read()
+    counters = packages.reason if isinstance(packages, Missing) else None
+    return {**dict.fromkeys(GPU_NAMES, no_gpu), **(dict.fromkeys(ENERGY_NAMES, counters) if counters else {})}
 
 
 def _unmeasurable(factory: Any, spec: ModelSpec) -> Mapping[str, str]:

@@ -166,7 +166,7 @@ class Pool:
                 f"not run: {spec.alias} died {deaths} times in a row, last: {error}", _of_the_last_death(error.facts)
             )
         else:
-            error.facts["next"] = f"the model's next {_ASKED_FOR[role]} gets a new process"
+            error.facts["next"] = f"any further {_ASKED_FOR[role]} of the model gets a new process"
 
     @contextmanager
     def room_for(self, count: int) -> Iterator[None]:

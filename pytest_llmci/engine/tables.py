@@ -62,13 +62,13 @@ def summary_lines(
         lines.append(f"... and {len(report.models) - MOST_MODELS} more models, in summary.csv")
     lines += [
         *(wrapped(_footnote(report), width) if timed else []),
-        *wrapped(elsewhere_text(report), width),
-        *wrapped(retry_text(report), width),
+        *_said(elsewhere_text(report), width),
+        *_said(retry_text(report), width),
         *_resumed(report, width),
         *task_lines(report, width),
         *load_lines(report, width),
         *_templated(report, width),
-        *wrapped(score_note(report.models[:MOST_MODELS]), width),
+        *_said(score_note(report.models[:MOST_MODELS]), width),
         *_costs(report, width),
         *_judged(report, width),
         *_memory(report.models[:MOST_MODELS], width),
@@ -114,6 +114,11 @@ def summary_lines(
         ),
     ]
     return [line for before, line in pairwise(["-", *lines]) if line or before]  # one blank line is enough
+
+
+def _said(text: str, width: int) -> list[str]:
+    """A sentence in lines that fit; no line, not an empty one, where there is nothing to say."""
+    return wrapped(text, width) if text else []
 
 
 def _replayed(report: SessionReport, width: int) -> list[str]:

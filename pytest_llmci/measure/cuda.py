@@ -7,7 +7,8 @@ where PyTorch holds a device. Every failure becomes a reason.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..records import Missing
@@ -15,6 +16,16 @@ from ..records import Missing
 T = TypeVar("T")
 NO_DEVICE: Final = Missing("no CUDA device is used by the model's process")
 NO_NVML: Final = Missing("NVIDIA's management library is not there: pip install nvidia-ml-py")
+NO_DRIVER: Final = "this machine has no NVIDIA GPU that a program could use"
+_NODES: Final = ("/dev/nvidia*", "/dev/dxg", "/dev/nvhost*")
+"""Of the driver: on Linux, in Windows' subsystem for Linux, on Jetson."""
+
+
+def no_driver(nodes: Iterable[str] = _NODES) -> str | None:
+    """Why no process of this machine can compute on CUDA; None where one may, as far as can be told without trying."""
+    if not sys.platform.startswith("linux") or any(any(Path("/").glob(node.lstrip("/"))) for node in nodes):
+        return None
+    return NO_DRIVER
 
 
 class CudaDevice:

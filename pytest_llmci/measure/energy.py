@@ -19,7 +19,7 @@ from .noise import OwnedFile
 _NO_RAPL: Final = Missing("no energy counter: this system has no RAPL (/sys/class/powercap/intel-rapl:*)")
 _SHORT: Final = Missing("the energy counter did not move: the inference was too short for it")
 _NO_TOKENS: Final = Missing("the model produced no token")
-_NAMES: Final = ("energy", "tokens_per_joule")
+ENERGY_NAMES: Final = ("energy", "tokens_per_joule")
 _UNCOUNTED: Final = Missing("this model source does not count tokens")
 
 
@@ -145,7 +145,7 @@ class EnergyInstrument:
         if self._on_gpu:
             energy = self._board_j()
         elif (refused := self._rapl.refused) is not None:
-            return NothingRead(dict.fromkeys(_NAMES, refused), until=self._device.absent_until())
+            return NothingRead(dict.fromkeys(ENERGY_NAMES, refused), until=self._device.absent_until())
         else:
             energy = self._rapl.spent_j(self._begin_uj, self._end_uj)
         return {"energy": energy, "tokens_per_joule": _tokens_per_joule(facts.completion.output_tokens, energy)}

@@ -12,7 +12,7 @@ from .cuda import NO_DEVICE, CudaDevice
 
 SAMPLE_NS: Final = 1_000_000_000  # NVML averages over the last second at most, and over a sixth of one at least
 
-_NAMES: Final = ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation")
+GPU_NAMES: Final = ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation")
 
 
 class GpuInstrument:
@@ -76,7 +76,7 @@ class GpuInstrument:
     def read(self, facts: RoundFacts) -> Mapping[str, Reading]:
         """The metrics of the round that was stopped last."""
         if self._torch is None:
-            return NothingRead(dict.fromkeys(_NAMES, NO_DEVICE), until=self._device.absent_until())
+            return NothingRead(dict.fromkeys(GPU_NAMES, NO_DEVICE), until=self._device.absent_until())
         busy = self._busy
         if not isinstance(busy, Missing) and facts.wall_ns < SAMPLE_NS:
             busy = Missing("the inference was shorter than the second over which the driver averages")

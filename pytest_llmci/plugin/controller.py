@@ -400,9 +400,13 @@ class Controller:
                 hide=self._plugin.redactor.text,
             )
         except (LLMCIError, OSError) as error:
-            again = f"the log is whole, so that 'llmci report {self.run_folder}' writes the rest once there is room"
-            lost = "" if self.store_error else "Nothing is lost: "
-            self._could_not_finish(session, f"{error} {lost}{again}.")
+            again = f"'llmci report {self.run_folder}' writes"
+            self._could_not_finish(
+                session,
+                f"{error} Once there is room, {again} what the log holds."
+                if self.store_error
+                else f"{error} Nothing is lost: the log is whole, so that {again} the rest once there is room.",
+            )
             return
         self.finished.warnings += [*self.complaints, *self.keeper.warnings]
         if not self.keeper.keep(

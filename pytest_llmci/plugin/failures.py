@@ -9,16 +9,18 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from ..engine.explain import Explained
-from ..errors import StoreError
+from ..errors import LLMCIError, MissingValue, StoreError
 from ..redaction import WITHHELD, Redactor
 
 
 def failure_repr(item: pytest.Item, error: BaseException) -> ReprExceptionInfo | None:
     """The text of a failure that explains itself; None for any other exception.
 
+    Where a test has no source, as a cell of a suite, nor does it help to see where it was when pytest-timeout ended it.
     Built from parts that survive the way from a parallel worker to the controller.
     """
-    if not isinstance(error, (Explained, StoreError)):
+    ended = isinstance(error, pytest.fail.Exception) and not isinstance(item, pytest.Function)
+    if not ended and not isinstance(error, (Explained, StoreError)):
         return None
     text = str(error) if isinstance(error, Explained) else f"{type(error).__name__}: {error}"
     headline = error.headline if isinstance(error, Explained) else text
@@ -45,6 +47,15 @@ def explain_in_report(
         report.longrepr = found
     elif redact:
         report.longrepr = _place_alone(item, call.excinfo, beside)
+    elif isinstance(call.excinfo.value, (LLMCIError, MissingValue)):
+        _shorten_headline(report.longrepr, type(call.excinfo.value))
+
+
+def _shorten_headline(failure: Any, kind: type[BaseException]) -> None:
+    """Without the module of our exception: it fills the line of pytest's summary before the reason is told."""
+    crash = getattr(failure, "reprcrash", None)
+    if crash is not None:
+        crash.message = crash.message.removeprefix(f"{kind.__module__}.")
 
 
 def _place_alone(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], beside: str) -> ReprExceptionInfo:

@@ -62,7 +62,7 @@ def judge_coverage(
     ]
     faults += collected.get("lost_cells", ())
     if not left_out_by:
-        faults += [f"no cell meets the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
+        faults += [f"no cell matches the budget {budget}" for budget in collected.get("unmatched_budgets", ())]
     if not faults:
         part = f" ({' and '.join(left_out_by)} left tests out: of these alone)" if left_out_by else ""
         again = f", replayed from run {replayed}" if replayed and not seen.nothing else ""

@@ -56,6 +56,8 @@ class Terminal(Silent):
         """Suite of that line."""
         self._bracket = ""
         """What has to be written before the next dot: the rest of an open bracket."""
+        self._apart = ""
+        """What keeps the next text from the letters before it."""
         self._status = ""
         self._last_tick_s = 0
         self._began_ns = 0
@@ -297,6 +299,7 @@ class Terminal(Silent):
         room = reporter._tw.fullwidth - len(f"{place}:: {LOADED_EXAMPLE}") - PROGRESS_COLUMNS
         shown = f"{place}::{shortened(alias, max(room, NARROWEST_NAME))}" if alias else place
         reporter._tw.write(f"{shown} ", flush=True)
+        self._apart = ""
 
     def loading(self, spec: ModelSpec) -> None:
         self._doing = f"loading {spec.alias}"
@@ -306,23 +309,26 @@ class Terminal(Silent):
     def say(self, text: str) -> None:
         self._doing = one_line(text)
         if self._model and not self._is_tty:
-            self._write(f"{self._bracket}{self._doing} ... ")
-            self._bracket = ""
+            self._write(f"{self._apart}{self._bracket}{self._doing} ... ")
+            self._apart = self._bracket = ""
         self.tick()
 
     def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self._doing = ""
         self._clear_status()
         if self._model == spec.alias:
-            self._write("(answers" if seconds is None else f"(loaded in {format_duration(seconds)}")
-            self._bracket = ") "
+            text = self._apart + ("(answers" if seconds is None else f"(loaded in {format_duration(seconds)}")
+            if self._fits(text + ") "):
+                self._write(text)
+                self._apart, self._bracket = "", ") "
 
     def pair_begins(self, spec: ModelSpec, pair: int, most: int) -> None:
         self._doing = f"{spec.alias}: pair {pair + 1} of at most {most}"
         self._began_ns = self._now()
-        if pair and self._model == spec.alias:
-            self._write(f"{self._bracket}[pair {pair + 1}] ")
-            self._bracket = ""
+        text = f"{self._apart}{self._bracket}[pair {pair + 1}] "
+        if pair and self._model == spec.alias and self._fits(text):
+            self._write(text)
+            self._apart = self._bracket = ""
         self.tick()
 
     def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
@@ -347,9 +353,14 @@ class Terminal(Silent):
         total = seconds * (self._plugin.planner.suite_answers(cell.model) + more) * left
         a_pair = " a pair" if self._plugin.comparing.against else ""
         about = f", about {format_duration(total)}{a_pair}" if total >= SHORT_S else ""
+        return about if self._fits(about + self._bracket) else ""
+
+    def _fits(self, text: str) -> bool:
+        """Whether the line has room for it, for a letter and for pytest's own progress; always where nothing is written."""
+        if self._reporter is None:
+            return True
         writer = self._reporter._tw
-        used = writer.width_of_current_line + len(about + self._bracket)
-        return about if used + PROGRESS_COLUMNS <= writer.fullwidth else ""
+        return bool(writer.width_of_current_line + len(text) + PROGRESS_COLUMNS <= writer.fullwidth)
 
     def tick(self) -> None:
         second = self._now() // 1_000_000_000
@@ -364,6 +375,8 @@ class Terminal(Silent):
         if self._bracket:
             self._write(self._bracket)
             self._bracket = ""
+        if report.when == "call":
+            self._apart = " "
         self._doing = ""
         self._clear_status()
         if report.failed and self._reporter is not None:

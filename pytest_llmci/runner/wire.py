@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError, WorkerProtocolError
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 PROTOCOL: Final = 1
 """Version of the messages; both ends must agree."""
 _LENGTH: Final = struct.Struct(">I")
@@ -152,7 +153,6 @@ def pack_arguments(arguments: Sequence[object]) -> list[object]:
 
     :raises ConfigError: naming the first one that is, or holds, something else.
     """
-    __tracebackhide__ = True
     packed = []
     for number, argument in enumerate(arguments, start=1):
         try:

@@ -75,7 +75,7 @@ def test_a_model_that_no_test_used_fails(bench: Bench) -> None:
 def test_a_budget_that_matches_no_cell_fails(bench: Bench) -> None:
     result = bench.suite("echo", "--llmci-max-latency=other*:2s")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell meets the budget*other*:*"])
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell matches the budget*other*:*"])
 
 
 PARALLEL = pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "parallel"])
@@ -92,7 +92,7 @@ def test_a_budget_of_a_marker_that_matches_no_cell_fails(bench: Bench, parallel:
     result.stdout.fnmatch_lines(
         [
             "Gate coverage failed:",
-            "  no cell meets the budget nosuch[*]: latency <= 1ns (from the marker of",
+            "  no cell matches the budget nosuch[*]: latency <= 1ns (from the marker of",
             "    test_it.py::test_cell)",
             "=*",
         ],
@@ -110,7 +110,7 @@ def test_a_budget_of_a_module_needs_one_cell_among_its_tests(bench: Bench) -> No
     bench.write("test_it.py", text)
     result = bench.run("--llm-models=echo")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["  no cell meets the budget latency <= 9s (from the marker of test_it.py)"])
+    result.stdout.fnmatch_lines(["  no cell matches the budget latency <= 9s (from the marker of test_it.py)"])
 
 
 def test_a_budget_on_time_needs_one_cell_that_is_timed(bench: Bench) -> None:
@@ -119,7 +119,7 @@ def test_a_budget_on_time_needs_one_cell_that_is_timed(bench: Bench) -> None:
     )
     bench.write("test_it.py", untimed)
     result = bench.run("--llm-models=echo", "--llmci-max-latency=9s")
-    result.stdout.fnmatch_lines(["  no cell meets the budget latency.median <= 9s (from --llmci-max-latency)"])
+    result.stdout.fnmatch_lines(["  no cell matches the budget latency.median <= 9s (from --llmci-max-latency)"])
     bench.write("test_other.py", MARKED.format(budgets=["peak_rss <= 2GiB"]))
     bench.run("--llm-models=echo", "--llmci-max-latency=9s").assert_outcomes(passed=4)
 

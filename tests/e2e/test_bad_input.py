@@ -47,6 +47,10 @@ USAGE = [
         ["--llm-models=echo", "--llmci-budget=output_tokens >= 51"],
         "*'output_tokens >= 51' can never be met for echo: an answer has at most 50*",
     ),
+    (
+        ["--llm-models=echo", "--llmci-budget=gpu_peak_allocated <= 1GiB"],
+        "*'gpu_peak_allocated <= 1GiB' can never be judged for echo: echo computes on no GPU.",
+    ),
     (["--llm-models=echo+python=/nosuch"], "*model 'echo+python=/nosuch': +python=/nosuch is no interpreter*"),
     (["--llmci", "--llmci-suite=inference"], "*no model: give --llm-models=SPEC*"),
 ]

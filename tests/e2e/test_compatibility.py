@@ -97,7 +97,16 @@ def test_a_foreign_timeout_counts_again_after_loading(bench: Bench) -> None:
     pytest.importorskip("pytest_timeout")
     result = bench.suite("echo+load=300ms+hang=sleep+only_prompt=first", "--timeout=1", "-k", "first", fresh=True)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*Timeout (>1.0s)*"])
+    result.stdout.fnmatch_lines(["Failed: Timeout (>1.0s) from pytest-timeout."])
+    result.stdout.no_fnmatch_line("*/_pytest/*.py:*")
+
+
+def test_a_foreign_timeout_ends_at_the_line_of_the_test(bench: Bench) -> None:
+    pytest.importorskip("pytest_timeout")
+    bench.write("test_it.py", "def test_it(llm):\n    assert llm.generate('hi').text\n")
+    result = bench.run("--llm-models=echo+hang=sleep", "--timeout=1", "--timeout-method=signal", fresh=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *Failed: Timeout (>1.0s)*", "test_it.py:2: Failed"])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on files")

@@ -278,7 +278,7 @@ def test_a_crash_in_any_request_leaves_evidence_and_a_row(bench: Bench, how: str
             "E *WorkerCrashed: a ended by itself with exit status 7",
             f"E *when *{when}",
             "E *stderr *workers/a-1.log",
-            "E *next *the model's next cell gets a new process",
+            "E *next *any further cell of the model gets a new process",
         ]
     )
     result.stdout.no_fnmatch_line("*contextlib*")

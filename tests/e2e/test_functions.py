@@ -38,7 +38,14 @@ def test_a_missing_number_fails_with_its_reason(bench: Bench, operator: str) -> 
     bench.write("test_it.py", f"def test_cell(llm_result):\n    assert llm_result.latency.p95 {operator} 1\n")
     result = bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=2")
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["*p95 needs 20 rounds; this cell has 2*"])
+    result.stdout.fnmatch_lines(
+        [
+            "E *p95 needs 20 rounds; this cell has 2",
+            "test_it.py:2: MissingValue",
+            "FAILED *- MissingValue: p95 needs 20 *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*records.py*")
 
 
 def test_a_metric_of_many_rounds_equals_no_number(bench: Bench) -> None:

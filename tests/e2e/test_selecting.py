@@ -62,7 +62,7 @@ def test_last_failed_leaves_out_models_and_budgets(
 def test_without_such_a_selection_nothing_may_be_missing(three: Bench, more: tuple[str, ...]) -> None:
     result = session(three, "--llmci-max-latency=d:9s", *more)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["  no cell meets the budget d: latency.median <= 9s (from --llmci-max-latency)"])
+    result.stdout.fnmatch_lines(["  no cell matches the budget d: latency.median <= 9s (from --llmci-max-latency)"])
 
 
 def test_a_gate_is_a_known_failure_until_all_was_judged_again(three: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,3 +155,16 @@ def test_the_header_tells_threads_of_the_models_and_what_is_pinned(
     assert max(len(line) for line in result.outlines if line.startswith("llmci: ")) <= 80
     monkeypatch.delenv("OMP_WAIT_POLICY")
     bench.suite("a=echo:x+threads=auto", "--llmci-plan").stdout.fnmatch_lines(["llmci: *, 50 tokens, auto threads"])
+
+
+def test_a_second_load_stands_apart_and_within_the_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    bench.write("many.txt", "\n".join(f"prompt {number}" for number in range(10)))
+    result = bench.run(
+        "--llm-models=echo+crash=SIGKILL+at=3", "--llmci-suite=inference", "--llm-prompts=many.txt", "--llmci-rounds=2",
+        "-p", "no:xdist",
+    )  # fmt: skip
+    result.assert_outcomes(passed=5, failed=5)
+    result.stdout.re_match_lines([r"inference::echo \(loaded in [^)]*\) \.F \(loaded in [^)]*\) \.F.*"])
+    progress = [line for line in result.outlines if line.startswith("inference::echo (")]
+    assert progress and all(len(line) <= 80 for line in progress), progress

@@ -198,7 +198,7 @@ def test_coverage_is_judged_on_the_controller(bench: Bench) -> None:
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*gate[[]coverage[]]*nothing was measured*"])
     result = bench.suite("echo", "-n2", "--llmci-max-latency=other*:2s")
-    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell meets the budget*"])
+    result.stdout.fnmatch_lines(["*gate[[]coverage[]]*no cell matches the budget*"])
 
 
 def test_usage_errors_show_once(bench: Bench) -> None:

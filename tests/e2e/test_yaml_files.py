@@ -232,7 +232,7 @@ def test_a_budget_for_no_model_of_the_file_is_told(bench: Bench) -> None:
     bench.write("test_it.llm.yaml", "models: echo\nprompts: [Hi.]\nbudgets: ['nosuch*: latency <= 9s']\n")
     result = bench.run("--llmci")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["  no cell meets the budget nosuch[*]: latency <= 9s (from test_it.llm.yaml:3)"])
+    result.stdout.fnmatch_lines(["  no cell matches the budget nosuch[*]: latency <= 9s (from test_it.llm.yaml:3)"])
 
 
 def test_what_is_drawn_and_how_long_is_as_the_file_says(bench: Bench) -> None:

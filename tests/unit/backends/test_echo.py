@@ -257,6 +257,9 @@ def test_what_it_says_of_itself(spec: MakeSpec, context: LoadContext) -> None:
     assert EchoBackend.unmeasurable(spec("echo")) == {
         "model_footprint": "echo has no weights",
         "kv_cache_per_token": "echo has no weights",
+        "gpu_peak_allocated": "echo computes on no GPU",
+        "gpu_peak_reserved": "echo computes on no GPU",
+        "gpu_utilisation": "echo computes on no GPU",
     }
 
 

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmci.backends import cache
+from pytest_llmci.backends import cache, gguf
 from pytest_llmci.backends.gguf import ConvertedGguf, Converter, ensure_converted
 from pytest_llmci.errors import ModelLoadError
 
@@ -188,3 +189,23 @@ assert (made.folder / "model.safetensors").read_bytes() == b"x"
     outputs = [child.communicate(timeout=60)[0] for child in both]
     assert [child.returncode for child in both] == [0, 0]
     assert b"".join(outputs).count(b"converted") == 1
+
+
+def test_a_link_is_read_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the hub's cache, where files are links to blobs that are named by their hashes."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "3f2a").write_bytes(b"GGUF")
+    (tmp_path / "model.gguf").symlink_to(tmp_path / "blobs" / "3f2a")
+    asked: list[Path] = []
+
+    def from_pretrained(place: str, *, gguf_file: str, **_: object) -> SimpleNamespace:
+        asked.append(Path(place, gguf_file))
+        return SimpleNamespace(save_pretrained=lambda _: None, config=SimpleNamespace())
+
+    auto = SimpleNamespace(from_pretrained=from_pretrained)
+    fake = SimpleNamespace(AutoTokenizer=auto, AutoModelForCausalLM=auto, float32="float32")
+    monkeypatch.setattr(gguf, "require", lambda *_: fake)
+    monkeypatch.chdir(tmp_path)
+    gguf.convert(Path("model.gguf"), "float32", tmp_path / "out")
+    assert asked == [tmp_path / "model.gguf"] * 2
+    assert all(path.is_file() for path in asked)

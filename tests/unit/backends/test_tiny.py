@@ -471,6 +471,7 @@ def test_a_device_that_is_not_there(spec: MakeSpec, context: LoadContext) -> Non
 
 def test_mps_is_known_to_hide_token_times(spec: MakeSpec) -> None:
     assert "ttft" in TinyBackend.unmeasurable(spec("tiny", device="mps"))
+    assert "gpu_peak_allocated" in TinyBackend.unmeasurable(spec("tiny", device="cpu"))
     assert TinyBackend.unmeasurable(spec("tiny")) == {}
 
 

@@ -166,6 +166,8 @@ def test_evidence_fits_and_its_file_is_named_as_from_here(tmp_path: Path, monkey
     lines = str(explain_error(ErrorInfo(kind="crashed", message="died", facts=facts))).splitlines()
     assert max(map(width, lines)) <= WIDTH
     assert lines[3].startswith(" " * 13 + "word ")
+    long = str(explain_error(ErrorInfo(kind="given_up", message="died " * 30))).splitlines()
+    assert len(long) == 3 and max(map(width, long)) <= WIDTH
     assert lines[-1] == "  stderr     llmci-results/a-1.log"
 
 

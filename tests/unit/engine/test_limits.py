@@ -11,8 +11,10 @@ import pytest
 from sample_run import METRICS
 
 from pytest_llmci import measure
-from pytest_llmci.engine.limits import Preflight
+from pytest_llmci.engine.limits import Preflight, missing_here
 from pytest_llmci.errors import ConfigError, ModelLoadError, UnknownNameError
+from pytest_llmci.measure.cuda import NO_DRIVER, no_driver
+from pytest_llmci.measure.energy import Rapl
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import GenerationSettings, ModelSpec
 from pytest_llmci.registry import Registry
@@ -179,6 +181,39 @@ def test_a_budget_that_can_never_be_judged_is_refused(preflight: Preflight) -> N
     never = parse_budget("ttft <= 1s", "--llmci-budget", KNOWN)
     with pytest.raises(ConfigError, match="--llmci-budget: 'ttft <= 1s' can never be judged for a: it does not stream"):
         preflight.check(spec(), [never])
+
+
+def test_what_this_machine_cannot_measure_is_refused(
+    preflight: Preflight, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = missing_here(NO_DRIVER, Rapl(str(tmp_path)))
+    assert set(here) == {"gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation", "energy", "tokens_per_joule"}
+    assert missing_here(None, Rapl(str(tmp_path))) == {}
+    monkeypatch.setattr("pytest_llmci.engine.limits.missing_here", lambda *_: here)
+    preflight.check(spec(), [parse_budget("latency <= 1s", "--llmci-budget", measured())])
+    for budget, reason in (
+        ("gpu_peak_reserved <= 1GiB", NO_DRIVER),
+        ("energy <= 1J", "no energy counter: this system has no RAPL"),
+    ):
+        never = parse_budget(budget, "--llmci-budget", measured())
+        with pytest.raises(ConfigError, match=f"--llmci-budget: '{budget}' can never be judged for a: {reason}"):
+            preflight.check(spec(), [never])
+
+
+def test_counters_of_the_packages_are_enough_for_energy(tmp_path: Path) -> None:
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    (package / "energy_uj").write_text("5\n")
+    (package / "max_energy_range_uj").write_text("1000\n")
+    assert "energy" not in missing_here(NO_DRIVER, Rapl(str(tmp_path)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the nodes are Linux's")
+def test_a_node_of_the_driver_may_mean_a_gpu(tmp_path: Path) -> None:
+    nodes = [str(tmp_path / "nvidia*")]
+    assert no_driver(nodes) == NO_DRIVER
+    (tmp_path / "nvidia0").touch()
+    assert no_driver(nodes) is None
 
 
 def test_what_the_runner_reads_is_checked_too(preflight: Preflight) -> None:

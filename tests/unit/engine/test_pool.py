@@ -200,7 +200,7 @@ def test_after_two_deaths_in_a_row_a_model_is_given_up(tmp_path: Path) -> None:
         error = WorkerCrashed("a was killed by SIGKILL", {"when": "round 1 of 5", "kept": "1 round", "stderr": "a.log"})
         bed.pool.died(A, error)
         if number == 0:
-            assert error.facts["next"] == "the model's next cell gets a new process"
+            assert error.facts["next"] == "any further cell of the model gets a new process"
     with pytest.raises(
         WorkerCrashed, match="^not run: a died 2 times in a row, last: a was killed by SIGKILL$"
     ) as caught:

@@ -84,7 +84,8 @@ def test_the_own_cost_is_in_every_summary(tmp_path: Path) -> None:
     costs = {"own_latency": 22_000}
     (tmp_path / "one").mkdir()
     found = lines_of(tmp_path / "one", [worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")])
-    assert "Own cost: 22 µs in 50 tokens, 0.02 % of a median latency." in " ".join(found)
+    told = found.index("Own cost: 22 µs in 50 tokens, 0.02 % of a median latency.")
+    assert found[told - 1] == "latency: median of 3 rounds."
     records: list[LogRecord] = [
         *(worker("w1", "a", values=costs), rounds("r1", "a"), verdict("v1", "a")),
         *(

@@ -83,7 +83,7 @@ def test_an_emptied_suite_is_one_fault_from_which_the_others_follow() -> None:
     )
     gate = judged(Seen(), gone, store_error="disk full")
     assert gate.message.startswith("results were lost: disk full; nothing was measured: pytest_llmci_modify_cells")
-    assert "no cell meets the budget" in judged(Seen(), {**gone, "all_deselected": 2}).message
+    assert "no cell matches the budget" in judged(Seen(), {**gone, "all_deselected": 2}).message
 
 
 def test_a_model_whose_cells_the_hook_removed_says_so() -> None:
@@ -131,7 +131,7 @@ def test_without_a_failed_test_no_answer_is_nothing(found: Seen, why: str) -> No
     [
         ({"unused_models": ["b"]}, "no test used the model 'b'"),
         ({"selected_models": ["a", "b"]}, "the tests of the model 'b' ran without asking it anything"),
-        ({"unmatched_budgets": ["ttft <= 1s (from ini)"]}, "no cell meets the budget ttft <= 1s (from ini)"),
+        ({"unmatched_budgets": ["ttft <= 1s (from ini)"]}, "no cell matches the budget ttft <= 1s (from ini)"),
     ],
 )
 def test_what_was_asked_for_and_never_happened_fails(collected: dict[str, Any], message: str) -> None:
