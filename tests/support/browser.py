@@ -108,6 +108,13 @@ class Page:
         while not self.value(condition):
             assert time.monotonic() < until, condition
 
+    def wait_for_message(self, part: str) -> None:
+        """Until a message of the console holds a text: messages come when the browser finds the time."""
+        until = time.monotonic() + PATIENCE_S
+        while not any(part in message for message in self.console):
+            assert time.monotonic() < until, self.console
+            self.value("0")
+
     def value(self, expression: str) -> Any:
         """Of an expression in the page."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
