@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 from bench import Bench
 from stub_server import Asked, Script, StubServer, document, ending, hangs, pieces, say
-from timing import on_real_time
-
-pytestmark = on_real_time
 
 pytest.importorskip("httptools")
 KEY = "sk-topsecret-0123456789abcdef"

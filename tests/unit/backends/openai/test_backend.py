@@ -24,8 +24,6 @@ from pytest_llmci.registry import Registry
 from pytest_llmci.runner.loop import MeasuringLoop, NoProgress
 from pytest_llmci.specs import parse_spec
 
-pytestmark = on_real_time
-
 pytest.importorskip("httptools")
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
 TEXT = Prompt(id="t", text="Say hello.")
@@ -146,6 +144,7 @@ def test_failed_attempts_at_a_warm_up_come_with_the_first_round() -> None:
     assert (first.values["retries"], second.values["retries"], second.warmup_failed) == (0, 0, ())
 
 
+@on_real_time
 def test_failed_attempts_are_told_and_in_no_latency() -> None:
     with StubServer(scripts={}) as own:
         made, _ = backend(own, "say-16-20-5")

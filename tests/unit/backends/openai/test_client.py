@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from stub_server import SCRIPTS, Played, StubServer
-from timing import on_real_time
 
 from pytest_llmci.backends.openai.answer import Answer
 from pytest_llmci.backends.openai.endpoint import Endpoint
@@ -22,8 +21,6 @@ from pytest_llmci.records import GenerationSettings, Message, Prompt
 pytest.importorskip("httptools")
 from pytest_llmci.backends.openai import line
 from pytest_llmci.backends.openai.client import Client
-
-pytestmark = on_real_time
 
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say hello."),))
 TRIES = 6
