@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import START_TIMES, Accept
+from .comparison import GROWTH, START_TIMES, Accept, MemoryPass
 from .schedule import StoredSide
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
@@ -48,6 +48,8 @@ class BaselineRules:
     """What all models and baselines of a session share."""
 
     baselines: Sequence[StoredBaseline]
+    memory_of: Sequence[StoredBaseline] = ()
+    """Baselines that are measured again: of these only memory passes are compared as they are stored, as the reference has none."""
     cells: int
     """Of the session, in any of the baselines: they share its false alarms."""
     detect: Mapping[str, float]
@@ -100,7 +102,26 @@ def against_baselines(
             if stored and is_explained(compared.results):
                 result.slower_than.setdefault(compared.id, StoredSide(against=baseline.name, samples=stored[0].samples))
         result.model.extend(whole for _, whole in found.models)
+    for baseline in rules.memory_of:
+        for cell_id, grown in _memory_passes(baseline, candidate, rules):
+            cells.setdefault(cell_id, []).append(grown)
     return result
+
+
+def _memory_passes(
+    baseline: StoredBaseline, candidate: StoredRun, rules: BaselineRules
+) -> Iterator[tuple[str, ComparisonResult]]:
+    """Cell id and result of those that both sides have."""
+    record = baseline.chosen.record
+    base = run_of_session(record, record.newest, baseline.name, only=candidate)
+    try:
+        found = compare_stored(
+            [base], candidate, detect=rules.detect, only=(GROWTH,), accepted=rules.accepted, name=baseline.name
+        )
+    except ConfigError:
+        return  # what was asked differs, which the alternating comparison has told
+    for compared in found.cells:
+        yield from ((compared.id, result) for result in compared.results if result.metric == GROWTH)
 
 
 def _this_run(
@@ -152,6 +173,13 @@ def run_of_session(record: BaselineRecord, session: BaselineSession, name: str, 
     )  # fmt: skip
 
 
+def _memory_pass(cell: BaselineCell) -> MemoryPass:
+    stored = cell.memory_pass
+    if stored is None:
+        return MemoryPass()
+    return MemoryPass(growth=tuple(stored.samples.get(GROWTH, ())), methods=frozenset(stored.method.split("+")) - {""})
+
+
 def _stored_cell(record: BaselineRecord, cell: BaselineCell, prompt_id: str) -> StoredCell:
     numbers = {name: array("d", record.values(cell, name)) for name in cell.samples}
     rounds = max(map(len, numbers.values()), default=0)
@@ -162,5 +190,5 @@ def _stored_cell(record: BaselineRecord, cell: BaselineCell, prompt_id: str) -> 
         reasons={name: "a round of the baseline lacks it" for name, column in numbers.items() if len(column) != rounds},
         outputs=tuple(cell.outputs), answers=cell.rounds, checks=cell.checks, protocol=Part(cell.protocol),
         memory_methods=frozenset(str(method).split("+")) - {""} if method else frozenset(), contended=False, error="",
-        anchor=str(cell.protocol.get("anchor") or ""),
+        anchor=str(cell.protocol.get("anchor") or ""), memory_pass=_memory_pass(cell),
     )  # fmt: skip

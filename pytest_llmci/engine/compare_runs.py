@@ -22,8 +22,10 @@ from ..store.comparability import Difference
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     AS_MEASURED,
+    GROWTH,
     LEAST_CPU_SHARE,
     LENGTH,
+    PEAK,
     START_TIMES,
     Accept,
     ModelComparison,
@@ -45,7 +47,7 @@ WHOLE_CELL: Final = "cell"
 CHECKS: Final = "checks"
 """Stands for a metric: the share of cells whose answers passed all checks that both sides made."""
 LEAST_ROUNDS: Final = 3
-_NOT_GATED: Final = ("peak_rss", LENGTH)
+_NOT_GATED: Final = (PEAK, GROWTH, LENGTH)
 """Compared by rules of their own."""
 _JUDGED_ELSEWHERE: Final = frozenset({"memory_method", "anchor"})
 """Of the protocol: another method, or a frozen model on one side alone, makes memory incomparable, and nothing else."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from ..metrics import BESIDE, MetricDef
 from ..records import ComparisonResult, Mode, RoundsRecord
 from ..stats.compare import PROCESS_TIME_SD_S, GateSettings, decide
-from ..stats.memory import RELATIVE_TOLERANCE, compare_memory
+from ..stats.memory import GROWTH_TOLERANCE_BYTES, RELATIVE_TOLERANCE, TOLERANCE_BYTES, compare_memory
 from ..units import format_quantity
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
 START_TIMES: Final = ("start_time", "import_time", "load_time")
 """What a process tells once, when it has loaded its model; gated only where it is named."""
+PEAK: Final = "peak_rss"
+GROWTH: Final = "peak_rss_delta"
+"""What the memory pass measures."""
 LENGTH: Final = "output_tokens"
 MEAN_LENGTH: Final = "output_tokens_mean"
 """Of imported runs without single requests."""
@@ -50,6 +54,22 @@ def accepted_or_not(name: str, result: ComparisonResult, accepted: Accept) -> Co
     if result.verdict != "regressed":
         return result
     return replace(result, accepted=accepted(name, result))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryPass:
+    """What one side's memory pass measured of one cell; nothing where there was none."""
+
+    growth: tuple[float, ...] = ()
+    """:data:`GROWTH` in bytes, one a round that has it."""
+    methods: frozenset[str] = frozenset()
+
+    def with_block(self, block: RoundsRecord) -> MemoryPass:
+        """The same with what another block of the pass measured, unless it ended early."""
+        if block.error is not None:
+            return self
+        more = [value for value in block.values.get(GROWTH, ()) if value is not None and isfinite(value)]
+        return MemoryPass(growth=(*self.growth, *more), methods=self.methods | memory_methods([block]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +90,7 @@ class CellSamples:
     contended: bool = False
     anchor: str = ""
     """The frozen model that was timed beside the rounds; empty where there was none."""
+    memory_pass: MemoryPass = field(default_factory=MemoryPass)
 
     @property
     def n(self) -> int:
@@ -167,10 +188,15 @@ def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef])
         pairs=tuple(block.pair or 0 for block in blocks for _ in range(block.n // block.repeats)),
         characters=median(lengths) if lengths else None,
         outputs=tuple(dict.fromkeys(sha256 for block in blocks for sha256 in block.output_sha256)),
-        memory_methods=frozenset(name for block in blocks for name in block.memory_method.split("+") if name),
+        memory_methods=memory_methods(blocks),
         contended=any(block.contended for block in blocks),
         anchor=anchor_of(block.anchor for block in blocks),
     )
+
+
+def memory_methods(blocks: Iterable[RoundsRecord]) -> frozenset[str]:
+    """How the peaks of several blocks were measured."""
+    return frozenset(name for block in blocks for name in block.memory_method.split("+") if name)
 
 
 def anchor_of(names: Iterable[str]) -> str:
@@ -255,7 +281,7 @@ def gated_times(cells: Iterable[Sides], rules: Rules) -> tuple[str, ...]:
     if rules.only:
         return tuple(name for name in rules.only if name not in (*START_TIMES, *rules.counted))
     sides = [one for cell in cells for one in (cell.base, cell.candidate)]
-    asked = [name for name in rules.detect if name and name not in ("peak_rss", LENGTH, *rules.counted, *START_TIMES)]
+    asked = [name for name in rules.detect if name and name not in (PEAK, GROWTH, LENGTH, *rules.counted, *START_TIMES)]
     own = [name for name in _TIMES if all(name in one.values for one in sides)] if rules.on_cpu and sides else []
     if "cpu_time" in own and max(map(_cpu_share, sides)) < LEAST_CPU_SHARE:
         own.remove("cpu_time")
@@ -526,34 +552,58 @@ def _counted(sides: Sides, rules: Rules) -> list[ComparisonResult]:
 
 
 def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:
-    base, candidate = (side.values.get("peak_rss") for side in (sides.base, sides.candidate))
-    if not base or not candidate:
-        if "peak_rss" not in rules.detect:
-            return []
-        side, name = (sides.candidate, "the candidate") if base else (sides.base, "the reference")
-        reason = f"missing on the side of {name}: {side.reasons.get('peak_rss', 'not measured')}"
-        return [
-            _without_numbers(
-                sides, "peak_rss", rules, verdict="inconclusive", reason=reason, detect=rules.detect["peak_rss"]
-            )
-        ]
-    methods = sides.base.memory_methods | sides.candidate.memory_methods
-    reason = f"measured by different methods ({', '.join(sorted(methods))})" if len(methods) > 1 else ""
-    if bool(sides.base.anchor) != bool(sides.candidate.anchor):
+    """Peaks of the rounds, and what the memory pass measured."""
+    why_not = ""
+    if bool(sides.base.anchor) != bool(sides.candidate.anchor):  # the memory pass runs without it
         whose = "reference" if sides.base.anchor else "candidate"
-        reason = f"the process of the {whose} alone held the frozen model (--llmci-anchor)"
-    if reason:
+        why_not = f"the process of the {whose} alone held the frozen model (--llmci-anchor)"
+    return [
+        *_peaks(PEAK, sides, rules, _of_rounds, least_bytes=TOLERANCE_BYTES, why_not=why_not),
+        *_peaks(GROWTH, sides, rules, _of_memory_pass, least_bytes=GROWTH_TOLERANCE_BYTES),
+    ]
+
+
+class _Peaks(NamedTuple):
+    """Of one side."""
+
+    values: Sequence[float]
+    methods: frozenset[str]
+    why_none: str
+
+
+def _of_rounds(side: CellSamples) -> _Peaks:
+    return _Peaks(side.values.get(PEAK, ()), side.memory_methods, side.reasons.get(PEAK, "not measured"))
+
+
+def _of_memory_pass(side: CellSamples) -> _Peaks:
+    return _Peaks(side.memory_pass.growth, side.memory_pass.methods, "there was no memory pass (--llmci-memory)")
+
+
+def _peaks(
+    metric: str, sides: Sides, rules: Rules, peaks_of: Callable[[CellSamples], _Peaks], *, least_bytes: int, why_not: str = ""
+) -> list[ComparisonResult]:  # fmt: skip
+    """Nothing where a side has none and none were asked for."""
+    base, candidate = peaks_of(sides.base), peaks_of(sides.candidate)
+    relative = rules.detect.get(metric, RELATIVE_TOLERANCE)
+    if not base.values or not candidate.values:
+        if metric not in rules.detect:
+            return []
+        side, name = (candidate, "the candidate") if base.values else (base, "the reference")
+        reason = f"missing on the side of {name}: {side.why_none}"
+        return [_without_numbers(sides, metric, rules, verdict="inconclusive", reason=reason, detect=relative)]
+    methods = base.methods | candidate.methods
+    if len(methods) > 1:
+        why_not = why_not or f"measured by different methods ({', '.join(sorted(methods))})"
+    if why_not:
         return [
-            _without_numbers(
-                sides, "peak_rss", rules, verdict="not comparable", reason=reason, detect=RELATIVE_TOLERANCE
-            )
+            _without_numbers(sides, metric, rules, verdict="not comparable", reason=why_not, detect=RELATIVE_TOLERANCE)
         ]
-    relative = rules.detect.get("peak_rss", RELATIVE_TOLERANCE)
-    decision = compare_memory(base, candidate, relative=relative)
+    decision = compare_memory(base.values, candidate.values, relative=relative, least_bytes=least_bytes)
     return [
         ComparisonResult(
-            metric="peak_rss", mode="exact", verdict=decision.verdict, against=rules.against, base=min(base), candidate=min(candidate),
-            change=decision.effect, visible=decision.tolerance / min(base), detect=relative, rounds=len(candidate),
+            metric=metric, mode="exact", verdict=decision.verdict, against=rules.against, base=decision.base,
+            candidate=decision.candidate, change=decision.effect,
+            visible=decision.tolerance / decision.base if decision.base else None, detect=relative, rounds=len(candidate.values),
             pairs=len(set(sides.candidate.pairs)), improved=decision.improved,
             reason=f"tolerance {format_quantity(decision.tolerance, 'B')}",
         )

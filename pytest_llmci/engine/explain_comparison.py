@@ -35,6 +35,8 @@ _HOW: Final = {
 }
 MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 """What a reader may not know of a metric that decides."""
+MOST_TOLD: Final = 10.0
+"""The largest change that is named as one that could be seen: from there on a few rounds see nothing."""
 
 
 def percent(change: float, *, sign: bool = True) -> str:
@@ -69,9 +71,18 @@ def doubt(result: ComparisonResult) -> str:
     if result.verdict == "inconclusive" and worst is not None:
         parts.append(f"could be up to {percent(worst, sign=False)} worse")
     if result.visible is not None and result.detect is not None:
-        asked = percent(result.detect, sign=False)
-        parts.append(f"this sees a change of {percent(result.visible, sign=False)} or more, you asked for {asked}")
+        parts.append(f"this sees {seen(result.visible)}, you asked for {percent(result.detect, sign=False)}")
     return f"{result.metric} against {one_line(result.against)}: {'; '.join(parts) or result.verdict}"
+
+
+def seen(visible: float) -> str:
+    """
+    >>> seen(0.12), seen(12345678.0)
+    ('a change of 12 % or more', 'no change up to 1,000 %')
+    """
+    if visible > MOST_TOLD:
+        return f"no change up to {percent(MOST_TOLD, sign=False)}"
+    return f"a change of {percent(visible, sign=False)} or more"
 
 
 def interval(result: ComparisonResult) -> str:
@@ -154,7 +165,7 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
         lines += _labelled("unit", by_block_words(decisive.by_block))
     for result in results:
         if result.visible is not None and result.mode != "exact":
-            lines += _labelled("sees", f"a change of {percent(result.visible, sign=False)} or more in {result.metric}")
+            lines += _labelled("sees", f"{seen(result.visible)} in {result.metric}")
         if result.reason and result.mode == "anchored":
             lines += _labelled("beside", f"{result.metric}: {result.reason}")
         elif result.reason and result.verdict not in ("pass", "regressed"):

@@ -31,7 +31,7 @@ from ..tasks.loading import TaskTest, parse_asked, task_tests
 from ..text import one_line
 from .against import LOAD_SUITE
 from .benchmark import TaskCell
-from .comparison import START_TIMES
+from .comparison import GROWTH, START_TIMES
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
 from .session import matching, of_tasks
@@ -117,7 +117,7 @@ class Planner:
         self._opened: dict[str, ModelSpec] = {}
         self._suite_loads: dict[str, Scenario] = {}
         """Id of a cell of the suite of scenarios -> its scenario."""
-        self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...]], CellPlan] = {}
+        self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...], bool], CellPlan] = {}
         self._checked: dict[str, tuple[str, bool]] = {}
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
@@ -137,6 +137,10 @@ class Planner:
             )
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""
+        self._with_memory_pass = frozenset[str]().union(
+            *(chosen.record.cells_with_memory_pass for _, chosen in self.baselines)
+        )
+        """Ids of cells whose baseline holds a memory pass, which asks for one."""
         self.names = ModelNames()
         """To be told of the model of every test that will run."""
         self.specs = self._read_specs([(model.text, model.origin) for model in settings.models])
@@ -221,7 +225,12 @@ class Planner:
                 raise UnknownNameError.build(origin, "metric", name, self.metrics)
             if name and self.metrics[name].direction == "none":
                 raise ConfigError(f"{origin}: {name} has no better direction, so no change of it is one for the worse.")
-            if name and not self.metrics[name].is_compared and name not in START_TIMES:
+            if name == GROWTH and not self._settings.baseline:
+                raise ConfigError(
+                    f"{origin}: {name} is compared with a baseline that holds it: give --llmci-baseline, or limit it with"
+                    " --llmci-budget instead."
+                )
+            if name and not self.metrics[name].is_compared and name not in (GROWTH, *START_TIMES):
                 raise ConfigError(
                     f"{origin}: {name} is not measured round by round, so no comparison judges it; limit it with --llmci-budget instead."
                 )
@@ -402,9 +411,10 @@ class Planner:
         scenario = self._suite_loads.get(cell.id) if cell.prompt.source == LOAD_SUITE else None
         own = load_of_spec(cell.model, self._objective) if scenario is None else None
         budgets = matching(self.budgets, cell.model.alias, load=scenario is not None or own is not None)
-        plan = self._suite_plans.get((cell.prompt, budgets))  # the same for one model after the other
+        kind = (cell.prompt, budgets, cell.id in self._with_memory_pass)
+        plan = self._suite_plans.get(kind)  # the same for one model after the other
         if plan is None:
-            plan = self._suite_plans[cell.prompt, budgets] = self._plain_plan(cell, budgets)
+            plan = self._suite_plans[kind] = self._plain_plan(cell, budgets)
         if scenario is not None:
             return self._under_load(cell, plan, self._load_plan(scenario, self.suite_prompts), budgets)
         return plan if own is None else self._under_load(cell, plan, self._load_plan(own, (cell.prompt,)), budgets)
@@ -417,7 +427,7 @@ class Planner:
             warmup=s.warmup,
             block=s.block,
             generation=self._suite_generation(cell),
-            memory_rounds=self._memory_rounds(budgets),
+            memory_rounds=self._memory_rounds(budgets, cell.id),
             budgets=budgets,
             checks=self._checks(cell.prompt.checks, cell.id, cell.prompt),
             samples=s.samples,
@@ -427,11 +437,17 @@ class Planner:
     def suite_answers(self, model: ModelSpec) -> int:
         """Inferences that each cell of the suite takes at least: warm-up, rounds and the memory pass."""
         s = self._settings
-        return least_answers(s.rounds, s.warmup, self._memory_rounds(matching(self.budgets, model.alias))) + s.samples
+        cells = [cell_id(model, prompt) for prompt in self.suite_prompts] if self._with_memory_pass else []
+        memory = self._memory_rounds(matching(self.budgets, model.alias), *cells)
+        return least_answers(s.rounds, s.warmup, memory) + s.samples
 
-    def _memory_rounds(self, budgets: Iterable[Budget]) -> int:
-        wanted = self._settings.memory == "exact" or any(budget.metric.scope == "memory" for budget in budgets)
-        return MEMORY_ROUNDS if wanted else 0
+    def _memory_rounds(self, budgets: Iterable[Budget], *cells: str) -> int:
+        """:param cells: ids of those that are asked for."""
+        s = self._settings
+        if s.memory == "off" or s.isolation == "inline":
+            return 0
+        wanted = s.memory == "exact" or GROWTH in s.detect or any(budget.metric.scope == "memory" for budget in budgets)
+        return MEMORY_ROUNDS if wanted or not self._with_memory_pass.isdisjoint(cells) else 0
 
     def _suite_generation(self, cell: Cell) -> GenerationSettings:
         s = self._settings
@@ -469,7 +485,7 @@ class Planner:
             block=s.block,
             generation=generation,
             said=frozenset(name for name in OF_GENERATION if getattr(marker, name) is not None),
-            memory_rounds=self._memory_rounds(budgets),
+            memory_rounds=self._memory_rounds(budgets, cell.id),
             budgets=budgets,
             checks=checks,
             samples=self._samples(marker, checks, generation),

@@ -60,7 +60,7 @@ from .blocks import (
     of_memory_alone,
     without_times,
 )
-from .comparison import Rules, counted
+from .comparison import GROWTH, Rules, counted
 from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
@@ -308,7 +308,7 @@ class BenchSession:
     def _compare_stored(self, rules: BaselineRules, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
         measured = [self._compared[test] for test in group]
         workers = {each.worker.uid: each.worker for each in measured if each.worker is not None}
-        blocks = [block for each in measured for block in each.blocks]
+        blocks = [block for each in measured for block in (*each.blocks, *each.memory_blocks)]
         verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
                     for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
         found = against_baselines(
@@ -344,7 +344,8 @@ class BenchSession:
         looks = max(-(-entry.plan.max_rounds // self.settings.block) for entry in entries)
         rules = Rules(
             against=against.name, alpha=SESSION_ALPHA * len(entries) / max(against.cells, len(entries)), looks=looks,
-            detect=self.settings.detect, on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
+            detect={name: share for name, share in self.settings.detect.items() if name != GROWTH},
+            on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
             why_contended=self._why_contended(), counted=() if judged else counted(self.metrics),
             only=judged,
         )  # fmt: skip

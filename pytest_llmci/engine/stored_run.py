@@ -27,7 +27,7 @@ from ..store.comparability import Part, environment_part, place_part, protocol_p
 from ..store.log import LOG_NAME, LogReader
 from ..store.merged import environment_of
 from .answers import Answers
-from .comparison import MEAN_LENGTH, START_TIMES, CellSamples, anchor_of, samples_of
+from .comparison import GROWTH, MEAN_LENGTH, START_TIMES, CellSamples, MemoryPass, anchor_of, samples_of
 from .imported import BACKEND
 from .report import replayed_run
 from .under_load import GATED_UNDER_LOAD
@@ -77,6 +77,7 @@ class StoredCell:
     """Why measuring failed; empty if it did not."""
     anchor: str = ""
     """The frozen model that was timed beside its rounds; empty where there was none."""
+    memory_pass: MemoryPass = field(default_factory=MemoryPass)
     runs: tuple[int, ...] = ()
     """Of an imported cell: rounds of each run of the tool, one behind the other."""
     judged_by: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ class StoredCell:
             memory_methods=self.memory_methods,
             contended=self.contended,
             anchor=self.anchor,
+            memory_pass=self.memory_pass,
         )
 
     @property
@@ -194,7 +196,7 @@ def read_run(folder: Path, metrics: Collection[str] = ()) -> StoredRun:
     :raises StoreError: if the log cannot be read or has no header.
     """
     path = folder / LOG_NAME
-    wanted = frozenset((*COMPARED, *metrics, *_of_import(path)))
+    wanted = frozenset((*COMPARED, GROWTH, *metrics, *_of_import(path)))
     gathering = Gathering(wanted)
     for record in LogReader(path, _KINDS, metrics=wanted):
         gathering.take(record)
@@ -264,7 +266,7 @@ class Gathering:
             there = self._verdicts.get((record.cell, record.test))
             if there is None or record.attempt >= there.attempt:
                 self._verdicts[record.cell, record.test] = replace(record, comparisons=[], budgets=[])
-        elif record.origin in ("measured", "call"):
+        elif record.origin in ("measured", "call", "memory"):
             key = (record.model, record.prompt_id, record.test)
             cell = self._cells.get(key)
             if cell is None or record.attempt > cell.attempt:
@@ -329,7 +331,8 @@ class _Cell:
     """The blocks of one cell in one test, of its last attempt so far."""
 
     __slots__ = (
-        "_answers", "_checks", "_error", "_imported", "_judged_by", "_outputs", "_parts", "_protocol", "attempt", "id", "key", "test",
+        "_answers", "_checks", "_error", "_imported", "_judged_by", "_memory", "_outputs", "_parts", "_protocol", "attempt", "id", "key",
+        "test",
     )  # fmt: skip
 
     def __init__(self, block: RoundsRecord) -> None:
@@ -340,6 +343,7 @@ class _Cell:
             block.attempt,
         )
         self._parts: list[CellSamples] = []
+        self._memory = MemoryPass()
         self._outputs: dict[str, None] = {}
         self._answers = 0
         self._protocol: Part | None = None
@@ -348,6 +352,9 @@ class _Cell:
         self._judged_by: tuple[str, ...] = ()
 
     def take(self, block: RoundsRecord, metrics: Mapping[str, MetricDef], worker: WorkerRecord | None) -> None:
+        if block.origin == "memory":
+            self._memory = self._memory.with_block(block)
+            return
         if block.error is not None:
             self._error = block.error.message
             return
@@ -378,6 +385,7 @@ class _Cell:
             outputs=tuple(self._outputs), answers=self._answers, checks=_checks(verdict), protocol=self._protocol,
             memory_methods=frozenset(name for part in self._parts for name in part.memory_methods),
             contended=any(part.contended for part in self._parts), error=error, anchor=anchor_of(part.anchor for part in self._parts),
+            memory_pass=self._memory,
             runs=tuple(part.n for part in self._parts) if self._imported else (), judged_by=self._judged_by,
         )  # fmt: skip
 

@@ -77,15 +77,17 @@ class Comparing:
         accepted = accepting(self._plugin.planner.baselines_folder, today)
         self._note_expired(cells, today)
         candidate = self._candidate(cells, import_path)
-        stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
+        every = stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
         if self._plugin.settings.versus:
             self.reference = self._read(candidate)
         elif stored:
             stored = self._measured_again(stored, candidate)
         self._note_lost_cells()
-        if stored:
+        again = [each for each in every if each not in stored and each.chosen.record.cells_with_memory_pass]
+        if stored or again:
             self.baselines = BaselineRules(
                 baselines=stored,
+                memory_of=again,
                 cells=len(cells) + self._plugin.collected.elsewhere,
                 detect=self._plugin.settings.detect,
                 accepted=accepted,

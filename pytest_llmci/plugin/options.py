@@ -82,7 +82,7 @@ OPTIONS = (
     Option("load_timeout", ("--llmci-load-timeout",), "one", "1800s", "limit of loading a model, started anew while a download makes progress"),
     Option("memory_limit", ("--llmci-memory-limit",), "one", "4GiB", "resident memory at which a model's process is killed (default none)"),
     Option("memory", ("--llmci-memory",), "one", "auto|exact|off",
-           "growth of memory (peak_rss_delta) in a pass of its own: where a budget asks for it (default), for every cell, never"),
+           "growth of memory (peak_rss_delta) in a pass of its own: where a budget or a baseline that holds it asks (default), for every cell, never"),
     Option("timing", ("--llmci-timing",), "one", "exclusive|parallel", "timed work holds a machine-wide lock (default), or may overlap"),
     Option("anchor", ("--llmci-anchor",), "flag", "",
            "time a small frozen model beside every round (25 ms), so that stored baselines that have it, too, are compared by ratios: what can be seen is about half as large"),

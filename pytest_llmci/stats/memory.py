@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 RELATIVE_TOLERANCE: Final = 0.02
 TOLERANCE_BYTES: Final = 8 << 20
+"""Of peaks of a process."""
+GROWTH_TOLERANCE_BYTES: Final = 1 << 20
+"""Of what an answer takes in a memory pass, whose allocator keeps nothing and whose reading is exact to some hundred kilobytes."""
 SPREADS: Final = 3.0
 """Tolerance in multiples of the spread between the base's own repeats."""
 
@@ -41,14 +44,15 @@ class MemoryChange:
 
 
 def compare_memory(
-    base: Sequence[float], candidate: Sequence[float], *, exact: bool = False, relative: float = RELATIVE_TOLERANCE
-) -> MemoryChange:
+    base: Sequence[float], candidate: Sequence[float], *, exact: bool = False, relative: float = RELATIVE_TOLERANCE,
+    least_bytes: int = TOLERANCE_BYTES,
+) -> MemoryChange:  # fmt: skip
     """Compare peaks of memory.
 
     :param base: bytes, one peak a repeat, each in a fresh process.
     :param exact: True for what is counted and never varies, such as bytes of tensors or of a file: any growth is a regression.
-        Otherwise growth is one above the greatest of a share, 8 MiB and three times the spread of the base's repeats.
-    :param relative: that share; another one than 2 % takes the place of the 8 MiB as well.
+        Otherwise growth is one above the greatest of a share, ``least_bytes`` and three times the spread of the base's repeats.
+    :param relative: that share; another one than 2 % takes the place of ``least_bytes`` as well.
     :raises ValueError: if a side is empty or holds a value that is negative or not finite.
 
     >>> mib = 2**20
@@ -62,8 +66,8 @@ def compare_memory(
             raise ValueError(f"{side}: give at least one peak, all finite and not negative")
     least, peak = float(min(base)), float(min(candidate))
     spread = float(max(base)) - least
-    least_bytes = TOLERANCE_BYTES if relative == RELATIVE_TOLERANCE else 0
-    tolerance = 0.0 if exact else max(relative * least, least_bytes, SPREADS * spread)
+    floor = least_bytes if relative == RELATIVE_TOLERANCE else 0
+    tolerance = 0.0 if exact else max(relative * least, floor, SPREADS * spread)
     return MemoryChange(
         verdict="regressed" if peak - least > tolerance else "pass",
         base=least,

@@ -53,8 +53,18 @@ class BaselineModel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineMemory:
+    """What the memory pass of a cell measured, in a process with an allocator of its own."""
+
+    method: str
+    """How, as in ``memory_method``."""
+    samples: dict[str, list[float]]
+    """Metric of scope ``memory`` -> its number in each round that has it, as stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineCell:
-    """One cell as one test measured it. Contended, failed, repeated and reference blocks and memory passes are left out."""
+    """One cell as one test measured it. Contended, failed, repeated and reference blocks are left out."""
 
     id: str
     model: str
@@ -83,6 +93,8 @@ class BaselineCell:
     """Of the first round that gave the output."""
     checks: dict[str, bool] = field(default_factory=dict)
     """Check -> whether the output passed it."""
+    memory_pass: BaselineMemory | None = None
+    """None where there was none."""
 
     @property
     def pairs(self) -> tuple[int, ...]:
@@ -176,6 +188,11 @@ class BaselineRecord:
     def cell(self, cell_id: str, test: str = "") -> BaselineCell | None:
         """The newest session's cell of that id: the one of that test, else the first."""
         return self.newest.cell(cell_id, test)
+
+    @property
+    def cells_with_memory_pass(self) -> frozenset[str]:
+        """Ids of the newest session's cells that had a memory pass."""
+        return frozenset(cell.id for cell in self.newest.cells if cell.memory_pass is not None)
 
     def model(self, alias: str) -> BaselineModel | None:
         """The newest session's model of that alias."""

@@ -27,6 +27,7 @@ from ..records import (
 from .baseline import (
     SCHEMA,
     BaselineCell,
+    BaselineMemory,
     BaselineModel,
     BaselineRecord,
     BaselineSession,
@@ -78,6 +79,8 @@ class _Measured:
     def __init__(self) -> None:
         self.attempt = 0
         self.blocks: list[RoundsRecord] = []
+        self.memory: list[RoundsRecord] = []
+        """Of the memory pass."""
 
 
 class _Gathered:
@@ -117,11 +120,15 @@ class _Gathered:
                 self._take_verdict(record)
 
     def _take_block(self, block: RoundsRecord) -> None:
-        if block.origin != "measured" or not block.n:
+        if block.origin not in ("measured", "memory") or not block.n:
             return
         measured = self.pairs.setdefault((block.test, block.cell), _Measured())
         if block.attempt > measured.attempt:
-            measured.attempt, measured.blocks = block.attempt, []
+            measured.attempt, measured.blocks, measured.memory = block.attempt, [], []
+        if block.origin == "memory":
+            if block.attempt == measured.attempt and block.error is None:
+                measured.memory.append(replace(block, token_ns=[], outputs=[], md5=[]))
+            return
         self.contended += block.contended
         if block.attempt == measured.attempt and block.error is None and not block.contended:
             measured.blocks.append(replace(block, token_ns=[], outputs=[], md5=[]))  # the larger part of a log
@@ -144,13 +151,16 @@ class _Gathered:
             self._refuse()
         rows = _Rows(prompts)
         defs = {metric.name: metric for metric in self.header.metrics}
-        cells = [self._cell(test, blocks, defs, rows) for (test, _), blocks in kept.items()]
+        cells = [
+            replace(self._cell(key[0], blocks, defs, rows), memory_pass=_memory_pass(self.pairs[key].memory, defs))
+            for key, blocks in kept.items()
+        ]
         aliases = dict.fromkeys([*(cell.model for cell in cells), *(task.model for task in tasks)])
         models = self._models(aliases, defs)
         environment = self._environment(set(aliases))
-        held = {metric for cell in cells for metric in cell.samples} | {
-            metric for model in models for metric in model.values
-        }
+        held = {metric for cell in cells for metric in cell.samples}
+        held |= {metric for cell in cells if cell.memory_pass is not None for metric in cell.memory_pass.samples}
+        held |= {metric for model in models for metric in model.values}
         return BaselineRecord(
             schema=SCHEMA, name=name, environment=dict(environment.facts), environment_digest=environment.digest,
             metrics=[_in_short(metric) for metric in self.header.metrics if metric.name in held], prompts=dict(sorted(rows.used.items())),
@@ -303,6 +313,16 @@ def _columns(blocks: list[RoundsRecord], defs: Mapping[str, MetricDef]) -> dict[
         if any(value is not None for value in column):
             columns[metric.name] = column
     return columns
+
+
+def _memory_pass(blocks: list[RoundsRecord], defs: Mapping[str, MetricDef]) -> BaselineMemory | None:
+    samples = {}
+    for metric in (metric for metric in defs.values() if metric.scope == "memory"):
+        found = [value for block in blocks for value in block.values.get(metric.name, ()) if value is not None]
+        if found:
+            samples[metric.name] = [_rounded(value, metric) for value in found]
+    methods = sorted({name for block in blocks for name in block.memory_method.split("+") if name})
+    return BaselineMemory(method="+".join(methods), samples=samples) if samples else None
 
 
 def _sample(values: list[float | None], metric: MetricDef) -> float | None:

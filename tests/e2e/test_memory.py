@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
+from repositories import Repository
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 MIB = 1 << 20
@@ -166,3 +167,64 @@ def test_a_test_reads_growth_where_a_pass_was_made(bench: Bench) -> None:
 def test_the_plan_counts_the_second_start(bench: Bench) -> None:
     result = bench.suite("a=echo:x", "--llmci-memory=exact", "--llmci-plan")
     result.stdout.fnmatch_lines(["model * most  memory  loads *", "a* 2 * 4 * 40 * 6 * 2 *", "2 cells, 2 loads*"])
+
+
+GROWS = "a=echo:x+alloc={}MiB+alloc_ms=1"
+
+
+def growth_results(bench: Bench) -> list[tuple[str, str]]:
+    """(against, verdict) of what the memory passes are compared with, cell by cell."""
+    return [
+        (each["against"], each["verdict"])
+        for line in bench.records("verdict")
+        for each in line["comparisons"]
+        if each["metric"] == "peak_rss_delta"
+    ]
+
+
+def test_a_baseline_that_holds_a_memory_pass_asks_for_one(bench: Bench) -> None:
+    rounds = ("--llmci-rounds=3", "--llmci-max-rounds=3")
+    bench.suite(GROWS.format(24), "--llmci-save-baseline=without", *rounds)
+    bench.suite(GROWS.format(24), "--llmci-baseline=without", *rounds)
+    assert (roles(bench), growth_results(bench)) == ([("a", "timing")], [])
+    assert bench.suite(GROWS.format(24), "--llmci-memory=exact", "--llmci-save-baseline", *rounds).ret == 0
+    same = bench.suite(GROWS.format(24), "--llmci-baseline", *rounds)
+    assert same.ret == 0
+    assert roles(bench) == [("a", "timing"), ("a", "memory")]
+    assert growth_results(bench) == [("main", "pass")] * 2
+    grown = bench.suite(GROWS.format(28), "--llmci-baseline", *rounds)
+    assert grown.ret == pytest.ExitCode.TESTS_FAILED
+    assert growth_results(bench) == [("main", "regressed")] * 2
+    grown.stdout.fnmatch_lines(["RegressionDetected: RAM growth 1*% more than main*"])
+    bench.suite(GROWS.format(28), "--llmci-baseline", "--llmci-memory=off", *rounds)
+    assert growth_results(bench) == []
+    asked = bench.suite(
+        GROWS.format(28),
+        "--llmci-baseline=without",
+        "--llmci-detect=peak_rss_delta=5%",
+        "--llmci-inconclusive=fail",
+        *rounds,
+    )
+    assert asked.ret == pytest.ExitCode.TESTS_FAILED
+    assert "missing on the side of the reference: there was no memory pass (--llmci-memory)" in unwrapped(asked)
+
+
+GREEDY = "def answer(prompt):\n    held = bytearray({} << 20)\n    return 'an answer of ' + str(len(held) > 0)\n"
+
+
+def test_a_baseline_that_is_measured_again_is_compared_by_its_stored_memory_pass(bench: Bench) -> None:
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    bench.write("app/__init__.py", "")
+    bench.write("app/bot.py", GREEDY.format(24))
+    bench.write(
+        "pyproject.toml",
+        '[tool.llmci]\nmodels = ["bot=py:app.bot:answer"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n',
+    )
+    Repository(bench.path).commit("first")
+    rounds = ("--llmci-rounds=3", "--llmci-max-rounds=3")
+    assert bench.run("--llmci", "--llmci-memory=exact", "--llmci-save-baseline", *rounds, fresh=True).ret == 0
+    bench.write("app/bot.py", GREEDY.format(28))
+    result = bench.run("--llmci", "--llmci-baseline", "--llmci-detect=90%", *rounds, fresh=True)
+    result.stdout.re_match_lines([r"llmci: baseline main is measured again, alternately.*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert growth_results(bench) == [("main", "regressed")] * 2

@@ -233,7 +233,7 @@ def test_a_model_that_loads_slower_fails_where_load_time_is_named(bench: Bench) 
         ("echo", "latincy=5%", "--llmci-detect: unknown metric 'latincy'*"),
         ("echo", "output_tokens=5%", "--llmci-detect: output_tokens has no better direction*"),
         ("echo", "model_footprint=5%", "--llmci-detect: model_footprint is not measured round by round*"),
-        ("echo", "peak_rss_delta=5%", "--llmci-detect: peak_rss_delta is not measured round by round*"),
+        ("echo", "peak_rss_delta=5%", "--llmci-detect: peak_rss_delta is compared with a baseline that holds it: give --llmci-baseline*"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(bench: Bench, versus: str, detect: str, said: str) -> None:

@@ -20,7 +20,7 @@ from pytest_llmci.engine.compare_runs import (
 from pytest_llmci.engine.explain_runs import facts
 from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.errors import ConfigError
-from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, RoundsRecord, WorkerRecord
+from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, LogRecord, RoundsRecord, WorkerRecord
 
 CRASH = ErrorInfo(kind="crashed", message="killed by SIGKILL", facts={})
 
@@ -238,6 +238,25 @@ def test_another_method_of_measuring_memory_hides_no_time(tmp_path: Path) -> Non
     found = compared(tmp_path, simple(), simple(seed=1, memory_method="sampler"))
     assert result(found, "peak_rss").verdict == "not comparable"
     assert result(found, "net_time").verdict in ("pass", "inconclusive")
+
+
+def of_memory_pass(growth: float, **changes: Any) -> LogRecord:
+    return block(uid="m1", origin="memory", values={"peak_rss_delta": [growth] * 10}, **changes)
+
+
+def test_memory_passes_of_both_runs_are_compared(tmp_path: Path) -> None:
+    before = [*simple(["tcp"]), of_memory_pass(20e6)]
+    found = compared(tmp_path / "same", before, [*simple(["tcp"], seed=1), of_memory_pass(20e6)])
+    assert (result(found, "peak_rss_delta").verdict, cell(found).results[0].rounds) == ("pass", 10)
+    grown = compared(tmp_path / "grown", before, [*simple(["tcp"], seed=1), of_memory_pass(30e6)])
+    assert (grown.failed, result(grown, "peak_rss_delta").verdict) == (True, "regressed")
+    only = compared(
+        tmp_path / "only", before, [*simple(["tcp"], seed=1), of_memory_pass(30e6)], only=["peak_rss_delta"]
+    )
+    assert {each.metric for each in cell(only).results} == {"peak_rss_delta"}
+    ended = of_memory_pass(30e6, error=CRASH)
+    without = compared(tmp_path / "ended", before, [*simple(["tcp"], seed=1), ended])
+    assert "peak_rss_delta" not in {each.metric for each in cell(without).results}
 
 
 def test_a_cell_of_several_tests_is_paired_by_test(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from sample_run import rounds
 
-from pytest_llmci.engine.comparison import CellSamples, Rules, Sides, compare_model, gated_times, met, samples_of
+from pytest_llmci.engine.comparison import (
+    CellSamples,
+    MemoryPass,
+    Rules,
+    Sides,
+    compare_model,
+    gated_times,
+    met,
+    samples_of,
+)
 from pytest_llmci.engine.explain_comparison import compared_lines, doubt, percent, regression_title, worded
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import ComparisonResult
@@ -115,6 +124,32 @@ def test_memory_is_compared_by_minima_and_only_by_one_method() -> None:
     assert (bigger.verdict, round(bigger.change or 0, 3)) == ("regressed", 0.05)
     other = found(side(2, memory_methods=frozenset({"lifetime"})))["peak_rss"]
     assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, lifetime)")
+
+
+def passed(*growth: float, method: str = "hwm") -> MemoryPass:
+    return MemoryPass(growth=growth, methods=frozenset({method}))
+
+
+def test_memory_passes_are_compared_where_both_sides_have_one() -> None:
+    base = side(1, memory_pass=passed(20e6, 20.1e6))
+    assert "peak_rss_delta" not in found(side(2), base=base)
+    assert "peak_rss_delta" not in found(side(2, memory_pass=passed(20e6)))
+    assert found(side(2, memory_pass=passed(21e6)), base=base)["peak_rss_delta"].verdict == "pass"  # 1 MiB is none
+    grown = found(side(2, memory_pass=passed(22e6, 24e6)), base=base)["peak_rss_delta"]
+    assert (grown.verdict, grown.base, grown.candidate) == ("regressed", 20e6, 22e6)
+    assert grown.reason == "tolerance 1 MiB"
+    other = found(side(2, memory_pass=passed(20e6, method="sampler")), base=base)["peak_rss_delta"]
+    assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, sampler)")
+    asked = replace(RULES, detect={"peak_rss_delta": 0.001})
+    assert found(side(2, memory_pass=passed(20.4e6)), base=base, rules=asked)["peak_rss_delta"].verdict == "regressed"
+    lacking = found(side(2), base=base, rules=asked)["peak_rss_delta"]
+    assert (lacking.verdict, "no memory pass" in lacking.reason) == ("inconclusive", True)
+
+
+def test_the_frozen_model_is_not_in_a_memory_pass() -> None:
+    base = side(1, anchor="frozen", memory_pass=passed(20e6))
+    compared = found(side(2, memory_pass=passed(20e6)), base=base)
+    assert (compared["peak_rss"].verdict, compared["peak_rss_delta"].verdict) == ("not comparable", "pass")
 
 
 def test_memory_that_was_asked_for_and_is_missing_is_no_pass() -> None:

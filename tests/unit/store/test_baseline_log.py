@@ -10,8 +10,8 @@ import pytest
 from sample_run import CRASH, header, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.errors import ConfigError, StoreError
-from pytest_llmci.records import CheckResult, LogRecord, Message, Prompt
-from pytest_llmci.store.baseline import BaselineRecord
+from pytest_llmci.records import CheckResult, LogRecord, Message, Prompt, RoundsRecord
+from pytest_llmci.store.baseline import BaselineMemory, BaselineRecord
 from pytest_llmci.store.baseline_log import baseline_of_log, lock_files
 from pytest_llmci.store.comparability import environment_part, prompt_sha256, protocol_part, subject_part
 
@@ -96,6 +96,34 @@ def test_what_never_enters(other: LogRecord) -> None:
     record = made(worker(), worker("w2", role="reference", values={"load_time": 9}), rounds("r1"), other)
     assert latencies(record) == [0.1, 0.12, 0.11]
     assert record.worker_values("a", "load_time") == [1.5]
+
+
+def of_memory_pass(uid: str, *growth: float | None, **changes: Any) -> RoundsRecord:
+    values = {"peak_rss_delta": list(growth)}
+    return rounds(uid, latencies_ms=(1,) * len(growth), origin="memory", worker="w2", **{"values": values, **changes})
+
+
+def memory_pass(*records: LogRecord) -> BaselineMemory | None:
+    found = made(worker(), worker("w2", role="memory"), rounds("r1"), *records).cell("a-tcp")
+    assert found is not None
+    return found.memory_pass
+
+
+def test_a_memory_pass_is_kept_beside_the_rounds() -> None:
+    assert memory_pass() is None
+    found = memory_pass(of_memory_pass("m1", 3_000_000, None, 3_000_004, memory_method="hwm"))
+    assert found == BaselineMemory(method="hwm", samples={"peak_rss_delta": [3_000_000, 3_000_004]})
+    assert memory_pass(of_memory_pass("m1", 3_000_000, error=CRASH)) is None
+    assert memory_pass(of_memory_pass("m1", None)) is None
+    again = (of_memory_pass("m1", 3_000_000), rounds("r2", attempt=1), of_memory_pass("m2", 5_000_000, attempt=1))
+    found = memory_pass(*again)
+    assert found is not None and found.samples["peak_rss_delta"] == [5_000_000], "of the last attempt"
+
+
+def test_what_a_memory_pass_holds_is_named_among_the_metrics() -> None:
+    record = made(worker(), worker("w2", role="memory"), rounds("r1"), of_memory_pass("m1", 3_000_000))
+    assert "peak_rss_delta" in {metric.name for metric in record.metrics}
+    assert record.cells_with_memory_pass == {"a-tcp"}
 
 
 def test_only_the_last_attempt_enters() -> None:
