@@ -305,13 +305,19 @@ def main() -> int:
         default=60,
         help="turns of each side, a third as many for answers of many tokens (default: 60)",
     )
+    parser.add_argument(
+        "--only", choices=("inference", "token", "tiny"), help="one of the three kinds of model (default: all)"
+    )
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
     targets = Targets()
-    one_inference(arguments.rounds, targets)
     turns = max(arguments.rounds // 3, 2)
-    for tokens in (256, 64):
+    if arguments.only in (None, "inference"):
+        one_inference(arguments.rounds, targets)
+    for tokens in (256, 64) if arguments.only in (None, "token") else ():
         per_token("1 ms a token", SpinModel(), tokens, turns, targets)
+    if arguments.only not in (None, "tiny"):
+        return targets.status(check=arguments.check)
     tiny = tiny_backend()
     if tiny is None:
         print("\ntorch and transformers are not both there: tiny is left out.", file=sys.stderr)
