@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..records import Json
-from ..store.merged import MACHINE
+from ..store.machines import MACHINE
 from .report import SessionReport
 
 MOST_NAMED = 4

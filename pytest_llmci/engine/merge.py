@@ -28,7 +28,7 @@ from ..records import (
 )
 from ..store.chain import ChainWalk
 from ..store.log import LOG_NAME, LogReader, LogWriter
-from ..store.merged import MERGED
+from ..store.machines import MERGED
 from ..store.runfolder import WORKERS_NAME, create_run_folder
 from .report import ReportBuilder, SessionReport
 from .seen import Seen, count, what_there_is

@@ -22,7 +22,7 @@ from ..records import AnswersRecord, Cell, Json, LogRecord, QuestionsRecord, Tas
 from ..registry import Registry
 from ..store.comparability import Difference, Part, machine_part, subject_part
 from ..store.log import LOG_NAME, is_live
-from ..store.merged import environment_of
+from ..store.machines import environment_of
 from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
 from .benchmark import TaskCell

@@ -25,7 +25,7 @@ from ..records import (
 )
 from ..store.comparability import Part, environment_part, place_part, protocol_part, subject_part
 from ..store.log import LOG_NAME, LogReader
-from ..store.merged import environment_of
+from ..store.machines import environment_of
 from .answers import Answers
 from .comparison import GROWTH, MEAN_LENGTH, START_TIMES, CellSamples, MemoryPass, anchor_of, samples_of
 from .imported import BACKEND

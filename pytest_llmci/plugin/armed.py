@@ -35,7 +35,7 @@ from ..secrets import Secrets
 from ..settings import Settings, plain_settings, resolve_settings
 from ..store.environment import environment, machine_elsewhere
 from ..store.log import encode_record
-from ..store.merged import MACHINE
+from ..store.machines import MACHINE
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked

@@ -37,7 +37,7 @@ from .baseline import (
 )
 from .comparability import Part, environment_part, prompt_sha256, protocol_part, subject_part
 from .log import LOG_NAME, LogReader
-from .merged import environment_of
+from .machines import environment_of
 
 DIGITS: Final = 6
 """Significant digits of a number that varies: a ten-thousandth of the smallest change that is looked for."""
