@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..backends.base import Backend, LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.anchor import Anchor, why_no_anchor
-from ..measure.profile import Measured, Probe, profile
+from ..measure.profile import Measured, Probe, SharedInstruments, profile
 from ..measure.region import PROCESS_METER, Figures, Region
 from ..records import (
     Completion,
@@ -62,9 +62,13 @@ class ModelHost:
         isolated: bool,
         role: Role = "timing",
         anchor: bool = False,
+        instruments: SharedInstruments | None = None,
     ) -> None:
-        """:param anchor: whether a frozen model is timed beside the measured rounds, where that tells of this one."""
+        """:param anchor: whether a frozen model is timed beside the measured rounds, where that tells of this one.
+        :param instruments: those of this process, where several models live in it one after the other; by default the model's own.
+        """
         self._registry = registry
+        self._instruments = instruments or SharedInstruments()
         self._wants_anchor = anchor and role in ("timing", "reference")
         self._threads = threads
         self._cache_dir = cache_dir
@@ -121,7 +125,7 @@ class ModelHost:
             ) from error
         described = _checked(loaded, spec)
         self._backend = backend
-        probe = Probe(self._registry)
+        probe = Probe(self._registry, instruments=self._instruments.of(self._registry))
         # Built after what the load is measured by, and before any round: a constant of every peak that comes.
         anchor = self._anchor(described, factory) if self._wants_anchor else None
         self._loop = MeasuringLoop(
