@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from ..metrics import MetricDef
@@ -42,7 +43,7 @@ def block_record(
         origin=origin, worker=worker, block=len(measurement.blocks),
         first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
         values=_columns(rounds),
-        reasons={name: reason for record in rounds for name, reason in record.reasons.items()},
+        reasons=dict(chain.from_iterable([record.reasons.items() for record in rounds])),
         token_ns=[list(record.token_ns) for record in rounds],
         outputs=outputs, output_of_round=[] if load else [place[record.completion.text] for record in rounds],
         md5=[output_md5(cell.model.alias, shown, text) for text in outputs],

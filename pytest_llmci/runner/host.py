@@ -166,7 +166,7 @@ class ModelHost:
         :raises GenerationError: if an inference could not be carried out.
         """
         loop = self._loaded_loop()
-        with self._one_line_each():
+        try:
             if request.load is None:
                 loop.run(request, on_round)
                 return
@@ -174,6 +174,10 @@ class ModelHost:
 
             loop.was_asked()
             run_load(self._loaded_backend(), request, on_round, progress=self._progress, isolated=self._isolated)
+        except (BackendError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._in_one_line(error) from error
 
     @contextmanager
     def _one_line_each(self) -> Iterator[None]:
@@ -183,9 +187,10 @@ class ModelHost:
         except (BackendError, MemoryError):
             raise
         except Exception as error:
-            raise GenerationError(
-                f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
-            ) from error
+            raise self._in_one_line(error) from error
+
+    def _in_one_line(self, error: Exception) -> GenerationError:
+        return GenerationError(f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
