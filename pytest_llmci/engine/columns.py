@@ -17,7 +17,7 @@ from ..records import ErrorInfo, Provenance, RoundsRecord
 class MetricTable:
     """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
 
-    __slots__ = ("_layouts", "_reasons", "defs", "in_ns", "text")
+    __slots__ = ("_last", "_layouts", "_reasons", "defs", "in_ns", "text")
 
     def __init__(self, defs: Iterable[MetricDef]) -> None:
         self.defs = {definition.name: definition for definition in defs}
@@ -25,6 +25,7 @@ class MetricTable:
         """Metrics in nanoseconds, which are divided to become SI."""
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
         self._reasons: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        self._last: dict[str, str] = {}
         self.text: Callable[[str], str] = _Texts().__getitem__
         """Gives the same object for equal texts: ids come again in every line."""
 
@@ -40,7 +41,9 @@ class MetricTable:
 
     def reasons(self, reasons: dict[str, str]) -> dict[str, str]:
         """The same object for equal reasons, of which there are few in a run."""
-        return self._reasons.setdefault(tuple(reasons.items()), reasons)
+        if reasons != self._last:  # mostly they are those of the block before, in the same order
+            self._last = self._reasons.setdefault(tuple(reasons.items()), reasons)
+        return self._last
 
 
 class _Texts(dict[str, str]):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from ..engine.answers import TaskSummary
 from ..engine.columns import Block
@@ -22,8 +22,8 @@ from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json
 from ..stats.summary import Summary, summarise
+from ..store.encoding import RECORDS_TOO, dump_quickly, spelled
 from ..store.encoding import dump as _dump
-from ..store.encoding import dump_quickly, spelled
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
@@ -175,7 +175,11 @@ def _task(task: TaskSummary) -> JsonObject:
     }
 
 
-def _cell(cell: CellSummary) -> JsonObject:
+def _cell(cell: CellSummary, *, plain: bool = True) -> dict[str, Any]:
+    """What stands before its metrics.
+
+    :param plain: False leaves its checks the records that they are.
+    """
     return {
         "id": cell.id,
         "model": cell.model,
@@ -188,7 +192,7 @@ def _cell(cell: CellSummary) -> JsonObject:
         "noisy_rounds": cell.noisy_rounds,
         "provenance": cell.provenance,
         "error": to_json(cell.error) if cell.error else None,
-        "checks": [json_view(check) for check in cell.checks],
+        "checks": [json_view(check) for check in cell.checks] if plain else cell.checks,
         "samples": json_view(cell.samples) if cell.samples else None,
         "budgets": [json_view(budget) for budget in cell.budgets],
         "comparisons": [json_view(comparison) for comparison in cell.comparisons],
@@ -201,12 +205,11 @@ def _cell(cell: CellSummary) -> JsonObject:
 
 
 def _cell_head(cell: CellSummary) -> str:
-    data = _cell(cell)
     if not (cell.budgets or cell.comparisons or cell.samples):  # without those it holds no fraction
-        quick = dump_quickly(data)
+        quick = dump_quickly(_cell(cell, plain=False), RECORDS_TOO)
         if quick is not None:
             return quick.decode("ascii")
-    return _dump(data)
+    return _dump(_cell(cell))
 
 
 class _CellWriter:
