@@ -275,16 +275,16 @@ def test_a_block_that_was_interrupted_before_it_began_tells_when_it_came(
 
     class Impatient(Silent):
         def tick(self) -> None:
-            bed.clock.sleep(5)
+            own.clock.sleep(5)
             raise KeyboardInterrupt
 
-    bed = Bed(tmp_path, Impatient())
-    bed.clock.sleep(1)
+    own = Bed(tmp_path, Impatient())
+    own.clock.sleep(1)
     with other.held(lambda: None, lambda text: None), pytest.raises(KeyboardInterrupt):
-        bed.measure("a=echo", rounds=1)
-    block = bed.records[-1]
+        own.measure("a=echo", rounds=1)
+    block = own.records[-1]
     assert isinstance(block, RoundsRecord) and block.started == "2026-01-01T00:00:01.000Z"
-    bed.session.close()
+    own.session.close()
     other.close()
 
 
