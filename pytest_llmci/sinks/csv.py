@@ -351,18 +351,22 @@ def _summary_line(model: ModelSummary, provenance: Provenance) -> str:
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
         *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source, provenance),
     ]
-    numbers = [_summary_form(tuple(statistics[name])) % texts for name, texts in model.spelt.items()]
+    numbers = [
+        texts[place] if place >= 0 else ""
+        for name, texts in model.spelt.items()
+        for place in _summary_places(tuple(statistics[name]))
+    ]
     return f"{_line(row)[:-2]},{','.join(numbers)}\r\n"
 
 
 @lru_cache(maxsize=64)
-def _summary_form(known: tuple[str, ...]) -> str:
-    """Where the statistics that a sample carries go among those that have a column.
+def _summary_places(known: tuple[str, ...]) -> list[int]:
+    """Where among the statistics that a sample carries those stand that have a column; -1 for those that it does not carry.
 
-    >>> _summary_form(("n", "min", "median", "mean", "max"))
-    '%s,%s,%s,%s,,,%s'
+    >>> _summary_places(("n", "min", "median", "mean", "max"))
+    [0, 1, 2, 3, -1, -1, 4]
     """
-    return ",".join("%s" if statistic in known else "" for statistic in SUMMARY_STATISTICS)
+    return [known.index(statistic) if statistic in known else -1 for statistic in SUMMARY_STATISTICS]
 
 
 def benchmark_score(model: ModelSummary) -> tuple[float | None, str]:
