@@ -293,10 +293,29 @@ def _texts_of_slowdown(verdict: VerdictRecord) -> list[str]:
 
 def _masked(record: R, secrets: Secrets) -> R:
     """The record with every text in it masked."""
+    if _is_plain(record, secrets.hide):
+        return record
     kind: Any = type(record)
     before = to_json(record)
     after = _hidden(before, secrets.hide)
     return record if after == before else from_json(kind, after)
+
+
+def _is_plain(value: Any, hide: Callable[[str], str]) -> bool:
+    """Whether :func:`_hidden` would change nothing of a record, without making plain data of it: the start of one model is like that
+    of thousands."""
+    if isinstance(value, str):
+        return hide(value) == value
+    if value is None or isinstance(value, (int, float)):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(entry, hide) for entry in value)
+    names = value if isinstance(value, Mapping) else value.__dataclass_fields__
+    for name in names:
+        entry = value[name] if names is value else getattr(value, name)
+        if not _is_plain(entry, hide) or (isinstance(entry, str) and entry and _holds_secret(name)):
+            return False
+    return True
 
 
 def _hidden(value: Any, hide: Callable[[str], str]) -> Any:

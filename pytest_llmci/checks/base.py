@@ -149,6 +149,8 @@ class BuiltIn:
     exemplars: ClassVar[tuple[Exemplar, ...]]
     needs_reference = False
     """True where the prompt must have one."""
+    asks_models = True
+    """False where the text is judged without asking any (:attr:`CheckInput.services`)."""
 
     def __init__(self, argument: str = "") -> None:
         self.text = f"{self.name}:{argument}" if argument else self.name

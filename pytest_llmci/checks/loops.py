@@ -82,6 +82,8 @@ def find_loop(text: str) -> Loop | None:
     >>> find_loop("one, two, three, four, five, six, seven, eight, nine, ten") is None
     True
     """
+    if len(text) < LEAST_CHARACTERS:
+        return None
     # A cut inside a character of several bytes leaves U+FFFD behind, which would end the repetition.
     backwards = " ".join(text.rstrip("\ufffd \t\r\n").split())[::-1]
     for length, period in _periodic_beginnings(backwards):

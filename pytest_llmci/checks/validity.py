@@ -14,6 +14,7 @@ class Valid(BuiltIn):
     """Passes what is a non-empty text, not only special tokens, and no endless repetition."""
 
     name = "valid"
+    asks_models = False
     exemplars = (
         Exemplar(check="valid", text="It is Paris.", passes=True),
         Exemplar(check="valid", text=" ", passes=False, says="the output is empty"),

@@ -78,7 +78,7 @@ def _run(options: Namespace) -> int:
     with collector_paused():
         proven = {folder: _proven(folder, key) for folder in _once(folders)}
         merged = merge_runs(proven, options.output, SystemClock(), command=command)
-        finished = finish_run(merged.folder, registry, options.sinks, report=merged.report)
+        finished = finish_run(merged.folder, registry, options.sinks, read=lambda _: merged.report)
     lines = [*_told(merged), f"saved {merged.folder} and {finished.saved}"]
     if options.save_baseline:
         lines.append(_save_baseline(merged, options.save_baseline, options.baselines))

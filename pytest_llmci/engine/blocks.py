@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from ..metrics import MetricDef
@@ -32,7 +33,8 @@ def block_record(
     cell = measurement.cell
     shown = cell.prompt.shown
     load = request.load
-    outputs = [] if load else list(dict.fromkeys([record.completion.text for record in rounds]))
+    texts = [] if load else [record.completion.text for record in rounds]
+    outputs = list(dict.fromkeys(texts))
     place = {text: index for index, text in enumerate(outputs)}
     last = rounds[-1] if rounds else None
     methods = dict.fromkeys([record.memory_method for record in rounds if record.memory_method])
@@ -42,9 +44,9 @@ def block_record(
         origin=origin, worker=worker, block=len(measurement.blocks),
         first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
         values=_columns(rounds),
-        reasons={name: reason for record in rounds for name, reason in record.reasons.items()},
+        reasons=dict(chain.from_iterable([record.reasons.items() for record in rounds])),
         token_ns=[list(record.token_ns) for record in rounds],
-        outputs=outputs, output_of_round=[] if load else [place[record.completion.text] for record in rounds],
+        outputs=outputs, output_of_round=[place[text] for text in texts],
         md5=[output_md5(cell.model.alias, shown, text) for text in outputs],
         output_sha256=[hashlib.sha256(text.encode("utf-8")).hexdigest() for text in outputs],
         finish_reasons=[record.completion.finish_reason for record in rounds], noisy=[record.noisy for record in rounds],
@@ -58,8 +60,10 @@ def block_record(
     )  # fmt: skip
 
 
-def _token_ids(rounds: Iterable[RoundRecord], outputs: Iterable[str]) -> list[list[int]]:
+def _token_ids(rounds: Sequence[RoundRecord], outputs: Iterable[str]) -> list[list[int]]:
     """Of each distinct output the tokens of the first round that gave it; empty where no round tells any."""
+    if not any(record.completion.token_ids for record in rounds):
+        return []
     found: dict[str, list[int]] = {}
     for record in rounds:
         found.setdefault(record.completion.text, list(record.completion.token_ids))

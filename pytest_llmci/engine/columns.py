@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from itertools import chain
+from typing import Any, Final, Literal
 
 from ..metrics import MetricDef, Scope
 from ..quick_records import quickly_made
@@ -16,7 +17,7 @@ from ..records import ErrorInfo, Provenance, RoundsRecord
 class MetricTable:
     """The metrics of a run, and the layouts in which blocks hold their numbers: blocks of one kind share one."""
 
-    __slots__ = ("_layouts", "_reasons", "_texts", "defs", "in_ns")
+    __slots__ = ("_last", "_layouts", "_reasons", "defs", "in_ns", "text")
 
     def __init__(self, defs: Iterable[MetricDef]) -> None:
         self.defs = {definition.name: definition for definition in defs}
@@ -24,7 +25,9 @@ class MetricTable:
         """Metrics in nanoseconds, which are divided to become SI."""
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
         self._reasons: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        self._texts: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        self.text: Callable[[str], str] = _Texts().__getitem__
+        """Gives the same object for equal texts: ids come again in every line."""
 
     def leave_out(self, scope: Scope) -> None:
         """Forget the metrics of a scope, of which the run has none."""
@@ -38,11 +41,17 @@ class MetricTable:
 
     def reasons(self, reasons: dict[str, str]) -> dict[str, str]:
         """The same object for equal reasons, of which there are few in a run."""
-        return self._reasons.setdefault(tuple(reasons.items()), reasons)
+        if reasons != self._last:  # mostly they are those of the block before, in the same order
+            self._last = self._reasons.setdefault(tuple(reasons.items()), reasons)
+        return self._last
 
-    def text(self, text: str) -> str:
-        """The same object for equal texts: ids come again in every line."""
-        return self._texts.setdefault(text, text)
+
+class _Texts(dict[str, str]):
+    """Each text under itself, without a call of a function of ours for those that are there."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = text
+        return text
 
 
 _NO_VARIABLES: Final[dict[str, str]] = {}  # one for all blocks: there may be a million
@@ -90,9 +99,9 @@ class Block:
     @classmethod
     def of(cls, record: RoundsRecord, table: MetricTable) -> Block:
         """Pack a record."""
-        columns = record.values.values()
-        gaps = any(None in column for column in columns)
-        numbers = array("d", [math.nan if value is None else value for column in columns for value in column])
+        flat: list[Any] = [*chain.from_iterable(record.values.values())]
+        gaps = None in flat
+        numbers = array("d", [math.nan if value is None else value for value in flat] if gaps else flat)
         text = table.text
         return cls(
             record.uid, text(record.cell), text(record.model), text(record.prompt_id), text(record.prompt), text(record.test),

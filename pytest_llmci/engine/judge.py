@@ -65,11 +65,14 @@ class Judge:
 
     def checks(self, names: Iterable[str], outputs: Iterable[CheckInput]) -> list[CheckResult]:
         """Every check on every distinct output; of a check that fails on several, the first failure is kept."""
-        seen = [self.bound(output) for output in outputs]
+        seen = [*outputs]
+        bound: list[CheckInput] | None = None
         results = []
         for name in names:
             check = self.check(name)
-            found = [run_check(check, output, name) for output in seen]
+            if getattr(check, "asks_models", True):
+                bound = [self.bound(output) for output in seen] if bound is None else bound
+            found = [run_check(check, output, name) for output in (seen if bound is None else bound)]
             failed = [result for result in found if not result.passed]
             results.append((failed or found or [_no_output(name)])[0])
         return results

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -54,6 +55,7 @@ from ..records import (
     WorkerRecord,
 )
 from ..stats.summary import Summary, summarise
+from ..store.encoding import spelled
 from ..store.log import LOG_NAME, LogReader
 from .answers import Answers, BenchmarkScore, TaskSummary, benchmark_scores
 from .columns import Block, Columns, MetricTable, samples_of
@@ -146,9 +148,9 @@ class CellSummary:
     @cached_property
     def length_mismatches(self) -> int:
         """Rounds whose answer has not the cell's usual number of tokens: their latencies are of another amount of work."""
-        lengths = self.values("output_tokens")
-        if len(lengths) < 2:
+        if self.rounds < 2:
             return 0
+        lengths = self.values("output_tokens")
         return len(lengths) - max(Counter(lengths).values(), default=0)
 
     @property
@@ -226,6 +228,12 @@ class ModelSummary:
     def statistics(self) -> dict[str, dict[str, float]]:
         """Metric -> statistic -> number, for every metric of the run and every statistic that its sample carries."""
         return {name: summary.numbers() for name, summary in self.summaries.items()}
+
+    @cached_property
+    def spelt(self) -> dict[str, tuple[str, ...]]:
+        """:attr:`statistics` as text, in the same order and in the fewest digits: several files hold them."""
+        texts = iter(spelled([number for numbers in self.statistics.values() for number in numbers.values()]))
+        return {name: tuple(islice(texts, len(numbers))) for name, numbers in self.statistics.items()}
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:

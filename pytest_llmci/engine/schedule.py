@@ -132,7 +132,7 @@ class CellMeasurement:
     @property
     def rounds(self) -> int:
         """Finished rounds in whole blocks."""
-        return sum(block.n for block in self.whole_blocks)
+        return sum([block.n for block in self.blocks if block.error is None])
 
     @property
     def samples(self) -> int:
@@ -147,7 +147,7 @@ class CellMeasurement:
     @property
     def noisy_rounds(self) -> int:
         """How many rounds are marked noisy."""
-        return sum(1 for block in self.whole_blocks for reason in block.noisy if reason)
+        return sum([bool(reason) for block in self.whole_blocks for reason in block.noisy])
 
     def values(self, metric: MetricDef) -> list[float] | Missing:
         """The metric over all rounds in SI units, or why there is none."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -509,7 +510,7 @@ class BenchSession:
         if origin != "memory":
             measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
             measurement.worker = live.record
-        contended, came, started = False, self._clock.utc(), ""
+        contended, came_ns, started = False, self._clock.now_ns(), ""
         try:
             is_timed = origin == "memory" or (origin == "measured" and measurement.plan.timed)
             with self._undisturbed() if is_timed else self._aside() as contended:
@@ -529,13 +530,17 @@ class BenchSession:
                     message=f"interrupted: {type(error).__name__}: {one_line(str(error))}".removesuffix(": "),
                 )
             )
-            started = started or utc_text(came)
+            started = started or self._utc_at(came_ns)
             self._record_block(
                 measurement, request, rounds, origin, live, test=test, started=started, contended=contended
             )
             raise
-        started = started or utc_text(came)
+        started = started or self._utc_at(came_ns)
         self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+
+    def _utc_at(self, moment_ns: int) -> str:
+        """The time of day at a moment of the session's clock."""
+        return utc_text(self._clock.utc() - timedelta(microseconds=(self._clock.now_ns() - moment_ns) // 1000))
 
     def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
         """The request, and its cell, with as much filler as the model's own tokenizer asks for."""

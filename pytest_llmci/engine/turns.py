@@ -76,7 +76,8 @@ class Turns:
             request.thread = get_ident()
             self._line.append(request)
             try:
-                self._changed.wait_for(lambda: self._line[0] is request or request.withdrawn or self._closed)
+                if self._line[0] is not request:
+                    self._changed.wait_for(lambda: self._line[0] is request or request.withdrawn or self._closed)
                 self._refuse(request)
             except BaseException:  # Ctrl-C, too
                 self.leave(request)

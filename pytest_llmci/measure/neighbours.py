@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from threading import get_native_id
+from threading import get_ident, get_native_id
 from typing import ClassVar, Final
 
 from ..metrics import MetricDef
@@ -73,6 +73,8 @@ class NeighboursInstrument:
         self._threads = -1
         """How many there are, with it; -1 until they were listed."""
         self._is_alone = False
+        self._thread = 0
+        """Which thread generated when they were listed."""
         self._forks = PROCESS_METER.epoch
         self._before: dict[str, bytes] = {}
         self._after: dict[str, bytes] = {}
@@ -121,7 +123,8 @@ class NeighboursInstrument:
         thread that ended takes its file with it, so as many threads as files, all readable, are the same threads.
         """
         folder = self._folder
-        if folder is None or self._forks != PROCESS_METER.epoch:  # a forked child has threads of its own
+        # A forked child has threads of its own, and one that generates in another thread has other ones beside it.
+        if folder is None or self._forks != PROCESS_METER.epoch or self._thread != get_ident():
             return self._list_waits()
         try:
             # One link each, and two of the folder's own; file systems that do not count them never show so many.
@@ -132,7 +135,7 @@ class NeighboursInstrument:
         return self._list_waits()
 
     def _list_waits(self) -> dict[str, bytes]:
-        self._threads, self._is_alone = -1, False
+        self._threads, self._is_alone, self._thread = -1, False, get_ident()
         try:
             threads = os.listdir(self._tasks)
         except OSError:

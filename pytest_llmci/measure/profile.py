@@ -77,6 +77,55 @@ def _reading(
     )
 
 
+class Instruments:
+    """Those that run around the region, built-in and plugins' alike, as one process has them: built once, asked for every round.
+
+    Building them opens files of the kernel and looks for devices, which takes as long as a dozen short rounds.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        """Build them.
+
+        :raises ConfigError: if one cannot be used.
+        """
+        self._all = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
+        self.wake()
+
+    def wake(self) -> None:
+        """Ask every one again."""
+        self.asked = self._all
+        self.around = [each for each in self.asked if not each.only_reads]
+        """Those that have something to do before and after a round."""
+        self.asleep: dict[str, str] = {}
+        """Metrics of those that are not asked, and why they have none."""
+        self.alarms: set[str] = set()
+        """Modules whose import may change that."""
+
+    def let_sleep(self, instrument: GuardedInstrument, given: NothingRead, until: str) -> None:
+        """Do not ask one again that has nothing to measure here."""
+        self.asked = [each for each in self.asked if each is not instrument]
+        self.around = [each for each in self.around if each is not instrument]
+        self.asleep |= given.reasons
+        if until:
+            self.alarms.add(until)
+
+
+class SharedInstruments:
+    """The instruments of this process for all models that live in it."""
+
+    def __init__(self) -> None:
+        self._built: Instruments | None = None
+
+    def of(self, registry: Registry) -> Instruments:
+        """Those of the session's registry, built when they are asked for first.
+
+        :raises ConfigError: if one cannot be used.
+        """
+        if self._built is None:
+            self._built = Instruments(registry)
+        return self._built
+
+
 class Probe:
     """All instruments around one inference, round after round. Used from one thread; one round at a time.
 
@@ -84,42 +133,28 @@ class Probe:
     it and stopped after it, so that what they cost is not measured.
     """
 
-    def __init__(self, registry: Registry, *, meter: Meter = PROCESS_METER) -> None:
+    def __init__(
+        self, registry: Registry, *, meter: Meter = PROCESS_METER, instruments: Instruments | None = None
+    ) -> None:  # fmt: skip
         """Build the instruments.
 
         :param registry: the session's names; the built-in instruments are used whether or not it lists them.
+        :param instruments: those of this process, where another model of it has had them built.
         :raises ConfigError: if a registered instrument cannot be used.
         """
         self._meter = meter
         self._memory = MemoryInstrument()
-        self._all_plugins = [GuardedInstrument(name, factory) for name, factory in plugin_instruments(registry)]
-        self._wake()
+        self._instruments = instruments or Instruments(registry)
         self._region = Region(meter)
-
-    def _wake(self) -> None:
-        """Ask every instrument again."""
-        self._plugins = self._all_plugins
-        self._around = [plugin for plugin in self._plugins if not plugin.only_reads]
-        self._asleep: dict[str, str] = {}
-        """Metrics of instruments that are not asked, and why they have none."""
-        self._alarms: set[str] = set()
-        """Modules whose import may change that."""
-
-    def _let_sleep(self, plugin: GuardedInstrument, given: NothingRead, until: str) -> None:
-        """Do not ask an instrument again that has nothing to measure here."""
-        self._plugins = [each for each in self._plugins if each is not plugin]
-        self._around = [each for each in self._around if each is not plugin]
-        self._asleep |= given.reasons
-        if until:
-            self._alarms.add(until)
 
     def start(self) -> None:
         """Begin a round. Nothing that belongs to the round may stand between this and the request."""
-        for module in self._alarms:
+        instruments = self._instruments
+        for module in instruments.alarms:
             if module in sys.modules:
-                self._wake()
+                instruments.wake()
                 break
-        for plugin in self._around:
+        for plugin in instruments.around:
             plugin.failure = ""
             try:
                 plugin.instrument.start()
@@ -136,7 +171,7 @@ class Probe:
         try:
             self._region.end()
         finally:
-            for plugin in reversed(self._around):
+            for plugin in reversed(self._instruments.around):
                 if plugin.failure:
                     continue
                 try:
@@ -161,7 +196,8 @@ class Probe:
             threads=threads,
             run_delay_ns=figures.run_delay_ns,
         )
-        asleep = self._asleep.copy()
+        instruments = self._instruments
+        asleep = instruments.asleep.copy()
         cpu = cpu_values(figures.cpu_ns, figures.wall_ns)
         cpu["net_time"] = net_time(wall_ns, figures.run_delay_ns, threads)
         found: list[Mapping[str, Reading]] = [
@@ -170,14 +206,14 @@ class Probe:
             cpu,
             noise_values(figures),
         ]
-        for plugin in self._plugins:
+        for plugin in instruments.asked:
             if not plugin.failure:
                 try:
                     given = plugin.instrument.read(facts)
                     if not plugin.is_built_in:
                         given = plugin.checked(given)
                     elif isinstance(given, NothingRead) and given.until is not None:
-                        self._let_sleep(plugin, given, given.until)
+                        instruments.let_sleep(plugin, given, given.until)
                     found.append(given)
                     continue
                 except Exception as error:  # noqa: BLE001  # as above

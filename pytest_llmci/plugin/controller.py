@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..clock import SystemClock, utc_text
-from ..engine.report import ReportBuilder, SessionReport
+from ..engine.report import ReportBuilder, SessionReport, build_report
 from ..engine.score_gate import score_gates
 from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError
@@ -391,12 +391,12 @@ class Controller:
             self._could_not_finish(session, f"results were lost: {error}")
             return
         try:
-            report = self._read_along(self._log)
+            log = self._log
             self.finished = finish_run(
                 self.run_folder,
                 self._plugin.registry,
                 self._plugin.settings.destinations,
-                report=report,
+                read=lambda folder: self._read_along(log) or build_report(folder),
                 hide=self._plugin.redactor.text,
             )
         except (LLMCIError, OSError) as error:

@@ -116,7 +116,9 @@ class Running:
         self._has_fixtures = _has_fixtures(session)
         self._may_drop_things = not all(map(_keeps_nothing, session.items))
         if len(session.items) >= MANY_ITEMS:
-            gc.collect()
+            gc.collect(
+                0
+            )  # what is older was looked at while it was collected, and walking it again takes as long as 300 tests
             gc.freeze()
             if (
                 not self._may_drop_things

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..backends.base import Backend, LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores
 from ..errors import BackendError, ConfigError, GenerationError, ModelLoadError
 from ..measure.anchor import Anchor, why_no_anchor
-from ..measure.profile import Measured, Probe, profile
+from ..measure.profile import Measured, Probe, SharedInstruments, profile
 from ..measure.region import PROCESS_METER, Figures, Region
 from ..records import (
     Completion,
@@ -62,9 +62,13 @@ class ModelHost:
         isolated: bool,
         role: Role = "timing",
         anchor: bool = False,
+        instruments: SharedInstruments | None = None,
     ) -> None:
-        """:param anchor: whether a frozen model is timed beside the measured rounds, where that tells of this one."""
+        """:param anchor: whether a frozen model is timed beside the measured rounds, where that tells of this one.
+        :param instruments: those of this process, where several models live in it one after the other; by default the model's own.
+        """
         self._registry = registry
+        self._instruments = instruments or SharedInstruments()
         self._wants_anchor = anchor and role in ("timing", "reference")
         self._threads = threads
         self._cache_dir = cache_dir
@@ -121,7 +125,7 @@ class ModelHost:
             ) from error
         described = _checked(loaded, spec)
         self._backend = backend
-        probe = Probe(self._registry)
+        probe = Probe(self._registry, instruments=self._instruments.of(self._registry))
         # Built after what the load is measured by, and before any round: a constant of every peak that comes.
         anchor = self._anchor(described, factory) if self._wants_anchor else None
         self._loop = MeasuringLoop(
@@ -162,7 +166,7 @@ class ModelHost:
         :raises GenerationError: if an inference could not be carried out.
         """
         loop = self._loaded_loop()
-        with self._one_line_each():
+        try:
             if request.load is None:
                 loop.run(request, on_round)
                 return
@@ -170,6 +174,10 @@ class ModelHost:
 
             loop.was_asked()
             run_load(self._loaded_backend(), request, on_round, progress=self._progress, isolated=self._isolated)
+        except (BackendError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._in_one_line(error) from error
 
     @contextmanager
     def _one_line_each(self) -> Iterator[None]:
@@ -179,9 +187,10 @@ class ModelHost:
         except (BackendError, MemoryError):
             raise
         except Exception as error:
-            raise GenerationError(
-                f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected"
-            ) from error
+            raise self._in_one_line(error) from error
+
+    def _in_one_line(self, error: Exception) -> GenerationError:
+        return GenerationError(f"{self._name()}: {type(error).__name__}: {_one_line(error)}", kind="unexpected")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -28,7 +28,7 @@ from ..errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from ..measure.profile import Measured
+from ..measure.profile import Measured, SharedInstruments
 from ..records import (
     Completion,
     ContinuationScore,
@@ -130,6 +130,8 @@ class WorkerSetup:
     """Whether a frozen model is timed beside measured rounds."""
     keeps_logs: bool = True
     """False: what processes write to stdout and stderr reaches no file, as it may quote prompts and outputs."""
+    instruments: SharedInstruments = field(default_factory=SharedInstruments)
+    """Of models that live in this process."""
 
 
 class Sign(NamedTuple):
@@ -187,7 +189,7 @@ class InlineWorker:
         threads = threads_of(spec, setup.threads)
         self._host = ModelHost(
             setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=_NOBODY_WATCHES, isolated=False,
-            anchor=setup.anchor,
+            anchor=setup.anchor, instruments=setup.instruments,
         )  # fmt: skip
         self.alive = True
 

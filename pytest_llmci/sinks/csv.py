@@ -113,7 +113,9 @@ def _write_lines(path: Path, columns: list[str], lines: Iterable[str]) -> Path:
 
 
 def _line(fields: Iterable[_Field]) -> str:
-    return ",".join([quoted(field) if isinstance(field, str) else spelled([field])[0] for field in fields]) + "\r\n"
+    row = [*fields]
+    numbers = iter(spelled([field for field in row if not isinstance(field, str)]))
+    return ",".join([quoted(field) if isinstance(field, str) else next(numbers) for field in row]) + "\r\n"
 
 
 def quoted(text: str) -> str:
@@ -349,8 +351,22 @@ def _summary_line(model: ModelSummary, provenance: Provenance) -> str:
         *(len(model.cells), model.valid_cells, model.failed_cells, model.inconclusive_cells),
         *(model.rounds, model.noisy_rounds, model.length_mismatches, model.starts, model.deaths, source, provenance),
     ]
-    numbers = [column.get(statistic) for column in statistics.values() for statistic in SUMMARY_STATISTICS]
-    return f"{_line(row)[:-2]},{','.join(spelled(numbers))}\r\n"
+    numbers = [
+        texts[place] if place >= 0 else ""
+        for name, texts in model.spelt.items()
+        for place in _summary_places(tuple(statistics[name]))
+    ]
+    return f"{_line(row)[:-2]},{','.join(numbers)}\r\n"
+
+
+@lru_cache(maxsize=64)
+def _summary_places(known: tuple[str, ...]) -> list[int]:
+    """Where among the statistics that a sample carries those stand that have a column; -1 for those that it does not carry.
+
+    >>> _summary_places(("n", "min", "median", "mean", "max"))
+    [0, 1, 2, 3, -1, -1, 4]
+    """
+    return [known.index(statistic) if statistic in known else -1 for statistic in SUMMARY_STATISTICS]
 
 
 def benchmark_score(model: ModelSummary) -> tuple[float | None, str]:

@@ -44,7 +44,7 @@ def finish_run(
     registry: Registry,
     sinks: Sequence[str],
     *,
-    report: SessionReport | None = None,
+    read: Callable[[Path], SessionReport] = build_report,
     hide: Callable[[str], str] = without_credentials,
 ) -> Finished:
     """Give the report of a run to every sink, seal the folder with its manifest, and publish it as ``latest``.
@@ -52,13 +52,13 @@ def finish_run(
     Sinks that take the whole run come last, when the manifest is there.
 
     :param sinks: ``NAME`` or ``NAME:TARGET``, beyond :data:`~pytest_llmci.sinks.DEFAULT_SINKS`.
-    :param report: what the run's log says, where that is known; None to read the log.
+    :param read: makes the report of the folder, where its log need not be read to know what it says.
     :param hide: takes secrets out of a warning.
     :raises LLMCIError: or OSError, if one of the files that every run has cannot be written. Any other sink that fails is
         a warning.
     """
     with collector_paused():
-        report = report or build_report(folder)
+        report = read(folder)
         for text in DEFAULT_SINKS:
             open_sink(text, registry, f"--llmci-sink={text}").write(report, folder)
         if len(report.cells) >= MANY_CELLS:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Any, Final
 
 from ..engine.answers import TaskSummary
 from ..engine.columns import Block
@@ -22,15 +22,14 @@ from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json
 from ..stats.summary import Summary, summarise
+from ..store.encoding import RECORDS_TOO, dump_quickly, spelled
 from ..store.encoding import dump as _dump
-from ..store.encoding import dump_quickly, spelled
 from ..store.runfolder import replacing
 
 RESULTS_VERSION: Final = 1
 """Of the form of results.json; a field that is added does not change it."""
 _AT_ONCE: Final = 256
 """Items of a list that are handed to the file together."""
-_COUNTS: Final = ("cells", "valid_cells", "failed_cells", "inconclusive_cells")
 
 
 class JsonSink:
@@ -48,34 +47,27 @@ class JsonSink:
         try:
             place.mkdir(parents=True, exist_ok=True)
             with replacing(results) as stream:
-                models = [_model(model) for model in report.models]
-                _write_results(stream, report, models)
+                _write_results(stream, report)
             with replacing(metrics) as stream:
-                _write_metrics(stream, models)
+                write_metrics(stream, report)
         except OSError as error:
             raise SinkError(f"{place}: the JSON files cannot be written: {error.strerror or error}.") from error
         return [results, metrics]
 
 
 def write_metrics(stream: IO[str], report: SessionReport) -> None:
-    """Write what stands in metrics.json."""
-    _write_metrics(stream, [_model(model) for model in report.models])
+    """Write what stands in metrics.json: a line a model, for a readable diff."""
+    stream.write("{\n" + ",\n".join(f"  {_dump(model.alias)}: {_medians(model)}" for model in report.models) + "\n}\n")
 
 
-def _write_metrics(stream: IO[str], models: list[JsonObject]) -> None:
-    lines = (
-        f"  {_dump(model['alias'])}: {_dump(_medians(model))}" for model in models
-    )  # a line a model: a readable diff
-    stream.write("{\n" + ",\n".join(lines) + "\n}\n")
-
-
-def _write_results(stream: IO[str], report: SessionReport, models: list[JsonObject]) -> None:
+def _write_results(stream: IO[str], report: SessionReport) -> None:
     stream.write("{" + ",\n".join(f"{_dump(key)}:{_dump(value)}" for key, value in _head(report).items()))
-    writer = _CellWriter(report.metrics, {str(model["alias"]): _said(model) for model in models})
+    said = {model.alias: _said(model) for model in report.models}
+    writer = _CellWriter(report.metrics, said)
     gates = (
         {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
     )
-    _write_list(stream, "models", map(_dump, models))
+    _write_list(stream, "models", (_model(model, said[model.alias]) for model in report.models))
     _write_list(stream, "cells", map(writer.line, report.cells))
     _write_list(stream, "tasks", map(_dump, map(_task, report.tasks)))
     defs = {metric.name: metric for metric in report.metrics}
@@ -119,8 +111,9 @@ def _head(report: SessionReport) -> JsonObject:
     }
 
 
-def _model(model: ModelSummary) -> JsonObject:
-    return {
+def _model(model: ModelSummary, said: Mapping[str, str]) -> str:
+    """:param said: what is written of the metrics that it has nothing of."""
+    head: JsonObject = {
         "alias": model.alias,
         "spec": model.spec,
         "cells": len(model.cells),
@@ -136,17 +129,28 @@ def _model(model: ModelSummary) -> JsonObject:
         "published_score": json_view(model.published) if model.published else None,
         "price": json_view(model.price) if model.price else None,
         "info": model.info,
-        "metrics": {
-            name: {**numbers} if numbers["n"] else _numbers(model.summaries[name])
-            for name, numbers in model.statistics.items()
-        },
     }
+    statistics = model.statistics
+    parts = [
+        f"{_key(name)}:{said[name] if name in said else _sample_form(tuple(statistics[name])) % texts}"
+        for name, texts in model.spelt.items()
+    ]
+    return f'{_dump(head)[:-1]},"metrics":{{{",".join(parts)}}}}}'
 
 
-def _said(model: JsonObject) -> dict[str, str]:
+@lru_cache(maxsize=64)
+def _sample_form(statistics: tuple[str, ...]) -> str:
+    """How a sample is written that carries these."""
+    return "{" + ",".join(f"{_dump(name)}:%s" for name in statistics) + "}"
+
+
+def _said(model: ModelSummary) -> dict[str, str]:
     """Metric -> what is written of it, for those that the model has nothing of."""
-    metrics = cast("dict[str, JsonObject]", model["metrics"])
-    return {name: _no_number(str(numbers["reason"])) for name, numbers in metrics.items() if not numbers["n"]}
+    return {
+        name: _no_number(str(getattr(model.summaries[name].median, "reason", "")))
+        for name, numbers in model.statistics.items()
+        if not numbers["n"]
+    }
 
 
 def _task(task: TaskSummary) -> JsonObject:
@@ -171,7 +175,11 @@ def _task(task: TaskSummary) -> JsonObject:
     }
 
 
-def _cell(cell: CellSummary) -> JsonObject:
+def _cell(cell: CellSummary, *, plain: bool = True) -> dict[str, Any]:
+    """What stands before its metrics.
+
+    :param plain: False leaves its checks the records that they are.
+    """
     return {
         "id": cell.id,
         "model": cell.model,
@@ -184,7 +192,7 @@ def _cell(cell: CellSummary) -> JsonObject:
         "noisy_rounds": cell.noisy_rounds,
         "provenance": cell.provenance,
         "error": to_json(cell.error) if cell.error else None,
-        "checks": [json_view(check) for check in cell.checks],
+        "checks": [json_view(check) for check in cell.checks] if plain else cell.checks,
         "samples": json_view(cell.samples) if cell.samples else None,
         "budgets": [json_view(budget) for budget in cell.budgets],
         "comparisons": [json_view(comparison) for comparison in cell.comparisons],
@@ -197,12 +205,11 @@ def _cell(cell: CellSummary) -> JsonObject:
 
 
 def _cell_head(cell: CellSummary) -> str:
-    data = _cell(cell)
     if not (cell.budgets or cell.comparisons or cell.samples):  # without those it holds no fraction
-        quick = dump_quickly(data)
+        quick = dump_quickly(_cell(cell, plain=False), RECORDS_TOO)
         if quick is not None:
             return quick.decode("ascii")
-    return _dump(data)
+    return _dump(_cell(cell))
 
 
 class _CellWriter:
@@ -329,11 +336,21 @@ def _numbers(summary: Summary) -> JsonObject:
     return dict(summary.numbers())
 
 
-def _medians(model: JsonObject) -> JsonObject:
+def _medians(model: ModelSummary) -> str:
     """Metric -> median over the model's rounds or starts, and its counts of cells; what is missing is left out."""
-    metrics = cast("dict[str, JsonObject]", model["metrics"])
-    medians = {name: numbers["median"] for name, numbers in metrics.items() if "median" in numbers}
-    counts = [
-        name for name in _COUNTS if name != "valid_cells" or model["checked_cells"]
-    ]  # none valid of none judged is no 0
-    return {**medians, **{name: model[name] for name in counts}}
+    medians = [
+        f"{_key(name)}:{texts[list(model.statistics[name]).index('median')]}"
+        for name, texts in model.spelt.items()
+        if "median" in model.statistics[name]
+    ]
+    counts = {
+        "cells": len(model.cells), "valid_cells": model.valid_cells, "failed_cells": model.failed_cells,
+        "inconclusive_cells": model.inconclusive_cells,
+    }  # fmt: skip
+    if not model.checked_cells:  # none valid of none judged is no 0
+        del counts["valid_cells"]
+    return "{" + ",".join([*medians, *(f"{_key(name)}:{number}" for name, number in counts.items())]) + "}"
+
+
+_key = lru_cache(maxsize=1024)(_dump)
+"""The name of a metric in quotes."""

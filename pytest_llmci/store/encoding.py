@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from ..records import RoundsRecord, VerdictRecord
+from ..records import RoundsRecord, VerdictRecord, WorkerRecord
 
 try:
     import orjson
@@ -24,8 +24,9 @@ dump: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circula
 """Plain data as JSON in ASCII; ValueError for a number that is not finite."""
 parse: Final = json.JSONDecoder().decode
 _DELETE: Final = b"\x7f"
-_FIELDS: Final = orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
-_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | _FIELDS if orjson is not None else 0
+RECORDS_TOO: Final = orjson.OPT_PASSTHROUGH_DATETIME if orjson is not None else 0
+"""For :func:`dump_quickly`: records among the data are written field by field."""
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | RECORDS_TOO if orjson is not None else 0
 
 
 def dump_quickly(data: object, options: int = _STRICT) -> bytes | None:
@@ -48,14 +49,23 @@ def dump_record(record: object) -> bytes | None:
         body = _dump_fields(record) if _is_finite(record) else None
     elif isinstance(record, VerdictRecord) and not (record.budgets or record.comparisons or record.samples):
         body = _dump_fields(record)  # without those it holds no fraction
+    elif isinstance(record, WorkerRecord) and record.price is None and record.published is None:
+        body = _dump_fields(record) if _is_whole(record.values) and _is_whole(record.info) else None
     else:
         return None
     return None if body is None else b'{"type":"%s",%s' % (record.TYPE.encode("ascii"), body[1:])
 
 
-def _dump_fields(record: RoundsRecord | VerdictRecord) -> bytes | None:
+def _is_whole(value: object) -> bool:
+    """Whether plain data holds no fraction."""
+    if isinstance(value, dict):
+        return all(map(_is_whole, value.values()))
+    return all(map(_is_whole, value)) if isinstance(value, (list, tuple)) else not isinstance(value, float)
+
+
+def _dump_fields(record: RoundsRecord | VerdictRecord | WorkerRecord) -> bytes | None:
     """The fields of a record as :func:`~pytest_llmci.records.json_view` has them, without making a dict of them first."""
-    return dump_quickly(record, _FIELDS)
+    return dump_quickly(record, RECORDS_TOO)
 
 
 def parse_record(body: bytes) -> Any:

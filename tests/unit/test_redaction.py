@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from sample_run import CRASH, answers, header, rounds, usual_records, verdict, worker
@@ -12,9 +14,11 @@ from pytest_llmci.records import (
     FooterRecord,
     Message,
     ModelSpec,
+    Price,
     Prompt,
     SlowdownPart,
     SlowdownResult,
+    to_json,
 )
 from pytest_llmci.redaction import Redactor, hashed, masked_row
 from pytest_llmci.secrets import Secrets
@@ -169,3 +173,25 @@ def test_what_a_worker_wrote_is_not_looked_through_again_for_nothing(monkeypatch
     monkeypatch.setattr(redactor, "record", None)
     for record in (rounds(), verdict()):
         assert redactor.stored_record(record, encode_record(record)) is record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": f"a-{SECRET}"},
+        {"spec": ModelSpec(alias="a", backend="echo", text=f"echo:{SECRET}")},
+        {"spec": ModelSpec(alias="a", backend="echo", options={"api_key": "x"})},
+        {"info": {"files": [{"name": ["w", f"of {SECRET}"]}]}},
+        {"info": {"token": "x"}},
+        {"error": ErrorInfo(kind="load", message="no", facts={"last words": f"key={SECRET}"})},
+        {"price": Price(name="p", note=f"billed to {SECRET}")},
+    ],
+    ids=["text", "record", "option", "list", "key", "facts", "optional"],
+)
+def test_a_secret_is_found_wherever_the_start_of_a_model_holds_it(change: dict[str, Any]) -> None:
+    redactor = masking()
+    plain = worker("w1")
+    assert redactor.record(plain) is plain
+    masked = redactor.record(replace(plain, **change))
+    text = json.dumps(to_json(masked))
+    assert "[secret" in text and SECRET not in text and '"x"' not in text

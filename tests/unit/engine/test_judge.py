@@ -9,7 +9,7 @@ import pytest
 from sample_run import CRASH, METRICS, rounds
 
 from pytest_llmci import checks as checks_table
-from pytest_llmci.checks.base import NO_MODEL, CheckInput
+from pytest_llmci.checks.base import NO_MODEL, CheckInput, Services
 from pytest_llmci.engine.judge import CONTENDED, Judge, unmeasurable
 from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan
 from pytest_llmci.errors import UnknownNameError
@@ -285,3 +285,19 @@ def test_an_output_gets_services_and_keeps_all_else() -> None:
     given: dict[str, Any] = {each.name: object() for each in fields(CheckInput)}
     output = CheckInput(**given).with_services(NO_MODEL)
     assert {name: getattr(output, name) for name in given} == {**given, "services": NO_MODEL}
+
+
+def test_services_are_made_for_checks_that_may_ask_models_alone(judge: Judge) -> None:
+    made: list[str] = []
+
+    def services(output: CheckInput) -> Services:
+        made.append(output.text)
+        return NO_MODEL
+
+    asking = Judge(judge._registry, services=services)
+    asked = [output("yes"), output("no")]
+    assert [each.passed for each in asking.checks(["valid"], asked)] == [True]
+    assert made == []
+    names = ["valid", "contains:e", "max_words:3"]
+    assert [each.passed for each in asking.checks(names, asked)] == [True, False, True]
+    assert made == ["yes", "no"]  # once for all that may ask

@@ -9,6 +9,7 @@ from sample_run import CRASH, header, rounds, usual_records, verdict, worker, wr
 from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.errors import LogTamperedError, StoreError, UnknownNameError
 from pytest_llmci.records import CheckResult, ErrorInfo, GateRecord, LogRecord, Missing
+from pytest_llmci.store.encoding import spelled
 from pytest_llmci.store.log import LogWriter, verify_log
 
 
@@ -55,6 +56,21 @@ def test_missing_numbers_keep_their_reason(tmp_path: Path) -> None:
     assert report.models[0].summary("gpu_peak_allocated").mean == Missing("no GPU")
     assert report.models[0].summary("latency").p95 == Missing("p95 needs 20 rounds; this model has 2")
     assert isinstance(report.models[0].load_time, Missing)
+
+
+def test_statistics_are_spelt_in_the_fewest_digits_that_read_back(tmp_path: Path) -> None:
+    report = report_of(tmp_path, [rounds("r1", values={"latency": [100, 300, 100], "ttft": [None] * 3})])
+    model = report.model("a")
+    assert {name: dict(zip(model.statistics[name], texts, strict=True)) for name, texts in model.spelt.items()} == {
+        name: {statistic: text(number) for statistic, number in numbers.items()}
+        for name, numbers in model.statistics.items()
+    }
+    assert model.spelt["latency"] == ("3", "1e-7", "1e-7", "1.6666666666666665e-7", "1.1547005383792515e-7", "3e-7")
+    assert model.spelt["ttft"] == ("0",)
+
+
+def text(number: float) -> str:
+    return spelled([number])[0]
 
 
 def test_a_crashed_block_is_in_no_statistic(tmp_path: Path) -> None:

@@ -267,6 +267,27 @@ def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
     other.close()
 
 
+def test_a_block_that_was_interrupted_before_it_began_tells_when_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+    other = MachineLock(tmp_path / "lock", FakeClock())
+
+    class Impatient(Silent):
+        def tick(self) -> None:
+            own.clock.sleep(5)
+            raise KeyboardInterrupt
+
+    own = Bed(tmp_path, Impatient())
+    own.clock.sleep(1)
+    with other.held(lambda: None, lambda text: None), pytest.raises(KeyboardInterrupt):
+        own.measure("a=echo", rounds=1)
+    block = own.records[-1]
+    assert isinstance(block, RoundsRecord) and block.started == "2026-01-01T00:00:01.000Z"
+    own.session.close()
+    other.close()
+
+
 def test_time_is_counted_from_the_begin_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
     bed = Bed(tmp_path, time_limit_s=10.0)

@@ -159,6 +159,29 @@ def test_a_thread_in_the_place_of_another_is_seen() -> None:
 
 
 @needs_tasks
+def test_who_generates_in_another_thread_has_other_threads_beside_it() -> None:
+    instrument = NeighboursInstrument()
+    beside: list[set[str]] = []
+    go_on = threading.Event()
+
+    def look() -> None:
+        instrument.start()
+        beside.append(set(instrument._before))
+
+    def look_later() -> None:
+        go_on.wait()
+        look()
+
+    other = threading.Thread(target=look_later)
+    other.start()
+    look()
+    go_on.set()  # the same threads live in both looks
+    other.join()
+    assert (str(threading.get_native_id()) in beside[0], str(other.native_id) in beside[0]) == (False, True)
+    assert (str(threading.get_native_id()) in beside[1], str(other.native_id) in beside[1]) == (True, False)
+
+
+@needs_tasks
 def test_a_forked_child_reads_its_own_threads() -> None:
     instrument = NeighboursInstrument()
     instrument.start()

@@ -403,7 +403,7 @@ class Sleeper:
 def _sleeper(monkeypatch: pytest.MonkeyPatch, until: str | None) -> tuple[Probe, list[str]]:
     monkeypatch.setattr(Sleeper, "until", until)
     probe = Probe(_registry("Sleeper"))
-    plugin = next(plugin for plugin in probe._plugins if plugin.name == "sleeper")
+    plugin = next(plugin for plugin in probe._instruments.asked if plugin.name == "sleeper")
     plugin.is_built_in = True
     assert isinstance(plugin.instrument, Sleeper)
     return probe, plugin.instrument.calls
@@ -455,7 +455,7 @@ class OnlyReads:
 
 def test_an_instrument_that_only_reads_is_not_called_around_a_round_and_recovers() -> None:
     probe = Probe(_registry("OnlyReads"))
-    assert "onlyreads" not in [plugin.name for plugin in probe._around]
+    assert "onlyreads" not in [plugin.name for plugin in probe._instruments.around]
     found = [_round(probe) for _ in range(3)]
     assert [reading.values.get("pages") for reading in found] == [1, None, 3]
     assert found[1].reasons["pages"] == "instrument 'onlyreads' failed: OSError: the cover is closed"

@@ -19,7 +19,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the collector is told to do, which this process's own does not hear."""
     told: list[str] = []
     fake = SimpleNamespace(
-        collect=lambda: told.append("collect"), freeze=lambda: told.append("freeze"), get_threshold=lambda: (700, 10, 10),
+        collect=lambda generation=2: told.append(f"collect {generation}" if generation < 2 else "collect"), freeze=lambda: told.append("freeze"), get_threshold=lambda: (700, 10, 10),
         set_threshold=lambda *counts: told.append(f"every {counts}"),
     )  # fmt: skip
     monkeypatch.setattr(module, "gc", fake)
@@ -53,6 +53,12 @@ def test_it_works_rarely_while_thousands_of_cells_run(frozen: list[str], with_fu
     running.relax()
     rarely = ["every (50000, 10, 10)", "every (700, 10, 10)"]
     assert [told for told in frozen if "every" in told] == (rarely if cells == 3 and not with_functions else [])
+
+
+def test_what_was_collected_is_set_aside_without_being_walked_again(frozen: list[str]) -> None:
+    running = Running(cast("Any", None))
+    running.prepare(cast("Any", SimpleNamespace(items=[object()] * 3)))
+    assert frozen == ["collect 0", "freeze"]
 
 
 def test_not_beside_a_users_own_tests(frozen: list[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmci import backends
+from pytest_llmci import backends, measure
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.errors import (
     BackendError,
@@ -28,6 +28,7 @@ from pytest_llmci.errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
+from pytest_llmci.measure.neighbours import NeighboursInstrument
 from pytest_llmci.records import (
     Completion,
     ContinuationScore,
@@ -40,6 +41,7 @@ from pytest_llmci.records import (
     ScoreRequest,
 )
 from pytest_llmci.registry import Registry
+from pytest_llmci.runner import host
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
 from pytest_llmci.runner.progress import Position, ProgressPage
@@ -598,6 +600,31 @@ def test_inline_lives_in_this_process_and_says_what_it_cannot_know(setup: Worker
     assert len(rounds) == 2
     worker.close()
     assert not worker.alive
+
+
+def test_models_of_one_process_share_its_instruments_but_not_what_went_before(
+    setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    build = NeighboursInstrument.__init__
+
+    def counted(self: NeighboursInstrument) -> None:
+        built.append(self)
+        build(self)
+
+    monkeypatch.setattr(NeighboursInstrument, "__init__", counted)
+    monkeypatch.setattr(host, "own_cost", lambda *_: {})  # measured by instruments of its own, once
+    measure.register(setup.registry)
+    rounds: list[RoundRecord] = []
+    for name in ("a=echo:x", "b=echo:x"):
+        worker = InlineWorker(spec_of(name), setup)
+        worker.load()
+        worker.run(request(2), rounds.append)
+        worker.close()
+    assert len(built) == 1
+    growth = ["first inference" in each.reasons.get("rss_growth", "") for each in rounds]
+    assert growth == [True, False, True, False]
+    assert all("run_delay_all" in each.values.keys() | each.reasons.keys() for each in rounds)
 
 
 # ------------------------------------------------------------------------------------------------ what it is started with

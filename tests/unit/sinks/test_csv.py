@@ -10,7 +10,14 @@ from pytest_llmci.engine.report import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import ErrorInfo, LogRecord, PublishedScore
-from pytest_llmci.sinks.csv import CsvSink, guard_text, results_columns, summary_columns, unguard_text
+from pytest_llmci.sinks.csv import (
+    SUMMARY_STATISTICS,
+    CsvSink,
+    guard_text,
+    results_columns,
+    summary_columns,
+    unguard_text,
+)
 
 PAPER = ["model", "prompt", "output", "latency_ms", "memory_mb", "cpu_percent", "hash"]
 
@@ -202,3 +209,17 @@ def test_a_round_without_an_answer_that_was_kept_has_neither_output_nor_hash(tmp
         ("", "", "0.12"),
         ("", "", "0.11"),
     ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_each_statistic_of_a_model_stands_under_its_name(tmp_path: Path, count: int) -> None:
+    latencies = tuple(float(number) for number in range(1, count + 1))
+    write_log(tmp_path, [rounds(latencies_ms=latencies)])
+    report = build_report(tmp_path)
+    CsvSink().write(report, tmp_path)
+    row = read(tmp_path / "summary.csv")[0]
+    told = report.model("a").statistics["latency"]
+    assert ("p95" in told, "std" in told) == (count == 20, count > 1)
+    for statistic in SUMMARY_STATISTICS:
+        text = row[f"latency.{statistic}"]
+        assert (float(text) if text else None) == told.get(statistic)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from sample_run import usual_records, write_log
 
-from pytest_llmci.engine.report import SessionReport
+from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.registry import Registry
 from pytest_llmci.sinks import finish, register
@@ -44,6 +44,17 @@ def test_the_collector_rests_while_the_files_are_written(
     finish.finish_run(run, registry, [f"csv:{run.parent / 'there'}"])
     assert states == [False, True]  # what was asked for beyond the files of every run may be foreign code
     assert gc.isenabled()
+
+
+def test_it_rests_while_the_report_is_made(run: Path, registry: Registry) -> None:
+    states: list[bool] = []
+
+    def read(folder: Path) -> SessionReport:
+        states.append(gc.isenabled())
+        return build_report(folder)
+
+    assert finish.finish_run(run, registry, [], read=read).report.folder == run
+    assert states == [False]
 
 
 def test_the_collector_goes_on_after_a_failure(run: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

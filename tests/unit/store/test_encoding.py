@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sample_run import rounds, verdict
+from sample_run import rounds, verdict, worker
 
-from pytest_llmci.records import BudgetResult, LogRecord, json_view
+from pytest_llmci.records import BudgetResult, LogRecord, Price, PublishedScore, json_view
 from pytest_llmci.store import encoding
 from pytest_llmci.store.encoding import dump, dump_quickly, dump_record, parse, parse_record, spelled
 
@@ -18,7 +18,15 @@ BUDGET = BudgetResult(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("record", [rounds(), verdict(), rounds(latencies_ms=(0.1, 1e9, 0.0), prompt='"\\\n\x00')])
+@pytest.mark.parametrize(
+    "record",
+    [
+        rounds(),
+        verdict(),
+        rounds(latencies_ms=(0.1, 1e9, 0.0), prompt='"\\\n\x00'),
+        worker(info={"a": [1, {"b": None}], "c": True}),
+    ],
+)
 def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogRecord) -> None:
     pytest.importorskip("orjson")
     found = dump_record(record)
@@ -38,6 +46,10 @@ def test_what_is_written_quickly_is_the_same_data_in_the_same_order(record: LogR
         rounds(values={"latency": [1, None, 2]}),
         rounds(worker_values={"load_time": math.inf}),
         verdict(budgets=[BUDGET]),
+        worker(values={"load_time": math.nan}),
+        worker(info={"a": [1, {"b": (2, math.inf)}]}),
+        worker(price=Price(name="p", usd_per_hour=math.nan)),
+        worker(published=PublishedScore(value=1.5, source="s", name="n")),
     ],
 )
 def test_what_may_hold_a_number_that_is_not_finite_is_not_written_quickly(record: LogRecord) -> None:
