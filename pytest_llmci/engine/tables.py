@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
 from ..stats.by_block import LEAST_BLOCKS
-from ..text import one_line, shortened, shown_path, wrapped
+from ..text import one_line, sentence, shortened, shown_path, told_noisy, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .elsewhere import elsewhere_text
@@ -78,6 +78,9 @@ def summary_lines(
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
+    hints = hints and bool(
+        report.count("rounds") or report.tasks or loaded
+    )  # nothing measured: nothing that could be gated
     if hints and not gated and loaded and not timed and not report.count("failed"):
         lines += [
             "",
@@ -266,11 +269,11 @@ def _footnote(report: SessionReport) -> str:
     if together > 1:
         parts.append(f"Answers too short to be timed alone: up to {together} rounds make one sample of the comparison.")
     if noisy:
-        parts.append(f"{noisy} of {rounds} rounds {'was' if noisy == 1 else 'were'} noisy.")
+        parts.append(f"{sentence(told_noisy(noisy, rounds))}.")
     other = report.count("other_length")
     if other:
-        answers = "answer has" if other == 1 else "answers have"
-        parts.append(f"{other} of {rounds} {answers} not the length of the cell's others: compare latency_per_token.")
+        differ = "answers differs" if other == 1 else "answers differ"
+        parts.append(f"{other} of {rounds} {differ} in length from the cell's others: compare latency_per_token.")
     deaths = report.count("deaths")
     if deaths:
         parts.append(f"{deaths} process{' was' if deaths == 1 else 'es were'} lost.")

@@ -216,7 +216,7 @@ def _quantile(sample: Floats, budget: Budget, alpha: float, last: bool) -> Decis
     failed = bad >= 2 and _proves(p, alpha)
     certified = 1 - _at_least(bad + 1, n, bad_share) < PASS_ERROR_LAST
     met = bad <= n * bad_share + 1e-9  # 0.1 * 20 is more than 20 * (1 - 0.9)
-    stated = f"{bad} of {n} rounds {_beyond(budget)} {_limit(budget)}"
+    stated = f"{bad} of {n} round{'' if n == 1 else 's'} {_beyond(budget)} {_limit(budget)}"
     if failed:
         reason = f"{stated} ({_odds(p)} by chance)"
     elif certified:
