@@ -78,7 +78,13 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
-        texts = [self._describe(), *self._describe_tasks(), *self._describe_comparison(), *self._describe_tables()]
+        texts = [
+            self._describe(),
+            *self._describe_tasks(),
+            *self._describe_comparison(),
+            *self._describe_tables(),
+            *self._plugin.planner.notes,
+        ]
         return self._told(texts)
 
     def _told(self, texts: Sequence[str]) -> list[str]:
