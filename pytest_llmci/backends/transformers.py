@@ -32,6 +32,7 @@ from typing import ClassVar, Final, TypeVar
 from ..clock import SystemClock
 from ..errors import GenerationError, ModelLoadError, UnknownNameError
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
+from ..text import one_line
 from . import hub
 from .base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from .cache import file_sha256, folder_sha256
@@ -335,6 +336,11 @@ class TransformersBackend(CausalBackend):
         wanted = Wanted(text=spec.text, target=spec.target, revision=spec.revision, folder=folder)
         check_place(wanted, options)
         if folder is None:
+            if why := hub.why_no_repository(spec.target):
+                raise wanted.error(
+                    "not_found",
+                    f"'{one_line(spec.target)}' is neither a local folder nor a repository of the hub: {why}.",
+                )
             check_cached_if_offline(wanted, os.environ)
 
     def load(self, context: LoadContext) -> LoadedModel:
