@@ -2,8 +2,8 @@
 
 Taken away is all that the machine may have added and that is counted: waiting for a CPU (``run_delay``), what a hypervisor took
 from any CPU (``steal``), page-ins. What is not counted is why more than half of the limit's size must be left over: a busy
-neighbour empties caches and shares a core's units. Beside neighbours net time of one thread rose by up to 33 % where that was
-measured; a thread on the same core as another one may take twice as long.
+neighbour empties caches and takes bandwidth. ``benchmarks/busy_neighbours.py`` found up to 1.7 times the time without waiting,
+for what reads more memory than the caches hold beside neighbours that copy memory.
 """
 
 from __future__ import annotations
