@@ -196,9 +196,10 @@ def _with_waiting(
         return replace(decision, verdict="failed", reason=reason, p_value=net.p_value, needs_more=False)
     if decision.verdict != "failed":
         return decision
+    few = ", which leaves too few others" if waited < rounds else ""
     without = f"; without all waiting: {net.shown}" if net is not None and net.shown else ""
     return replace(
-        decision, verdict="inconclusive", reason=f"the machine was too busy: {busy}; {decision.reason}{without}"
+        decision, verdict="inconclusive", reason=f"the machine was too busy: {busy}{few}; {decision.reason}{without}"
     )
 
 

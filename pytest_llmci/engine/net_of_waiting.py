@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..measure.noise import MAJOR_FAULT_NS
+from ..measure.noise import MAJOR_FAULT_NS, TICK_NS
 from ..records import RoundsRecord
 from ..stats.budget import judge_budget
 from ..stats.budget_expression import Budget
@@ -64,6 +64,8 @@ def _net_values(blocks: Sequence[RoundsRecord], metric: str) -> Iterator[float |
             block.values.get(name, none) for name in ("latency", "run_delay", "net_time", "steal", "major_faults")
         )
         for value, latency, delay, net, steal, faults in zip(block.values.get(metric, none), *columns, strict=True):
+            if steal is None and latency is not None and latency < TICK_NS:
+                steal = 0  # too short to have any told; what a hypervisor takes is longer, and few such rounds meet it
             if value is None or latency is None or delay is None or net is None or steal is None or faults is None:
                 yield None  # net time is there where one thread computes: what others wait is not counted
                 continue

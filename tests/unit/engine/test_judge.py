@@ -296,6 +296,16 @@ def test_what_is_far_off_without_all_waiting_fails_on_a_busy_machine_too(judge: 
     )
 
 
+def test_a_round_or_two_that_are_left_are_too_few(judge: Judge) -> None:
+    block = counted((140, 141, 142), (0, 0, 40))
+    (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
+    assert result.verdict == "inconclusive"
+    assert (
+        "too busy: 1 of 3 rounds waited for a CPU for over 20 % of their time, which leaves too few others; "
+        in result.reason
+    )
+
+
 def test_what_busy_neighbours_may_explain_stays_undecided_and_says_what_is_left(judge: Judge) -> None:
     block = counted((1470, 1471, 1472, 1473, 1474), (600, 600, 600, 600, 600))
     (result,) = verdict(judge, of_time(block, "latency <= 500ms")).budgets

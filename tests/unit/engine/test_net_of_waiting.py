@@ -61,6 +61,16 @@ def test_what_is_not_known_of_one_round_explains_everything(column: str) -> None
     assert judged("latency <= 1ms", block(**{column: [None, *whole[1:]]})) is None
 
 
+def test_a_round_shorter_than_a_tick_has_no_steal_to_tell() -> None:
+    latencies = (2.0, 2.1, 2.05, 2.02, 2.04)
+    values = {
+        "latency": [each * MS for each in latencies], "run_delay": [MS // 2] * 5, "net_time": [each * MS - MS // 2 for each in latencies],
+        "steal": [None] * 5, "major_faults": [0] * 5,
+    }  # fmt: skip
+    found = judged("latency <= 0.5ms", rounds(latencies_ms=latencies, values=values))
+    assert found is not None and found.is_far_off
+
+
 def test_a_round_that_may_have_been_all_waiting_explains_everything() -> None:
     assert judged("ttft <= 1ms", block(ttft=[800 * MS, 800 * MS, 500 * MS, 800 * MS, 800 * MS])) is None
     late = [600 * MS] * 4 + [1001 * MS]
