@@ -20,6 +20,7 @@ from ..units import format_quantity
 
 FAR: Final = 2.0
 """Times the limit: what is beyond it without all waiting is the model's own."""
+_WAITED: Final = ("run_delay", "steal", "major_faults")
 _LESS_THE_WAIT: Final = ("latency", "ttft")
 """Times that hold at most all that was waited."""
 _BY_LATENCY: Final = {"latency_per_token": 1.0, "tokens_per_s": -1.0}
@@ -60,19 +61,23 @@ def _net_values(blocks: Sequence[RoundsRecord], metric: str) -> Iterator[float |
     """One number a round as stored; None where it cannot be told."""
     for block in blocks:
         none = [None] * block.n
-        columns = (
-            block.values.get(name, none) for name in ("latency", "run_delay", "net_time", "steal", "major_faults")
-        )
-        for value, latency, delay, net, steal, faults in zip(block.values.get(metric, none), *columns, strict=True):
-            if steal is None and latency is not None and latency < TICK_NS:
-                steal = 0  # too short to have any told; what a hypervisor takes is longer, and few such rounds meet it
-            if value is None or latency is None or delay is None or net is None or steal is None or faults is None:
+        columns = [block.values.get(name, none) for name in (metric, "latency", "net_time", *_WAITED)]
+        for value, latency, net, *waits in zip(*columns, strict=True):
+            waited = None if latency is None else _waited(latency, *waits)
+            if value is None or latency is None or net is None or waited is None:
                 yield None  # net time is there where one thread computes: what others wait is not counted
-                continue
-            waited = delay + steal + faults * MAJOR_FAULT_NS
-            if metric in _LESS_THE_WAIT:
+            elif metric in _LESS_THE_WAIT:
                 yield value - waited
             elif metric in _BY_LATENCY and latency > waited:
                 yield value * ((latency - waited) / latency) ** _BY_LATENCY[metric]
             else:
                 yield None
+
+
+def _waited(latency_ns: float, delay_ns: float | None, steal_ns: float | None, faults: float | None) -> float | None:
+    """All that a round waited, in nanoseconds; None where a part of it is not known."""
+    if steal_ns is None and latency_ns < TICK_NS:
+        steal_ns = 0  # too short to have any told; what a hypervisor takes is longer, and few such rounds meet it
+    if delay_ns is None or steal_ns is None or faults is None:
+        return None
+    return delay_ns + steal_ns + faults * MAJOR_FAULT_NS

@@ -40,6 +40,8 @@ USUAL_ROUNDS = 20
 """That an undecided cell gets unless told otherwise."""
 NARROWEST_NAME = 12
 """Columns below which no name is cut."""
+DISPENSABLE = ("load", "slowest", "1st token", "tokens/s", "score", "peak RAM")
+"""Columns of the table that a narrow screen does without, in this order."""
 
 
 def summary_lines(
@@ -166,8 +168,9 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
     best = _best(models)
     if best is not None:
         rows[best + 1][0] = "*" + rows[best + 1][0]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
     names = ["model", *(one_line(model.alias) for model in models)]
+    rows = _that_fit(rows, min(max(map(len, names)), NARROWEST_NAME), width)
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
     gap = 3 if max(map(len, names)) + sum(widths) + 3 * len(widths) <= width else 2
     room = max(NARROWEST_NAME, width - sum(widths) - gap * len(widths))
     names = [shortened(name, room) for name in names]
@@ -176,6 +179,17 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _that_fit(rows: list[list[str]], name: int, width: int) -> list[list[str]]:
+    """The columns that a narrow screen has room for beside a name; the others are in summary.csv."""
+    for title in DISPENSABLE:
+        if name + sum(2 + max(len(row[number]) for row in rows) for number in range(len(rows[0]))) <= width:
+            break
+        if title in rows[0]:
+            at = rows[0].index(title)
+            rows = [row[:at] + row[at + 1 :] for row in rows]
+    return rows
 
 
 def _templated(report: SessionReport, width: int) -> list[str]:

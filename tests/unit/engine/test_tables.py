@@ -305,3 +305,19 @@ def test_noisy_rounds_are_counted_in_words_that_fit_their_number(
 ) -> None:
     record = rounds("r1", "a", latencies_ms=(1,) * len(noise), noisy=noise)
     assert told_so in told(lines_of(tmp_path, [worker("w1", "a"), record, verdict("v1", "a", rounds=len(noise))]))
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (80, "model latency slowest 1st token tokens/s peak RAM load valid"),
+        (61, "model latency slowest 1st token tokens/s peak RAM valid"),
+        (60, "model latency 1st token tokens/s peak RAM valid"),
+        (40, "model latency peak RAM valid"),
+        (20, "model latency valid"),
+    ],
+)
+def test_a_narrow_screen_does_without_some_columns(tmp_path: Path, width: int, headings: str) -> None:
+    found = lines_of(tmp_path, two_models(), width=width)
+    assert " ".join(found[0].split()) == headings
+    assert max(map(len, found[:3])) <= max(width, 23)
