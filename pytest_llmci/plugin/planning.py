@@ -29,6 +29,7 @@ from .collecting import (
 from .fixtures import MARKER
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
+from .options import any_set
 from .sharding import take_shard
 from .suite_ids import deselect
 
@@ -176,8 +177,7 @@ class Planning:
 
     def _settle_comparison(self) -> None:
         """Read what is compared with, unless something is wrong already or nothing will run."""
-        option = self._plugin.config.option
-        if self.faults or option.collectonly or option.setuponly or option.setupplan:
+        if self.faults or any_set(self._plugin.config, "collectonly", "setuponly", "setupplan"):
             return
         try:
             self._plugin.comparing.resolve(tuple(self._plugin.import_path))
@@ -311,7 +311,7 @@ class Planning:
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:
     """Whether the test is marked xfail; a condition that is a text is known when it runs, so it counts as not fulfilled."""
-    if item.config.option.runxfail:
+    if any_set(item.config, "runxfail"):
         return False
     for mark in item.iter_markers("xfail"):
         conditions = (mark.kwargs["condition"],) if "condition" in mark.kwargs else mark.args

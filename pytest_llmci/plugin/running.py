@@ -26,6 +26,7 @@ from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
+from .options import any_set
 from .planning import RARELY, is_ours
 from .protocol import (
     FunctionsShort,
@@ -161,7 +162,7 @@ class Running:
         """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
         if following is None or not self.functions.takes(item) or not self._may_be_short():
             return None
-        if self._wanted.teardown or self._plugin.config.option.durations or has_other_marks(item):
+        if self._wanted.teardown or any_set(self._plugin.config, "durations") or has_other_marks(item):
             return None
         self.functions.run(item, following, self._wanted)
         return True
@@ -180,7 +181,7 @@ class Running:
             return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
         here = wanted(config)
         return here._replace(
-            bounds=here.bounds or config.option.verbose >= 0
+            bounds=here.bounds or getattr(config.option, "verbose", -1) >= 0
         )  # the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -249,7 +250,7 @@ class Running:
             )
         known = self._plugin.collected.selected.get(item.nodeid)
         cell, plan = known or self._plan_late(item, llm, prompt)
-        if self._plugin.config.option.setuponly:  # no test will ask for the numbers
+        if any_set(self._plugin.config, "setuponly"):  # no test will ask for the numbers
             unmeasured = CellMeasurement(cell=cell, plan=plan)
             return CellResult(unmeasured, self._plugin.planner.metrics, self._plugin.session.judge)
         try:
