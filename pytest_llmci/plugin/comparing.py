@@ -69,6 +69,7 @@ class Comparing:
         """
         cells = [cell for cell, _ in self._plugin.collected.selected.values()]
         self.close()
+        self._note_late()
         if self._plugin.settings.versus and self._plugin.collected.selected_tasks:
             self._refuse_tasks(with_cells=bool(cells))
         if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
@@ -93,6 +94,17 @@ class Comparing:
                 environment=environment,
             )
         self._settle(cells, accepted)
+
+    def _note_late(self) -> None:
+        """Cells that are known only when their tests run are in no schedule, and have no other side."""
+        late = len(self._plugin.collected.selected_late)
+        if late and self.asked_for:
+            what = (
+                "1 test whose fixtures change its prompt is"
+                if late == 1
+                else f"{late} tests whose fixtures change their prompts are"
+            )
+            self._notes.append(f"{what} measured and not compared")
 
     def _refuse_tasks(self, *, with_cells: bool) -> None:
         """Answers to benchmark tasks do not drift with the machine's load: nothing is won by asking both sides alternately.

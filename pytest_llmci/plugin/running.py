@@ -239,7 +239,7 @@ class Running:
             checks=self._plugin.planner.checks(marker, None, "llm.generate()"),
         )
 
-    def measure(self, llm: LLM, prompt: Prompt) -> CellResult:
+    def measure(self, llm: LLM, prompt: Any) -> CellResult:
         """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""
         item = self._current
         assert item is not None  # a fixture of a test that has begun
@@ -260,9 +260,18 @@ class Running:
         item.stash[MEASUREMENT] = measurement
         return CellResult(measurement, self._plugin.planner.metrics, self._plugin.session.judge)
 
-    def _plan_late(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> tuple[Cell, CellPlan]:
-        cell = self._plugin.planner.test_cell(llm.spec, prompt)
-        return cell, self._plugin.planner.test_plan(cell, self._plugin.planning.marker(item))
+    def _plan_late(self, item: pytest.Item, llm: LLM, given: Any) -> tuple[Cell, CellPlan]:
+        """Of a test whose prompts are its own: a parameter or a fixture of the user's, a text perhaps.
+
+        :raises pytest.fail.Exception: if it is no prompt, or the test asks for what cannot be with it.
+        """
+        planner = self._plugin.planner
+        try:
+            prompt = prompt_of(given, self._plugin.redactor.prompt_id, "llm_prompt")
+            cell = planner.test_cell(llm.spec, prompt)
+            return cell, planner.test_plan(cell, self._plugin.planning.marker(item))
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def _measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         return self._plugin.session.measure(
