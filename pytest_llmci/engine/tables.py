@@ -409,7 +409,7 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         cells = [cell for cell in cells if cell not in of_a_worse_model]
         if not cells:
             return [*wrapped(alone, width), ""]
-    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
+    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {count(len(report.cells), 'cell')} could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
         reasons += [cell.samples.reason] if cell.samples and cell.samples.verdict == "inconclusive" else []
@@ -429,7 +429,8 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
             " 'gate', look for a larger change (--llmci-detect), or take a quieter machine ('llmci calibrate' measures it)."
         )
         lines += wrapped(text, width, first="  ", rest="  ")
-    return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
+    policy = report.header.settings.get("inconclusive")
+    return [*lines, *(["  --llmci-inconclusive=fail makes it red"] if policy != "fail" else []), ""]
 
 
 def _is_open_for(cell: CellSummary, reason: str) -> bool:

@@ -164,7 +164,8 @@ def _centre(sample: Floats, budget: Budget, alpha: float, last: bool) -> Decisio
     observed = _observed(sample, budget)
     met, stated = budget.is_met_by(observed), _stated(sample, observed, budget)
     if sample.size < LEAST_VALUES:
-        reason = f"{stated}; fewer than {LEAST_VALUES} rounds decide nothing"
+        more = ": allow more (--llmci-max-rounds)" if last else ""
+        reason = f"{stated}; fewer than {LEAST_VALUES} rounds decide nothing{more}"
         return Decision(
             verdict="inconclusive", observed=observed, reason=reason, rounds=sample.size, needs_more=not last
         )

@@ -166,7 +166,7 @@ def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> 
         verdict("v1", "a", verdict="inconclusive", budgets=[budget]),
     ]
     text = "\n".join(lines_of(tmp_path, records))
-    assert "INCONCLUSIVE is not a pass: 1 of 1 cells could not be decided.\n  a-tcp: latency <= 1s: too close" in text
+    assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided.\n  a-tcp: latency <= 1s: too close" in text
 
 
 def compared(**changes: Any) -> list[LogRecord]:
@@ -321,3 +321,21 @@ def test_a_narrow_screen_does_without_some_columns(tmp_path: Path, width: int, h
     found = lines_of(tmp_path, two_models(), width=width)
     assert " ".join(found[0].split()) == headings
     assert max(map(len, found[:3])) <= max(width, 23)
+
+
+@pytest.mark.parametrize(("policy", "hinted"), [("warn", True), ("fail", False)])
+def test_how_to_make_it_red_is_told_where_it_is_not(tmp_path: Path, policy: str, hinted: bool) -> None:
+    open_one = BudgetResult(
+        budget="latency <= 1s", origin="x", metric="latency", statistic="median", operator="<=", limit=1, verdict="inconclusive",
+        observed=1, rounds=3, reason="too close",
+    )  # fmt: skip
+    writer = LogWriter(tmp_path / LOG_NAME, clock=FakeClock())
+    records = [worker("w1", "a"), rounds("r1", "a"), verdict("v1", "a", verdict="inconclusive", budgets=[open_one])]
+    for record in (header(metrics=list(builtin_metrics()), settings={"inconclusive": policy}), *records):
+        writer.append(record)
+    writer.close(0)
+    writer.release()
+    report = build_report(tmp_path)
+    text = "\n".join(summary_lines(report, report.folder, width=80, gated=True, hints=False))
+    assert "1 of 1 cell could not be decided" in text
+    assert ("--llmci-inconclusive=fail makes it red" in text) == hinted
