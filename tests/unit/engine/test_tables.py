@@ -330,7 +330,11 @@ def test_how_to_make_it_red_is_told_where_it_is_not(tmp_path: Path, policy: str,
         observed=1, rounds=3, reason="too close",
     )  # fmt: skip
     writer = LogWriter(tmp_path / LOG_NAME, clock=FakeClock())
-    records = [worker("w1", "a"), rounds("r1", "a"), verdict("v1", "a", verdict="inconclusive", budgets=[open_one])]
+    records: list[LogRecord] = [
+        worker("w1", "a"),
+        rounds("r1", "a"),
+        verdict("v1", "a", verdict="inconclusive", budgets=[open_one]),
+    ]
     for record in (header(metrics=list(builtin_metrics()), settings={"inconclusive": policy}), *records):
         writer.append(record)
     writer.close(0)
