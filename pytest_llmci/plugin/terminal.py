@@ -482,9 +482,11 @@ class Terminal(Silent):
         reporter.ensure_newline()
         again = f", replayed from {report.replayed_run}" if report.replayed_run else ""
         reporter.section(f"llmci: {_count(len(report.models), 'model')}{again}", sep="=")
-        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
-            plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values()
-        )
+        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for)
+        gated = gated or any(plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values())
+        gated = gated or any(
+            cell.budgets or cell.samples for cell in report.cells
+        )  # parallel workers collect, and this process does not
         lines = summary_lines(
             report,
             controller.finished.saved,
