@@ -233,10 +233,13 @@ def _stem(backend: str, target: str) -> str:
     return last.removesuffix(".gguf") or backend
 
 
-def read_specs(texts: Sequence[tuple[str, str]], backends: Iterable[str], base: Path) -> tuple[ModelSpec, ...]:
-    """All models of a session.
+def read_specs(
+    texts: Sequence[tuple[str, str]], backends: Iterable[str], base: Path, repeated: Callable[[ModelSpec, str], None] | None = None
+) -> tuple[ModelSpec, ...]:  # fmt: skip
+    """All models of a session, each once.
 
     :param texts: (spec or ``@list``, origin) pairs; ``@paper`` is packaged, ``@file.yaml`` is read relative to ``base``.
+    :param repeated: is told of each that is named again, and where.
     :raises ConfigError: on a malformed spec, a list that cannot be read, or two models of one alias.
     """
     names = list(backends)
@@ -247,7 +250,8 @@ def read_specs(texts: Sequence[tuple[str, str]], backends: Iterable[str], base: 
         for row, where in rows:
             spec = parse_spec(row, names, where)
             known.note(spec, where)
-            specs.setdefault(spec.alias, spec)
+            if specs.setdefault(spec.alias, spec) is not spec and repeated is not None:
+                repeated(spec, where)
     return tuple(specs.values())
 
 

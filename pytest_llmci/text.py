@@ -105,3 +105,28 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     except (ValueError, OSError):  # another drive; a current directory that is gone
         return whole
     return relative if len(relative) < len(whole) and not relative.startswith(_FAR) else whole
+
+
+def told_noisy(noisy: int, rounds: int, *, past: bool = True) -> str:
+    """How many rounds are noisy, as a clause.
+
+    >>> [told_noisy(number, 5) for number in (0, 1, 2, 5)]
+    ['none of 5 rounds was noisy', '1 of 5 rounds was noisy', '2 of 5 rounds were noisy', 'all 5 rounds were noisy']
+    >>> told_noisy(1, 1), told_noisy(0, 1), told_noisy(1200, 1200, past=False)
+    ('the only round was noisy', 'the only round was not noisy', 'all 1,200 rounds are noisy')
+    """
+    one, many = ("was", "were") if past else ("is", "are")
+    if rounds == 1:
+        return f"the only round {one} {'' if noisy else 'not '}noisy"
+    if noisy == rounds:
+        return f"all {rounds:,} rounds {many} noisy"
+    return f"{f'{noisy:,}' if noisy else 'none'} of {rounds:,} rounds {one if noisy < 2 else many} noisy"
+
+
+def sentence(clause: str) -> str:
+    """The clause with a capital letter.
+
+    >>> sentence("all 5 rounds"), sentence("1 of 5")
+    ('All 5 rounds', '1 of 5')
+    """
+    return clause[:1].upper() + clause[1:]

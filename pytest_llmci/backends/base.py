@@ -195,6 +195,13 @@ class Remote(Protocol):
     frozen model (``--llmci-anchor``) is timed beside its rounds, of which it would tell nothing."""
 
 
+class ComputesHere(Protocol):
+    """A backend class whose key ``device`` names a device of this machine, as PyTorch calls it."""
+
+    computes_here: ClassVar[bool]
+    """True: a device that the machine cannot have is refused before anything runs."""
+
+
 class KeepsLength(Protocol):
     """A backend class whose answers never have more tokens than were asked for."""
 

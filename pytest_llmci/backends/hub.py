@@ -15,6 +15,9 @@ from .cache import files_below, git_sha1
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PATH_START = re.compile(r"(\.{1,2}[/\\]|[/\\~]|[A-Za-z]:[/\\])|\.{1,2}\Z")
+_NOT_IN_A_NAME = re.compile(r"[^\w\-./]", re.ASCII)
+LONGEST_NAME = 96
+"""Characters of a repository's name, and of its owner's."""
 
 
 def hub_cache_dir(environ: Mapping[str, str]) -> Path:
@@ -98,3 +101,29 @@ def bytes_in(folders: Iterable[str]) -> int:
                 with contextlib.suppress(OSError):
                     total += entry.stat().st_size
     return total
+
+
+def why_no_repository(target: str) -> str:
+    """Why a text cannot be the name of a repository, by the rules of ``huggingface_hub``; empty if it can.
+
+    Standard library only, so that it is known before anything is imported or asked.
+
+    >>> why_no_repository("org/name"), why_no_repository("org/a b")
+    ('', "its name holds ' ', and may hold ASCII letters, digits, '-', '_' and '.' alone")
+    """
+    if target.count("/") > 1:
+        return f"its name has {target.count('/')} slashes, and may have one"
+    foreign = _NOT_IN_A_NAME.search(target)
+    if foreign:
+        return f"its name holds {foreign[0]!r}, and may hold ASCII letters, digits, '-', '_' and '.' alone"
+    for part in target.split("/"):
+        if not part:
+            return "a name is missing beside the slash"
+        if len(part) > LONGEST_NAME:
+            return f"'{part[:20]}...' has {len(part)} characters, and may have {LONGEST_NAME}"
+        if part[0] in "-." or part[-1] in "-.":
+            return "a name neither begins nor ends with '-' or '.'"
+    for wrong in ("--", ".."):
+        if wrong in target:
+            return f"no name holds '{wrong}'"
+    return "no name ends with '.git'" if target.endswith(".git") else ""

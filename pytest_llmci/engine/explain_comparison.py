@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -33,6 +33,16 @@ _HOW: Final = {
     "history": "stored numbers of several sessions",
     "exact": "numbers that do not vary",
 }
+VISIBLY: Final = 0.01
+"""Of the reference: by so much more or less people see that a change is not that of the two medians beside it."""
+_CHANGE: Final = {
+    "interleaved": "of rounds that ran in turn, each against its neighbour in time; the medians are of all rounds, and the machine was not"
+    " equally fast throughout",
+    "anchored": "of times divided by those of the frozen model beside them; the medians are the times as they were",
+}
+_CHANGE_OF_STORED: Final = (
+    "the middle of the differences between any round and any stored one, which scatter; the medians are each side's own"
+)
 MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 """What a reader may not know of a metric that decides."""
 MOST_TOLD: Final = 10.0
@@ -116,7 +126,9 @@ def comparison_block(
         + f"   {row[5]}".rstrip()
         for row in (names, *rows)
     ]
-    return [*(line.rstrip() for line in lines), "", *_facts(results, measurement)]
+    words = change_words(results)
+    why = _labelled("change", words) if words else []
+    return [*(line.rstrip() for line in lines), "", *_facts(results, measurement), *why]
 
 
 def _row(result: ComparisonResult, metric: MetricDef) -> tuple[str, str, str, str, str, str]:
@@ -178,6 +190,19 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
     return lines
 
 
+def change_words(results: Iterable[ComparisonResult]) -> str:
+    """Why changes are not those of the medians beside them; empty where nobody sees a difference."""
+    modes = {result.mode for result in results if _differs_visibly(result)}
+    told = [words for mode, words in _CHANGE.items() if mode in modes]
+    return "; ".join([*told, *([_CHANGE_OF_STORED] if modes - set(_CHANGE) else [])])
+
+
+def _differs_visibly(result: ComparisonResult) -> bool:
+    if result.mode == "exact" or not result.base or result.candidate is None or result.change is None:
+        return False
+    return abs(result.candidate / result.base - 1 - result.change) >= VISIBLY
+
+
 def _outputs(base: Sequence[RoundsRecord], candidate: Sequence[RoundsRecord]) -> str:
     before, after = ({sha256 for block in side for sha256 in block.output_sha256} for side in (base, candidate))
     if before == after:
@@ -236,6 +261,9 @@ def compared_lines(
             f"{_count(len(silent), 'more cell' if rows else 'cell')}: pass"
             + (f" (no change for the worse above {percent(bound, sign=False)})" if bound else "")
         )
+    shown = [result for _, _, result in ranked[:most]] + [result for _, result in of_models[:most]]
+    if words := change_words(shown):
+        lines += wrapped(f"change: {words}.", width)
     return lines
 
 
@@ -251,6 +279,14 @@ def wide_rows(
     named += [(f"{alias} as a whole", result) for alias, result in whole]
     shown = sorted(((name, result) for name, result in named if _is_shown(result)), key=lambda each: _rank(each[1]))
     return [_wide_row(name, result, metrics) for name, result in shown]
+
+
+def shown_results(
+    cells: Iterable[tuple[str, Sequence[ComparisonResult]]], whole: Iterable[tuple[str, ComparisonResult]]
+) -> list[ComparisonResult]:
+    """Those that :func:`wide_rows` has a row for."""
+    found = [result for _, results in cells for result in results] + [result for _, result in whole]
+    return list(filter(_is_shown, found))
 
 
 _WIDE_HEADINGS: Final = ("cell", "metric", "before", "now", "change", "interval", "verdict")

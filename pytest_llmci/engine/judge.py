@@ -27,6 +27,7 @@ from ..stats.budget_expression import Budget
 from ..stats.location import LEAST_VALUES
 from ..stats.looks import SESSION_ALPHA, look_alpha
 from ..text import one_line
+from .net_of_waiting import FAR, judge_net
 from .sampling import checks_of_samples, rate_so_far, sample_result, sampled_inputs
 from .schedule import CONTAMINATED_SHARE, OUT_OF_TIME, CellMeasurement, of_the_wall_clock
 from .slowdown import of_measurement
@@ -124,7 +125,7 @@ class Judge:
             return replace(decision, verdict="inconclusive", reason=self._why_contended(), needs_more=False)
         if measurement.out_of_time and decision.verdict == "inconclusive":
             return replace(decision, reason=f"{OUT_OF_TIME}; {decision.reason}")
-        return _with_waiting(decision, measurement, budget, len(values))
+        return _with_waiting(decision, measurement, budget, len(values), alpha=alpha, last=final)
 
     def _result(self, measurement: CellMeasurement, budget: Budget) -> BudgetResult:
         decision = self._decide(measurement, budget, final=True)
@@ -177,19 +178,36 @@ def sample_of(measurement: CellMeasurement, budget: Budget) -> list[float] | Mis
     return clean
 
 
-def _with_waiting(decision: Decision, measurement: CellMeasurement, budget: Budget, judged: int) -> Decision:
-    """Say which rounds were left out; where all that is left waited for a CPU, a missed limit is not the model's fault."""
+def _with_waiting(
+    decision: Decision, measurement: CellMeasurement, budget: Budget, judged: int, *, alpha: float, last: bool
+) -> Decision:  # fmt: skip
+    """Say which rounds were left out; where too few are left, a missed limit is the model's fault only if no waiting explains it."""
     waited = sum(measurement.contaminated) if budget.statistical and of_the_wall_clock(budget.metric) else 0
     if not waited:
         return decision
     rounds = measurement.rounds
     if judged < rounds:
-        left_out = f"{waited} of {rounds} rounds waited for a CPU too long and were left out"
+        left_out = f"{waited} of {_rounds(rounds)} waited for a CPU too long and were left out"
         return replace(decision, reason=f"{decision.reason}; {left_out}")
+    if decision.verdict == "pass":
+        return decision
+    net = judge_net(measurement.whole_blocks, budget, alpha=alpha, last=last)
+    busy = f"{waited} of {_rounds(rounds)} waited for a CPU for over {100 * CONTAMINATED_SHARE:.0f} % of their time"
+    if net is not None and net.is_far_off:
+        generous = f"{FAR:g} times the limit" if budget.is_upper else f"1/{FAR:g} of the limit"
+        reason = f"{busy}; without all waiting, {net.reason}, {generous}"
+        return replace(decision, verdict="failed", reason=reason, p_value=net.p_value, needs_more=False)
     if decision.verdict != "failed":
         return decision
-    busy = f"the machine was too busy: {waited} of {rounds} rounds waited for a CPU for over {CONTAMINATED_SHARE:.0%} of their time"
-    return replace(decision, verdict="inconclusive", reason=f"{busy.replace('%', ' %')}; {decision.reason}")
+    few = ", which leaves too few others" if waited < rounds else ""
+    without = f"; without all waiting: {net.shown}" if net is not None and net.shown else ""
+    return replace(
+        decision, verdict="inconclusive", reason=f"the machine was too busy: {busy}{few}; {decision.reason}{without}"
+    )
+
+
+def _rounds(number: int) -> str:
+    return f"{number} round{'' if number == 1 else 's'}"
 
 
 def run_check(check: Check, output: CheckInput, name: str = "") -> CheckResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -109,6 +110,8 @@ class Preflight:
                 " virtual environment."
             )
         factory: Any = self._registry.load("backend", spec.backend, f"model '{spec.text}'")
+        if getattr(factory, "computes_here", False) is True:
+            _refuse_absent_device(spec)
         preflight = getattr(factory, "preflight", None)
         if preflight is not None and interpreter_of(spec) == interpreter_of(ModelSpec(alias="-", backend="-")):
             try:
@@ -140,6 +143,21 @@ class Preflight:
                 f"it is defined for one CPU thread, and the model may use {threads or 'as many as it likes'}"
             )
         return found
+
+
+def _refuse_absent_device(spec: ModelSpec) -> None:
+    """:raises ConfigError: if the spec names a device that this machine cannot have, as far as can be told without the framework."""
+    device = spec.options.get("device", "")
+    kind = device.partition(":")[0]
+    why = (
+        no_driver()
+        if kind == "cuda"
+        else "it is there on Apple's machines alone"
+        if kind == "mps" and sys.platform != "darwin"
+        else None
+    )
+    if why:
+        raise ConfigError(f"{spec.text}: +device={device}: {why}; leave the key away, or write +device=cpu.")
 
 
 def missing_here(no_gpu: str | None, rapl: Rapl) -> dict[str, str]:

@@ -24,7 +24,7 @@ from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW
 from ..slugs import slug
 from ..specs import ModelNames, read_specs
 from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
-from ..store.baseline import Chosen, check_name, choose
+from ..store.baseline import Chosen, check_name, choose, is_path
 from ..store.comparability import Part, machine_part
 from ..store.environment import environment
 from ..tasks.loading import TaskTest, parse_asked, task_tests
@@ -99,12 +99,15 @@ class Planner:
     def __init__(
         self, settings: Settings, registry: Registry, places: Places, sys_path: Sequence[str],
         *, registered: Mapping[str, Path] | None = None, make_id: Callable[[str], str] = slug,
+        measuring: str = "",
     ) -> None:  # fmt: skip
         """:param registered: baseline as it was asked for -> its file, of those that are not files by themselves.
 
         :param make_id: makes of the text of a prompt without an id one.
+        :param measuring: the command that measures all of this, for advice; empty where there is none.
         """
         self._make_id = make_id
+        self._measuring = measuring
         self._settings = settings
         self._registered = registered or {}
         self._registry = registry
@@ -135,6 +138,8 @@ class Planner:
             raise ConfigError(
                 f"{settings.load[0].origin}: it is for the suite load: add --llmci-suite=load; a test says @pytest.mark.llmci(load=...)."
             )
+        self.notes: list[str] = []
+        """What people should know of the settings, one line each."""
         self.baselines = self._chosen_baselines()
         """(As it was asked for, what was found) of each baseline to compare with."""
         self._with_memory_pass = frozenset[str]().union(
@@ -181,14 +186,25 @@ class Planner:
             try:
                 chosen = self._chosen(asked, here)
             except (ConfigError, StoreError) as error:
+                if isinstance(error, ConfigError) and self.is_made_here(asked.text):
+                    self.notes.append(f"there is no baseline {asked.text} yet: nothing is compared with it")
+                    continue
                 raise ConfigError(f"{asked.origin}: {error}") from error
             found.append((chosen.name, chosen))
         return found
 
+    def is_made_here(self, name: str) -> bool:
+        """Whether this session writes the baseline, and only its usual settings compare with it: then it need not be there or fit."""
+        s = self._settings
+        is_meant = s.save_baseline == name or (bool(s.save_baseline) and is_path(name))
+        return is_meant and not s.origins.get("baseline", "--").startswith("--")
+
     def _chosen(self, asked: Sourced, here: Part) -> Chosen:
         file = self._registered.get(asked.text)
         if file is None:
-            return choose(self.baselines_folder, asked.text, here, base=self.places.of(asked.origin))
+            return choose(
+                self.baselines_folder, asked.text, here, base=self.places.of(asked.origin), measuring=self._measuring
+            )
         name = asked.text.partition(":")[2]
         return choose(self.baselines_folder, str(file), here, registered=name)
 
@@ -204,10 +220,16 @@ class Planner:
         return self._checked_specs(texts, self.places.of(texts[0][1]) if texts else self.places.settings)
 
     def _checked_specs(self, texts: Sequence[tuple[str, str]], base: Path) -> tuple[ModelSpec, ...]:
-        specs = read_specs(texts, self._registry.names("backend"), base)
+        specs = read_specs(texts, self._registry.names("backend"), base, self._note_repeated)
         for spec in specs:
             self._limits.check(spec, matching(self.budgets, spec.alias))
         return specs
+
+    def _note_repeated(self, spec: ModelSpec, where: str) -> None:
+        again = spec.text.removeprefix(f"{spec.alias}=")
+        note = f"{where}: '{spec.alias}' is named more than once and measured once; a name of its own measures it again: again={again}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _check_comparison(self) -> None:
         self._check_detect()

@@ -8,11 +8,11 @@ from datetime import date
 from typing import Final
 
 from ..records import Missing, Number
-from ..text import one_line
+from ..text import one_line, told_noisy
 from ..units import format_bytes, format_duration, format_rate
 from .costs import chosen_rows, doubtful_prices
 from .elsewhere import elsewhere_text
-from .explain_comparison import wide_rows
+from .explain_comparison import change_words, shown_results, wide_rows
 from .headlines import headlines, verdict_line
 from .load_table import load_rows, under_load
 from .markdown import COMPARED_TEXTS, escaped, table
@@ -69,7 +69,9 @@ def _compared(report: SessionReport, most: int) -> list[str]:
     if not rows:
         return [f"Compared with {against}: nothing changed in {_count(len(cells), 'cell')}.", ""]
     headings = ("cell", "metric", "before", "now", "change", "interval", "verdict")
-    return [f"Compared with {against}:", "", *table(headings, rows, left=COMPARED_TEXTS, most=most)]
+    words = change_words(shown_results(cells, whole))
+    note = [f"change: {escaped(words)}.", ""] if words else []
+    return [f"Compared with {against}:", "", *table(headings, rows, left=COMPARED_TEXTS, most=most), *note]
 
 
 def _where(report: SessionReport, most: int) -> list[str]:
@@ -184,6 +186,7 @@ def _costs(report: SessionReport, most: int) -> list[str]:
 
 def _details(report: SessionReport) -> list[str]:
     header = report.header
+    rounds = report.count("rounds")
     git = header.environment.get("git")
     commit = git.get("commit") if isinstance(git, dict) else None
     facts = {
@@ -192,7 +195,7 @@ def _details(report: SessionReport) -> list[str]:
         "commit": str(commit or ""),
         "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
         "other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
-        "noise": f"{report.count('noisy')} of {_count(report.count('rounds'), 'round')} were noisy",
+        "noise": told_noisy(report.count("noisy"), rounds) if rounds else "",
         "retries": retry_text(report).removeprefix("Retries: "),
         "log": f"sha256 {report.digest}",
     }

@@ -851,11 +851,14 @@ def single_call(
 
 
 def prompt_of(
-    text_or_prompt: str | Prompt | Sequence[Mapping[str, str]], make_id: Callable[[str], str] = slug
+    text_or_prompt: str | Prompt | Sequence[Mapping[str, str]],
+    make_id: Callable[[str], str] = slug,
+    where: str = "llm.generate",
 ) -> Prompt:
     """What a test handed to ``llm.generate`` as a prompt with an id.
 
     :param make_id: makes one of the text.
+    :param where: it was handed to, for the message.
     :raises ConfigError: if it is neither text, a prompt nor a list of messages.
     """
     from ..records import Message
@@ -870,7 +873,7 @@ def prompt_of(
             raise TypeError
     except (TypeError, KeyError) as error:
         raise ConfigError(
-            f"llm.generate: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
+            f"{where}: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
         ) from error
     prompt = Prompt(id="-", messages=messages, source="test body")
     return replace(prompt, id=make_id(prompt.shown))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
 from ..stats.by_block import LEAST_BLOCKS
-from ..text import one_line, shortened, shown_path, wrapped
+from ..text import one_line, sentence, shortened, shown_path, told_noisy, wrapped
 from ..units import format_bytes, format_duration, format_rate
 from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .elsewhere import elsewhere_text
@@ -40,6 +40,8 @@ USUAL_ROUNDS = 20
 """That an undecided cell gets unless told otherwise."""
 NARROWEST_NAME = 12
 """Columns below which no name is cut."""
+DISPENSABLE = ("load", "slowest", "1st token", "tokens/s", "score", "peak RAM")
+"""Columns of the table that a narrow screen does without, in this order."""
 
 
 def summary_lines(
@@ -78,6 +80,9 @@ def summary_lines(
         *_benchmarks(report, width),
     ]
     lines += _compared(report, width)
+    hints = hints and bool(
+        report.count("rounds") or report.tasks or loaded
+    )  # nothing measured: nothing that could be gated
     if hints and not gated and loaded and not timed and not report.count("failed"):
         lines += [
             "",
@@ -163,8 +168,9 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
     best = _best(models)
     if best is not None:
         rows[best + 1][0] = "*" + rows[best + 1][0]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
     names = ["model", *(one_line(model.alias) for model in models)]
+    rows = _that_fit(rows, min(max(map(len, names)), NARROWEST_NAME), width)
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
     gap = 3 if max(map(len, names)) + sum(widths) + 3 * len(widths) <= width else 2
     room = max(NARROWEST_NAME, width - sum(widths) - gap * len(widths))
     names = [shortened(name, room) for name in names]
@@ -173,6 +179,17 @@ def _table(models: Sequence[ModelSummary], width: int) -> list[str]:
         name.ljust(longest) + "".join(" " * gap + cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _that_fit(rows: list[list[str]], name: int, width: int) -> list[list[str]]:
+    """The columns that a narrow screen has room for beside a name; the others are in summary.csv."""
+    for title in DISPENSABLE:
+        if name + sum(2 + max(len(row[number]) for row in rows) for number in range(len(rows[0]))) <= width:
+            break
+        if title in rows[0]:
+            at = rows[0].index(title)
+            rows = [row[:at] + row[at + 1 :] for row in rows]
+    return rows
 
 
 def _templated(report: SessionReport, width: int) -> list[str]:
@@ -266,11 +283,11 @@ def _footnote(report: SessionReport) -> str:
     if together > 1:
         parts.append(f"Answers too short to be timed alone: up to {together} rounds make one sample of the comparison.")
     if noisy:
-        parts.append(f"{noisy} of {rounds} rounds {'was' if noisy == 1 else 'were'} noisy.")
+        parts.append(f"{sentence(told_noisy(noisy, rounds))}.")
     other = report.count("other_length")
     if other:
-        answers = "answer has" if other == 1 else "answers have"
-        parts.append(f"{other} of {rounds} {answers} not the length of the cell's others: compare latency_per_token.")
+        differ = "answers differs" if other == 1 else "answers differ"
+        parts.append(f"{other} of {rounds} {differ} in length from the cell's others: compare latency_per_token.")
     deaths = report.count("deaths")
     if deaths:
         parts.append(f"{deaths} process{' was' if deaths == 1 else 'es were'} lost.")
@@ -392,7 +409,7 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         cells = [cell for cell in cells if cell not in of_a_worse_model]
         if not cells:
             return [*wrapped(alone, width), ""]
-    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {len(report.cells)} cells could not be decided."]
+    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {count(len(report.cells), 'cell')} could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
         reasons += [cell.samples.reason] if cell.samples and cell.samples.verdict == "inconclusive" else []
@@ -412,7 +429,8 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
             " 'gate', look for a larger change (--llmci-detect), or take a quieter machine ('llmci calibrate' measures it)."
         )
         lines += wrapped(text, width, first="  ", rest="  ")
-    return [*lines, "  --llmci-inconclusive=fail makes it red", ""]
+    policy = report.header.settings.get("inconclusive")
+    return [*lines, *(["  --llmci-inconclusive=fail makes it red"] if policy != "fail" else []), ""]
 
 
 def _is_open_for(cell: CellSummary, reason: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..cost.estimate import doubt
 from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
 from ..engine.elsewhere import elsewhere_text
-from ..engine.explain_comparison import wide_rows
+from ..engine.explain_comparison import change_words, shown_results, wide_rows
 from ..engine.explain_tradeoffs import SHOW, TITLES
 from ..engine.headlines import headlines, verdict_line
 from ..engine.load_table import load_rows, under_load
@@ -21,7 +21,7 @@ from ..engine.retries import retry_text
 from ..engine.slowdown import PARTS, Slowdown, of_record, row_of
 from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
 from ..records import Json, Missing, Number, Price
-from ..text import one_line
+from ..text import one_line, sentence, told_noisy
 from ..units import format_bytes, format_duration, format_quantity, format_rate
 from .cells import CellView, Drill, repeat_command
 
@@ -136,7 +136,7 @@ class RunView:
             "Finished": utc(report.footer.finished) if report.footer else "",
             "Commit": commit,
             "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
-            "Noise": f"{noisy:,} of {_count(rounds, 'round')} were noisy" if rounds else "",
+            "Noise": sentence(told_noisy(noisy, rounds)) if rounds else "",
             "Retries": retry_text(report).removeprefix("Retries: "),
             "Machine": str(report.header.environment.get("cpu_model") or ""),
             "Other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
@@ -165,6 +165,13 @@ class RunView:
             more=len(rows) - len(kept),
             anchors=[self.drill.anchors.get(row[0], "") for row in kept],
         )
+
+    @cached_property
+    def change_words(self) -> str:
+        """Why changes are not those of the medians beside them; empty where nobody sees a difference."""
+        cells = [(cell.id, cell.comparisons) for cell in self.report.cells]
+        whole = [(gate.model, result) for gate in self.report.gates for result in gate.comparisons]
+        return change_words(shown_results(cells, whole))
 
     @cached_property
     def where(self) -> Table:

@@ -17,8 +17,8 @@ T = TypeVar("T")
 NO_DEVICE: Final = Missing("no CUDA device is used by the model's process")
 NO_NVML: Final = Missing("NVIDIA's management library is not there: pip install nvidia-ml-py")
 NO_DRIVER: Final = "this machine has no NVIDIA GPU that a program could use"
-_NODES: Final = ("/dev/nvidia*", "/dev/dxg", "/dev/nvhost*")
-"""Of the driver: on Linux, in Windows' subsystem for Linux, on Jetson."""
+_NODES: Final = ("/dev/nvidia*", "/dev/dxg", "/dev/nvhost*", "/dev/kfd")
+"""Of the driver: on Linux, in Windows' subsystem for Linux, on Jetson; of AMD's, whose PyTorch calls its devices cuda, too."""
 
 
 def no_driver(nodes: Iterable[str] = _NODES) -> str | None:

@@ -1,9 +1,10 @@
 """The measured region: raw numbers of the kernel, taken in a fixed order around some code.
 
-Begin: fold the peak into the regions that are open; collector off; run-queue and steal counters; resident memory;
-reset of the high-water mark; ``getrusage``; the clock last. End: the clock first; ``getrusage``; the peak, resident memory
-and the counters, as far as ``getrusage`` does not rule out that they have changed; collector back. So the clock and the CPU
-time enclose nothing of ours but each other.
+Begin: fold the peak into the regions that are open; collector off; the steal counter; resident memory; reset of the
+high-water mark; ``getrusage``; the run-queue counter, and after it ``getrusage`` again; the clock last. End: the clock first; of a
+long block the run-queue counter; ``getrusage``; the peak, resident memory and the counters, as far as ``getrusage`` does not
+rule out that they have changed; collector back. So the clock and the CPU time enclose nothing of ours but each other, and what
+the thread waits while they are asked is not the block's: Linux takes ``getrusage`` for a chance to give its CPU to another.
 
 Arithmetic is left to the reading, when time no longer counts.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
 from time import perf_counter_ns
+from typing import Final
 
 from ..errors import MeasurementError
 from ..quick_records import quickly_made
@@ -37,6 +39,10 @@ from .memory import (
 )
 from .noise import RunDelay, Steal, StealSample, ThreadDelay, run_delay_ns
 
+LONG_NS: Final = 1_000_000
+"""A longer block reads at once what it has waited, which takes some 500 ns; of a shorter one the time until it does is taken off."""
+LATE_NS: Final = 50_000
+"""That long a reading does not take: the thread was put off its CPU before it."""
 _FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
 _SHARED = Missing(
     "another thread measured at the same time, and a process has one high-water mark: the peak may be the other's"
@@ -216,6 +222,7 @@ class Region:
         "_end_usage",
         "_epoch",
         "_forked",
+        "_late_ns",
         "_left",
         "_mark",
         "_memory_reason",
@@ -252,6 +259,7 @@ class Region:
         self._memory_reason = ""
         self._forked = False
         self._begin_ns = -1
+        self._late_ns = 0
         self.ended = False
         self.shared = False
         """True where another thread had a region open at the same time."""
@@ -287,12 +295,20 @@ class Region:
         :raises MeasurementError: if it has not begun, or has ended before.
         """
         end_ns = perf_counter_ns()
-        usage = process_usage()
         if self._begin_ns < 0 or self.ended:
             raise MeasurementError("a measured block ends once, after it has begun")
+        try:
+            early = self._waits.raw() if end_ns - self._begin_ns > LONG_NS else b""
+            usage = process_usage()  # as at the begin, the thread may be put off its CPU here
+        except BaseException:
+            self.ended = True
+            with self._meter.lock:
+                self._leave(self._meter)
+            raise
         self.ended = True
         self._end_ns = end_ns
         self._end_usage = usage
+        self._delay_end = early
         self._moved = get_ident() != self.thread
         meter = self._meter
         if self._epoch != meter.epoch:
@@ -320,31 +336,29 @@ class Region:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
-        waits = meter.delay.here()
-        self._delay_begin = waits.kept or waits.raw()
         self._steal_begin = meter.steal.begin(perf_counter_ns())
         try:
             self._sizes_begin = sizes = files.sizes()
         except _UNREADABLE:
             source, sizes = self._sizes_again(meter)
-            waits = meter.delay.here()
-            self._delay_begin = waits.raw()
         self._source = source
         if not source.waits:
             try:
                 source.reset()
             except OSError as error:
                 _not_reset(meter, source, error)
+        # The kernel may take this for the end of the thread's turn. What it waits then is not the block's, so waits are read after it.
         usage = process_usage()
         left = usage.ru_nvcsw + usage.ru_nivcsw
-        if left != waits.left:
-            if waits.kept:  # it holds no more; what is asked in its place is not the block's
-                waits.kept = b""
-                self._delay_begin = waits.raw()
-                usage = process_usage()
-                left = usage.ru_nvcsw + usage.ru_nivcsw
-        elif not waits.kept:
-            waits.kept = self._delay_begin
+        waits = meter.delay.here()
+        if waits.kept and left == waits.left:
+            self._delay_begin = waits.kept
+        else:
+            self._delay_begin = waits.raw()
+            usage = process_usage()  # again: what was asked in between is not the block's either
+            now = usage.ru_nvcsw + usage.ru_nivcsw
+            waits.kept = self._delay_begin if now == left == waits.left else b""
+            left = now
         self._begin_usage = usage
         self._left = left
         self._waits = waits
@@ -356,6 +370,16 @@ class Region:
         alone = len(meter.open_regions) == 1
         if not source.waits and (self._mark is None or not alone):
             _fold(meter, source, usage)
+        # A thread waits for a CPU only after it has left one: where none of the process did, this one has not waited.
+        left, waits = usage.ru_nvcsw + usage.ru_nivcsw, self._waits
+        waits.left = left
+        if left == self._left > 0:
+            self._delay_end = self._delay_begin
+        else:
+            waits.kept = b""
+            if not self._delay_end:
+                self._delay_end = waits.raw()
+                self._late_ns = perf_counter_ns() - self._end_ns
         begin = self._begin_usage
         # Memory cannot have grown where no page was faulted in and the kernel's own sum is no larger; sandboxes count no faults at all.
         if (
@@ -369,14 +393,6 @@ class Region:
                 self._sizes_end = files.sizes()
             except _UNREADABLE:
                 self._sizes_end = b""
-        # A thread waits for a CPU only after it has left one: where none of the process did, this one has not waited.
-        left, waits = usage.ru_nvcsw + usage.ru_nivcsw, self._waits
-        waits.left = left
-        if left == self._left > 0:
-            self._delay_end = self._delay_begin
-        else:
-            self._delay_end = waits.raw()
-            waits.kept = b""
         self._steal = meter.steal.end(self._steal_begin, self._begin_ns, self._end_ns)
         if source.waits:
             _fold(meter, source, usage)
@@ -421,6 +437,12 @@ class Region:
 
     # ----------------------------------------------------------------------------------------- what the end found
 
+    def _waited_ns(self) -> Reading:
+        waited = run_delay_ns(self._delay_begin, self._delay_end)
+        if self._late_ns <= LATE_NS or isinstance(waited, Missing):
+            return waited
+        return max(0, waited - self._late_ns)
+
     def figures(self) -> Figures:
         """What the kernel wrote, in numbers.
 
@@ -444,7 +466,7 @@ class Region:
         return Figures(
             wall_ns=self._end_ns - self._begin_ns,
             cpu_ns=cpu_time_ns(begin, end),
-            run_delay_ns=_MOVED if self._moved else run_delay_ns(self._delay_begin, self._delay_end),
+            run_delay_ns=_MOVED if self._moved else self._waited_ns(),
             steal_ns=self._steal,
             involuntary_switches=end.ru_nivcsw - begin.ru_nivcsw if HAS_RUSAGE else _NO_RUSAGE,
             major_faults=end.ru_majflt - begin.ru_majflt if HAS_RUSAGE else _NO_RUSAGE,

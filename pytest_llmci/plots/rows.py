@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..stats.intervals import LEVEL, MeanInterval, mean_interval
+from ..text import sentence, told_noisy
 from ..units import Unit, axis_scale
 from .base import BLUE, FAINT, INK, VERMILION, labels
 from .run_data import ModelRounds, RunData
@@ -208,14 +209,14 @@ def noise_words(rows: Sequence[Row]) -> str:
     """How many rounds are noisy."""
     noisy = sum(int(row.noisy.sum()) for row in rows)
     total = sum(len(row.noisy) for row in rows)
-    return f"{noisy:,} of {plural(total, 'round')} {'is' if noisy == 1 else 'are'} noisy (crosses)." if noisy else ""
+    return f"{sentence(told_noisy(noisy, total, past=False))} (crosses)." if noisy else ""
 
 
 def run_noise(data: RunData) -> str:
     """How many rounds are noisy, where no round is drawn."""
     noisy = sum(int(model.noisy.sum()) for model in data.models)
     total = sum(map(len, data.models))
-    return f"{noisy:,} of {plural(total, 'round')} {'is' if noisy == 1 else 'are'} noisy." if noisy else ""
+    return f"{sentence(told_noisy(noisy, total, past=False))}." if noisy else ""
 
 
 def cut_words(shown: int, total: int, which: str) -> str:

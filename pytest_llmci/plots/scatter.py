@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from ..text import sentence, told_noisy
 from .base import BLUE, FAINT, INK, ORANGE, VERMILION, labels
 from .rows import CLOUD, dot_strength, plural
 
@@ -126,7 +127,7 @@ def name_models(axes: Axes, models: Sequence[str], *, lines: bool = False) -> No
 def noisy_words(clouds: Sequence[Cloud]) -> str:
     """How many rounds are noisy."""
     noisy, total = sum(int(cloud.noisy.sum()) for cloud in clouds), sum(len(cloud.noisy) for cloud in clouds)
-    return f"{noisy:,} of {plural(total, 'round')} {'is' if noisy == 1 else 'are'} noisy (crossed)." if noisy else ""
+    return f"{sentence(told_noisy(noisy, total, past=False))} (crossed)." if noisy else ""
 
 
 def grey_words(models: int, which: str) -> str:

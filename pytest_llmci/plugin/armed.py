@@ -45,6 +45,7 @@ from .giving import Giving
 from .options import gather
 from .planning import Planning
 from .registered import registered_baselines
+from .repeat import measuring_command
 from .replaying import replaying
 from .running import Running
 from .suite_ids import take_suite_ids
@@ -188,6 +189,7 @@ class ArmedPlugin:
             import_path(config),
             registered=self.registered,
             make_id=self.redactor.prompt_id,
+            measuring=measuring_command(config),
         )
         for spec in self.planner.specs:
             secrets.learn_options(spec.options, os.environ)

@@ -29,6 +29,13 @@ def resolves_to_ours(node: Any, name: str) -> bool:
     return False
 
 
+def gets_prompt_as_it_is(item: pytest.Item) -> bool:
+    """Whether the test's prompt is the one that it was parametrized with, and no fixture of the user's makes another of it."""
+    info = getattr(item, "_fixtureinfo", None)
+    definitions = info.name2fixturedefs.get("llm_prompt", ()) if info is not None else ()
+    return any(each.func.__module__ in (OUR_MODULE, "_pytest.python") for each in definitions[-1:])
+
+
 def parametrized_by_user(metafunc: pytest.Metafunc, name: str) -> bool:
     """Whether the test's own ``parametrize`` sets that argument."""
     for mark in metafunc.definition.iter_markers("parametrize"):

@@ -69,6 +69,7 @@ class Comparing:
         """
         cells = [cell for cell, _ in self._plugin.collected.selected.values()]
         self.close()
+        self._note_late()
         if self._plugin.settings.versus and self._plugin.collected.selected_tasks:
             self._refuse_tasks(with_cells=bool(cells))
         if not cells or not (self._plugin.settings.versus or self._plugin.planner.baselines):
@@ -77,7 +78,8 @@ class Comparing:
         accepted = accepting(self._plugin.planner.baselines_folder, today)
         self._note_expired(cells, today)
         candidate = self._candidate(cells, import_path)
-        every = stored = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
+        found = [self._baseline(name, chosen, cells) for name, chosen in self._plugin.planner.baselines]
+        every = stored = [each for each in found if each is not None]
         if self._plugin.settings.versus:
             self.reference = self._read(candidate)
         elif stored:
@@ -94,6 +96,17 @@ class Comparing:
                 environment=environment,
             )
         self._settle(cells, accepted)
+
+    def _note_late(self) -> None:
+        """Cells that are known only when their tests run are in no schedule, and have no other side."""
+        late = len(self._plugin.collected.selected_late)
+        if late and self.asked_for:
+            what = (
+                "1 test whose fixtures change its prompt is"
+                if late == 1
+                else f"{late} tests whose fixtures change their prompts are"
+            )
+            self._notes.append(f"{what} measured and not compared")
 
     def _refuse_tasks(self, *, with_cells: bool) -> None:
         """Answers to benchmark tasks do not drift with the machine's load: nothing is won by asking both sides alternately.
@@ -211,8 +224,8 @@ class Comparing:
             text, origin, candidate, checkout, self._settings_at, environment=self._environment(checkout, candidate)
         )
 
-    def _baseline(self, name: str, chosen: Chosen, cells: list[Cell]) -> StoredBaseline:
-        """A baseline, once it is known that something can be compared with it.
+    def _baseline(self, name: str, chosen: Chosen, cells: list[Cell]) -> StoredBaseline | None:
+        """A baseline, once it is known that something can be compared with it; None where nothing can, and this session renews it.
 
         :raises ConfigError: if it has none of the cells, or all of them ask something else.
         """
@@ -224,6 +237,11 @@ class Comparing:
             for cell_id, (cell, plan) in plans.items()
         }
         common = {cell_id: differences for cell_id, differences in found.items() if differences is not None}
+        if all(common.values()) and self._plugin.planner.is_made_here(name):
+            self._notes.append(
+                f"baseline {name} has none of these cells, or asked something else: nothing is compared with it"
+            )
+            return None
         if not common:
             known = ", ".join(sorted({cell.id for cell in chosen.record.newest.cells})[:MOST_NAMED])
             raise ConfigError(
@@ -253,6 +271,8 @@ class Comparing:
             return
         there = {cell.id for cell, _ in collected.cells.values()}
         for name, chosen in self._plugin.planner.baselines:
+            if self._plugin.planner.is_made_here(name):
+                continue
             cells = chosen.record.newest.cells
             lost = list(
                 dict.fromkeys(cell.id for cell in cells if cell.model in collected.models and cell.id not in there)

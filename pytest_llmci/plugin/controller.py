@@ -47,6 +47,7 @@ from .fixtures import MARKER
 from .gates import emit_gate, forget_failure, judge_coverage
 from .github import write_summary
 from .holding import unpacked
+from .options import any_set
 from .planning import REFUSAL
 from .replaying import reason_of
 from .tracking import Tracking
@@ -99,8 +100,7 @@ class Controller:
     @property
     def measures(self) -> bool:
         """False where nothing will run: ``--collect-only``, ``--setup-plan``, ``--llmci-plan``."""
-        option = self._config.option
-        return not (option.collectonly or option.setuponly or option.setupplan or self._plugin.settings.plan)
+        return not (any_set(self._config, "collectonly", "setuponly", "setupplan") or self._plugin.settings.plan)
 
     def open_log(self) -> Path:
         """Create the run folder and write the header.

@@ -30,6 +30,10 @@ class Collected:
 
     cells: dict[str, tuple[Cell, CellPlan]] = field(default_factory=dict)
     selected: dict[str, tuple[Cell, CellPlan]] = field(default_factory=dict)
+    late: dict[str, tuple[Budget, ...]] = field(default_factory=dict)
+    """Node id of a test whose fixtures change its prompt, so that its cell is known when it runs -> the budgets that it has to meet."""
+    selected_late: list[str] = field(default_factory=list)
+    """Of these, the ones that will run."""
     tasks: dict[str, TaskCell] = field(default_factory=dict)
     """Node id of a test -> the benchmark task that it asks."""
     selected_tasks: list[str] = field(default_factory=list)
@@ -67,6 +71,10 @@ class Collected:
         """A test that measures a cell."""
         self.cells[nodeid] = (cell, plan)
 
+    def add_late(self, nodeid: str, budgets: Iterable[Budget]) -> None:
+        """A test that will measure a cell that is not known yet."""
+        self.late[nodeid] = tuple(budgets)
+
     def add_task(self, nodeid: str, cell: TaskCell) -> None:
         """A test that asks a benchmark task."""
         self.tasks[nodeid] = cell
@@ -75,6 +83,7 @@ class Collected:
         """The tests that will run, and those of them that are marked xfail."""
         nodeids = list(nodeids)
         self.selected_tasks = [nodeid for nodeid in nodeids if nodeid in self.tasks]
+        self.selected_late = [nodeid for nodeid in nodeids if nodeid in self.late]
         self.selected = {nodeid: self.cells[nodeid] for nodeid in nodeids if nodeid in self.cells}
         for nodeid in self.selected.keys() & set(expected_to_fail):
             cell, plan = self.selected[nodeid]
@@ -116,6 +125,7 @@ class Collected:
     def note_budgets(self, budgets: Sequence[Budget], specs: Sequence[ModelSpec]) -> None:
         """Work out what no test will ever meet."""
         held = {id(budget) for _, plan in self.cells.values() for budget in plan.budgets}
+        held |= {id(budget) for late in self.late.values() for budget in late}
         held |= {id(budget) for cell in self.tasks.values() for budget in of_tasks(budgets, cell.model.alias)}
         self.unused_models = [spec.alias for spec in specs if spec.alias not in self.models]
         self.unmatched_budgets = [
@@ -127,8 +137,9 @@ class Collected:
     def uncertain_budgets(self) -> int:
         """How many budgets of selected cells are decided by a test that can err, and how many cells by their samples."""
         plans = [plan for _, plan in self.selected.values()]
-        budgets = sum(1 for plan in plans for budget in plan.budgets if budget.statistical)
-        return budgets + sum(plan.samples > 0 for plan in plans)
+        budgets = [budget for plan in plans for budget in plan.budgets]
+        budgets += [budget for nodeid in self.selected_late for budget in self.late[nodeid]]
+        return sum(budget.statistical for budget in budgets) + sum(plan.samples > 0 for plan in plans)
 
     def rows(self) -> list[list[str]]:
         """Node id, cell, model, prompt id and task of every test that must leave a row, whatever becomes of its process."""

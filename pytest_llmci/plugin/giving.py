@@ -36,7 +36,7 @@ class Giving:
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> object:
         """What pytest's own does, but without a ``request`` that has to be built as a fixture."""
         make = self._made.get(fixturedef.argname)
-        if make is None or fixturedef.func.__module__ != OUR_MODULE or self._config.option.setupplan:
+        if make is None or fixturedef.func.__module__ != OUR_MODULE or getattr(self._config.option, "setupplan", False):
             return None
         try:
             value = make(request)

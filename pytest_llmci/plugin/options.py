@@ -184,6 +184,11 @@ def _ini_type(option: Option) -> Any:
     return "string"
 
 
+def any_set(config: pytest.Config, *names: str) -> bool:
+    """Whether one of pytest's own options is on; the plugin that brings it may be blocked (``-p no:setuponly``)."""
+    return any(getattr(config.option, name, False) for name in names)
+
+
 def is_armed(config: pytest.Config) -> bool:
     """Whether this session measures: by flag, by environment, or because models were named on the command line.
 

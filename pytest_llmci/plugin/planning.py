@@ -18,6 +18,7 @@ from ..settings import SUITES, Sourced
 from ..sinks.finish import collector_paused
 from ..stats.budget_expression import Budget
 from .collecting import (
+    gets_prompt_as_it_is,
     group_by_model,
     model_of,
     parameter,
@@ -29,6 +30,7 @@ from .collecting import (
 from .fixtures import MARKER
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
+from .options import any_set
 from .sharding import take_shard
 from .suite_ids import deselect
 
@@ -42,6 +44,8 @@ REFUSAL = "llmci"
 T = TypeVar("T")
 RARELY = 50_000
 """Objects that are made before the garbage collector looks at them: a few megabytes."""
+_NOT_KNOWN_YET = Prompt(id="-", text="-")
+"""In the place of a prompt that a fixture of the user's will make."""
 MOST_FAULTS = 5
 """Usage errors that are told before the rest is counted."""
 
@@ -176,8 +180,7 @@ class Planning:
 
     def _settle_comparison(self) -> None:
         """Read what is compared with, unless something is wrong already or nothing will run."""
-        option = self._plugin.config.option
-        if self.faults or option.collectonly or option.setuponly or option.setupplan:
+        if self.faults or any_set(self._plugin.config, "collectonly", "setuponly", "setupplan"):
             return
         try:
             self._plugin.comparing.resolve(tuple(self._plugin.import_path))
@@ -261,10 +264,17 @@ class Planning:
             return
         marker = self.marker(item)
         self._plugin.planner.checks(marker, None, item.nodeid)
-        prompt = parameter(item, "llm_prompt")
+        prompt = self._prompt_of(item)
         own = read_markers(own_marks(item))
         has_result = resolves_to_ours(item, "llm_result")
-        if not isinstance(prompt, Prompt) or not has_result:
+        if has_result and prompt is None:
+            cell = self._plugin.planner.test_cell(model, _NOT_KNOWN_YET)
+            budgets = self._plugin.planner.test_plan(cell, marker).budgets
+            self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
+            self._plugin.collected.add_late(item.nodeid, budgets)
+            self._note_budgets(item, budgets)
+            return
+        if prompt is None or not has_result:
             if own.budgets and not has_result:
                 raise ConfigError(
                     "marker llmci: budgets need the fixture llm_result; a single llm.generate() is not gated on time."
@@ -280,6 +290,18 @@ class Planning:
         self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
         self._plugin.collected.add(item.nodeid, cell, plan)
         self._note_budgets(item, plan.budgets)
+
+    def _prompt_of(self, item: pytest.Item) -> Prompt | None:
+        """The prompt that a test will get; None if it has none, a fixture of the user's makes it, or it is none."""
+        value = parameter(item, "llm_prompt")
+        if value is None or not gets_prompt_as_it_is(item):
+            return None
+        if isinstance(value, Prompt):
+            return value
+        try:
+            return prompt_of(value, self._plugin.redactor.prompt_id, "llm_prompt")
+        except ConfigError:
+            return None  # said when the test runs
 
     def _note_budgets(self, item: pytest.Item, held: Sequence[Budget]) -> None:
         """Remember each budget that a marker of the test, its class or its module asks for, and whether this test is held to it."""
@@ -311,7 +333,7 @@ class Planning:
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:
     """Whether the test is marked xfail; a condition that is a text is known when it runs, so it counts as not fulfilled."""
-    if item.config.option.runxfail:
+    if any_set(item.config, "runxfail"):
         return False
     for mark in item.iter_markers("xfail"):
         conditions = (mark.kwargs["condition"],) if "condition" in mark.kwargs else mark.args

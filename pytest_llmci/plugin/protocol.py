@@ -25,6 +25,7 @@ from .collecting import OUR_MODULE
 from .fixtures import MARKER
 from .holding import Held
 from .items import CellItem
+from .options import any_set
 
 if TYPE_CHECKING:
     from pluggy import HookImpl, HookRelay
@@ -53,14 +54,7 @@ _NOBODY_ELSE = ("_pytest.", "pytest_llmci.")
 
 def may_be_short(config: pytest.Config) -> bool:
     """Whether no plugin or ``conftest.py`` listens to the phases of a test, and nobody wants to stop in one."""
-    option = config.option
-    if (
-        option.usepdb
-        or option.setupshow
-        or option.setuponly
-        or getattr(option, "reruns", 0)
-        or getattr(option, "trace", False)
-    ):
+    if any_set(config, "usepdb", "setupshow", "setuponly", "reruns", "trace"):
         return False
     for name in PHASE_HOOKS:
         for implementation in getattr(config.hook, name).get_hookimpls():

@@ -15,6 +15,9 @@ from .options import ARMING_FLAGS, OPTIONS
 
 WRITING = ("save_baseline", "update_baseline")
 """Options that one test alone must not carry out again: it would be all that the baseline holds."""
+_NOT_MEASURING = ("baseline", *WRITING, "plan")
+"""Options that a command to measure with is not to have: it compares with nothing yet, and writes what it is told to."""
+_COLLECTING = ("--collect-only", "--co")
 _KEYWORD = re.compile(r"[\w:+.\[\]/-]+")
 """What ``-k`` takes without quotes of its own."""
 
@@ -22,10 +25,7 @@ _KEYWORD = re.compile(r"[\w:+.\[\]/-]+")
 def repeat_command(item: pytest.Item) -> list[str]:
     """The command as parts that belong together, each quoted for a shell: ``pytest``, ``--llm-models=echo``, ``-k "echo-tcp"``."""
     arguments = [str(argument) for argument in item.config.invocation_params.args]
-    armed = any(argument.partition("=")[0] in ARMING_FLAGS for argument in arguments)
-    variables = variables_given(os.environ)
-    start = [*([] if armed or "LLMCI=1" in variables else ["LLMCI=1"]), *variables]
-    start = [" ".join([*start, "pytest"]), *options_given(arguments)]
+    start = [" ".join(_start(arguments, variables_given(os.environ))), *options_given(arguments)]
     if isinstance(item, TaskItem):
         return [*start, shlex.quote(item.nodeid)]
     if isinstance(item, CellItem) and item.is_of_suite:
@@ -42,18 +42,34 @@ def repeat_command(item: pytest.Item) -> list[str]:
     return [*start, shlex.quote(f"{path}::{rest}")]
 
 
+def measuring_command(config: pytest.Config) -> str:
+    """The user's command, quoted for a shell, without what compares with baselines or writes them."""
+    flags = {*_COLLECTING, *(flag for option in OPTIONS if option.name in _NOT_MEASURING for flag in option.flags)}
+    given = [str(argument) for argument in config.invocation_params.args]
+    kept = [argument for argument in given if argument.partition("=")[0] not in flags]
+    return " ".join([*_start(kept, variables_given(os.environ, _NOT_MEASURING)), *map(shlex.quote, kept)])
+
+
+def _start(arguments: Sequence[str], variables: Sequence[str]) -> list[str]:
+    """``pytest`` behind the variables that it needs; armed."""
+    armed = any(argument.partition("=")[0] in ARMING_FLAGS for argument in arguments)
+    return [*([] if armed or "LLMCI=1" in variables else ["LLMCI=1"]), *variables, "pytest"]
+
+
 def _id(item: pytest.Item) -> Any:
     """The node id as this pytest hands it about: an object from 9.2 on, text before."""
     return getattr(item, "id", item.nodeid)
 
 
-def variables_given(environ: Mapping[str, str]) -> list[str]:
+def variables_given(environ: Mapping[str, str], left_out: Sequence[str] = WRITING) -> list[str]:
     """Our options among the environment's variables, as a shell takes them in front of a command.
+
+    :param left_out: names of options that are not wanted.
 
     >>> variables_given({"LLMCI": "1", "LLMCI_MODELS": "a=echo,b=echo", "HOME": "/home/me", "LLMCI_LOCK_FILE": "/tmp/lock"})
     ['LLMCI=1', 'LLMCI_MODELS=a=echo,b=echo']
     """
-    names = ["LLMCI", *("LLMCI_" + option.name.upper() for option in OPTIONS if option.name not in WRITING)]
+    names = ["LLMCI", *("LLMCI_" + option.name.upper() for option in OPTIONS if option.name not in left_out)]
     return [f"{name}={shlex.quote(environ[name])}" for name in names if environ.get(name, "").strip()]
 
 

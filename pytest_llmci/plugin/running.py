@@ -26,6 +26,7 @@ from .failures import explain_in_report, hide_in_report
 from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
+from .options import any_set
 from .planning import RARELY, is_ours
 from .protocol import (
     FunctionsShort,
@@ -163,7 +164,7 @@ class Running:
         """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
         if following is None or not self.functions.takes(item) or not self._may_be_short():
             return None
-        if self._wanted.teardown or self._plugin.config.option.durations or has_other_marks(item):
+        if self._wanted.teardown or any_set(self._plugin.config, "durations") or has_other_marks(item):
             return None
         self.functions.run(item, following, self._wanted)
         return True
@@ -182,7 +183,7 @@ class Running:
             return wanted_in_worker(config, config.workerinput["llmci"]["wanted"])
         here = wanted(config)
         return here._replace(
-            bounds=here.bounds or config.option.verbose >= 0
+            bounds=here.bounds or getattr(config.option, "verbose", -1) >= 0
         )  # the terminal begins its lines with them
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -240,7 +241,7 @@ class Running:
             checks=self._plugin.planner.checks(marker, None, "llm.generate()"),
         )
 
-    def measure(self, llm: LLM, prompt: Prompt) -> CellResult:
+    def measure(self, llm: LLM, prompt: Any) -> CellResult:
         """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""
         item = self._current
         assert item is not None  # a fixture of a test that has begun
@@ -251,7 +252,7 @@ class Running:
             )
         known = self._plugin.collected.selected.get(item.nodeid)
         cell, plan = known or self._plan_late(item, llm, prompt)
-        if self._plugin.config.option.setuponly:  # no test will ask for the numbers
+        if any_set(self._plugin.config, "setuponly"):  # no test will ask for the numbers
             unmeasured = CellMeasurement(cell=cell, plan=plan)
             return CellResult(unmeasured, self._plugin.planner.metrics, self._plugin.session.judge)
         try:
@@ -261,9 +262,18 @@ class Running:
         item.stash[MEASUREMENT] = measurement
         return CellResult(measurement, self._plugin.planner.metrics, self._plugin.session.judge)
 
-    def _plan_late(self, item: pytest.Item, llm: LLM, prompt: Prompt) -> tuple[Cell, CellPlan]:
-        cell = self._plugin.planner.test_cell(llm.spec, prompt)
-        return cell, self._plugin.planner.test_plan(cell, self._plugin.planning.marker(item))
+    def _plan_late(self, item: pytest.Item, llm: LLM, given: Any) -> tuple[Cell, CellPlan]:
+        """Of a test whose prompts are its own: a parameter or a fixture of the user's, a text perhaps.
+
+        :raises pytest.fail.Exception: if it is no prompt, or the test asks for what cannot be with it.
+        """
+        planner = self._plugin.planner
+        try:
+            prompt = prompt_of(given, self._plugin.redactor.prompt_id, "llm_prompt")
+            cell = planner.test_cell(llm.spec, prompt)
+            return cell, planner.test_plan(cell, self._plugin.planning.marker(item))
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def _measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         return self._plugin.session.measure(

@@ -78,7 +78,13 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
-        texts = [self._describe(), *self._describe_tasks(), *self._describe_comparison(), *self._describe_tables()]
+        texts = [
+            self._describe(),
+            *self._describe_tasks(),
+            *self._describe_comparison(),
+            *self._describe_tables(),
+            *self._plugin.planner.notes,
+        ]
         return self._told(texts)
 
     def _told(self, texts: Sequence[str]) -> list[str]:
@@ -476,9 +482,11 @@ class Terminal(Silent):
         reporter.ensure_newline()
         again = f", replayed from {report.replayed_run}" if report.replayed_run else ""
         reporter.section(f"llmci: {_count(len(report.models), 'model')}{again}", sep="=")
-        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for) or any(
-            plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values()
-        )
+        gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for)
+        gated = gated or any(plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values())
+        gated = gated or any(
+            cell.budgets or cell.samples for cell in report.cells
+        )  # parallel workers collect, and this process does not
         lines = summary_lines(
             report,
             controller.finished.saved,

@@ -164,7 +164,8 @@ def _centre(sample: Floats, budget: Budget, alpha: float, last: bool) -> Decisio
     observed = _observed(sample, budget)
     met, stated = budget.is_met_by(observed), _stated(sample, observed, budget)
     if sample.size < LEAST_VALUES:
-        reason = f"{stated}; fewer than {LEAST_VALUES} rounds decide nothing"
+        more = ": allow more (--llmci-max-rounds)" if last else ""
+        reason = f"{stated}; fewer than {LEAST_VALUES} rounds decide nothing{more}"
         return Decision(
             verdict="inconclusive", observed=observed, reason=reason, rounds=sample.size, needs_more=not last
         )
@@ -216,7 +217,7 @@ def _quantile(sample: Floats, budget: Budget, alpha: float, last: bool) -> Decis
     failed = bad >= 2 and _proves(p, alpha)
     certified = 1 - _at_least(bad + 1, n, bad_share) < PASS_ERROR_LAST
     met = bad <= n * bad_share + 1e-9  # 0.1 * 20 is more than 20 * (1 - 0.9)
-    stated = f"{bad} of {n} rounds {_beyond(budget)} {_limit(budget)}"
+    stated = f"{bad} of {n} round{'' if n == 1 else 's'} {_beyond(budget)} {_limit(budget)}"
     if failed:
         reason = f"{stated} ({_odds(p)} by chance)"
     elif certified:

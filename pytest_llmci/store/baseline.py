@@ -451,11 +451,13 @@ class Chosen:
     warnings: tuple[str, ...] = ()
     registered: str = ""
     """``NAME@ALIAS`` of MLflow's registry, where it is the run behind that; empty for one of a file."""
+    measuring: str = ""
+    """The command that measures what is compared with it; empty where that is not known."""
 
     @property
     def renewal(self) -> str:
-        """The command that puts a newer one in its place."""
-        return renewal(self.record.name, self.registered)
+        """What puts a newer one in its place."""
+        return renewal(self.record.name, self.registered, self.measuring)
 
     @property
     def same_environment(self) -> bool:
@@ -471,6 +473,7 @@ def choose(
     base: Path | None = None,
     now: datetime | None = None,
     registered: str = "",
+    measuring: str = "",
 ) -> Chosen:
     """The file of that name that was saved on this machine, else on the one that is most like it.
 
@@ -483,32 +486,43 @@ def choose(
     :param base: what a relative path starts from; the working directory if None.
     :param now: for its age.
     :param registered: ``NAME@ALIAS`` of MLflow's registry that the file stands for, and that it is then called by.
+    :param measuring: see :attr:`Chosen.measuring`.
     :raises ConfigError: if there is none of that name.
     :raises StoreError: if one of its files cannot be read.
     """
     candidates = [
-        (_differences(record, environment), path, record) for path in find(root, name, base) for record in (load(path),)
+        (_differences(record, environment), path, record)
+        for path in find(root, name, base, measuring)
+        for record in (load(path),)
     ]
     differences, path, record = min(candidates, key=lambda each: (len(each[0]), -_stamp(each[2].newest), each[1].name))
     age = (now or SystemClock().utc()) - datetime.fromtimestamp(_stamp(record.newest), UTC)
     shown = registered or name
     old = (
-        f"baseline {shown} is {age.days} days old: what has changed since hides behind it; renew it with"
-        f" {renewal(record.name, registered)}"
+        f"baseline {shown} is {age.days} days old: what has changed since hides behind it; renew it:"
+        f" {renewal(record.name, registered, measuring)}"
     )
     warnings = (old,) if age > OLD_AFTER else ()
     return Chosen(
-        name=shown, path=path, record=record, differences=differences, warnings=warnings, registered=registered
+        name=shown,
+        path=path,
+        record=record,
+        differences=differences,
+        warnings=warnings,
+        registered=registered,
+        measuring=measuring,
     )
 
 
-def renewal(name: str, registered: str = "") -> str:
-    """The command that puts a newer baseline in the place of one.
+def renewal(name: str, registered: str = "", measuring: str = "") -> str:
+    """What puts a newer baseline in the place of one: a command, where it is known.
 
     :param registered: see :attr:`Chosen.registered`.
+    :param measuring: see :attr:`Chosen.measuring`.
     """
     if not registered:
-        return f"pytest --llmci --llmci-save-baseline={name}"
+        option = f"--llmci-save-baseline={name}"
+        return f"{measuring} {option}" if measuring else f"add {option} to the pytest command that measures"
     model, _, alias = registered.partition("@")
     return f"llmci promote {model} --alias {alias}"
 
@@ -523,14 +537,15 @@ def _differences(record: BaselineRecord, environment: Part) -> tuple[Difference,
     return saved_on.differences(environment)
 
 
-def find(root: Path, name: str, base: Path | None = None) -> list[Path]:
+def find(root: Path, name: str, base: Path | None = None, measuring: str = "") -> list[Path]:
     """The files of a baseline.
 
     :param name: of a baseline below ``root``, or the path of a file or folder.
     :param base: what a relative path starts from.
-    :raises ConfigError: if there is none; it names those that exist, and the command that makes one.
+    :param measuring: see :attr:`Chosen.measuring`.
+    :raises ConfigError: if there is none; it names those that exist, and what makes one.
     """
-    by_path = _is_path(name)
+    by_path = is_path(name)
     folder = (base or Path()) / Path(name).expanduser() if by_path else root / name
     if by_path and folder.is_file():
         return [folder]
@@ -539,13 +554,14 @@ def find(root: Path, name: str, base: Path | None = None) -> list[Path]:
         return found
     what = f"'{name}' is no baseline's file and no folder of them" if by_path else f"there is no baseline '{name}'"
     names = ", ".join(dict.fromkeys(path.parent.name for path in _files(root)))
+    named = name if _NAME.match(name) and not by_path else BASELINE_NAME
     raise ConfigError(
-        f"{what}; {shown_path(root)} holds {names or 'none'}."
-        f" Make one: pytest --llmci --llmci-save-baseline={name if _NAME.match(name) and not by_path else BASELINE_NAME}"
+        f"{what}; {shown_path(root)} holds {names or 'none'}. Make one: {renewal(named, measuring=measuring)}"
     )
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a baseline is asked for by its file or folder, and not by its name."""
     return "/" in name or "\\" in name or name.endswith(".json") or name in (".", "..")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from bench import Bench
 from installed import needs_models
+
+from pytest_llmci.measure.cuda import no_driver
 
 USAGE = [
     (["--llm-models=vlm:something"], "*--llm-models*unknown backend 'vlm'*Known:*echo*"),
@@ -16,6 +20,14 @@ USAGE = [
     (["--llm-models=echo+threads=0"], "*+threads=0*"),
     (["--llm-models=echo+itl"], "*+itl*key=value*"),
     (["--llm-models=py:nowhere_module:f"], "*nowhere_module*"),
+    (
+        ["--llm-models=echo,py:json:nope"],
+        "*py:json:nope: module 'json' (*) has no 'nope'.*Functions and classes in it:*dumps*",
+    ),
+    (
+        ["--llm-models=echo", "--llmci-baseline"],
+        "*there is no baseline 'main'*Make one: *pytest *--llm-models=echo*--llmci-save-baseline=main",
+    ),
     (["--llm-models="], "*--llm-models*empty*"),
     (["--llm-models=a-b=echo,a=echo"], "*other=*", "- {id: c, prompt: x}\n- {id: b-c, prompt: y}\n"),
     (["--llm-models=echo", "--llm-prompts=none.yaml"], "*none.yaml*"),
@@ -206,3 +218,33 @@ def test_a_misspelt_key_of_the_ini_file_loses_no_gate(bench: Bench) -> None:
     result = bench.suite("echo", fresh=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*pytest.ini: unknown setting 'llmci_budgets'. Did you mean 'llmci_budget'?*"])
+
+
+@needs_models
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            "hf:org/a b",
+            "*'org/a b' is neither a local folder nor a repository of the hub: its name holds ' ', and may hold*",
+        ),
+        ("tiny+device=mps", "*+device=mps: it is there on Apple's machines alone*"),
+    ],
+)
+def test_what_no_machine_or_hub_has_is_a_usage_error(bench: Bench, model: str, said: str) -> None:
+    if "mps" in model and sys.platform == "darwin":
+        pytest.skip("Apple's machines have it")
+    result = bench.suite(f"echo,{model}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
+    assert not (bench.path / "llmci-results").exists()
+
+
+@needs_models
+@pytest.mark.skipif(no_driver() is None, reason="there may be a GPU here")
+@pytest.mark.parametrize("model", ["tiny", "smollm2", "hf:org/name"])
+def test_cuda_without_a_gpu_is_a_usage_error(bench: Bench, model: str) -> None:
+    result = bench.suite(f"echo,m={model}+device=cuda:0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*m={model}+device=cuda:0: +device=cuda:0: this machine has no NVIDIA GPU*"])
+    assert not (bench.path / "llmci-results").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import jsonschema
@@ -164,9 +165,15 @@ def test_one_that_is_missing_is_a_usage_error(bench: Bench, parallel: tuple[str,
     result = bench.suite("echo", "--llmci-baseline=new", *parallel, fresh=True)
     assert result.ret == 4
     result.stderr.fnmatch_lines(
-        ["ERROR: --llmci-baseline: there is no baseline 'new'; llmci-baselines holds old. Make one: *baseline=new"]
+        [
+            "ERROR: --llmci-baseline: there is no baseline 'new'; llmci-baselines holds old. Make one: *pytest *baseline=new"
+        ]
     )
     assert nothing_was_loaded(bench)
+    command = result.stderr.str().partition("Make one: ")[2].splitlines()[0]
+    assert bench.run(*shlex.split(command)[1:], fresh=True).ret == 0, command
+    assert [file.name for file in list_baselines(bench.path / "llmci-baselines")] == ["new", "old"]
+    assert bench.suite("echo", "--llmci-baseline=new", *parallel, fresh=True).ret == 0
 
 
 @pytest.mark.parametrize(
@@ -226,3 +233,49 @@ def test_options_stand_in_the_help(bench: Bench) -> None:
     text = bench.run("--help").stdout.str()
     for option in ("--llmci-save-baseline", "--llmci-update-baseline", "--llmci-baseline", "--llmci-baselines"):
         assert option in text
+
+
+@pytest.mark.parametrize("place", ["ini", "table", "variable"])
+def test_one_that_the_settings_compare_with_is_made_and_renewed_by_the_commands_that_are_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    models = (
+        'llmci_models = ["echo"]\nllmci_suite = ["inference"]\nllmci_prompts = ["prompts.yaml"]\nllmci_rounds = "2"\n'
+    )
+    text = f"[tool.pytest.ini_options]\n{models}"
+    text += (
+        'llmci_baseline = ["main"]\n'
+        if place == "ini"
+        else '[tool.llmci]\nbaseline = "main"\n'
+        if place == "table"
+        else ""
+    )
+    bench.write("pyproject.toml", text)
+    if place == "variable":
+        monkeypatch.setenv("LLMCI_BASELINE", "main")
+    missing = bench.run("--llmci")
+    assert missing.ret == pytest.ExitCode.USAGE_ERROR
+    command = missing.stderr.str().partition("Make one: ")[2].splitlines()[0]
+    assert command.startswith("pytest ") and command.endswith("--llmci --llmci-save-baseline=main")
+    made = bench.run(*shlex.split(command)[1:])
+    assert made.ret == 0
+    assert "there is no baseline main yet: nothing is compared with it" in unwrapped(made)
+    assert bench.run("--llmci").ret == 0
+
+    bench.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n- {id: third, prompt: Name a lake.}\n")
+    lost = bench.run("--llmci")
+    assert lost.ret == pytest.ExitCode.TESTS_FAILED
+    assert "lost coverage: baseline main has echo-second" in unwrapped(lost)
+    assert bench.run("--llmci", "--llmci-save-baseline=main").ret == 0, "what the message told to do"
+    assert [cell.id for cell in saved(bench).newest.cells] == ["echo-first", "echo-third"]
+
+    bench.write("prompts.yaml", "- {id: fourth, prompt: Name a sea.}\n")
+    assert bench.run("--llmci").ret == pytest.ExitCode.USAGE_ERROR
+    assert bench.run("--llmci", "--llmci-save-baseline=main").ret == 0
+    assert [cell.id for cell in saved(bench).newest.cells] == ["echo-fourth"]
+
+
+def test_one_that_is_asked_for_on_the_command_line_must_be_there_even_where_it_is_saved(bench: Bench) -> None:
+    result = bench.suite("echo", "--llmci-baseline", "--llmci-save-baseline")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert nothing_was_loaded(bench)

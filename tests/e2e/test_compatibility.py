@@ -315,3 +315,22 @@ def test_stops_after_the_cell_that_failed_last(bench: Bench, option: str, outcom
 def test_marks_on_a_later_cell_are_heeded(bench: Bench) -> None:
     listener = "import pytest\ndef pytest_collection_modifyitems(items): items[1].add_marker(pytest.mark.skip(reason='slow'))\n"
     cells_with(bench, "pass", listener=listener).assert_outcomes(passed=2, skipped=1)
+
+
+@pytest.mark.parametrize(
+    "blocked", ["terminal", "skipping", "setuponly", "setupplan", "debugging", "capture", "cacheprovider"]
+)
+def test_a_session_measures_whichever_of_pytests_own_plugins_is_blocked(bench: Bench, blocked: str) -> None:
+    bench.write("test_it.py", "def test_it(llm_result): assert llm_result.rounds\n")
+    result = bench.run(
+        "--llm-models=echo",
+        "--llm-prompts=prompts.yaml",
+        "--llmci-rounds=2",
+        "-p",
+        f"no:{blocked}",
+        "test_it.py",
+        fresh=True,
+    )
+    assert result.ret == 0
+    assert [each["verdict"] for each in bench.records("verdict")] == ["pass", "pass"]
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()

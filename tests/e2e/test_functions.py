@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 
 
 def test_one_test_for_each_model_and_prompt(bench: Bench) -> None:
@@ -128,6 +128,57 @@ def test_an_overriding_fixture_may_ask_for_ours(bench: Bench) -> None:
     )
     bench.write("test_it.py", "def test_it(llm): assert llm[0] == 'echo' and llm[1]\n")
     bench.run("--llm-models=echo").assert_outcomes(passed=1)
+
+
+OWN_TEXTS = """
+import pytest
+@pytest.mark.parametrize("llm_prompt", ["one", [{"role": "user", "content": "two"}]], ids=["a", "b"])
+@pytest.mark.llmci(budgets=["ttft.max <= 5s"])
+def test_it(llm_result, llm_prompt): pass
+"""
+CHANGED = """
+import pytest
+@pytest.fixture
+def llm_prompt(llm_prompt): return f"Please: {llm_prompt.text}"
+@pytest.mark.llmci(budgets=["ttft.max <= 5s"])
+def test_it(llm_result): pass
+"""
+
+
+def test_texts_that_a_test_is_parametrized_with_are_cells_as_any(bench: Bench) -> None:
+    bench.write("test_it.py", OWN_TEXTS)
+    result = bench.run("--llm-models=echo", "--llmci-rounds=2", "--llmci-max-memory=9GiB", "test_it.py")
+    result.assert_outcomes(passed=2)
+    assert [each["cell"] for each in bench.records("verdict")] == ["echo-one", "echo-user-two"]
+    assert all(len(each["budgets"]) == 2 for each in bench.records("verdict"))
+    result = bench.run("--llm-models=echo", "--llmci-rounds=3", "--llmci-versus=+itl=1ms", "test_it.py")
+    assert result.ret == 0
+    assert all(each["comparisons"] for each in bench.records("verdict"))
+
+
+@pytest.mark.parametrize("value", ["5", "None", "{'x': 1}"])
+def test_a_parameter_that_is_no_prompt_is_one_line(bench: Bench, value: str) -> None:
+    bench.write(
+        "test_it.py",
+        f"import pytest\n@pytest.mark.parametrize('llm_prompt', [{value}])\ndef test_it(llm_result): pass\n",
+    )
+    result = bench.run("--llm-models=echo", "test_it.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["llm_prompt: expected text, a prompt or a list of *, got *"])
+    assert "AttributeError" not in result.stdout.str()
+
+
+def test_a_prompt_that_a_fixture_changes_is_measured_as_it_is_changed(bench: Bench) -> None:
+    bench.write("test_it.py", CHANGED)
+    arguments = ("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=3", "test_it.py")
+    result = bench.run(*arguments, "--llmci-max-memory=9GiB")
+    result.assert_outcomes(passed=2)
+    first, second = bench.records("verdict")
+    assert [first["cell"], second["cell"]] == ["echo-Please-Name-a-colour", "echo-Please-Name-a-river"]
+    assert len(first["budgets"]) == 2
+    assert {each["prompt"] for each in bench.records("rounds")} == {"Please: Name a colour.", "Please: Name a river."}
+    result = bench.run(*arguments, "--llmci-versus=+itl=1ms")
+    assert "llmci: 2 tests whose fixtures change their prompts are measured and not compared" in unwrapped(result)
 
 
 def test_a_models_failure_is_raised_in_the_call_phase(bench: Bench) -> None:

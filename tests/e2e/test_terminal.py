@@ -83,6 +83,24 @@ def test_no_hint_where_something_is_gated(bench: Bench) -> None:
     assert "Nothing was gated" not in bench.suite("echo", "--llmci-max-latency=10s").stdout.str()
 
 
+@pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "xdist"])
+def test_no_hint_where_a_marker_gates(bench: Bench, parallel: tuple[str, ...]) -> None:
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(budgets=['peak_rss <= 9GiB'])\ndef test_it(llm_result): pass\n",
+    )
+    result = bench.run(
+        "--llm-models=echo",
+        "--llm-prompts=prompts.yaml",
+        "--llmci-rounds=1",
+        "test_it.py",
+        *parallel,
+        fresh=bool(parallel),
+    )
+    result.assert_outcomes(passed=2)
+    assert "Nothing was gated" not in result.stdout.str()
+
+
 def test_long_names_are_cut_to_fit(bench: Bench) -> None:
     result = bench.suite("a-very-long-name-for-a-model-that-nobody-would-want-to-read-twice=echo")
     line = next(line for line in result.outlines if line.startswith("a-ver") and "/2" in line)

@@ -168,6 +168,14 @@ def test_two_models_of_one_name_are_refused_and_one_twice_is_one(tmp_path: Path)
         read_specs([("org/b", "x"), ("b@v2", "x")], KNOWN, tmp_path)
 
 
+def test_one_that_is_named_again_is_told_of(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    same = [("tiny", "x"), ("echo", "x"), ("tiny", "y"), ("t=tiny", "y")]
+    specs = read_specs(same, KNOWN, tmp_path, lambda spec, where: told.append((spec.text, where)))
+    assert [spec.alias for spec in specs] == ["tiny", "echo", "t"]
+    assert told == [("tiny", "y")]
+
+
 def test_the_packaged_list_pins_revisions() -> None:
     for line, where in read_list("paper", "--llm-models", Path()):
         assert parse_spec(line, KNOWN, where).revision

@@ -95,3 +95,39 @@ def test_files_of_a_snapshot_have_their_checksums(tmp_path: Path) -> None:
     (snapshot / "sub" / "copied").write_bytes(b"x")
     again = hub.snapshot_files(snapshot, lambda path: f"sha256 of {path.name}")
     assert (again["config.json"], again["sub/copied"]) == ("sha256 of config.json", "sha256 of copied")
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("distilgpt2", ""),
+        ("org/name", ""),
+        ("org/_name_", ""),
+        ("o.r-g/n.a_m-e.v1", ""),
+        ("org/" + "x" * 96, ""),
+        ("org/" + "x" * 97, "has 97 characters, and may have 96"),
+        ("x" * 97 + "/name", "has 97 characters, and may have 96"),
+        ("org/a b", "its name holds ' '"),
+        ("org/a:b", "its name holds ':'"),
+        ("org/modèle", "its name holds 'è'"),
+        ("org\\name", r"its name holds '\\'"),
+        ("a/b/c", "its name has 2 slashes, and may have one"),
+        ("org/", "a name is missing beside the slash"),
+        ("/name", "a name is missing beside the slash"),
+        ("org/-name", "a name neither begins nor ends with"),
+        ("org/name.", "a name neither begins nor ends with"),
+        ("org/a--b", "no name holds '--'"),
+        ("a..b/c", "no name holds '..'"),
+        ("org/name.git", "no name ends with '.git'"),
+        ("org/git", ""),
+    ],
+)
+def test_what_cannot_be_a_repository_is_known_by_the_hubs_own_rules(target: str, why: str) -> None:
+    found = hub.why_no_repository(target)
+    assert why in found and bool(found) == bool(why)
+    validators = pytest.importorskip("huggingface_hub.utils")
+    if found:
+        with pytest.raises(validators.HFValidationError):
+            validators.validate_repo_id(target)
+    else:
+        validators.validate_repo_id(target)

@@ -82,6 +82,7 @@ def test_every_way_to_bind_a_name_counts(read: Read, code: str) -> None:
         "import answer as other",
         "if __name__ == '__main__':\n    print('a script')",
         "import logging\nlog = logging.getLogger(__name__)",
+        "def other(x): return type(x).__name__",
     ],
 )
 def test_what_is_bound_elsewhere_does_not_count(read: Read, code: str) -> None:
@@ -102,6 +103,7 @@ def test_what_is_bound_elsewhere_does_not_count(read: Read, code: str) -> None:
         "setattr(me, 'answer', 1)",
         "exec('answer = 1')",
         "register(__name__)",
+        "import sys\nsys.modules[other.__name__].answer = 1",
         "def answer(:",
         "answer = '\x00'",
         "# coding: no-such-coding\n",

@@ -16,8 +16,10 @@ from pytest_llmci.backends import tiny as tiny_module
 from pytest_llmci.backends.answer_scores import logprobs
 from pytest_llmci.backends.base import LoadContext, LoadedModel
 from pytest_llmci.backends.causal_lm import CausalLM
+from pytest_llmci.backends.packages import installed_version
+from pytest_llmci.backends.smollm2 import SmolLM2Backend
 from pytest_llmci.backends.tiny import TinyBackend
-from pytest_llmci.backends.transformers import finish_loading
+from pytest_llmci.backends.transformers import TransformersBackend, finish_loading
 from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt, to_json
 
@@ -487,3 +489,34 @@ def test_a_missing_package_is_named_with_its_extra(
         TinyBackend.preflight(spec("tiny"))
     with pytest.raises(MissingExtraError, match=message):
         TinyBackend(spec("tiny")).load(context)
+
+
+@pytest.mark.parametrize(
+    ("version", "device", "refused"),
+    [
+        ("2.13.0+cpu", "cuda", True),
+        ("2.13.0+cpu", "cuda:1", True),
+        ("2.13.0+cpu", "auto", False),
+        ("2.13.0+cpu", "cpu", False),
+        ("2.13.0+cu130", "cuda", False),
+        ("2.13.0", "cuda", False),
+        ("", "cuda", False),
+    ],
+)
+def test_a_torch_that_says_to_be_built_without_cuda_is_refused_for_it_before_it_is_imported(
+    spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, version: str, device: str, refused: bool
+) -> None:
+    monkeypatch.setattr("pytest_llmci.backends.transformers.installed_version", lambda package: version)
+    if not refused:
+        TinyBackend.preflight(spec("tiny", device=device))
+        return
+    for backend, target in ((TinyBackend, ""), (SmolLM2Backend, ""), (TransformersBackend, "org/name")):
+        with pytest.raises(
+            ModelLoadError, match=rf"\+device={device}: the installed torch 2.13.0\+cpu is built without CUDA"
+        ):
+            backend.preflight(spec(backend.__name__, target, device=device))
+
+
+def test_a_version_is_read_from_what_is_installed() -> None:
+    assert installed_version("torch") == torch.__version__
+    assert installed_version("no-such-package") == ""

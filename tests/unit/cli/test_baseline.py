@@ -86,7 +86,9 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_any_the_command_that_makes_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, "list") == ["llmci-baselines holds no baseline. Make one: pytest --llmci --llmci-save-baseline"]
+    assert told(capsys, "list") == [
+        "llmci-baselines holds no baseline. Make one: add --llmci-save-baseline=main to the pytest command that measures"
+    ]
     assert json.loads("\n".join(told(capsys, "list", "--json"))) == []
 
 

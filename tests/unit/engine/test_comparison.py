@@ -236,7 +236,7 @@ def test_changed_cells_come_first_and_the_others_are_a_number() -> None:
             ("calm", [result(verdict="pass", change=0.01)]),
             ("unsure", [result(verdict="inconclusive")]),
             ("worse", [result()]),
-            ("better", [result(verdict="pass", improved=True, change=-0.2)]),
+            ("better", [result(verdict="pass", improved=True, base=1.5, candidate=1.2, change=-0.2)]),
         ],
         [("model", result())],
         METRICS,

@@ -226,3 +226,12 @@ def test_a_long_command_is_wrapped_as_a_shell_takes_it(parts: list[str], lines: 
     )
     assert text.splitlines()[-len(lines) :] == lines
     assert with_commands_unwrapped(text).splitlines()[-1] == "  repeat     " + " ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("observed", "told_so"),
+    [(2.005, ""), (2.41, "(21 % too slow)"), (21.9, "(995 % too slow)"), (22.1, "(11 times the limit)"), (9_000.0, "(4,500 times the limit)")],
+)  # fmt: skip
+def test_how_far_a_limit_was_missed_is_told_as_people_read_it(observed: float, told_so: str) -> None:
+    title = str(told(verdict(verdict="failed", budgets=[missed(observed=observed)], rounds=5))).splitlines()[0]
+    assert title.rstrip().endswith(told_so or "is over 2 s")

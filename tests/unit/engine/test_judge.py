@@ -275,6 +275,47 @@ def test_where_all_rounds_waited_a_missed_limit_is_not_the_models_fault(judge: J
     assert met[0].verdict == "pass", "a limit that even these meet is met"
 
 
+def counted(
+    latencies_ms: tuple[float, ...], waits_ms: tuple[float, ...], **columns: list[float | None]
+) -> RoundsRecord:
+    """As one thread on Linux measures it; further columns as stored."""
+    delay, n = [each * 1e6 for each in waits_ms], len(waits_ms)
+    latency = [each * 1e6 for each in latencies_ms]
+    net = [whole - waited for whole, waited in zip(latency, delay, strict=True)]
+    values = {"latency": latency, "run_delay": delay, "net_time": net, "steal": [0.0] * n, "major_faults": [0.0] * n}
+    return rounds(latencies_ms=latencies_ms, values={**values, **columns})
+
+
+def test_what_is_far_off_without_all_waiting_fails_on_a_busy_machine_too(judge: Judge) -> None:
+    block = counted((1470, 1471, 1472, 1473, 1474), (400, 400, 400, 400, 400))
+    (result,) = verdict(judge, of_time(block, "latency <= 500ms")).budgets
+    assert (result.verdict, result.observed, len(result.values)) == ("failed", 1.472, 5)
+    assert result.reason == (
+        "5 of 5 rounds waited for a CPU for over 20 % of their time; without all waiting, median of 5 rounds: 1.07 s is over 1 s"
+        " (under 0.0001 % by chance), 2 times the limit"
+    )
+
+
+def test_a_round_or_two_that_are_left_are_too_few(judge: Judge) -> None:
+    block = counted((140, 141, 142), (0, 0, 40))
+    (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
+    assert result.verdict == "inconclusive"
+    assert (
+        "too busy: 1 of 3 rounds waited for a CPU for over 20 % of their time, which leaves too few others; "
+        in result.reason
+    )
+
+
+def test_what_busy_neighbours_may_explain_stays_undecided_and_says_what_is_left(judge: Judge) -> None:
+    block = counted((1470, 1471, 1472, 1473, 1474), (600, 600, 600, 600, 600))
+    (result,) = verdict(judge, of_time(block, "latency <= 500ms")).budgets
+    assert result.verdict == "inconclusive"
+    assert result.reason.startswith(
+        "the machine was too busy: 5 of 5 rounds waited for a CPU for over 20 % of their time; "
+    )
+    assert result.reason.endswith("; without all waiting: 872 ms")
+
+
 def test_maxima_and_memory_are_judged_on_every_round(judge: Judge) -> None:
     block = waiting((90, 400, 92, 91), (0, 300, 0, 0))
     (result,) = verdict(judge, of_time(block, "latency.max <= 100ms")).budgets

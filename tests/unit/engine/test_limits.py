@@ -4,6 +4,7 @@ import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,12 +88,15 @@ def spec(backend: str = "knowing", **options: str) -> ModelSpec:
 @pytest.fixture
 def preflight(monkeypatch: pytest.MonkeyPatch) -> Preflight:
     module = types.ModuleType("fake_source")
-    module.__dict__.update(Knowing=Knowing, Ignorant=Ignorant, **{kind.__name__: kind for kind in BROKEN})
+    module.__dict__.update(
+        Knowing=Knowing, Ignorant=Ignorant, Computing=Computing, **{kind.__name__: kind for kind in BROKEN}
+    )
     monkeypatch.setitem(sys.modules, "fake_source", module)
     monkeypatch.setattr(Knowing, "asked", [])
     registry = Registry()
     registry.add("backend", "knowing", "fake_source:Knowing")
     registry.add("backend", "ignorant", "fake_source:Ignorant")
+    registry.add("backend", "computing", "fake_source:Computing")
     for kind in BROKEN:
         registry.add("backend", kind.__name__.lower(), f"fake_source:{kind.__name__}")
     return Preflight(registry, ["/users/code"])
@@ -214,6 +218,42 @@ def test_a_node_of_the_driver_may_mean_a_gpu(tmp_path: Path) -> None:
     assert no_driver(nodes) == NO_DRIVER
     (tmp_path / "nvidia0").touch()
     assert no_driver(nodes) is None
+
+
+class Computing(Ignorant):
+    """A model source whose devices are this machine's."""
+
+    computes_here: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "said"),
+    [
+        ("cuda", False, rf"^a=computing: \+device=cuda: {NO_DRIVER}; leave the key away"),
+        ("cuda:1", False, rf"\+device=cuda:1: {NO_DRIVER}"),
+        ("cuda", True, ""),
+        ("cpu", False, ""),
+        ("auto", False, ""),
+        ("", False, ""),
+    ],
+)
+def test_a_device_that_the_machine_cannot_have_is_refused(
+    preflight: Preflight, monkeypatch: pytest.MonkeyPatch, device: str, there: bool, said: str
+) -> None:
+    monkeypatch.setattr("pytest_llmci.engine.limits.no_driver", lambda: None if there else NO_DRIVER)
+    options = {"device": device} if device else {}
+    with pytest.raises(ConfigError, match=said) if said else nullcontext():
+        preflight.check(spec("computing", **options), [])
+    preflight.check(spec("ignorant", **options), [])  # its devices are its own
+
+
+@pytest.mark.parametrize(("platform", "refused"), [("linux", True), ("darwin", False)])
+def test_mps_is_for_apples_machines(
+    preflight: Preflight, monkeypatch: pytest.MonkeyPatch, platform: str, refused: bool
+) -> None:
+    monkeypatch.setattr("pytest_llmci.engine.limits.sys.platform", platform)
+    with pytest.raises(ConfigError, match="Apple") if refused else nullcontext():
+        preflight.check(spec("computing", device="mps"), [])
 
 
 def test_what_the_runner_reads_is_checked_too(preflight: Preflight) -> None:

@@ -107,7 +107,7 @@ def test_an_own_cost_like_the_answers_own_time_is_no_share(tmp_path: Path) -> No
 def test_answers_of_another_length_are_told(tmp_path: Path) -> None:
     other = rounds("r1", "a", values={"latency": [1, 2, 1], "output_tokens": [5, 7, 5]})
     found = " ".join(lines_of(tmp_path, [worker("w1", "a"), other, verdict("v1", "a")]))
-    assert "1 of 3 answer has not the length of the cell's others: compare latency_per_token." in found
+    assert "1 of 3 answers differs in length from the cell's others: compare latency_per_token." in found
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -166,7 +166,7 @@ def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> 
         verdict("v1", "a", verdict="inconclusive", budgets=[budget]),
     ]
     text = "\n".join(lines_of(tmp_path, records))
-    assert "INCONCLUSIVE is not a pass: 1 of 1 cells could not be decided.\n  a-tcp: latency <= 1s: too close" in text
+    assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided.\n  a-tcp: latency <= 1s: too close" in text
 
 
 def compared(**changes: Any) -> list[LogRecord]:
@@ -284,3 +284,62 @@ def test_what_was_put_off_beside_the_rounds_that_count_is_told_apart(tmp_path: P
         " (1 x HTTP 429), and 1 at warm-ups after 1 (1 x HTTP 429).",
         "superseded": "",
     }  # fmt: skip
+
+
+def test_no_hints_where_nothing_was_measured_that_a_gate_could_judge(tmp_path: Path) -> None:
+    stopped: list[LogRecord] = [worker("w1", "a")]
+    calls: list[LogRecord] = [rounds("r1", "a", origin="call"), verdict("v1", "a", rounds=0)]
+    for name, records in {"stopped": stopped, "calls": calls}.items():
+        (tmp_path / name).mkdir()
+        found = lines_of(tmp_path / name, records, gated=False, hints=True)
+        assert found[0].startswith("model ")
+        assert "Nothing was gated" not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("noise", "told_so"),
+    [(["x"], "The only round was noisy."), (["", "x", ""], "1 of 3 rounds was noisy."), (["x"] * 3, "All 3 rounds were noisy.")],
+)  # fmt: skip
+def test_noisy_rounds_are_counted_in_words_that_fit_their_number(
+    tmp_path: Path, noise: list[str], told_so: str
+) -> None:
+    record = rounds("r1", "a", latencies_ms=(1,) * len(noise), noisy=noise)
+    assert told_so in told(lines_of(tmp_path, [worker("w1", "a"), record, verdict("v1", "a", rounds=len(noise))]))
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (80, "model latency slowest 1st token tokens/s peak RAM load valid"),
+        (61, "model latency slowest 1st token tokens/s peak RAM valid"),
+        (60, "model latency 1st token tokens/s peak RAM valid"),
+        (40, "model latency peak RAM valid"),
+        (20, "model latency valid"),
+    ],
+)
+def test_a_narrow_screen_does_without_some_columns(tmp_path: Path, width: int, headings: str) -> None:
+    found = lines_of(tmp_path, two_models(), width=width)
+    assert " ".join(found[0].split()) == headings
+    assert max(map(len, found[:3])) <= max(width, 23)
+
+
+@pytest.mark.parametrize(("policy", "hinted"), [("warn", True), ("fail", False)])
+def test_how_to_make_it_red_is_told_where_it_is_not(tmp_path: Path, policy: str, hinted: bool) -> None:
+    open_one = BudgetResult(
+        budget="latency <= 1s", origin="x", metric="latency", statistic="median", operator="<=", limit=1, verdict="inconclusive",
+        observed=1, rounds=3, reason="too close",
+    )  # fmt: skip
+    writer = LogWriter(tmp_path / LOG_NAME, clock=FakeClock())
+    records: list[LogRecord] = [
+        worker("w1", "a"),
+        rounds("r1", "a"),
+        verdict("v1", "a", verdict="inconclusive", budgets=[open_one]),
+    ]
+    for record in (header(metrics=list(builtin_metrics()), settings={"inconclusive": policy}), *records):
+        writer.append(record)
+    writer.close(0)
+    writer.release()
+    report = build_report(tmp_path)
+    text = "\n".join(summary_lines(report, report.folder, width=80, gated=True, hints=False))
+    assert "1 of 1 cell could not be decided" in text
+    assert ("--llmci-inconclusive=fail makes it red" in text) == hinted

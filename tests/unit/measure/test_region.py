@@ -145,7 +145,7 @@ def test_the_end_asks_only_for_what_may_have_changed(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, int], after: dict[str, int], sizes: int, delays: int
 ) -> None:
     begin = CALM | before
-    usages = iter([begin, begin | after])
+    usages = iter([begin, begin, begin | after])
     asked: list[str] = []
 
     class Files(MemoryFiles):
@@ -223,6 +223,53 @@ def test_a_reading_of_waits_holds_until_a_thread_leaves_its_cpu(monkeypatch: pyt
         assert block(leaves=True) == (500, 2)
         switches[0] = 0  # a sandbox that counts nothing
         assert [block(), block(), block()] == [(0, 2)] * 3
+    finally:
+        meter.close()
+
+
+@pytest.mark.parametrize(("block_ns", "off_ns"), [(17_000_000, 0), (300_000, 2_000)], ids=["long", "short"])
+@pytest.mark.parametrize("place", ["begin", "end", "both"])
+def test_what_a_thread_waits_while_it_is_asked_is_not_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, block_ns: int, off_ns: int, place: str
+) -> None:
+    """The kernel takes getrusage for the end of a thread's turn, where a neighbour wants its CPU."""
+    now, waited, switches, preempts = [0], [0], [11], [False]
+
+    def wait(ns: int) -> None:
+        now[0] += ns
+        waited[0] += ns
+        switches[0] += 1
+
+    def usage() -> SimpleNamespace:
+        if preempts[0]:
+            preempts[0] = False
+            wait(8_000_000)
+        now[0] += 300
+        return SimpleNamespace(**CALM | {"ru_nvcsw": switches[0], "ru_nivcsw": 0})
+
+    def raw() -> bytes:
+        now[0] += 500
+        return b"9 %d 7\n" % waited[0]
+
+    def clock() -> int:
+        return now[0]
+
+    meter = Meter(choose=lambda files: ChosenSource(source=NoPeak("no"), refused=()))
+    monkeypatch.setattr(ThreadDelay, "raw", lambda self: raw())
+    monkeypatch.setattr(region_module, "process_usage", usage)
+    monkeypatch.setattr(region_module, "perf_counter_ns", clock)
+    try:
+        for _ in range(3):  # the later ones have a reading that might still hold
+            region = Region(meter)
+            preempts[0] = place != "end"
+            region.begin()
+            wait(100_000)
+            now[0] += block_ns - 100_000
+            preempts[0] = place != "begin"
+            region.end()
+            figures = region.figures()
+            assert figures.wall_ns == block_ns
+            assert isinstance(figures.run_delay_ns, int) and 0 <= 100_000 - figures.run_delay_ns <= off_ns
     finally:
         meter.close()
 

@@ -123,6 +123,7 @@ def test_fewer_than_three_rounds_decide_nothing(n: int, value: float) -> None:
     assert (decision.verdict, decision.needs_more) == ("inconclusive", True)
     last = judge("latency <= 2s", [value] * n, last=True)
     assert (last.verdict, last.needs_more) == ("inconclusive", False)
+    assert last.reason.endswith("fewer than 3 rounds decide nothing: allow more (--llmci-max-rounds)")
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 10, 20])

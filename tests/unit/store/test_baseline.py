@@ -217,7 +217,7 @@ def test_the_accelerator_counts_once_it_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("days", "warns"), [(89, False), (91, True)])
 def test_an_old_one_warns(tmp_path: Path, days: int, warns: bool) -> None:
     save(baseline(days_old=days), tmp_path)
-    warnings = choose(tmp_path, "main", HERE, now=NOW).warnings
+    warnings = choose(tmp_path, "main", HERE, now=NOW, measuring="pytest --llmci").warnings
     assert bool(warnings) is warns
     if warns:
         assert "baseline main is 91 days old" in warnings[0]
@@ -240,7 +240,7 @@ def test_a_path_names_a_file_or_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("release", "there is no baseline 'release'; {root} holds main, old. Make one: pytest --llmci --llmci-save-baseline=release"),
+        ("release", "there is no baseline 'release'; {root} holds main, old. Make one: pytest -x --llmci-save-baseline=release"),
         ("./release", "'./release' is no baseline's file and no folder of them; {root} holds main, old. Make one: .*=main"),
         ("mlflow:x@y", "there is no baseline 'mlflow:x@y'; .*=main"),
         ("", "there is no baseline ''; .*=main"),
@@ -250,9 +250,11 @@ def test_none_of_that_name(tmp_path: Path, name: str, message: str) -> None:
     save(baseline(name="main"), tmp_path)
     save(baseline(name="old"), tmp_path)
     with pytest.raises(ConfigError, match=message.format(root=tmp_path)) as caught:
-        find(tmp_path, name, tmp_path)
+        find(tmp_path, name, tmp_path, "pytest -x")
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(ConfigError, match="holds none"):
+    with pytest.raises(
+        ConfigError, match="holds none. Make one: add --llmci-save-baseline=main to the pytest command that measures"
+    ):
         find(tmp_path / "empty", "main")
 
 
