@@ -1,8 +1,8 @@
 """Load on a server: requests are sent when they are due, over as many connections as it takes, whatever became of those before.
 
 A run opens its own connections and keeps them while it lasts, the last one used first; opening one is in the latency of the request that
-needs it. Nothing is sent twice: a server that refuses a request for want of room has failed it, and that is a finding. No proxy is used: it
-would be measured as well.
+needs it. Nothing is sent twice, but over a connection that had ended: a server that refuses a request for want of room has failed it, and
+that is a finding. No proxy is used: it would be measured as well.
 """
 
 from __future__ import annotations
@@ -253,6 +253,8 @@ class _Run:
         except asyncio.CancelledError:
             connection.close()
             raise
+        if connection.had_ended:
+            return await self._over(await self._sender.connect(), request, head)
         if connection.usable:
             self._free.append(connection)
         return answer

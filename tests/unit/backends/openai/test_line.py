@@ -276,6 +276,44 @@ def test_a_connection_is_kept_where_the_end_of_an_answer_comes_behind_done(monke
     assert [answer.text for answer in answers] == ["ab", "ab"] and client.connections == 1 and len(server.requests) == 2
 
 
+def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_over_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "CLOSED_S", 60.0)
+    with RawServer((WHOLE, Await(), Close()), (WHOLE, Await(), WHOLE)) as server:
+        client = client_of(server.port)
+        answers = [ask(client) for _ in range(3)]
+        client.close()
+    assert [(answer.failure, answer.text) for answer in answers] == [(None, "ab")] * 3
+    assert client.connections == 2 and len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("connections", "closed_s", "requests", "kind"),
+    [
+        (((WHOLE, Await(), Close()), (Close(),)), 60.0, 3, "server_died"),
+        (((WHOLE, Await(), b"H", Close()), (WHOLE,)), 60.0, 2, "server_died"),
+        (((WHOLE, Await(), Close()), (WHOLE,)), 0.0, 2, "server_died"),
+        (((Close(),), (WHOLE,)), 60.0, 1, "server_died"),
+    ],
+    ids=["as soon as it is heard", "after a byte", "late", "on a new connection"],
+)
+def test_a_server_that_dies_of_a_request_is_told_so(
+    connections: tuple[tuple[Step, ...], ...],
+    closed_s: float,
+    requests: int,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "CLOSED_S", closed_s)
+    with RawServer(*connections) as server:
+        client = client_of(server.port)
+        last = [ask(client) for plan in connections[:1] for _ in range(1 + (Await() in plan))][-1]
+        client.close()
+        assert len(server.requests) == requests
+    assert last.failure is not None and last.failure.kind == kind
+
+
 def test_one_that_is_closed_by_half_is_as_good_as_closed() -> None:
     with RawServer((WHOLE, HalfClose()), (WHOLE,)) as server:
         client = client_of(server.port)
