@@ -92,6 +92,9 @@ BODIES: dict[str, tuple[Step, ...]] = {
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + STREAM, Close()),
     "100 Continue before it": (b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE),
     "lines ended by CRLF": (CHUNKED + chunked(STREAM.replace(b"\n", b"\r\n")) + END,),
+    "a byte order mark": (CHUNKED + chunked(b"\xef\xbb\xbf" + STREAM) + END,),
+    "one, and no content type": (HEAD[:17] + b"Connection: close\r\n\r\n\xef\xbb\xbf" + STREAM, Close()),
+    "a blank behind [DONE]": (CHUNKED + chunked(STREAM.replace(b"[DONE]", b"[DONE] ")) + END,),
     "byte by byte": tuple(WHOLE[place : place + 1] for place in range(len(WHOLE))),
     "a chunk a byte": (CHUNKED + b"".join(chunked(STREAM[place : place + 1]) for place in range(len(STREAM))) + END,),
     "no [DONE]": (CHUNKED + chunked(event("a") + event("b", "stop")) + END,),
@@ -173,6 +176,14 @@ def test_what_no_answer_is_made_of(steps: tuple[Step, ...], kind: str, words: st
     failure = failure_of(*steps)
     assert failure.kind == kind
     assert words in failure.message
+
+
+@pytest.mark.parametrize("end", [Hold(), Close()], ids=["left open", "cut"])
+def test_an_error_that_has_no_end_is_the_error(end: Step) -> None:
+    busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 999\r\n\r\nslow down"
+    failure = failure_of(busy, end, timeout_s=0.5)
+    assert (failure.kind, failure.retry_after_s, failure.may_pass) == ("server_busy", 2.0, True)
+    assert failure.message.endswith("slow down")
 
 
 def test_an_error_that_came_compressed_is_read() -> None:
