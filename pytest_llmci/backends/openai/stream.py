@@ -282,7 +282,12 @@ class AnswerReader:
             self._fail("server_error", f"the server broke off its answer: {words}")
             return False
         if "choices" not in event and "usage" not in event:
-            self._fail("server_protocol", f"the server's events are no chat or completion chunks: {quote(json.dumps(event))}")  # fmt: skip
+            kind = (
+                "events are no chat or completion chunks"
+                if self._form == "events"
+                else "document is no answer of a model"
+            )
+            self._fail("server_protocol", f"the server's {kind}: {quote(json.dumps(event))}")
             return False
         if event.get("usage") is not None:
             self._usage = event["usage"]
