@@ -85,7 +85,13 @@ def summary_lines(
             "  add  --llmci-budget='request_latency_p95 <= 2s'   fail above a limit",
             "  add  --llmci-save-baseline                      keep this run, then --llmci-baseline",
         ]
-    elif hints and not gated and not timed and report.tasks and not any(task.verdict == "failed" for task in report.tasks):
+    elif (
+        hints
+        and not gated
+        and not timed
+        and report.tasks
+        and not any(task.verdict == "failed" for task in report.tasks)
+    ):
         example = report.tasks[0].facts.suite if report.tasks[0].facts else "arc_challenge"
         lines += [
             "",
