@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Annotated, Final, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,7 @@ from ..engine.explain_runs import headline
 from ..engine.headlines import verdict_line
 from ..engine.report import CellSummary, SessionReport, build_report
 from ..errors import ConfigError, LLMCIError, SinkError
+from ..store.log import LOG_NAME
 from ..text import one_line
 from ..version import version
 from .models import Cell, CellVerdict, ComparedPair, Comparison, Gate, Health, Page, Problem, Run, RunDetails
@@ -70,9 +72,9 @@ class Reports:
                 raise SinkError(self._silent[1])
             try:
                 found = self._source.rows()
-            except SinkError as error:
+            except LLMCIError as error:
                 self._silent = self._clock.now_ns(), str(error)
-                raise
+                raise SinkError(str(error)) from error
             self._silent = None
             return found
 
@@ -91,7 +93,7 @@ class Reports:
         with self._lock:
             kept = self._kept.get(row.id)
             if kept is None:
-                kept = build_report(self._source.folder(row.id))
+                kept = build_report(self._folder(row))
                 if row.state != "running":
                     self._kept[row.id] = kept
             if row.id in self._kept:
@@ -100,10 +102,17 @@ class Reports:
                 self._kept.popitem(last=False)
             return kept
 
+    def _folder(self, row: RunRow) -> Path:
+        """:raises HTTPException: if the run was there when they were listed, and is not any more."""
+        folder = self._source.folder(row.id)
+        if not (folder / LOG_NAME).is_file():
+            raise HTTPException(404, "the run of that id is gone; /runs lists those that are there")
+        return folder
+
     def compare(self, base: RunRow, candidate: RunRow) -> Comparison:
         """Two of them, all cells in one page."""
         with self._lock:
-            found = compare_runs([self._source.folder(base.id)], self._source.folder(candidate.id))
+            found = compare_runs([self._folder(base)], self._folder(candidate))
         cells = [ComparedPair.of(cell) for cell in found.cells]
         return Comparison.of(
             found, headline(found), Page(total=len(cells), offset=0, limit=max(1, len(cells)), items=cells)
@@ -169,8 +178,17 @@ def _guard(app: FastAPI, hosts: Collection[str]) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misasked(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [f"{each['loc'][-1]}={one_line(str(each.get('input')))}: {each['msg']}" for each in error.errors()]
-        return problem(422, "; ".join(found))
+        return problem(422, "; ".join(map(_wrong, error.errors())))
+
+
+def _wrong(found: Mapping[str, Any]) -> str:
+    """What is wrong with a parameter, as pydantic tells it."""
+    name = found["loc"][-1]
+    return (
+        f"{name}: {found['msg']}"
+        if found["type"] == "missing"
+        else f"{name}={one_line(str(found['input']))}: {found['msg']}"
+    )
 
 
 def _describe(app: FastAPI, reports: Reports) -> None:

@@ -28,7 +28,9 @@ def load_lines(report: SessionReport, width: int) -> list[str]:
     if not cells:
         return []
     shown = [cell for cell in cells if cell.rounds][:MOST_CELLS]
-    lines = ["", *(_table(shown, width) if shown else [])]
+    if not shown:
+        return ["load: no run came to its end."]
+    lines = ["", *_table(shown, width)]
     if len(cells) > MOST_CELLS:
         lines.append(f"... and {len(cells) - MOST_CELLS} more, in summary.csv")
     for text in _notes(report, shown):

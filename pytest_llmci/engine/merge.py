@@ -246,10 +246,21 @@ def _difference(name: str, before: Json, after: Json) -> str:
     """The first difference, as ``rounds 5 and 3``; empty if there is none."""
     if before == after:
         return ""
+    if isinstance(before, list) and isinstance(after, list):
+        return _difference_of_lists(name, before, after)
     if isinstance(before, dict) and isinstance(after, dict):
         key = next(key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key))
         return _difference(f"{name} {key}", before.get(key), after.get(key))
     return f"{name} {_short(before)} and {_short(after)}"
+
+
+def _difference_of_lists(name: str, before: list[Json], after: list[Json]) -> str:
+    """What only one of them has, the first of each; both as they are where each has what the other has."""
+    only = [
+        next((value for value in one if value not in other), None) for one, other in ((before, after), (after, before))
+    ]
+    one, other = (before, after) if only == [None, None] else only
+    return f"{name} {_short(one)} and {_short(other)}"
 
 
 def _short(value: Json) -> str:

@@ -16,6 +16,7 @@ from ..load.scenario import DEFAULT_SCENARIOS, parse_objective, parse_scenario, 
 from ..load.scenario import of_spec as load_of_spec
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..measure.anchor import ANCHOR_METRICS
+from ..measure.under_load import MAX_RATE
 from ..metrics import MetricDef
 from ..prompts import load_prompts
 from ..records import Cell, GenerationSettings, LoadPlan, ModelSpec, Prompt, Scenario
@@ -381,8 +382,12 @@ class Planner:
         )  # fmt: skip
 
     def _under_load(self, cell: Cell, plan: CellPlan, load: LoadPlan, budgets: tuple[Budget, ...]) -> CellPlan:
-        """A plan whose rounds are runs of a scenario: nothing of a single answer is checked, sampled or measured apart."""
+        """A plan whose rounds are runs of a scenario: nothing of a single answer is checked, sampled or measured apart.
+
+        A budget on the highest rate is for sweeps alone.
+        """
         is_sweep = load.scenario.highest_rate is not None
+        budgets = budgets if is_sweep else tuple(budget for budget in budgets if budget.metric.name != MAX_RATE)
         rounds = 1 if is_sweep and "rounds" not in self._settings.origins else plan.rounds
         return replace(
             plan, rounds=rounds, max_rounds=max(rounds, plan.max_rounds), block=1 if is_sweep else plan.block, memory_rounds=0,

@@ -90,8 +90,14 @@ def summary_lines(
             "  add  --llmci-budget='request_latency_p95 <= 2s'   fail above a limit",
             "  add  --llmci-save-baseline                      keep this run, then --llmci-baseline",
         ]
-    elif hints and not gated and not timed and not any(task.verdict == "failed" for task in report.tasks):
-        example = report.tasks[0].facts.suite if report.tasks and report.tasks[0].facts else "arc_challenge"
+    elif (
+        hints
+        and not gated
+        and not timed
+        and report.tasks
+        and not any(task.verdict == "failed" for task in report.tasks)
+    ):
+        example = report.tasks[0].facts.suite if report.tasks[0].facts else "arc_challenge"
         lines += [
             "",
             "Nothing was gated: no budget and nothing to compare with. To make a build fail:",

@@ -15,6 +15,7 @@ from typing import Final
 from ..backends.openai.answer import Answer
 from ..backends.openai.exchange import Exchange, NotHTTP, with_body
 from ..backends.openai.failures import Failure, Kind, quote
+from ..backends.openai.line import CLOSED_S, MOMENT_S
 from ..backends.openai.request import Request
 from ..backends.openai.stream import AnswerReader
 from ..backends.openai.transport import silent
@@ -47,9 +48,15 @@ class Connection(asyncio.Protocol):
         self._reader: AnswerReader | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._sent_ns = 0
         self._heard_ns = 0
+        self._is_over = False
+        """Whether its answer had all been there when that was looked at last, but for the end of HTTP."""
+        self._asked = 0
         self.usable = True
         """Whether another request can be sent."""
+        self.had_ended = False
+        """Whether the last request met the end of a connection that was kept for it."""
 
     # ------------------------------------------------------------------------------------------------------------ asking
 
@@ -63,8 +70,9 @@ class Connection(asyncio.Protocol):
         self._reader = AnswerReader(chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, keep=KEEP)
         self._waiter = loop.create_future()
         self._exchange = Exchange(self._reader, self._httptools)
-        self._heard_ns = _clock()
-        self._timer = loop.call_later(self._target.silence_s, self._silent)
+        self._sent_ns = self._heard_ns = _clock()
+        self._is_over, self._asked = False, self._asked + 1
+        self._timer = loop.call_later(min(MOMENT_S, self._target.silence_s), self._look)
         self._transport.write(with_body(head, request.body))
         return self._waiter
 
@@ -106,6 +114,8 @@ class Connection(asyncio.Protocol):
         if exc is None and exchange.closed():  # an answer may end with its connection
             self._whole(exchange, _clock())
             return
+        was_quick = _clock() - self._sent_ns < CLOSED_S * 1e9
+        self.had_ended = self._asked > 1 and was_quick and not exchange.has_begun
         when = "in the middle of its answer" if exchange.has_begun else "before it answered"
         self._broken(self._failure("server_died", f"the server closed the connection {when}"))
 
@@ -117,13 +127,21 @@ class Connection(asyncio.Protocol):
         if not exchange.can_go_on:
             self.close()
 
-    def _silent(self) -> None:
-        """The timer is over; what has come meanwhile starts it anew."""
-        left_s = self._target.silence_s - (_clock() - self._heard_ns) / 1e9
-        if left_s > 0.001:
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._silent)
-            return
-        self._broken(silent(self._target.silence_s))
+    def _look(self) -> None:
+        """Whether the answer is there but for the end of HTTP, or nothing came for too long."""
+        assert self._exchange is not None  # else there is no timer
+        assert self._reader is not None
+        now, was_over = _clock(), self._is_over
+        silent_s = (now - self._heard_ns) / 1e9
+        left_s = self._target.silence_s - silent_s
+        self._is_over = not self._exchange.idle()
+        if self._is_over and (was_over or silent_s >= MOMENT_S):
+            self._finish(self._reader.end(now))
+            self.close()
+        elif left_s < 0.001:
+            self._broken(silent(self._target.silence_s))
+        else:
+            self._timer = asyncio.get_running_loop().call_later(min(MOMENT_S, left_s), self._look)
 
     @staticmethod
     def _failure(kind: Kind, message: str) -> Failure:

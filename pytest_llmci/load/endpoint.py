@@ -1,8 +1,8 @@
 """Load on a server: requests are sent when they are due, over as many connections as it takes, whatever became of those before.
 
 A run opens its own connections and keeps them while it lasts, the last one used first; opening one is in the latency of the request that
-needs it. Nothing is sent twice: a server that refuses a request for want of room has failed it, and that is a finding. No proxy is used: it
-would be measured as well.
+needs it. Nothing is sent twice, but over a connection that had ended: a server that refuses a request for want of room has failed it, and
+that is a finding. No proxy is used: it would be measured as well.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from ..backends.openai.answer import CONTENT, Answer, first_of
 from ..backends.openai.backend import foreign
 from ..backends.openai.exchange import head_of
-from ..backends.openai.failures import Failure, Kind, quote
-from ..backends.openai.line import EXTRA, trust
+from ..backends.openai.failures import Failure, Kind
+from ..backends.openai.line import EXTRA, Unreachable, trust
 from ..backends.openai.request import Request, RequestBuilder
+from ..backends.openai.transport import unreachable
 from ..backends.packages import Foreign, require
 from ..errors import GenerationError
 from ..records import GenerationSettings, LoadPlan, LoadRun, Scenario
@@ -105,13 +106,19 @@ class OnEndpoint:
     async def connect(self) -> Connection:
         """A new connection.
 
-        :raises OSError: if there is none to be had; also where it takes too long, or the certificate is refused.
+        :raises Unreachable: if there is none to be had; also where it takes too long, or the certificate is refused.
         """
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, made = await loop.create_connection(
-                lambda: Connection(self._target, self._httptools), self._target.host, self._target.port, ssl=self._tls
-            )
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, made = await loop.create_connection(
+                    lambda: Connection(self._target, self._httptools),
+                    self._target.host,
+                    self._target.port,
+                    ssl=self._tls,
+                )
+        except (OSError, UnicodeError) as error:  # the last: a name that no host can have
+            raise Unreachable from error
         return made
 
     def head_of(self, request: Request) -> bytes:
@@ -230,11 +237,9 @@ class _Run:
                 answer = await self._answer(request, head)
         except TimeoutError:
             _failed(outcome, "server_silent", f"no whole answer within {self._sender.timeout_s:g} s (--llmci-timeout)")
-        except ssl.SSLError as error:
-            _failed(outcome, "endpoint_tls", f"no secure connection to {self._sender.server}: {quote(str(error))}")
-        except OSError as error:
-            why = quote(error.strerror or str(error)) or type(error).__name__
-            _failed(outcome, "endpoint_unreachable", f"nothing answers at {self._sender.server}: {why}")
+        except Unreachable as error:
+            failure = unreachable(error.__cause__ or error, self._sender.server)
+            _failed(outcome, failure.kind, failure.message)
         else:
             _take(outcome, answer, self._begin, self._sender.builder)
             return
@@ -253,6 +258,8 @@ class _Run:
         except asyncio.CancelledError:
             connection.close()
             raise
+        if connection.had_ended:
+            return await self._over(await self._sender.connect(), request, head)
         if connection.usable:
             self._free.append(connection)
         return answer

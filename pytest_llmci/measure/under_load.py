@@ -8,6 +8,8 @@ from ..metrics import Direction, MetricDef
 from ..units import Unit
 
 PERCENTILES: Final[dict[str, float]] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+MAX_RATE: Final = "max_rate"
+"""Of a sweep alone."""
 _TIMES: Final = {
     "request_latency": (
         "latency", "time from a request's intended sending to its last token",
@@ -61,7 +63,7 @@ LOAD_METRICS: Final[tuple[MetricDef, ...]] = (
     _metric("error_rate", "%", "lower", "Share of all requests of one run that failed.", label="errors",
             excludes="answers that came late; an answer without any token is a failure", source="the classified failures in the log"),
     *_times(),
-    _metric("max_rate", "1/s", "higher", "Highest rate of requests within the sweep's ends at which enough of them keep the objective.",
+    _metric(MAX_RATE, "1/s", "higher", "Highest rate of requests within the sweep's ends at which enough of them keep the objective.",
             label="max rate", excludes="rates beyond the ends of the sweep",
             source="a sweep: doubling, then halving, to its stated resolution; each step is in the log"),
     _metric("offered_rate", "1/s", "none", "Requests a second that were to be sent in one run.", label="offered",

@@ -95,6 +95,23 @@ def test_a_sweep_records_each_step_and_its_result_is_gated(bench: Bench) -> None
     assert 40 <= best < 400 and best in [step["rate"] for step in steps if step["kept"]]
 
 
+def test_a_budget_on_the_highest_rate_is_for_sweeps_alone(bench: Bench) -> None:
+    both = (
+        "--llmci-load=rate=20..40 requests=10 ttft<=5s", "--llmci-load=concurrency=2 requests=4", "--llmci-budget=max_rate >= 20",
+    )  # fmt: skip
+    load(bench, *both, "--llmci-rounds=1").assert_outcomes(passed=2)
+    alone = load(bench, *both[1:], "--llmci-rounds=1")
+    alone.assert_outcomes(passed=1, failed=1)
+    alone.stdout.fnmatch_lines(["*no cell matches the budget max_rate >= 20 (from --llmci-budget)*"])
+
+
+def test_where_no_run_came_to_its_end_there_is_no_table(bench: Bench) -> None:
+    result = load(bench, "--llmci-load=concurrency=2 requests=4", models="echo+fail=no")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*== llmci: 1 model ==*", "load: no run came to its end."], consecutive=True)
+    result.stdout.no_fnmatch_line("*score.arc_challenge*")
+
+
 def test_a_spec_says_the_load_of_all_cells_of_its_model(bench: Bench) -> None:
     result = load(bench, models=f"a={FAST}+concurrency=2+requests=4,b={FAST}+rate=100+requests=4")
     result.assert_outcomes(passed=2)

@@ -202,6 +202,10 @@ def test_a_test_of_ones_own_that_failed_in_a_shard_fails_the_merge(
         (("--llmci-shard=2/3",), "is shard 1/2 and * shard 2/3: parts of two matrices"),
         (("--llmci-shard=1/2",), "are both shard 1/2: give one of them"),
         (("--llmci-shard=2/2", "--llmci-rounds=3"), "shard 1/2 and shard 2/2 were run with different settings: rounds 1 and 3"),
+        (
+            ("--llmci-shard=2/2", "--llm-models=zz=echo:other"),
+            "were run with different settings: models none and zz=echo:other",
+        ),
         (("--llmci-shard=2/2", "--llmci-seed=3"), "were run with different settings: seed 0 and 3"),
         (("--llmci-shard=2/2", "-k", "first"), "selected different tests: 2 and 1 cells of a"),
         (("--llmci-shard=2/2", "-k", "not a-"), "had different models: only one of them knows a"),

@@ -10,6 +10,7 @@ Each connection plays its steps: bytes are sent when a whole request has come (t
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -78,6 +79,8 @@ class RawServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for a client who never came
         self._listener.close()
         self._thread.join(10)
 

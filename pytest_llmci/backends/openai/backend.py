@@ -352,8 +352,10 @@ class OpenAIBackend:
         found = [
             row for row, place in zip(rows, places, strict=True) if place is not None and len(context) <= place < end
         ]
-        if any(row.logprob is None for row in found):
+        if found and found[0] is rows[0] and found[0].logprob is None:
             raise self._cannot("the first token follows nothing and has no log-probability; give a context")
+        if any(row.logprob is None for row in found):
+            raise self._cannot("the server gives a token of the continuation no log-probability that is a number")
         return found
 
     def generate_many(

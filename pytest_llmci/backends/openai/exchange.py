@@ -20,6 +20,8 @@ from .failures import quote
 HEAD_BYTES: Final = 100 << 10
 """Of the head of an answer, as much as other clients take."""
 _PATH: Final = "/:@!$&'()*+,;=~%"
+_OF_TLS: Final = (b"\x15\x03", b"\x16\x03")
+"""What an alert and a handshake begin with."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -119,7 +121,10 @@ class Exchange:
     def _words(self, error: Exception, data: bytes) -> str:
         if self._head_bytes or data.startswith(b"HTTP/1."):
             return quote(str(error))
-        return f"it says '{quote(data[:80].decode('latin-1'))}'"
+        if data.startswith(_OF_TLS):
+            return "it speaks TLS: is its address https://?"
+        said = quote(data[:80].decode("latin-1"))
+        return f"it says '{said}'" if any(map(str.isalnum, said)) else "it sends bytes that are no text"
 
     # ---------------------------------------------------------------------------------------------- what the parser calls
 

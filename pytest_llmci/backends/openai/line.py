@@ -30,6 +30,9 @@ READ_BYTES: Final = 1 << 16
 MOMENT_S: Final = 0.25
 """What has come is read after so long without a byte, and so often while there is no such pause: of a process that is killed it is
 told how far its answer was."""
+CLOSED_S: Final = 1.0
+"""A kept connection that ends so soon after a request, without a byte, had ended for the server before it heard of the request; one that
+ends later may have died of it."""
 NO_WAY: Final = "Tunnel connection failed: "
 """What the standard library says before a proxy's own words."""
 
@@ -140,7 +143,7 @@ class Line:
         return self._socket
 
     def ask(self, request: bytes, exchange: Exchange, *, silence_s: float) -> int:
-        """Send a request, and read until its answer is whole.
+        """Send a request, and read until its answer is whole; again, where it met the end of a connection that was kept.
 
         :param silence_s: to wait for any further byte.
         :returns: when the end was there.
@@ -149,12 +152,17 @@ class Line:
         :raises Disconnected: if the server ends it too early.
         :raises NotHTTP: if what comes cannot be read.
         """
+        kept = self._socket
         way = self.ready()
+        sent = time.monotonic()
         try:
-            way.settimeout(silence_s)
-            with contextlib.suppress(ConnectionError):  # it may have answered before it had heard all, and closed
-                way.sendall(request)
-            return _heard(way, exchange, silence_s)
+            try:
+                return _asked(way, request, exchange, silence_s)
+            except (Disconnected, ConnectionError):
+                if way is not kept or exchange.has_begun or time.monotonic() - sent > CLOSED_S:
+                    raise
+            self.close()
+            return _asked(self.ready(), request, exchange, silence_s)
         finally:
             self._used = time.monotonic()
             exchange.release()
@@ -187,6 +195,13 @@ class Line:
             raise
         way: socket.socket = made.sock
         return way
+
+
+def _asked(way: socket.socket, request: bytes, exchange: Exchange, silence_s: float) -> int:
+    way.settimeout(silence_s)
+    with contextlib.suppress(ConnectionError):  # it may have answered before it had heard all, and closed
+        way.sendall(request)
+    return _heard(way, exchange, silence_s)
 
 
 def _heard(way: socket.socket, exchange: Exchange, silence_s: float) -> int:

@@ -37,6 +37,8 @@ MOST_KEPT: Final = 1 << 20
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BROKEN_OFF: Final = ("error", "abort")
 """Finish reasons of an answer that is none: OpenRouter's and vLLM's."""
+_ENDLESS: Final = 1e300
+"""A log-probability beyond is none."""
 _THINKING: Final = ("thinking", "reasoning")
 """Types of parts of a content that are no answer."""
 _quickly: Final[Callable[[bytes], object] | None] = None if orjson is None else orjson.loads
@@ -150,7 +152,9 @@ class AnswerReader:
         """All that has not been read yet; None where that is no whole line of a stream."""
         self._rest += data
         if not self._form:
-            self._rest = self._rest.lstrip()  # a server may keep the connection open by blanks
+            self._rest = self._rest.removeprefix(
+                BYTE_ORDER_MARK
+            ).lstrip()  # a server may keep the connection open by blanks
             self._form = _form_of(self._rest)
         if self._form == "events" and b"\n" in data:
             whole, self._rest = bytes(self._rest), bytearray()
@@ -176,6 +180,8 @@ class AnswerReader:
         if not self._done and self._failure is None:
             if self._form == "events" and self._finish:
                 self._done = True  # all of the answer was there; only its last line is missing
+            elif self._form == "error":  # what it has said tells more than that it did not end
+                self._at_end(at_ns)
             else:
                 self._failure = _begun(failure) if self._piece_ns else failure
         self._end_ns = at_ns if self._end_ns is None else self._end_ns
@@ -200,7 +206,7 @@ class AnswerReader:
         if not self._events:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if line.startswith(b"data:"):
-            self._data(line[5:].lstrip(b" "), at_ns)
+            self._data(line[5:].strip(b" "), at_ns)
         elif not line:
             self._close_event(at_ns)
         elif self._open_event:
@@ -276,7 +282,12 @@ class AnswerReader:
             self._fail("server_error", f"the server broke off its answer: {words}")
             return False
         if "choices" not in event and "usage" not in event:
-            self._fail("server_protocol", f"the server's events are no chat or completion chunks: {quote(json.dumps(event))}")  # fmt: skip
+            kind = (
+                "events are no chat or completion chunks"
+                if self._form == "events"
+                else "document is no answer of a model"
+            )
+            self._fail("server_protocol", f"the server's {kind}: {quote(json.dumps(event))}")
             return False
         if event.get("usage") is not None:
             self._usage = event["usage"]
@@ -519,7 +530,10 @@ def _best(top: object) -> float | None:
 
 
 def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number; what is none or endless is missing."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if -_ENDLESS < value < _ENDLESS else None
 
 
 def read_usage(found: object, *, pieces: int, has_text: bool, max_tokens: int | None) -> Usage:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,28 @@ def test_a_log_that_cannot_be_fetched_is_no_fault_of_the_api(runs: list[Path]) -
 def test_a_folder_that_is_gone_is_told(runs: list[Path], tmp_path: Path) -> None:
     client = TestClient(build_app(open_source(str(tmp_path))), raise_server_exceptions=False)
     tmp_path.rename(tmp_path.with_name("elsewhere"))
-    assert got(client, "/runs", 500)["detail"] == f"{tmp_path}: the folder cannot be read: No such file or directory."
+    assert got(client, "/runs", 503)["detail"] == f"{tmp_path}: the folder cannot be read: No such file or directory."
     assert got(client, "/health", 503)["status"] == "unhealthy"
+
+
+def test_a_run_that_goes_while_it_is_asked_for_is_not_found(runs: list[Path]) -> None:
+    source = open_source(str(runs[0].parent))
+    client = TestClient(build_app(source), raise_server_exceptions=False)
+    listed = source.rows()
+    source.rows = lambda: listed  # type: ignore[method-assign]  # the list came just before
+    gone, other = runs[0].name, runs[1].name
+    shutil.rmtree(runs[0])
+    for path in (
+        f"/runs/{gone}",
+        f"/runs/{gone}/cells",
+        f"/comparisons?base={gone}&candidate={other}",
+        f"/comparisons?base={other}&candidate={gone}",
+    ):
+        assert "is gone" in got(client, path, 404)["detail"]
+
+
+def test_a_parameter_that_is_not_there_has_no_value(client: TestClient) -> None:
+    assert client.get("/comparisons?base=x").json()["detail"] == "candidate: Field required"
 
 
 @pytest.mark.parametrize("query", ["limit=0", f"limit={MOST + 1}", "offset=-1", "limit=many", "offset=99999999999999"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from loads import on_endpoint
-from raw_server import Await, Close, Hold, RawServer, Step
+from raw_server import Await, Close, Hold, RawServer, Repeat, Step
 
 pytest.importorskip("httptools")
 
 from pytest_llmci.backends.openai.stream import AnswerReader
+from pytest_llmci.load import connection
 from pytest_llmci.load.accounting import accounted
 from pytest_llmci.load.connection import KEEP
 from pytest_llmci.load.scenario import parse_scenario
@@ -78,6 +80,40 @@ def test_a_connection_is_used_again() -> None:
     found, server = ran((WHOLE, Await(), WHOLE, Await(), WHOLE), requests=3)
     assert found.failures == [""] * 3 and len(server.requests) == 3
     assert server.requests[0].startswith(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_over_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "CLOSED_S", 60.0)
+    found, server = ran((WHOLE, Await(), Close()), (WHOLE,), requests=2)
+    assert found.failures == ["", ""] and len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("connections", "closed_s"),
+    [
+        (((WHOLE, Await(), Close()), (Close(),)), 60.0), (((WHOLE, Await(), b"H", Close()), (WHOLE,)), 60.0),
+        (((WHOLE, Await(), Close()), (WHOLE,)), 0.0),
+    ],
+    ids=["as soon as it is heard", "after a byte", "late"],
+)  # fmt: skip
+def test_a_server_that_dies_of_a_request_has_failed_it(
+    connections: tuple[tuple[Step, ...], ...], closed_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CLOSED_S", closed_s)
+    assert ran(*connections, requests=2)[0].failures == ["", "server_died"]
+
+
+@pytest.mark.parametrize("more", [(Hold(),), (Repeat(chunked(b": ping\n\n")),)], ids=["silence", "pings"])
+@pytest.mark.parametrize(
+    "ends", [STREAM, event("a ") + b'data: {"error": {"message": "no room"}}\n\n'], ids=["done", "an error"]
+)
+def test_an_answer_that_is_left_open_is_not_waited_for(ends: bytes, more: tuple[Step, ...]) -> None:
+    begun = time.monotonic()
+    found, _ = ran((CHUNKED + chunked(ends), *more), (WHOLE,), requests=2, silence="120")
+    assert found.failures == ["" if ends is STREAM else "server_error", ""]
+    assert time.monotonic() - begun < 60  # and not the two minutes of silence
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from itertools import pairwise
 from statistics import median
@@ -185,6 +187,24 @@ def test_nobody_there() -> None:
     assert found.messages["endpoint_unreachable"].startswith(f"nothing answers at {url.removesuffix('/v1')}: ")
     with pytest.raises(GenerationError, match="warm-up: nothing answers at"):
         on_endpoint(url).warm_up(1)
+
+
+def test_no_connection_in_time_is_no_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as others:
+        for _ in range(4):  # more than wait in its line: whoever comes now gets no answer
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        found = ran(f"http://127.0.0.1:{full.getsockname()[1]}/v1", "single-stream requests=1")
+    assert found.failures == ["endpoint_unreachable"]
+    assert found.messages["endpoint_unreachable"].endswith(": no connection in time")
+
+
+def test_no_secure_connection_is_told_with_what_helps() -> None:
+    with StubServer() as server:
+        found = ran(server.url.replace("http:", "https:"), "single-stream requests=1")
+    assert found.failures == ["endpoint_tls"] and "is its address http://?" in found.messages["endpoint_tls"]
 
 
 def test_where_reasoning_comes_apart_the_first_token_is_the_answers() -> None:

@@ -365,6 +365,24 @@ def test_scores_are_not_those_of_a_shifted_border() -> None:
         made.close()
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "-1" + "0" * 400, "null"])
+def test_what_is_no_number_is_no_score(value: str) -> None:
+    def odd(asked: Asked) -> Script:
+        script = shifted(asked)
+        if not asked.body.get("echo"):
+            return script
+        changed = script.steps[0].data.replace(b"-2.0", value.encode())
+        return replace(script, steps=[replace(script.steps[0], data=changed)])
+
+    with StubServer(models=("odd",), scripts={"odd": odd}) as own:
+        made, _ = backend(own, "odd")
+        with pytest.raises(GenerationError, match="no log-probability that is a number") as caught:
+            made.score("aa", " bb cc")
+        assert caught.value.kind == "unsupported"
+        assert made.score("aa bb", " cc") == [-3.0]  # of the context none is needed
+        made.close()
+
+
 def test_tokens_that_do_not_make_up_the_text_are_no_scores() -> None:
     def foreign(asked: Asked) -> Script:
         script = shifted(asked)

@@ -120,7 +120,9 @@ def test_headers_by_lower_case_name_and_trailers_none() -> None:
     ("parts", "words"),
     [
         ((b"SSH-2.0-OpenSSH_9.6\r\n\r\n",), "it says 'SSH-2.0-OpenSSH_9.6'"),
-        ((b"\x16\x03\x01\x02\x00",), "it says"),
+        ((b"\x16\x03\x01\x02\x00",), "it speaks TLS: is its address https://"),
+        ((b"\x15\x03\x01\x00\x02\x02\x46",), "it speaks TLS"),
+        ((b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\0" * 18,), "it sends bytes that are no text"),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\nabc\r\n"), "chunk size"),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n", b"-1\r\nabc\r\n"), "chunk size"),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n", b"f" * 17 + b"\r\n"), "overflow"),

@@ -92,6 +92,9 @@ BODIES: dict[str, tuple[Step, ...]] = {
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + STREAM, Close()),
     "100 Continue before it": (b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE),
     "lines ended by CRLF": (CHUNKED + chunked(STREAM.replace(b"\n", b"\r\n")) + END,),
+    "a byte order mark": (CHUNKED + chunked(b"\xef\xbb\xbf" + STREAM) + END,),
+    "one, and no content type": (HEAD[:17] + b"Connection: close\r\n\r\n\xef\xbb\xbf" + STREAM, Close()),
+    "a blank behind [DONE]": (CHUNKED + chunked(STREAM.replace(b"[DONE]", b"[DONE] ")) + END,),
     "byte by byte": tuple(WHOLE[place : place + 1] for place in range(len(WHOLE))),
     "a chunk a byte": (CHUNKED + b"".join(chunked(STREAM[place : place + 1]) for place in range(len(STREAM))) + END,),
     "no [DONE]": (CHUNKED + chunked(event("a") + event("b", "stop")) + END,),
@@ -173,6 +176,14 @@ def test_what_no_answer_is_made_of(steps: tuple[Step, ...], kind: str, words: st
     failure = failure_of(*steps)
     assert failure.kind == kind
     assert words in failure.message
+
+
+@pytest.mark.parametrize("end", [Hold(), Close()], ids=["left open", "cut"])
+def test_an_error_that_has_no_end_is_the_error(end: Step) -> None:
+    busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 999\r\n\r\nslow down"
+    failure = failure_of(busy, end, timeout_s=0.5)
+    assert (failure.kind, failure.retry_after_s, failure.may_pass) == ("server_busy", 2.0, True)
+    assert failure.message.endswith("slow down")
 
 
 def test_an_error_that_came_compressed_is_read() -> None:
@@ -274,6 +285,44 @@ def test_a_connection_is_kept_where_the_end_of_an_answer_comes_behind_done(monke
     slowly: tuple[Step, ...] = (CHUNKED + chunked(STREAM[:-20]), Pause(1.0), chunked(STREAM[-20:]), Pause(0.02), END)
     server, client, answers = twice((*slowly, Await(), WHOLE))
     assert [answer.text for answer in answers] == ["ab", "ab"] and client.connections == 1 and len(server.requests) == 2
+
+
+def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_over_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "CLOSED_S", 60.0)
+    with RawServer((WHOLE, Await(), Close()), (WHOLE, Await(), WHOLE)) as server:
+        client = client_of(server.port)
+        answers = [ask(client) for _ in range(3)]
+        client.close()
+    assert [(answer.failure, answer.text) for answer in answers] == [(None, "ab")] * 3
+    assert client.connections == 2 and len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("connections", "closed_s", "requests", "kind"),
+    [
+        (((WHOLE, Await(), Close()), (Close(),)), 60.0, 3, "server_died"),
+        (((WHOLE, Await(), b"H", Close()), (WHOLE,)), 60.0, 2, "server_died"),
+        (((WHOLE, Await(), Close()), (WHOLE,)), 0.0, 2, "server_died"),
+        (((Close(),), (WHOLE,)), 60.0, 1, "server_died"),
+    ],
+    ids=["as soon as it is heard", "after a byte", "late", "on a new connection"],
+)
+def test_a_server_that_dies_of_a_request_is_told_so(
+    connections: tuple[tuple[Step, ...], ...],
+    closed_s: float,
+    requests: int,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "CLOSED_S", closed_s)
+    with RawServer(*connections) as server:
+        client = client_of(server.port)
+        last = [ask(client) for plan in connections[:1] for _ in range(1 + (Await() in plan))][-1]
+        client.close()
+        assert len(server.requests) == requests
+    assert last.failure is not None and last.failure.kind == kind
 
 
 def test_one_that_is_closed_by_half_is_as_good_as_closed() -> None:
