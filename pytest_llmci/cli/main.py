@@ -31,7 +31,7 @@ EXIT_PIPE: Final = 141  # as a shell gives for SIGPIPE
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} Try: {self.prog} --help\n")
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message.removesuffix('.')}. Try: {self.prog} --help\n")
 
 
 def build_parser(named: Sequence[str]) -> ArgumentParser:

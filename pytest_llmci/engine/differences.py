@@ -27,7 +27,8 @@ def notes(candidate: Candidate, checkout: Checkout, reference: Reference) -> Ite
     """What to tell before anything is measured, a sentence each."""
     yield from _of_commits(checkout, reference.name)
     yield from _of_settings(candidate.settings, reference.settings or candidate.settings)
-    yield from _of_prompts(candidate.prompts, candidate.prompts if reference.prompts is None else reference.prompts)
+    then = candidate.prompts if reference.prompts is None else reference.prompts
+    yield from _of_prompts(candidate.prompts, [prompt for prompt in then if prompt.id not in candidate.unselected])
     yield from _of_files(checkout, reference)
 
 

@@ -32,6 +32,8 @@ class Candidate:
     sys_path: tuple[str, ...]
     prompts: tuple[Prompt, ...] = ()
     """Every prompt that is measured."""
+    unselected: frozenset[str] = frozenset()
+    """Ids of prompts that are there, and that this session leaves out, as by ``-k``."""
     marker_prompts: tuple[Sourced, ...] = ()
     """Prompt sets and files that markers name."""
     make_id: Callable[[str], str] = slug

@@ -166,11 +166,15 @@ class Comparing:
         self.against = replace(against, cells=compared + self._plugin.collected.elsewhere)
 
     def _candidate(self, cells: list[Cell], import_path: tuple[str, ...]) -> Candidate:
-        planner = self._plugin.planner
+        planner, collected = self._plugin.planner, self._plugin.collected
+        selected = {cell.prompt.id for cell in cells}
+        known = {prompt.id for prompt in (*planner.prompts, *planner.suite_prompts)}
+        known.update(cell.prompt.id for cell, _ in collected.cells.values())
         return Candidate(
             specs=tuple({cell.model.alias: cell.model for cell in cells}.values()), settings=self._plugin.settings,
             registry=self._plugin.registry, places=planner.places, sys_path=import_path,
             prompts=tuple({cell.prompt.id: cell.prompt for cell in cells}.values()), marker_prompts=tuple(planner.marker_prompts),
+            unselected=frozenset(known - selected),
             make_id=self._plugin.redactor.prompt_id,
         )  # fmt: skip
 

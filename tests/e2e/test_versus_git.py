@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 from repositories import Repository
 from timing import on_real_time
 
@@ -69,6 +69,13 @@ def test_without_any_difference_there_is_nothing_to_compare(project: Bench) -> N
     assert result.ret == 0
     result.stdout.re_match_lines([r"llmci: nothing to compare with HEAD: .*"])
     assert verdicts(project) == {"bot-first": [], "bot-second": []}
+
+
+@pytest.mark.parametrize("only", [("-k", "first"), ("inference::bot-first",)], ids=["keyword", "node id"])
+def test_prompts_that_are_only_left_out_are_not_told_to_be_gone(project: Bench, only: tuple[str, ...]) -> None:
+    assert "no more" not in unwrapped(run(project, *only, fresh=True))
+    project.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n")
+    assert "llmci: prompts that are no more: second" in unwrapped(run(project, *only, fresh=True))
 
 
 def test_a_new_prompt_is_measured_and_not_compared(project: Bench) -> None:

@@ -157,7 +157,8 @@ def test_report_refuses_a_running_session(run: Path, capsys: pytest.CaptureFixtu
         (["report", "--sink", "cvs"], "--sink: unknown sink 'cvs'. Did you mean 'csv'?"),
         (["report", "--output", "nowhere"], "no run 'latest' in 'nowhere'"),
         (["verfy"], "invalid choice: 'verfy'"),
-        ([], "the following arguments are required: COMMAND"),
+        ([], "the following arguments are required: COMMAND. Try: llmci --help"),
+        (["compare"], "the following arguments are required: RUN. Try: llmci compare --help"),
         (["verify", "--bogus"], "unrecognized arguments: --bogus"),
     ],
 )

@@ -131,3 +131,18 @@ def test_a_missing_p95_says_why(tmp_path: Path) -> None:
 def test_a_killed_session_is_named(tmp_path: Path) -> None:
     write_log(tmp_path, [worker(error=ErrorInfo(kind="load", message="no such model"))], footer=False)
     assert verdict_line(build_report(tmp_path)).endswith("(the session was killed)")
+
+
+@pytest.mark.parametrize(("change", "told_so"), [(0.1, True), (0.5, False)])
+def test_a_change_that_is_not_that_of_the_medians_is_explained(tmp_path: Path, change: float, told_so: bool) -> None:
+    found = ComparisonResult(
+        metric="latency",
+        mode="interleaved",
+        verdict="regressed",
+        against="main",
+        base=0.1,
+        candidate=0.15,
+        change=change,
+    )
+    text = run_markdown(report(tmp_path, [worker(), rounds(), verdict(verdict="failed", comparisons=[found])]))
+    assert ("change: of rounds that ran in turn" in text) == told_so

@@ -374,3 +374,10 @@ def test_where_it_is_not_known_where_the_time_went_the_page_says_why(tmp_path: P
     parsed = page(tmp_path, [worker(), rounds(), slower])
     assert "Not known: the reference has no latency: <b>." in text_of(parsed, "c0")
     assert "Where the time went in cells" not in text_of(parsed, "changes")
+
+
+@pytest.mark.parametrize(("change", "told_so"), [(0.01, True), (0.2, False)])
+def test_a_change_that_is_not_that_of_the_medians_is_explained(tmp_path: Path, change: float, told_so: bool) -> None:
+    found = compared(mode="interleaved", base=0.1, candidate=0.12, change=change)
+    parsed = page(tmp_path, [worker(), rounds(), verdict(verdict="failed", comparisons=[found])])
+    assert ("change: of rounds that ran in turn" in text_of(parsed, "changes")) == told_so
