@@ -198,7 +198,9 @@ def kept(bench: Bench) -> dict[tuple[str, str], tuple[Any, str]]:
 def test_only_missing_cells_are_measured_and_the_others_are_labelled(bench: Bench) -> None:
     bench.suite("a=echo,b=echo", "-k", "first or b-", "--llmci-memory=exact").assert_outcomes(passed=3)
     run, before = bench.records("header")[0]["run_id"], kept(bench)
-    resumed = bench.suite("a=echo,b=echo", "--llmci-resume", "--llmci-sink=html", "--llmci-memory=exact")
+    resumed = bench.suite(
+        "a=echo,b=echo", "--llmci-resume", "--llmci-sink=html", "--llmci-sink=markdown:run.md", "--llmci-memory=exact"
+    )
     resumed.assert_outcomes(passed=4)
     resumed.stdout.fnmatch_lines([f"Taken over from {run}: 3 cells of 4, 6 rounds."])
     assert taken(bench) == {"a-first": run, "a-second": "", "b-first": run, "b-second": run}
@@ -214,8 +216,11 @@ def test_only_missing_cells_are_measured_and_the_others_are_labelled(bench: Benc
     with (bench.latest / "results.csv").open(encoding="utf-8", newline="") as stream:
         labels = {(row["cell"], row["provenance"]) for row in csv.DictReader(stream)}
     assert labels == {("a-first", "resumed"), ("a-second", "live"), ("b-first", "resumed"), ("b-second", "resumed")}
+    with (bench.latest / "summary.csv").open(encoding="utf-8", newline="") as stream:
+        assert {row["model"]: row["provenance"] for row in csv.DictReader(stream)} == {"a": "resumed", "b": "resumed"}
     page = (bench.latest / "report.html").read_text("utf-8")
     assert page.count(f"taken over from {run}") == 3
+    assert f"- taken over: from {run}: 3 cells of 4, 6 rounds." in (bench.path / "run.md").read_text("utf-8")
     assert {cell["id"]: cell["provenance"] for cell in bench.results()["cells"]}["a-first"] == "resumed"
 
 
