@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_other_questions_or_another_model_are_not_taken_for_the_same(bench: Benc
     (verdict,) = bench.records("verdict")
     assert "answered mine with" in verdict["not_resumed"] and "target" in verdict["not_resumed"]
     assert bench.results()["tasks"][0]["resumed"] == 0
+
+
+def test_a_run_that_was_stopped_before_its_first_answer_is_measured_whole(bench: Bench) -> None:
+    bench.suite("a=echo").assert_outcomes(passed=2)
+    (run,) = (path.parent for path in (bench.path / "llmci-results").glob("2*/log.jsonl"))
+    header = (run / "log.jsonl").read_text("utf-8").splitlines(keepends=True)[0]
+    shutil.rmtree(run)
+    run.mkdir()
+    (run / "log.jsonl").write_text(header, "utf-8")
+    closed = bench.path / "closed"
+    shutil.copytree(run, closed / run.name)
+    assert main(["report", str(closed / run.name)]) == 0
+    for folder in (run, closed / run.name):
+        found = bench.suite("a=echo", f"--llmci-resume={folder}")
+        found.assert_outcomes(passed=2)
+        found.stdout.fnmatch_lines(["Taken over: nothing, as the run to go on with was stopped before its*"])
 
 
 def test_resuming_needs_a_run_with_answers(bench: Bench) -> None:
