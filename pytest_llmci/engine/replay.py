@@ -122,10 +122,12 @@ class StoredAnswers:
         """Blocks of rounds."""
         seen: set[int] = set()
         for record, place in self._shelf:
-            uid = hash(getattr(record, "uid", ""))  # 64 bits of it: two of 30,000 are equal once in 10^10 runs
+            name = getattr(record, "uid", "")
+            uid = hash(name)  # 64 bits of it: two of 30,000 are equal once in 10^10 runs
             if uid in seen:
                 continue
-            seen.add(uid)
+            if name:  # header and footer have none
+                seen.add(uid)
             if also is not None:
                 also(record, place)
             if isinstance(record, HeaderRecord):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..errors import ConfigError, NotReplayed, StoreError
-from ..records import AnswersRecord, Cell, Json, LogRecord, QuestionsRecord, TaskFacts, WorkerRecord
+from ..records import AnswersRecord, Cell, FooterRecord, Json, LogRecord, QuestionsRecord, TaskFacts, WorkerRecord
 from ..registry import Registry
 from ..store.comparability import Difference, Part, machine_part, subject_part
 from ..store.log import LOG_NAME, is_live
@@ -33,6 +33,8 @@ from .schedule import CellPlan
 MEASURED_BY: Final = ("warmup", "isolation", "threads", "timing", "memory", "block", "batch")
 """Settings of a session that its numbers depend on and that no line of a cell tells."""
 R = TypeVar("R", QuestionsRecord, AnswersRecord)
+_INTERRUPTED: Final = 2
+"""Exit status of a session that Ctrl-C ended."""
 _OWN: Final = "pytest_llmci."
 _OF_USERS: Final = "py"
 """Ours, but what it runs is the user's code."""
@@ -44,27 +46,34 @@ class EarlierRun:
     def __init__(self, folder: Path, origin: str, registry: Registry, here: Mapping[str, Json]) -> None:
         """:param origin: the option, for messages.
         :param here: facts of this session's machine and checkout.
-        :raises ConfigError: if the run holds nothing to take over, is still running, or cannot be read.
+        :raises ConfigError: if the run came to its end and holds nothing to take over, is still running, or cannot be read.
         """
         self.folder = folder
         self._registry = registry
         self._here = here
         self._settings: Mapping[str, Json] = {}
+        self._ended = False
+        """Whether its session came to its end: one that was stopped may have been so before its first answer."""
         try:
             if is_live(folder / LOG_NAME):
                 raise ConfigError(f"{origin}: the session of {folder.name} is still running; wait until it has ended.")
             shelf = Shelf(folder, spools=True)
             self.answers = EarlierAnswers(shelf)
             """To benchmark tasks."""
-            self._stored = StoredAnswers(folder, shelf, self.answers.take)
+            self._stored = StoredAnswers(folder, shelf, self._take)
         except StoreError as error:
             raise ConfigError(f"{origin}: {error}") from error
         except ConfigError as error:
             raise ConfigError(str(error) if str(error).startswith(origin) else f"{origin}: {error}") from error
         self.run = self._stored.run_id
         self.answers.run = self.run
-        if not self.answers and not self._stored.blocks:
+        if self._ended and not self.answers and not self._stored.blocks:
             raise ConfigError(f"{origin}: {self.run} holds no answer; name another run, or leave {origin} away.")
+
+    def _take(self, record: LogRecord, place: Place) -> None:
+        if isinstance(record, FooterRecord):
+            self._ended = not record.recovered and record.exit_status != _INTERRUPTED
+        self.answers.take(record, place)
 
     def note_settings(self, settings: Mapping[str, Json]) -> None:
         """Tell how this session measures: fields of its settings."""

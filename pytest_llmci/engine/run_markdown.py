@@ -19,7 +19,7 @@ from .markdown import COMPARED_TEXTS, escaped, table
 from .report import ModelSummary, SessionReport
 from .retries import retry_text
 from .slowdown import PARTS, Slowdown, of_record, row_of
-from .tables import score_column, score_note
+from .tables import score_column, score_note, taken_over_text
 from .task_table import rate_text
 
 COMMENT_CHARACTERS: Final = 65_536
@@ -195,6 +195,7 @@ def _details(report: SessionReport) -> list[str]:
         "commit": str(commit or ""),
         "machine": str(header.environment.get("cpu") or header.environment.get("cpu_model") or ""),
         "other machines": elsewhere_text(report).removeprefix("Measured on other machines: "),
+        "taken over": taken_over_text(report).removeprefix("Taken over "),
         "noise": told_noisy(report.count("noisy"), rounds) if rounds else "",
         "retries": retry_text(report).removeprefix("Retries: "),
         "log": f"sha256 {report.digest}",

@@ -140,14 +140,7 @@ def _replayed(report: SessionReport, width: int) -> list[str]:
 
 def _resumed(report: SessionReport, width: int) -> list[str]:
     """How many cells are those of an earlier run, and why others that it holds are not."""
-    cells = [cell for cell in report.cells if cell.resumed_from]
-    runs = ", ".join(sorted({cell.resumed_from for cell in cells}))
-    rounds = sum(cell.rounds for cell in cells)
-    texts = (
-        [f"Taken over from {runs}: {count(len(cells), 'cell')} of {len(report.cells)}, {count(rounds, 'round')}."]
-        if cells
-        else []
-    )
+    texts = list(filter(None, [taken_over_text(report)]))
     why: dict[str, int] = {}
     for reason in [cell.not_resumed for cell in report.cells] + [task.not_resumed for task in report.tasks]:
         if reason:
@@ -156,7 +149,17 @@ def _resumed(report: SessionReport, width: int) -> list[str]:
         f"Measured anew: {count(number, 'cell')}: {one_line(reason)}."
         for reason, number in sorted(why.items(), key=lambda item: -item[1])[:MOST_REASONS]
     ]
+    if not texts and report.header.settings.get("resume") and not any(task.answers for task in report.tasks):
+        texts = ["Taken over: nothing, as the run to go on with was stopped before its first answer."]
     return [line for text in texts for line in wrapped(text, width, rest="  ")]
+
+
+def taken_over_text(report: SessionReport) -> str:
+    """How many cells are those of an earlier run; empty where none is."""
+    cells = [cell for cell in report.cells if cell.resumed_from]
+    runs = ", ".join(sorted({cell.resumed_from for cell in cells}))
+    told = f"{count(len(cells), 'cell')} of {len(report.cells)}, {count(sum(cell.rounds for cell in cells), 'round')}"
+    return f"Taken over from {runs}: {told}." if cells else ""
 
 
 def _table(models: Sequence[ModelSummary], width: int) -> list[str]:

@@ -341,6 +341,8 @@ def _summary_line(model: ModelSummary, provenance: Provenance) -> str:
         return statistics.get(metric, {}).get(statistic)
 
     score, source = benchmark_score(model)
+    if any(cell.resumed_from for cell in model.cells):
+        provenance = "resumed"
     row: list[_Field] = [
         guard_text(model.alias),
         *(field("latency", statistic) for statistic in ("mean", "min", "max", "std")),

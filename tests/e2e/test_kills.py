@@ -147,8 +147,6 @@ def go_on_after(bench: Bench, seed: int, *parallel: str) -> None:
     before = (run / "log.jsonl").read_bytes()
     resumed = bench.run(*MATRIX, f"--llmci-resume={run}", *parallel, fresh=bool(parallel))
     assert (run / "log.jsonl").read_bytes() == before
-    if not done and "holds no answer" in resumed.stderr.str():
-        resumed = bench.run(*MATRIX, *parallel, fresh=bool(parallel))
     resumed.assert_outcomes(passed=len(CELLS))
     found = verdicts(bench)
     assert found.keys() == CELLS and all(len(each) == 1 for each in found.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,22 @@ def test_other_questions_or_another_model_are_not_taken_for_the_same(bench: Benc
     assert bench.results()["tasks"][0]["resumed"] == 0
 
 
+def test_a_run_that_was_stopped_before_its_first_answer_is_measured_whole(bench: Bench) -> None:
+    bench.suite("a=echo").assert_outcomes(passed=2)
+    (run,) = (path.parent for path in (bench.path / "llmci-results").glob("2*/log.jsonl"))
+    header = (run / "log.jsonl").read_text("utf-8").splitlines(keepends=True)[0]
+    shutil.rmtree(run)
+    run.mkdir()
+    (run / "log.jsonl").write_text(header, "utf-8")
+    closed = bench.path / "closed"
+    shutil.copytree(run, closed / run.name)
+    assert main(["report", str(closed / run.name)]) == 0
+    for folder in (run, closed / run.name):
+        found = bench.suite("a=echo", f"--llmci-resume={folder}")
+        found.assert_outcomes(passed=2)
+        found.stdout.fnmatch_lines(["Taken over: nothing, as the run to go on with was stopped before its*"])
+
+
 def test_resuming_needs_a_run_with_answers(bench: Bench) -> None:
     nothing = bench.suite("echo", "--llmci-resume")
     nothing.stderr.fnmatch_lines(["ERROR: --llmci-resume: there is no run in*"])
@@ -198,7 +215,9 @@ def kept(bench: Bench) -> dict[tuple[str, str], tuple[Any, str]]:
 def test_only_missing_cells_are_measured_and_the_others_are_labelled(bench: Bench) -> None:
     bench.suite("a=echo,b=echo", "-k", "first or b-", "--llmci-memory=exact").assert_outcomes(passed=3)
     run, before = bench.records("header")[0]["run_id"], kept(bench)
-    resumed = bench.suite("a=echo,b=echo", "--llmci-resume", "--llmci-sink=html", "--llmci-memory=exact")
+    resumed = bench.suite(
+        "a=echo,b=echo", "--llmci-resume", "--llmci-sink=html", "--llmci-sink=markdown:run.md", "--llmci-memory=exact"
+    )
     resumed.assert_outcomes(passed=4)
     resumed.stdout.fnmatch_lines([f"Taken over from {run}: 3 cells of 4, 6 rounds."])
     assert taken(bench) == {"a-first": run, "a-second": "", "b-first": run, "b-second": run}
@@ -214,8 +233,11 @@ def test_only_missing_cells_are_measured_and_the_others_are_labelled(bench: Benc
     with (bench.latest / "results.csv").open(encoding="utf-8", newline="") as stream:
         labels = {(row["cell"], row["provenance"]) for row in csv.DictReader(stream)}
     assert labels == {("a-first", "resumed"), ("a-second", "live"), ("b-first", "resumed"), ("b-second", "resumed")}
+    with (bench.latest / "summary.csv").open(encoding="utf-8", newline="") as stream:
+        assert {row["model"]: row["provenance"] for row in csv.DictReader(stream)} == {"a": "resumed", "b": "resumed"}
     page = (bench.latest / "report.html").read_text("utf-8")
     assert page.count(f"taken over from {run}") == 3
+    assert f"- taken over: from {run}: 3 cells of 4, 6 rounds." in (bench.path / "run.md").read_text("utf-8")
     assert {cell["id"]: cell["provenance"] for cell in bench.results()["cells"]}["a-first"] == "resumed"
 
 

@@ -131,6 +131,8 @@ class OpenAIBackend:
         if len(names) > 1:
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise self._load_error(f"the server has {len(names)} models; name one: {named} ({shown})", "endpoint_model")
+        if listed is not None and listed.status == 200 and lists_nothing(listed.document):
+            raise self._load_error(f"the server lists no model; load one there, or name it: {named}", "endpoint_model")
         failure = client.why_no_document("/models")
         if failure is not None and failure.kind.startswith("endpoint_"):  # naming a model would not help
             raise self._load_error(failure.message, failure.kind)
@@ -486,6 +488,11 @@ def listed_models(listed: Reply | None) -> tuple[list[str], list[str]]:
     rows = document.get("data") if isinstance(document, dict) else None
     found = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)] if isinstance(rows, list) else []  # fmt: skip
     return [row["id"] for row in found], [str(row.get("owned_by", "")) for row in found]
+
+
+def lists_nothing(document: object) -> bool:
+    """Whether a list of models is one, and empty; some servers write null for that."""
+    return isinstance(document, dict) and "data" in document and document["data"] in ([], None)
 
 
 def software_of(owners: Sequence[str]) -> str:

@@ -141,9 +141,11 @@ def _base_url(address: str, spec: ModelSpec) -> str:
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.netloc):
         raise _wrong(spec, f"'{address}' is no address of a server; {example}")
     try:
-        parts.port  # noqa: B018 - asking for it is how it is checked
+        has_port = parts.port != 0
     except ValueError as error:
         raise _wrong(spec, f"'{address}': {error}; {example}") from error
+    if not has_port:
+        raise _wrong(spec, f"'{address}': no server listens at port 0; {example}")
     if parts.query:
         raise _wrong(spec, f"'{parts.scheme}://{parts.netloc}{parts.path}?...' has a query; {example}")
     path = parts.path.rstrip("/")

@@ -265,6 +265,8 @@ def listing(status: int, body: bytes, **headers: str) -> Iterator[str]:
     ("status", "body", "headers", "kind", "says"),
     [
         (200, b"<html>", {}, "server_protocol", "cannot be read (HTTP 200, but no list: http://"),
+        (200, b'{"data": []}', {}, "endpoint_model", "the server lists no model; load one there, or name it: m=openai:{url}#NAME"),
+        (200, b'{"object": "list", "data": null}', {}, "endpoint_model", "the server lists no model"),
         (500, b"boom", {}, "server_protocol", "cannot be read (HTTP 500: http://"),
         (404, b"", {}, "server_protocol", "/v1/models); name the model: m=openai:{url}#NAME+key_env=LISTING_KEY"),
         (401, b"", {}, "endpoint_key", "HTTP 401"),

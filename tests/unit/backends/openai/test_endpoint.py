@@ -101,6 +101,7 @@ def test_which_server_it_is(url: str, server: str, loopback: bool) -> None:
         ("openai:ftp://h/v1", "'ftp://h/v1' is no address of a server"),
         ("openai:http:///v1", "is no address of a server"),
         ("openai:http://h:99999/v1", "Port out of range"),
+        ("openai:http://h:0/v1", "no server listens at port 0"),
         ("openai:http://h/v1?key=abc", "has a query"),
         ("openai:http://h/v1/chat/completions#m", "give its base, which ends before '/chat/completions'"),
         ("openai:http://h/v1#", "'#' is followed by no name of a model"),
