@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
+from ..measure.starts import START_TIMES
 from ..metrics import MetricDef
 from ..records import Comparability, ComparisonResult, HeaderRecord, Json, LogRecord
 from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import START_TIMES, Accept
+from .comparison import Accept
 from .schedule import StoredSide
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun

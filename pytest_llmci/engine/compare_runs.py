@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, UnknownNameError
+from ..measure.starts import START_TIMES
 from ..metrics import BESIDE, MetricDef
 from ..records import Comparability, ComparisonResult, Json, Mode
 from ..stats.looks import SESSION_ALPHA
@@ -24,7 +25,6 @@ from .comparison import (
     AS_MEASURED,
     LEAST_CPU_SHARE,
     LENGTH,
-    START_TIMES,
     Accept,
     ModelComparison,
     Rules,

@@ -51,9 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; set the session up if it is armed."""
     config.addinivalue_line("markers", MARKER_HELP)
     if is_armed(config):
-        from .armed import arm
+        from ..garbage import collector_rare
 
-        arm(config)
+        with collector_rare():  # hundreds of modules are imported, and all of them stay
+            from .armed import arm
+
+            arm(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

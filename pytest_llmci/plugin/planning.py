@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ..engine.planner import LOAD, MarkerValues
-from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
+from ..garbage import collector_paused, collector_rare
+from ..prompts.asked import prompt_of
 from ..records import Cell, Prompt
 from ..settings import SUITES, Sourced
-from ..sinks.finish import collector_paused
 from ..stats.budget_expression import Budget
 from .collecting import (
     group_by_model,
@@ -26,7 +26,7 @@ from .collecting import (
     parametrized_by_user,
     resolves_to_ours,
 )
-from .fixtures import MARKER
+from .fixtures import MARKER, NAMES
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
 from .sharding import take_shard
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 T = TypeVar("T")
-RARELY = 50_000
-"""Objects that are made before the garbage collector looks at them: a few megabytes."""
+MANY_ITEMS = 1000
+_OURS = NAMES | {"request", "pytestconfig"}
 MOST_FAULTS = 5
 """Usage errors that are told before the rest is counted."""
 
@@ -134,12 +134,8 @@ class Planning:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
         """Thousands of tests are made, and all of them stay: the garbage collector looks rarely meanwhile."""
-        before = gc.get_threshold()
-        gc.set_threshold(max(RARELY, before[0]) if before[0] else 0, *before[1:])
-        try:
+        with collector_rare():
             return (yield)
-        finally:
-            gc.set_threshold(*before)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
@@ -307,6 +303,25 @@ class Planning:
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         collected = self._plugin.collected
         self.family = max(1, collected.uncertain_budgets() + collected.elsewhere_budgets)
+        if len(session.items) >= MANY_ITEMS:
+            _set_aside(session.items)
+
+
+def _set_aside(items: Sequence[pytest.Item]) -> None:
+    """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time.
+
+    To look for garbage among them once is the half of that, and in vain where no code of a user's has run with them.
+    """
+    if not all(map(keeps_nothing, items)):
+        gc.collect()
+    gc.freeze()
+
+
+def keeps_nothing(item: pytest.Item) -> bool:
+    """Whether a test has no fixtures but ours, and no class or ``unittest`` that sets something up: nothing outlives it."""
+    if isinstance(item, CellItem):
+        return True
+    return type(item) is pytest.Function and item.cls is None and _OURS.issuperset(item.fixturenames)
 
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:

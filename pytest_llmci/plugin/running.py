@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..engine.benchmark import TaskCell
 from ..engine.explain import Explained, explain, with_commands_unwrapped
 from ..engine.explain_task import explain_task
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
-from ..engine.session import CurrentTest, prompt_of
+from ..engine.session import CurrentTest
+from ..engine.task_cell import TaskCell
 from ..errors import ConfigError, NotReplayed
+from ..garbage import RARELY
+from ..prompts.asked import prompt_of
 from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
+from .coverage import VERDICT_ATTRIBUTE
 from .failures import explain_in_report, hide_in_report
-from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
-from .planning import RARELY, is_ours
+from .planning import MANY_ITEMS, is_ours, keeps_nothing
 from .protocol import (
     FunctionsShort,
     Wanted,
@@ -48,10 +50,6 @@ MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
 BESIDE: pytest.StashKey[str] = pytest.StashKey()
 """What the model failed with, where the test itself failed as well."""
 VERDICT: pytest.StashKey[str] = pytest.StashKey()
-VERDICT_ATTRIBUTE = "llmci_verdict"
-"""On a report: ``inconclusive``, where the test was."""
-MANY_ITEMS = 1000
-_OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
 
@@ -112,17 +110,12 @@ class Running:
         return item.cell.model.alias == first.cell.model.alias and not (is_last and self._has_fixtures)
 
     def prepare(self, session: pytest.Session) -> None:
-        """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        """What lives on is looked at by :meth:`settle`, and not by ten young generations before."""
         self._has_fixtures = _has_fixtures(session)
-        self._may_drop_things = not all(map(_keeps_nothing, session.items))
-        if len(session.items) >= MANY_ITEMS:
-            gc.collect()
-            gc.freeze()
-            if (
-                not self._may_drop_things
-            ):  # what lives on is looked at by settle, and not by ten young generations before
-                self._thresholds = gc.get_threshold()
-                gc.set_threshold(RARELY, *self._thresholds[1:])  # :meth:`settle` looks as well
+        self._may_drop_things = not all(map(keeps_nothing, session.items))
+        if len(session.items) >= MANY_ITEMS and not self._may_drop_things:
+            self._thresholds = gc.get_threshold()
+            gc.set_threshold(RARELY, *self._thresholds[1:])
 
     def relax(self) -> None:
         """Let the collector work as it did before."""
@@ -443,10 +436,3 @@ class Running:
 def _has_fixtures(session: pytest.Session) -> bool:
     """Whether tests with fixtures run as well: those of session scope are torn down with the last test, whatever it is."""
     return not all(isinstance(item, CellItem) for item in session.items)
-
-
-def _keeps_nothing(item: pytest.Item) -> bool:
-    """Whether a test has no fixtures but ours, and no class or ``unittest`` that sets something up: nothing outlives it."""
-    if isinstance(item, CellItem):
-        return True
-    return type(item) is pytest.Function and item.cls is None and _OURS.issuperset(item.fixturenames)

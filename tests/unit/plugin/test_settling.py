@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_llmci import garbage
 from pytest_llmci.plugin import planning
 from pytest_llmci.plugin import running as module
 from pytest_llmci.plugin.items import CellItem
@@ -23,8 +24,29 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         set_threshold=lambda *counts: told.append(f"every {counts}"),
     )  # fmt: skip
     monkeypatch.setattr(module, "gc", fake)
+    monkeypatch.setattr(planning, "gc", fake)
     monkeypatch.setattr(module, "MANY_ITEMS", 3)
+    monkeypatch.setattr(planning, "MANY_ITEMS", 3)
     return told
+
+
+def collected(items: list[object]) -> None:
+    """What follows when these were collected."""
+    noted = SimpleNamespace(
+        note_left_out=lambda config: None, note_budgets=lambda budgets, specs: None, uncertain_budgets=lambda: 0, elsewhere_budgets=0
+    )  # fmt: skip
+    plugin = SimpleNamespace(collected=noted, config=None, planner=SimpleNamespace(budgets=[], specs=[]))
+    fake = SimpleNamespace(faults=[], _plugin=plugin, family=0)
+    Planning.pytest_collection_finish(cast("Any", fake), cast("Any", SimpleNamespace(items=items)))
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+def test_what_was_collected_is_set_aside(frozen: list[str], foreign: bool, many: bool) -> None:
+    cells: list[object] = [CellItem.__new__(CellItem) for _ in range(4 if many else 2)]
+    collected([object(), *cells[1:]] if foreign else cells)
+    dropped = ["collect"] if foreign else []  # what a user's code left is looked for first
+    assert frozen == ([*dropped, "freeze"] if many else [])
 
 
 def ran(cells: int, *, with_functions: bool) -> Running:
@@ -82,7 +104,7 @@ def test_fixtures_may_hold_things_that_they_drop_later(pytester: pytest.Pytester
         """
     )
     items, _ = pytester.inline_genitems("-p", "no:randomly")
-    assert [item.name for item in items if module._keeps_nothing(item)] == ["test_with_ours"]
+    assert [item.name for item in items if planning.keeps_nothing(item)] == ["test_with_ours"]
 
 
 @pytest.mark.parametrize(("before", "meanwhile"), [((700, 10, 10), 50_000), ((0, 10, 10), 0), ((90_000, 5, 5), 90_000)])
@@ -91,7 +113,7 @@ def test_it_works_rarely_while_tests_are_collected(
 ) -> None:
     told: list[tuple[int, ...]] = []
     fake = SimpleNamespace(get_threshold=lambda: before, set_threshold=lambda *counts: told.append(counts))
-    monkeypatch.setattr(planning, "gc", fake)
+    monkeypatch.setattr(garbage, "gc", fake)
     collecting = Planning.pytest_collection(cast("Any", None))
     next(collecting)
     assert told == [(meanwhile, *before[1:])], "a collector that is switched off stays so"
