@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
 from .planning import MANY_ITEMS, is_ours, keeps_nothing
 from .protocol import (
+    XDIST,
     FunctionsShort,
     Wanted,
     has_other_marks,
@@ -68,6 +69,8 @@ class Running:
         self._ends: Ends | None = None
         self._may_wait = False
         """Whether reports may wait for each other."""
+        self._goes_on = False
+        """Whether a parallel worker's cells may run within the call for the one before."""
         self._along: list[Any] = []
         """Cells that may be run within the call for the one before them."""
         self._ran_along = 0
@@ -142,13 +145,29 @@ class Running:
             return None
         if not self._may_be_short() or has_other_marks(item):
             return None
-        if not self._along:
+        if self._along:
+            along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
+            cells = ((each, None) for each in (item, *along))
+            self._ran_along = run_along(self, cells, self._wanted, item.config) - 1
+        elif self._goes_on and nextitem is not None:
+            run_along(self, self._in_turn(item, nextitem), self._wanted, item.config)
+        else:
             following = nextitem if self._may_wait else None
             run_short(self, item, self._wanted, is_last=nextitem is None, following=following)
-            return True
-        along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
-        self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
+
+    def _in_turn(self, item: CellItem, following: pytest.Item) -> Iterator[tuple[CellItem, pytest.Item]]:
+        """In a parallel worker: a cell, and those of its model behind it that run within the same call."""
+        assert self._ends is not None
+        yield item, following
+        while (
+            self._holding.waits_last(item.nodeid) and isinstance(following, CellItem) and not has_other_marks(following)
+        ):
+            behind = self._ends.go_on()
+            if behind is None:
+                return
+            item, following = following, behind
+            yield item, following
 
     def _run_function(self, item: pytest.Function, following: pytest.Item | None) -> bool | None:
         """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
@@ -165,6 +184,7 @@ class Running:
             self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
             if self._may_wait:
                 self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
+                self._goes_on = self._ends is not None and may_share(self._plugin.config, loops=XDIST)
         return self._short
 
     def _what_is_wanted(self) -> Wanted:
