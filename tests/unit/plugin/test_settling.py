@@ -8,21 +8,26 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmci import garbage
-from pytest_llmci.plugin import planning
+from pytest_llmci.plugin import planning, xdist
 from pytest_llmci.plugin import running as module
 from pytest_llmci.plugin.items import CellItem
 from pytest_llmci.plugin.planning import Planning
 from pytest_llmci.plugin.running import Running
 
 
+def collector(told: list[str]) -> Any:
+    """Notes what it is told."""
+    return SimpleNamespace(
+        collect=lambda generation=2: told.append(f"collect {generation}"), freeze=lambda: told.append("freeze"),
+        get_threshold=lambda: (700, 10, 10), set_threshold=lambda *counts: told.append(f"every {counts}"),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the collector is told to do, which this process's own does not hear."""
     told: list[str] = []
-    fake = SimpleNamespace(
-        collect=lambda generation=2: told.append(f"collect {generation}"), freeze=lambda: told.append("freeze"), get_threshold=lambda: (700, 10, 10),
-        set_threshold=lambda *counts: told.append(f"every {counts}"),
-    )  # fmt: skip
+    fake = collector(told)
     monkeypatch.setattr(module, "gc", fake)
     monkeypatch.setattr(planning, "gc", fake)
     monkeypatch.setattr(module, "MANY_ITEMS", 3)
@@ -104,6 +109,20 @@ def test_fixtures_may_hold_things_that_they_drop_later(pytester: pytest.Pytester
     )
     items, _ = pytester.inline_genitems("-p", "no:randomly")
     assert [item.name for item in items if planning.keeps_nothing(item)] == ["test_with_ours"]
+
+
+@pytest.mark.parametrize(("tests", "set_aside"), [(2, 0), (3, 1), (7, 1)])
+def test_so_does_what_parallel_workers_sent(monkeypatch: pytest.MonkeyPatch, tests: int, set_aside: int) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(xdist, "MANY_ITEMS", 3)
+    monkeypatch.setattr(garbage, "gc", collector(told))
+    session = xdist.ParallelSession(cast("Any", None), cast("Any", SimpleNamespace(controller=None)))
+    session.pytest_xdist_node_collection_finished([f"test {number}" for number in range(tests)])
+    for _ in range(5):
+        session.pytest_runtest_logreport()
+    session.pytest_sessionfinish()
+    rarely = ["every (50000, 10, 10)", "collect 0", "freeze"] if tests >= 3 else []
+    assert told == [*rarely, *["collect 2", "freeze"] * set_aside, *(["every (700, 10, 10)"] if rarely else [])]
 
 
 @pytest.mark.parametrize(("before", "meanwhile"), [((700, 10, 10), 50_000), ((0, 10, 10), 0), ((90_000, 5, 5), 90_000)])
