@@ -18,8 +18,8 @@ from ..engine.comparison import Accept
 from ..engine.explain_runs import json_data, markdown, text_lines
 from ..engine.metrics_diff import compare_metrics, parse_tolerance, read_side
 from ..errors import ConfigError
+from ..garbage import collector_paused
 from ..settings import BASELINES_FOLDER, parse_smallest_change
-from ..sinks.finish import collector_paused
 from ..store.accepted import accepting
 from ..store.runfolder import resolve_run
 from . import Command

@@ -17,7 +17,7 @@ from ..engine.explain_history import (
 from ..engine.history import DEFAULT_METRICS, choose_runs, read_history
 from ..engine.release_gate import judge_newest
 from ..errors import ConfigError
-from ..sinks.finish import collector_paused
+from ..garbage import collector_paused
 from . import Command
 from .compare import add_judging, exit_status, meant, smallest_changes
 from .main import printable

@@ -11,12 +11,13 @@ from typing import Final
 from ..clock import SystemClock
 from ..engine.merge import Merged, Proven, merge_runs
 from ..errors import ConfigError, LogTamperedError, StoreError
+from ..garbage import collector_paused
 from ..proof.verify import verify_run
 from ..registry import Registry
 from ..settings import BASELINES_FOLDER
 from ..sinks import check_builtin, register
 from ..sinks.apart import send_apart
-from ..sinks.finish import collector_paused, finish_run
+from ..sinks.finish import finish_run
 from ..store.baseline import save
 from ..store.baseline_log import baseline_of_log
 from ..store.chain import CUT_OFF

@@ -8,9 +8,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Final
 
+from ..garbage import collector_paused
 from ..promotion.base import DEFAULT_ALIAS, POLICIES
 from ..promotion.promote import Promotion, Wanted, promote
-from ..sinks.finish import collector_paused
 from ..store.manifest import signing_key
 from ..store.runfolder import resolve_run
 from ..text import wrapped

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ..load.scenario import of_spec, scenario_text
+from ..load.scenario import LOAD_SUITE, of_spec, scenario_text
 from ..records import Cell, GenerationSettings, Json, LoadPlan, ModelSpec, Prompt
 from ..runner.worker import WorkerSetup
 from ..settings import Settings
@@ -27,8 +27,6 @@ class Entry:
     reference_load: LoadPlan | None = None
 
 
-LOAD_SUITE: Final = "--llmci-suite=load"
-"""Source of what stands for the prompts of a cell of that suite, which asks all of them."""
 GATE_TAG: Final = "gate"
 """Of a prompt row: where any row of the session has it, only those that do are compared."""
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
+from ..measure.memory import GROWTH
+from ..measure.starts import START_TIMES
 from ..metrics import MetricDef
 from ..records import Comparability, ComparisonResult, HeaderRecord, Json, LogRecord
 from ..stats.looks import SESSION_ALPHA
 from ..store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ..store.comparability import Part
 from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import GROWTH, START_TIMES, Accept, MemoryPass
+from .comparison import Accept, MemoryPass
 from .schedule import StoredSide
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun

@@ -35,10 +35,10 @@ from ..runner.worker import ModelWorker
 from ..stats.budget_expression import Budget
 from ..tasks.base import Answer, Question, QuestionSet
 from ..tasks.counting import chosen
-from ..tasks.loading import TaskTest
 from .answers import Answers
 from .pool import error_info
 from .schedule import OUT_OF_TIME
+from .task_cell import TaskCell
 
 if TYPE_CHECKING:
     from .resume import EarlierAnswers
@@ -46,18 +46,6 @@ if TYPE_CHECKING:
 
 BATCH: Final = 64
 """Questions that are asked and recorded together: a killed session loses at most so many."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskCell:
-    """Model x task: what one test asks."""
-
-    id: str
-    """``<alias>-<task>``."""
-    model: ModelSpec
-    test: TaskTest
-    budgets: tuple[Budget, ...] = ()
-    """On this task alone."""
 
 
 @dataclass(slots=True)

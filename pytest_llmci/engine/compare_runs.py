@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, UnknownNameError
+from ..measure.memory import GROWTH
+from ..measure.starts import START_TIMES
 from ..metrics import BESIDE, MetricDef
 from ..records import Comparability, ComparisonResult, Json, Mode
 from ..stats.looks import SESSION_ALPHA
@@ -22,11 +24,9 @@ from ..store.comparability import Difference
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     AS_MEASURED,
-    GROWTH,
     LEAST_CPU_SHARE,
     LENGTH,
     PEAK,
-    START_TIMES,
     Accept,
     ModelComparison,
     Rules,

@@ -12,6 +12,8 @@ from math import isfinite
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
+from ..measure.memory import GROWTH
+from ..measure.starts import START_TIMES
 from ..metrics import BESIDE, MetricDef
 from ..records import ComparisonResult, Mode, RoundsRecord
 from ..stats.compare import PROCESS_TIME_SD_S, GateSettings, decide
@@ -33,11 +35,7 @@ LEAST_ANCHORED_SHARE: Final = 0.8
 """CPU time that is a smaller part of the net time than this: what the model waits for is not what slows a frozen model down."""
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
-START_TIMES: Final = ("start_time", "import_time", "load_time")
-"""What a process tells once, when it has loaded its model; gated only where it is named."""
 PEAK: Final = "peak_rss"
-GROWTH: Final = "peak_rss_delta"
-"""What the memory pass measures."""
 LENGTH: Final = "output_tokens"
 MEAN_LENGTH: Final = "output_tokens_mean"
 """Of imported runs without single requests."""

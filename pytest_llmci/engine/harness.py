@@ -25,9 +25,9 @@ from ..tasks.lm_eval_bridge import run_lm_eval_task
 from ..tasks.outcomes import AnswerBatch, QuestionAnswer, QuestionKey, QuestionOutcome, TaskOutcome
 
 if TYPE_CHECKING:
-    from .benchmark import TaskCell
     from .resume import EarlierAnswers
     from .session import BenchSession
+    from .task_cell import TaskCell
 
 _FIRST: Final = ("acc_norm", "acc", "exact_match")
 """Metrics that are the score where a task has them, the first that it has."""

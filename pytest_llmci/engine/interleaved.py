@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from ..clock import Clock, utc_text
 from ..errors import LLMCIError, WorkerError
 from ..load.scenario import SPEC_KEYS
+from ..measure.starts import START_TIMES
 from ..metrics import MetricDef
 from ..records import (
     Cell,
@@ -42,7 +43,6 @@ from ..store.comparability import protocol_part, subject_part
 from .against import Entry
 from .blocks import Origin, block_record, learnt
 from .comparison import (
-    START_TIMES,
     Accept,
     ModelComparison,
     Rules,

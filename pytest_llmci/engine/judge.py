@@ -252,8 +252,3 @@ def _overall(
     if unmeasured or undecided or any(budget.verdict == "inconclusive" for budget in budgets):
         return "inconclusive"
     return "pass"
-
-
-def unmeasurable(budgets: Iterable[Budget], known: Mapping[str, str]) -> list[tuple[Budget, str]]:
-    """Budgets on metrics that a model can never have, with the reason."""
-    return [(budget, known[budget.metric.name]) for budget in budgets if budget.metric.name in known]

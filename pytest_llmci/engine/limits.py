@@ -13,10 +13,8 @@ from ..measure.energy import ENERGY_NAMES, Rapl
 from ..measure.gpu import GPU_NAMES
 from ..records import GenerationSettings, Missing, ModelSpec, Prompt
 from ..registry import Registry
-from ..runner.placement import cpus_of
-from ..runner.worker import interpreter_of, threads_of
-from ..stats.budget_expression import Budget
-from .judge import unmeasurable
+from ..runner.placement import cpus_of, interpreter_of, threads_of
+from ..stats.budget_expression import Budget, unmeasurable
 
 NEEDS_A_PROCESS: Final = "the memory pass needs a process of its own (--llmci-isolation=worker)"
 NO_MEMORY_PASS: Final = "there is no memory pass (--llmci-memory=off)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ..measure.starts import START_TIMES
 from ..records import ComparisonResult, GateRecord
-from .comparison import START_TIMES
 from .explain_comparison import doubt, percent
 
 MOST_CELLS: Final = 10

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import measure
 from ..checks import parse_check
 from ..checks.combined import models_of, needs_reference, text_of
-from ..cost.chosen import COST, choose_prices
 from ..errors import ConfigError, StoreError, UnknownNameError
-from ..load.scenario import DEFAULT_SCENARIOS, parse_objective, parse_scenario, scenario_id, scenario_text
+from ..load.scenario import DEFAULT_SCENARIOS, LOAD_SUITE, parse_objective, parse_scenario, scenario_id, scenario_text
 from ..load.scenario import of_spec as load_of_spec
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..measure.anchor import ANCHOR_METRICS
+from ..measure.memory import GROWTH
+from ..measure.starts import START_TIMES
 from ..measure.under_load import MAX_RATE
 from ..metrics import MetricDef
 from ..prompts import load_prompts
@@ -24,18 +26,26 @@ from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
 from ..slugs import slug
 from ..specs import ModelNames, read_specs
-from ..stats.budget_expression import Budget, check_contradictions, max_latency_budget, max_memory_budget, parse_budget
-from ..store.baseline import Chosen, check_name, choose, is_path
-from ..store.comparability import Part, machine_part
+from ..stats.budget_expression import (
+    Budget,
+    check_contradictions,
+    matching,
+    max_latency_budget,
+    max_memory_budget,
+    of_tasks,
+    parse_budget,
+)
 from ..store.environment import environment
-from ..tasks.loading import TaskTest, parse_asked, task_tests
 from ..text import one_line
-from .against import LOAD_SUITE
-from .benchmark import TaskCell
-from .comparison import GROWTH, START_TIMES
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
-from .session import matching, of_tasks
+from .task_cell import TaskCell
+
+if TYPE_CHECKING:
+    from ..cost.chosen import ChosenPrices
+    from ..store.baseline import Chosen
+    from ..store.comparability import Part
+    from ..tasks.loading import TaskTest
 
 DEFAULT_CHECKS = ("valid",)
 OF_GENERATION = ("max_new_tokens", "temperature", "seed")
@@ -116,7 +126,7 @@ class Planner:
         self._limits = Preflight(
             registry, sys_path, isolation=settings.isolation, threads=settings.threads, memory=settings.memory, asks=not settings.replay,
         )  # fmt: skip
-        self.prices = choose_prices(settings.prices, places.of) if settings.prices else None
+        self.prices = self._chosen_prices() if settings.prices else None
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
         self._suite_loads: dict[str, Scenario] = {}
@@ -126,7 +136,7 @@ class Planner:
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
         if self.prices is not None:
-            self.metrics[COST.name] = self.prices.metric
+            self.metrics[self.prices.metric.name] = self.prices.metric
         if settings.anchor:
             self.metrics.update((metric.name, metric) for metric in ANCHOR_METRICS)
         self.budgets = self._session_budgets()
@@ -175,12 +185,25 @@ class Planner:
         """Where baselines are kept."""
         return self.places.of(self._settings.origins.get("baselines", "")) / self._settings.baselines
 
+    # What few sessions ask for is imported where it is.
+
+    def _chosen_prices(self) -> ChosenPrices:
+        from ..cost.chosen import choose_prices
+
+        return choose_prices(self._settings.prices, self.places.of)
+
     def _chosen_baselines(self) -> list[tuple[str, Chosen]]:
         """Those to compare with; those to be written must have a name."""
-        for option in ("save_baseline", "update_baseline"):
+        wanted = self._settings.baseline
+        to_write = ("save_baseline", "update_baseline")
+        if not wanted and not any(getattr(self._settings, option) for option in to_write):
+            return []
+        from ..store.baseline import check_name
+        from ..store.comparability import machine_part
+
+        for option in to_write:
             if name := getattr(self._settings, option):
                 check_name(name, self._settings.origins[option])
-        wanted = self._settings.baseline
         here = machine_part(environment()) if wanted else machine_part({})
         found = []
         for asked in wanted:
@@ -196,11 +219,15 @@ class Planner:
 
     def is_made_here(self, name: str) -> bool:
         """Whether this session writes the baseline, and only its usual settings compare with it: then it need not be there or fit."""
+        from ..store.baseline import is_path
+
         s = self._settings
         is_meant = s.save_baseline == name or (bool(s.save_baseline) and is_path(name))
         return is_meant and not s.origins.get("baseline", "--").startswith("--")
 
     def _chosen(self, asked: Sourced, here: Part) -> Chosen:
+        from ..store.baseline import choose
+
         file = self._registered.get(asked.text)
         if file is None:
             return choose(
@@ -395,6 +422,8 @@ class Planner:
         )  # fmt: skip
 
     def _task_tests(self, asked: Sourced) -> list[TaskTest]:
+        from ..tasks.loading import parse_asked, task_tests
+
         data = self._settings.task_data
         if data is not None:
             data = self.places.of(self._settings.origins.get("task_data", "")) / data

@@ -35,11 +35,12 @@ from ..specs import is_same_model
 from ..store.comparability import prompt_sha256
 from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
-from .benchmark import TaskCell, TaskMeasurement, facts_of
+from .benchmark import TaskMeasurement, facts_of
 from .report import replayed_run
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, of_the_wall_clock
 from .session import BenchSession, StartedProfile, single_call
+from .task_cell import TaskCell
 from .turns import Request
 
 T = TypeVar("T")

@@ -25,10 +25,10 @@ from ..store.log import LOG_NAME, is_live
 from ..store.machines import environment_of
 from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
-from .benchmark import TaskCell
 from .earlier import EarlierCell
 from .replay import MeasuredCell, StoredAnswers, look_of, plan_of
 from .schedule import CellPlan
+from .task_cell import TaskCell
 
 MEASURED_BY: Final = ("warmup", "isolation", "threads", "timing", "memory", "block", "batch")
 """Settings of a session that its numbers depend on and that no line of a cell tells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,10 +15,12 @@ from typing import Final, TypeVar
 from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
 from ..cost.chosen import ChosenPrices, add_cost
-from ..errors import ConfigError, LLMCIError, NotReplayed, WorkerCrashed, WorkerError
+from ..errors import LLMCIError, NotReplayed, WorkerCrashed, WorkerError
 from ..matrix import cell_id
+from ..measure.memory import GROWTH
 from ..measure.profile import Measured
 from ..metrics import MetricDef
+from ..prompts.asked import prompt_of
 from ..prompts.fit import fitted
 from ..records import (
     AnswersRecord,
@@ -44,8 +46,6 @@ from ..runner.token_counts import tokens_of
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
-from ..slugs import slug
-from ..stats.budget_expression import Budget
 from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
 from .against import Against, Entry
@@ -61,7 +61,7 @@ from .blocks import (
     of_memory_alone,
     without_times,
 )
-from .comparison import GROWTH, Rules, counted
+from .comparison import Rules, counted
 from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
 from .interleaved import Interleaved, Ports
@@ -188,6 +188,11 @@ class BenchSession:
             return None
         known: Known = {}
         return lambda output: LiveServices(self, output, open_model, known)
+
+    def take_uses(self) -> list[int]:
+        """Profiles and requests since this was asked last."""
+        uses, self.uses = self.uses, Uses()
+        return [uses.profiles, uses.requests]
 
     @property
     def measured(self) -> int:
@@ -848,49 +853,6 @@ def single_call(
     plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
     cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
     return CellMeasurement(cell=cell, plan=plan)
-
-
-def prompt_of(
-    text_or_prompt: str | Prompt | Sequence[Mapping[str, str]],
-    make_id: Callable[[str], str] = slug,
-    where: str = "llm.generate",
-) -> Prompt:
-    """What a test handed to ``llm.generate`` as a prompt with an id.
-
-    :param make_id: makes one of the text.
-    :param where: it was handed to, for the message.
-    :raises ConfigError: if it is neither text, a prompt nor a list of messages.
-    """
-    from ..records import Message
-
-    if isinstance(text_or_prompt, Prompt):
-        return text_or_prompt
-    if isinstance(text_or_prompt, str):
-        return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source="test body")
-    try:
-        messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
-        if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
-            raise TypeError
-    except (TypeError, KeyError) as error:
-        raise ConfigError(
-            f"{where}: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
-        ) from error
-    prompt = Prompt(id="-", messages=messages, source="test body")
-    return replace(prompt, id=make_id(prompt.shown))
-
-
-def matching(budgets: Iterable[Budget], alias: str, *, load: bool = False) -> tuple[Budget, ...]:
-    """The budgets that apply to a model's cells.
-
-    :param load: those of its cells under load, of which no single answer is measured, instead of all others.
-    """
-    not_of_these = frozenset({"task", "round", "memory"} if load else {"task", "load"})
-    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope not in not_of_these)
-
-
-def of_tasks(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
-    """The budgets on scores that apply to a model."""
-    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope == "task")
 
 
 def user_cache_dir() -> Path:

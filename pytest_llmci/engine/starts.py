@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
+from ..measure.starts import START_TIMES
 from ..metrics import MetricDef
 from ..records import ComparisonResult
 from ..stats.compare import GateSettings, decide
 from ..stats.starts import decide_starts, too_few_starts
-from .comparison import DETECT, START_TIMES, Rules, gated_starts, result_of
+from .comparison import DETECT, Rules, gated_starts, result_of
 
 Starts = Mapping[str, Sequence[float]]
 """Metric -> SI, one number a start; interleaved, those of one pair of processes stand at the same place on both sides."""

@@ -12,6 +12,8 @@ from statistics import fmean, median
 from typing import Final, TypeAlias
 
 from ..errors import StoreError
+from ..measure.memory import GROWTH
+from ..measure.starts import START_TIMES
 from ..metrics import BESIDE, MetricDef
 from ..records import (
     HeaderRecord,
@@ -27,7 +29,7 @@ from ..store.comparability import Part, environment_part, place_part, protocol_p
 from ..store.log import LOG_NAME, LogReader
 from ..store.machines import environment_of
 from .answers import Answers
-from .comparison import GROWTH, MEAN_LENGTH, START_TIMES, CellSamples, MemoryPass, anchor_of, samples_of
+from .comparison import MEAN_LENGTH, CellSamples, MemoryPass, anchor_of, samples_of
 from .imported import BACKEND
 from .report import replayed_run
 from .under_load import GATED_UNDER_LOAD

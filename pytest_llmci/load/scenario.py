@@ -35,6 +35,8 @@ REQUESTS: Final = 100
 MOST_REQUESTS: Final = 100_000
 MOST_USERS: Final = 10_000
 MOST_RATE: Final = 100_000.0
+LOAD_SUITE: Final = "--llmci-suite=load"
+"""Source of what stands for the prompts of a cell of that suite, which asks all of them."""
 DEFAULT_SCENARIOS: Final = ("single-stream", "concurrency=8", "offline")
 """Of the suite: what needs no knowledge of the server's strength, as a rate does."""
 _LIMIT: Final = re.compile(r"(?P<name>[a-z_]+)<=(?P<value>.+)\Z")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MemoryMethod = Literal["hwm", "sampler", "lifetime", ""]
 """How a peak was found; empty where there is none."""
+GROWTH: Final = "peak_rss_delta"
+"""What the memory pass measures."""
 PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _PER_CPU_COUNTERS: Final = (6, 2)  # first Linux with them
 _COUNTERS: Final = 3  # anonymous, file and shared pages are counted apart
@@ -460,7 +462,7 @@ class MemoryInstrument:
             source="/proc/self/statm",
         ),
         MetricDef(
-            name="peak_rss_delta",
+            name=GROWTH,
             unit="B",
             direction="lower",
             deterministic=True,
@@ -514,4 +516,4 @@ def memory_values(peak: Reading, before: Reading, method: MemoryMethod) -> dict[
         delta = Missing("the peak is that of the process's whole life; its growth in this block is not known")
     else:
         delta = peak - before
-    return {"peak_rss": peak, "rss_before": before, "peak_rss_delta": delta}
+    return {"peak_rss": peak, "rss_before": before, GROWTH: delta}

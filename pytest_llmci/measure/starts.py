@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..metrics import MetricDef
+
+START_TIMES: Final = ("start_time", "import_time", "load_time")
+"""What a process tells once, when it has loaded its model; gated only where it is named."""
 
 WORKER_METRICS: tuple[MetricDef, ...] = (
     MetricDef(

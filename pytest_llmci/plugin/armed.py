@@ -21,12 +21,8 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
-from ..engine.benchmark import TaskRunner
-from ..engine.handles import SCORED_AT_ONCE
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
-from ..engine.resume import EarlierRun
-from ..engine.session import BenchSession, Uses
 from ..errors import ConfigError
 from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json
 from ..redaction import Redactor
@@ -39,22 +35,24 @@ from ..store.machines import MACHINE
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
-from .comparing import Comparing
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
-from .giving import Giving
+from .not_comparing import NotComparing
 from .options import gather
 from .planning import Planning
 from .registered import registered_baselines
 from .repeat import measuring_command
 from .replaying import replaying
-from .running import Running
 from .suite_ids import take_suite_ids
 from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
+    from ..engine.benchmark import TaskRunner
     from ..engine.replay import ReplayedTasks, StoredAnswers
+    from ..engine.resume import EarlierRun
+    from ..engine.session import BenchSession
     from ..leaderboard.published import PublishedScores
     from .controller import Controller
+    from .running import Running
 
 RECORDS_ATTRIBUTE = "llmci_records"
 """On a report from a parallel worker: what was recorded during the test."""
@@ -72,12 +70,8 @@ def arm(config: pytest.Config) -> None:
     config.stash[ARMED] = plugin
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
-    config.pluginmanager.register(plugin.running, "llmci-running")
-    config.pluginmanager.register(plugin.running.functions, "llmci-functions")
-    config.pluginmanager.register(Giving(plugin), "llmci-giving")
-    config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
-    if any(map(config.pluginmanager.hasplugin, PLUGINS)):
-        config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")
+    if not config.option.collectonly:
+        _prepare_to_run(config, plugin)
     if hasattr(config, "workerinput"):
         plugin.join_parallel_session(config.workerinput["llmci"])
         return
@@ -95,6 +89,18 @@ def arm(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin.controller.keeper, "llmci-baselines")
     if config.pluginmanager.hasplugin("dsession") or config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(ParallelSession(config, plugin), "llmci-xdist")
+
+
+def _prepare_to_run(config: pytest.Config, plugin: ArmedPlugin) -> None:
+    """What a session that only collects does not even import."""
+    from .giving import Giving
+
+    config.pluginmanager.register(plugin.running, "llmci-running")
+    config.pluginmanager.register(plugin.running.functions, "llmci-functions")
+    config.pluginmanager.register(Giving(plugin), "llmci-giving")
+    config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
+    if any(map(config.pluginmanager.hasplugin, PLUGINS)):
+        config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")
 
 
 def build_registry(config: pytest.Config) -> Registry:
@@ -211,9 +217,9 @@ class ArmedPlugin:
         self.collected = Collected(tells_prompts=bool(self.settings.save_baseline or self.settings.update_baseline))
         self._told_collected = False
         self._session: BenchSession | None = None
-        self.comparing = Comparing(self)
+        self._running: Running | None = None
+        self.comparing = self._kind_of_comparing()
         self.planning = Planning(self)
-        self.running = Running(self)
 
     def _read_earlier(self) -> EarlierRun | None:
         wanted, origin = self.settings.resume, self.settings.origins.get("resume", "--llmci-resume")
@@ -235,11 +241,29 @@ class ArmedPlugin:
             if not before:
                 raise ConfigError(f"{origin}: there is no run in '{output}'; name one, or leave {origin} away.")
             folder = before[-1]
+        from ..engine.resume import EarlierRun
+
         found = EarlierRun(folder, origin, self.registry, environment())
         found.note_settings(plain_settings(self.settings))
         return found
 
+    def _kind_of_comparing(self) -> NotComparing:
+        if not (self.settings.versus or self.planner.baselines):
+            return NotComparing()
+        from .comparing import Comparing
+
+        return Comparing(self)
+
     # ------------------------------------------------------------------------------------------------------- session
+
+    @property
+    def running(self) -> Running:
+        """The hooks around tests, and what fixtures ask; built when the first asks for it."""
+        if self._running is None:
+            from .running import Running
+
+            self._running = Running(self)
+        return self._running
 
     @property
     def session(self) -> BenchSession:
@@ -257,6 +281,8 @@ class ArmedPlugin:
 
     def _kind_of_session(self) -> Callable[..., BenchSession]:
         if self.replayed is None:
+            from ..engine.session import BenchSession
+
             return BenchSession
         from ..engine.replay import ReplaySession
 
@@ -271,6 +297,9 @@ class ArmedPlugin:
 
             assert isinstance(self.session, ReplaySession)
             return ReplayedTasks(self.session, self.replayed)
+        from ..engine.benchmark import TaskRunner
+        from ..engine.handles import SCORED_AT_ONCE
+
         compared = bool(s.versus or s.baseline or s.save_baseline or s.update_baseline)
         return TaskRunner(
             self.session,
@@ -292,10 +321,7 @@ class ArmedPlugin:
 
     def take_uses(self) -> list[int]:
         """Profiles and requests of this process since it was asked last."""
-        if self._session is None:
-            return [0, 0]
-        uses, self._session.uses = self._session.uses, Uses()
-        return [uses.profiles, uses.requests]
+        return self._session.take_uses() if self._session is not None else [0, 0]
 
     @property
     def import_path(self) -> list[str]:
@@ -371,7 +397,8 @@ class ArmedPlugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         """No model outlives the session; a parallel worker that ran no test still tells what it collected."""
         if self.controller is None:
-            self.running.tell_waiting()
+            if self._running is not None:
+                self._running.tell_waiting()
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist's
             output[COLLECTED_ATTRIBUTE] = "" if self._told_collected else self.told_collected()
             output[USES_ATTRIBUTE] = self.take_uses()
@@ -388,9 +415,11 @@ class ArmedPlugin:
     def finish(self) -> None:
         """Record what is left to be judged and end every model; safe to call twice."""
         try:
-            self.running.conclude_rest()
+            if self._running is not None:
+                self._running.conclude_rest()
         finally:
-            self.running.relax()
+            if self._running is not None:
+                self._running.relax()
             self.shut_down()
 
     def shut_down(self) -> None:

@@ -20,7 +20,7 @@ from ..engine.reference import Candidate, Reference, reference_of_spec
 from ..engine.revision import SettingsThen, reference_of_revision, split_revision
 from ..engine.session import user_cache_dir
 from ..errors import ConfigError, StoreError
-from ..runner.worker import threads_of
+from ..runner.placement import threads_of
 from ..specs import is_same_model
 from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
@@ -29,6 +29,7 @@ from ..store.checkout import Checkout
 from ..store.comparability import Difference, Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment
 from ..text import one_line
+from .not_comparing import NotComparing
 from .revision import gather_at
 
 if TYPE_CHECKING:
@@ -43,30 +44,21 @@ MEASURED_BY = frozenset({"torch", "transformers", "tokenizers", "accelerate", "n
 """Packages that may change a number; a baseline that was measured with others is not what today's environment would measure."""
 
 
-class Comparing:
+class Comparing(NotComparing):
     """The reference of the session; holds its files until the session ends."""
 
     def __init__(self, plugin: ArmedPlugin) -> None:
         self._plugin = plugin
         self._checkout: Checkout | None = None
         self.reference: Reference | None = None
-        self.against: Against | None = None
-        """What the engine measures beside the candidate; None where nothing is."""
-        self.baselines: BaselineRules | None = None
-        """Baselines whose stored numbers it compares with; None where there are none."""
         self._notes: list[str] = []
 
     @property
     def asked_for(self) -> str:
-        """What the user named; empty if nothing is to be compared."""
         named = [one.text for one in self._plugin.settings.versus]
         return ", ".join([*named, *(f"baseline {name}" for name, _ in self._plugin.planner.baselines)])
 
     def resolve(self, import_path: tuple[str, ...]) -> None:
-        """Work out what the selected cells are compared with.
-
-        :raises ConfigError: if it cannot be read, or would compare nothing.
-        """
         cells = [cell for cell, _ in self._plugin.collected.selected.values()]
         self.close()
         self._note_late()
@@ -120,7 +112,6 @@ class Comparing:
         self._notes.append(f"benchmark tasks are not compared by {origin}: {instead}")
 
     def compare_task(self, measurement: TaskMeasurement) -> None:
-        """Compare the answers to a benchmark task with those of each baseline."""
         planner, answers, cell = self._plugin.planner, measurement.answers, measurement.cell
         if measurement.error is not None or not answers.is_complete:
             return
@@ -406,7 +397,6 @@ class Comparing:
     # ---------------------------------------------------------------------------------------------------------- words
 
     def notes(self) -> Iterator[str]:
-        """What to tell before anything is measured."""
         yield from self._notes
         reference = self.reference
         if reference is None:
@@ -420,7 +410,6 @@ class Comparing:
             yield f"only prompts tagged '{GATE_TAG}' are compared: {left} cells are left out"
 
     def close(self) -> None:
-        """Remove the files of the commit; safe to call twice."""
         if self._checkout is not None:
             self._checkout.close()
             self._checkout = None

@@ -154,12 +154,12 @@ class Controller:
         """Join what others published of a model, and what it costs, to the start of its process."""
         if not isinstance(record, WorkerRecord) or record.role in ("reference", "judge"):
             return record
-        published, prices = self._plugin.published, self._plugin.planner.prices
-        return replace(
-            record,
-            published=published.find(record.spec) if published else None,
-            price=prices.of(record.spec.alias) if prices else None,
-        )
+        scores, prices = self._plugin.published, self._plugin.planner.prices
+        published = scores.find(record.spec) if scores else None
+        price = prices.of(record.spec.alias) if prices else None
+        if (published, price) == (record.published, record.price):
+            return record  # as a parallel worker wrote it, which need not be written anew
+        return replace(record, published=published, price=price)
 
     def _write(self, record: LogRecord, stored: bytes | None) -> None:
         uid = getattr(record, "uid", None)

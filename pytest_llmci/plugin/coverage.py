@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 
-from ..engine.benchmark import TaskCell
 from ..engine.schedule import CellPlan
-from ..engine.session import of_tasks
+from ..engine.task_cell import TaskCell
 from ..records import Cell, ModelSpec, to_json
-from ..stats.budget_expression import Budget
+from ..stats.budget_expression import Budget, of_tasks
 
 COLLECTED_ATTRIBUTE = "llmci_collected"
 """Under which a parallel worker sends what it collected: on its first report, and when it ends."""
 
 USES_ATTRIBUTE = "llmci_uses"
 """Under which it sends, on a report and when it ends, what was used since the one before: profiles and requests."""
+
+VERDICT_ATTRIBUTE = "llmci_verdict"
+"""On a report: ``inconclusive``, where the test was."""
 
 
 @dataclass(slots=True)

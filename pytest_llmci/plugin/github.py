@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..engine.headlines import headlines
-from ..engine.report import SessionReport
-from ..engine.run_markdown import run_markdown
 from ..text import one_line
+
+if TYPE_CHECKING:
+    from ..engine.report import SessionReport
 
 SUMMARY_BYTES: Final = 1 << 20
 """Of all that a step writes to its summary; GitHub shows nothing of a longer one."""
@@ -26,6 +26,8 @@ def write_summary(report: SessionReport, environment: Mapping[str, str]) -> str:
     name = environment.get("GITHUB_STEP_SUMMARY")
     if not name:
         return ""
+    from ..engine.run_markdown import run_markdown
+
     path = Path(name)
     try:
         before = path.stat().st_size if path.exists() else 0
@@ -43,6 +45,8 @@ def failure_annotations(report: SessionReport, environment: Mapping[str, str]) -
     """Workflow commands that mark what failed, in GitHub Actions; none where nothing did."""
     if environment.get("GITHUB_ACTIONS") != "true":
         return []
+    from ..engine.headlines import headlines
+
     metrics = {metric.name: metric for metric in report.metrics}
     found = [
         (cell.test, f"{cell.id}: {'; '.join(headlines(cell, metrics)) or 'failed'}")

@@ -152,6 +152,21 @@ class Ends:
             ended, self._ended = self._ended, []
             self._send(ENDED, **{"duration": 0.0, **told, "item_index": ended if len(ended) > 1 else ended[0]})
 
+    def go_on(self) -> pytest.Item | None:
+        """Let the next test run within pytest-xdist's call for this one, as if it had asked for it.
+
+        :returns: the test behind that; None, and nothing was done, where the controller has sent none.
+        """
+        worker = self._interactor
+        with worker.torun.lock() as queue:
+            if not queue or not isinstance(queue[0], int):
+                return None
+            behind = queue.popleft()
+        self._ended.append(worker.item_index)
+        worker.item_index, worker.nextitem_index = worker.nextitem_index, behind
+        item: pytest.Item = worker.session.items[behind]
+        return item
+
     def _has_more(self) -> bool:
         with self._interactor.torun.lock() as queue:
             return bool(queue)
@@ -160,7 +175,9 @@ class Ends:
 def let_ends_wait(config: pytest.Config, waits: Callable[[str], bool]) -> Ends | None:
     """Take the place of what sends events, in a parallel worker; None where this pytest-xdist is not known to allow it."""
     for plugin in config.pluginmanager.get_plugins():
-        if type(plugin).__name__ == "WorkerInteractor" and hasattr(getattr(plugin, "torun", None), "lock"):
+        if type(plugin).__name__ != "WorkerInteractor":
+            continue
+        if hasattr(getattr(plugin, "torun", None), "lock") and hasattr(plugin, "nextitem_index"):
             ends = Ends(plugin, waits)
             plugin.sendevent = ends.sendevent
             return ends

@@ -12,8 +12,8 @@ from ..records import Cell
 from . import ARMED
 
 if TYPE_CHECKING:
-    from ..engine.benchmark import TaskCell
     from ..engine.schedule import CellPlan
+    from ..engine.task_cell import TaskCell
     from ..stats.budget_expression import Budget
     from .armed import ArmedPlugin
 

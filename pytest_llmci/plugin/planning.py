@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ..engine.planner import LOAD, MarkerValues
-from ..engine.session import prompt_of
 from ..errors import ConfigError, StoreError
+from ..garbage import collector_paused, collector_rare
+from ..prompts.asked import prompt_of
 from ..records import Cell, Prompt
 from ..settings import SUITES, Sourced
-from ..sinks.finish import collector_paused
 from ..stats.budget_expression import Budget
 from .collecting import (
     gets_prompt_as_it_is,
@@ -27,7 +27,7 @@ from .collecting import (
     parametrized_by_user,
     resolves_to_ours,
 )
-from .fixtures import MARKER
+from .fixtures import MARKER, NAMES
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import own_marks, read_markers
 from .options import any_set
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 REFUSAL = "llmci"
 """Node id of the collection error with which a parallel worker refuses what was asked for."""
 T = TypeVar("T")
-RARELY = 50_000
-"""Objects that are made before the garbage collector looks at them: a few megabytes."""
+MANY_ITEMS = 1000
+_OURS = NAMES | {"request", "pytestconfig"}
 _NOT_KNOWN_YET = Prompt(id="-", text="-")
 """In the place of a prompt that a fixture of the user's will make."""
 MOST_FAULTS = 5
@@ -138,12 +138,8 @@ class Planning:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
         """Thousands of tests are made, and all of them stay: the garbage collector looks rarely meanwhile."""
-        before = gc.get_threshold()
-        gc.set_threshold(max(RARELY, before[0]) if before[0] else 0, *before[1:])
-        try:
+        with collector_rare():
             return (yield)
-        finally:
-            gc.set_threshold(*before)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
@@ -329,6 +325,21 @@ class Planning:
         self._plugin.collected.note_budgets(self._plugin.planner.budgets, self._plugin.planner.specs)
         collected = self._plugin.collected
         self.family = max(1, collected.uncertain_budgets() + collected.elsewhere_budgets)
+        if len(session.items) >= MANY_ITEMS:
+            _set_aside()
+
+
+def _set_aside() -> None:
+    """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+    gc.collect(0)  # what is older was looked at while it was collected, and walking it again takes as long as 300 tests
+    gc.freeze()
+
+
+def keeps_nothing(item: pytest.Item) -> bool:
+    """Whether a test has no fixtures but ours, and no class or ``unittest`` that sets something up: nothing outlives it."""
+    if isinstance(item, CellItem):
+        return True
+    return type(item) is pytest.Function and item.cls is None and _OURS.issuperset(item.fixturenames)
 
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:

@@ -63,11 +63,14 @@ def may_be_short(config: pytest.Config) -> bool:
     return True
 
 
-def may_share(config: pytest.Config) -> bool:
-    """Whether cells may run within the call for another one: nobody else wraps tests, loops over them, or times each."""
+def may_share(config: pytest.Config, *, loops: tuple[str, ...] = ()) -> bool:
+    """Whether cells may run within the call for another one: nobody else wraps tests, loops over them, or times each.
+
+    :param loops: modules that may, as they can be told.
+    """
     hook = config.hook
     for implementation in (*hook.pytest_runtest_protocol.get_hookimpls(), *hook.pytest_runtestloop.get_hookimpls()):
-        if not implementation.function.__module__.startswith(_NOBODY_ELSE):
+        if not implementation.function.__module__.startswith((*_NOBODY_ELSE, *loops)):
             return False
     return not (config.pluginmanager.hasplugin("faulthandler") and float(config.getini("faulthandler_timeout") or 0))
 
@@ -83,26 +86,30 @@ def has_other_marks(item: pytest.Item) -> bool:
     return False
 
 
-def run_along(plugin: Running, items: Sequence[CellItem], wanted: Wanted) -> int:
+def run_along(
+    plugin: Running, cells: Iterable[tuple[CellItem, pytest.Item | None]], wanted: Wanted, config: pytest.Config
+) -> int:
     """Run cells within the call for the first of them, until there are no more or something asks for a new call.
 
+    :param cells: each with the test behind it, in a parallel worker whose reports may wait for each other.
     :returns: how many were run.
     """
-    shown = items[0].config.pluginmanager.hasplugin("warnings")
+    done = 0
+    shown = config.pluginmanager.hasplugin("warnings")
     catching: AbstractContextManager[list[warnings.WarningMessage] | None] = (
         warnings.catch_warnings(record=True) if shown else nullcontext()
     )
     with catching as heard:
-        for done, item in enumerate(items, 1):
+        for done, (item, following) in enumerate(cells, 1):
             try:
-                run_short(plugin, item, wanted)
+                run_short(plugin, item, wanted, following=following)
             finally:
                 for warning in heard or ():
                     told = {"warning_message": warning, "nodeid": item.nodeid, "when": "runtest", "location": None}
                     item.ihook.pytest_warning_recorded.call_historic(kwargs=told)
             if heard or item.session.shouldfail or item.session.shouldstop:
                 return done  # in a new call, the next test is told of the same warning again
-    return len(items)
+    return done
 
 
 class Wanted(NamedTuple):

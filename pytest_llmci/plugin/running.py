@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..engine.benchmark import TaskCell
 from ..engine.explain import Explained, explain, with_commands_unwrapped
 from ..engine.explain_task import explain_task
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
-from ..engine.session import CurrentTest, prompt_of
+from ..engine.session import CurrentTest
+from ..engine.task_cell import TaskCell
 from ..errors import ConfigError, NotReplayed
+from ..garbage import RARELY
+from ..prompts.asked import prompt_of
 from ..records import Cell, ModelSpec, Prompt
 from . import junit
 from .collecting import model_of
+from .coverage import VERDICT_ATTRIBUTE
 from .failures import explain_in_report, hide_in_report
-from .fixtures import NAMES
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
 from .options import any_set
-from .planning import RARELY, is_ours
+from .planning import MANY_ITEMS, is_ours, keeps_nothing
 from .protocol import (
+    XDIST,
     FunctionsShort,
     Wanted,
     has_other_marks,
@@ -49,10 +52,6 @@ MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
 BESIDE: pytest.StashKey[str] = pytest.StashKey()
 """What the model failed with, where the test itself failed as well."""
 VERDICT: pytest.StashKey[str] = pytest.StashKey()
-VERDICT_ATTRIBUTE = "llmci_verdict"
-"""On a report: ``inconclusive``, where the test was."""
-MANY_ITEMS = 1000
-_OURS = NAMES | {"request", "pytestconfig"}
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
 
@@ -71,6 +70,8 @@ class Running:
         self._ends: Ends | None = None
         self._may_wait = False
         """Whether reports may wait for each other."""
+        self._goes_on = False
+        """Whether a parallel worker's cells may run within the call for the one before."""
         self._along: list[Any] = []
         """Cells that may be run within the call for the one before them."""
         self._ran_along = 0
@@ -113,19 +114,12 @@ class Running:
         return item.cell.model.alias == first.cell.model.alias and not (is_last and self._has_fixtures)
 
     def prepare(self, session: pytest.Session) -> None:
-        """Keep the garbage collector from walking thousands of collected items again and again: a tenth of the time."""
+        """What lives on is looked at by :meth:`settle`, and not by ten young generations before."""
         self._has_fixtures = _has_fixtures(session)
-        self._may_drop_things = not all(map(_keeps_nothing, session.items))
-        if len(session.items) >= MANY_ITEMS:
-            gc.collect(
-                0
-            )  # what is older was looked at while it was collected, and walking it again takes as long as 300 tests
-            gc.freeze()
-            if (
-                not self._may_drop_things
-            ):  # what lives on is looked at by settle, and not by ten young generations before
-                self._thresholds = gc.get_threshold()
-                gc.set_threshold(RARELY, *self._thresholds[1:])  # :meth:`settle` looks as well
+        self._may_drop_things = not all(map(keeps_nothing, session.items))
+        if len(session.items) >= MANY_ITEMS and not self._may_drop_things:
+            self._thresholds = gc.get_threshold()
+            gc.set_threshold(RARELY, *self._thresholds[1:])
 
     def relax(self) -> None:
         """Let the collector work as it did before."""
@@ -152,13 +146,29 @@ class Running:
             return None
         if not self._may_be_short() or has_other_marks(item):
             return None
-        if not self._along:
+        if self._along:
+            along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
+            cells = ((each, None) for each in (item, *along))
+            self._ran_along = run_along(self, cells, self._wanted, item.config) - 1
+        elif self._goes_on and nextitem is not None:
+            run_along(self, self._in_turn(item, nextitem), self._wanted, item.config)
+        else:
             following = nextitem if self._may_wait else None
             run_short(self, item, self._wanted, is_last=nextitem is None, following=following)
-            return True
-        along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
-        self._ran_along = run_along(self, [item, *along], self._wanted) - 1
         return True
+
+    def _in_turn(self, item: CellItem, following: pytest.Item) -> Iterator[tuple[CellItem, pytest.Item]]:
+        """In a parallel worker: a cell, and those of its model behind it that run within the same call."""
+        assert self._ends is not None
+        yield item, following
+        while (
+            self._holding.waits_last(item.nodeid) and isinstance(following, CellItem) and not has_other_marks(following)
+        ):
+            behind = self._ends.go_on()
+            if behind is None:
+                return
+            item, following = following, behind
+            yield item, following
 
     def _run_function(self, item: pytest.Function, following: pytest.Item | None) -> bool | None:
         """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
@@ -175,6 +185,7 @@ class Running:
             self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
             if self._may_wait:
                 self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
+                self._goes_on = self._ends is not None and may_share(self._plugin.config, loops=XDIST)
         return self._short
 
     def _what_is_wanted(self) -> Wanted:
@@ -455,10 +466,3 @@ class Running:
 def _has_fixtures(session: pytest.Session) -> bool:
     """Whether tests with fixtures run as well: those of session scope are torn down with the last test, whatever it is."""
     return not all(isinstance(item, CellItem) for item in session.items)
-
-
-def _keeps_nothing(item: pytest.Item) -> bool:
-    """Whether a test has no fixtures but ours, and no class or ``unittest`` that sets something up: nothing outlives it."""
-    if isinstance(item, CellItem):
-        return True
-    return type(item) is pytest.Function and item.cls is None and _OURS.issuperset(item.fixturenames)

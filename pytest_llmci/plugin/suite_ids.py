@@ -11,7 +11,6 @@ import pytest
 
 from ..errors import ConfigError
 from ..settings import SUITES, Settings, Sourced, suite_name
-from ..tasks import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ def take_suite_ids(config: pytest.Config) -> SuiteIds:
     """Take them out of what pytest will look for as files; where nothing else was given, it will look for nothing."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return SuiteIds()
+    from ..tasks import TASKS
+
     here = config.invocation_params.dir
     named = (part for text in config.getoption("llmci_suite", None) or () for part in text.split(","))
     known = {*SUITES, *TASKS, *map(suite_name, named)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from ..clock import SystemClock
-from ..engine.comparison import DETECT, START_TIMES
+from ..engine.comparison import DETECT
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.explain_comparison import percent
 from ..engine.interleaved import planned_unit
@@ -20,19 +20,20 @@ from ..engine.planner import INFERENCE
 from ..engine.streak import runs_undecided
 from ..engine.tables import NARROWEST_NAME, summary_lines
 from ..measure.anchor import TYPICAL_S
+from ..measure.starts import START_TIMES
 from ..records import Cell, ModelSpec
-from ..runner.worker import threads_of
+from ..runner.placement import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
 from ..stats.looks import SESSION_ALPHA
 from ..text import clipped, one_line, plain, shortened, wrapped
 from ..units import format_duration
+from .coverage import VERDICT_ATTRIBUTE
 from .failures import rewrite_failure
 from .gates import GATE_FILE
 from .github import failure_annotations
-from .running import VERDICT_ATTRIBUTE
 
 if TYPE_CHECKING:
-    from ..engine.benchmark import TaskCell
+    from ..engine.task_cell import TaskCell
     from .armed import ArmedPlugin
 
 SHORT_S = 5.0

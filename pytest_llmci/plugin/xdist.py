@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import StoreError
+from ..garbage import Settling
 from ..records import VerdictRecord
 from ..settings import Settings
 from ..store.environment import machine_id
 from ..store.log import read_spool
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .holding import Held, may_have_waited
+from .planning import MANY_ITEMS
 from .protocol import wanted
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class ParallelSession:
         self._plugin = plugin
         self._scheduler: Any = None
         """Ours, where it is that."""
+        self._settling = Settling(every=MANY_ITEMS)
+        """Of records and reports: no test of a user's runs in this process."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -118,6 +122,17 @@ class ParallelSession:
         """All workers collect the same; the one that takes a lost worker's place does so again, when some tests have run."""
         if self._plugin.controller is not None and self._plugin.controller.awaited is None:
             self._plugin.controller.awaited = set(ids)
+        if len(ids) >= MANY_ITEMS:
+            self._settling.begin()
+
+    def pytest_runtest_logreport(self) -> None:
+        """Thousands of them come, and what came with them stays."""
+        self._settling.note()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """The garbage collector works as before."""
+        self._settling.end()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

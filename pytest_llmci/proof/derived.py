@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from ..engine.blocks import output_md5
 from ..engine.report import ReportBuilder, SessionReport
+from ..garbage import collector_paused
 from ..records import RoundsRecord, Withheld
 from ..sinks.csv import CsvSink
-from ..sinks.finish import collector_paused
 from ..sinks.json import JsonSink
 from ..store.log import LOG_NAME, LogReader
 

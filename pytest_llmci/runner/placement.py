@@ -1,4 +1,4 @@
-"""On which CPUs a model's process runs: the key ``+cpus=`` of its spec."""
+"""Where a model's process runs: the keys ``+cpus=``, ``+threads=`` and ``+python=`` of its spec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import ConfigError
 from ..records import Json, ModelSpec
@@ -86,3 +87,24 @@ def pinned_cpus(spec: ModelSpec) -> Json:
     if sys.platform != "linux" or "cpus" not in spec.options:
         return None
     return [*sorted(os.sched_getaffinity(0))]
+
+
+def threads_of(spec: ModelSpec, default: int) -> int:
+    """CPU threads of that model's process; 0 leaves the framework's own choice."""
+    text = spec.options.get("threads")
+    if text is None:
+        return default
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"model '{spec.text}': '+threads={text}' must be a whole number of at least 1, or auto.")
+    return int(text)
+
+
+def interpreter_of(spec: ModelSpec) -> str:
+    """The Python that runs that model: ours, or ``+python=`` (an interpreter or a virtual environment)."""
+    text = spec.options.get("python")
+    if text is None:
+        return sys.executable
+    path = Path(text).expanduser()
+    return str(path / "bin" / "python") if path.is_dir() else str(path)

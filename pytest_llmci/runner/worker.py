@@ -52,7 +52,7 @@ from .import_path import import_path_for
 from .jobs import Job, generate_job, in_messages, prompt_size, score_job, score_size
 from .loop import NoProgress
 from .memory_pass import ALLOCATOR
-from .placement import cpus_of
+from .placement import cpus_of, interpreter_of, threads_of
 from .progress import Position, ProgressPage
 from .worker_log import WorkerLog
 
@@ -587,29 +587,6 @@ def _raise_answer(message: wire.Message) -> NoReturn:
         error = GenerationError(f"{message['class']}: {message['message']}", kind=message["kind"])
     error.answered = True  # type: ignore[attr-defined]  # the process lives and waits for the next request
     raise error
-
-
-def threads_of(spec: ModelSpec, default: int) -> int:
-    """CPU threads of that model's process; 0 leaves the framework's own choice."""
-    text = spec.options.get("threads")
-    if text is None:
-        return default
-    if text == "auto":
-        return 0
-    if not text.isdigit() or int(text) < 1:
-        raise errors.ConfigError(
-            f"model '{spec.text}': '+threads={text}' must be a whole number of at least 1, or auto."
-        )
-    return int(text)
-
-
-def interpreter_of(spec: ModelSpec) -> str:
-    """The Python that runs that model: ours, or ``+python=`` (an interpreter or a virtual environment)."""
-    text = spec.options.get("python")
-    if text is None:
-        return sys.executable
-    path = Path(text).expanduser()
-    return str(path / "bin" / "python") if path.is_dir() else str(path)
 
 
 def worker_environment(base: Mapping[str, str], threads: int, role: Role = "timing") -> dict[str, str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..engine.report import SessionReport, build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
+from ..garbage import collector_paused
 from ..registry import Registry
 from ..secrets import without_credentials
 from ..store.manifest import seal, signing_key
@@ -97,15 +97,3 @@ def finish_run(
         saved = folder
         warnings.append(f"'latest' was not renewed: {' '.join(str(error).split())[:400]}")
     return Finished(report=report, saved=saved, warnings=warnings, further=further, apart=apart)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Reports and logs are many small objects without a cycle: the collector would walk all of them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
@@ -255,3 +255,22 @@ def _steps(left: list[str], right: list[str], i: int, j: int) -> set[tuple[int, 
     if at_left and at_right and any(fnmatchcase(c, at_left) and fnmatchcase(c, at_right) for c in _ALIAS_CHARACTERS):
         steps.add((i + 1, j + 1))
     return steps
+
+
+def matching(budgets: Iterable[Budget], alias: str, *, load: bool = False) -> tuple[Budget, ...]:
+    """The budgets that apply to a model's cells.
+
+    :param load: those of its cells under load, of which no single answer is measured, instead of all others.
+    """
+    not_of_these = frozenset({"task", "round", "memory"} if load else {"task", "load"})
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope not in not_of_these)
+
+
+def of_tasks(budgets: Iterable[Budget], alias: str) -> tuple[Budget, ...]:
+    """The budgets on scores that apply to a model."""
+    return tuple(budget for budget in budgets if budget.applies_to(alias) and budget.metric.scope == "task")
+
+
+def unmeasurable(budgets: Iterable[Budget], known: Mapping[str, str]) -> list[tuple[Budget, str]]:
+    """Budgets on metrics that a model can never have, with the reason."""
+    return [(budget, known[budget.metric.name]) for budget in budgets if budget.metric.name in known]

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 
 import pytest
 from bench import Bench
@@ -304,12 +305,39 @@ def test_reports_of_short_cells_travel_together(bench: Bench) -> None:
     }
 
 
+FOUR_PROMPTS = "".join(f"- {{id: {name}, prompt: Say {name}.}}\n" for name in ("one", "two", "three", "four"))
+NOTES_CALLS = """
+def pytest_sessionstart(session):
+    for plugin in session.config.pluginmanager.get_plugins():
+        if type(plugin).__name__ == "WorkerInteractor":
+            plugin.run_one_test = noted_call(plugin.run_one_test)
+
+def noted_call(run_one_test):
+    def noted():
+        with Path(__file__).with_name("calls.txt").open("a") as stream:
+            print("call", file=stream)
+        run_one_test()
+    return noted
+"""
+
+
+@pytest.mark.parametrize(("beside", "calls"), [("", range(4, 8)), ("\ndef pytest_runtest_protocol(): pass\n", [8])])
+def test_cells_whose_reports_wait_run_within_one_call(bench: Bench, beside: str, calls: Collection[int]) -> None:
+    bench.write("conftest.py", NOTES_WAITING + NOTES_CALLS + beside)
+    bench.write("four.yaml", FOUR_PROMPTS)
+    result = bench.run(
+        "--llm-models=a=echo,b=echo", "--llmci-suite=inference", "--llm-prompts=four.yaml", "-n2", "--llmci-isolation=inline",
+        "--llmci-rounds=1", "--llmci-warmup=0", *ALONE, fresh=True,
+    )  # fmt: skip
+    result.assert_outcomes(passed=8)
+    # each of the last two of a model waits for the next unit; so do others where the worker was quicker than the news of its tests
+    assert len((bench.path / "calls.txt").read_text().splitlines()) in calls
+    assert len(bench.records("verdict")) == 8
+
+
 def test_a_report_that_waits_survives_the_death_of_its_worker(bench: Bench) -> None:
     bench.write("conftest.py", NOTES_WAITING)
-    bench.write(
-        "four.yaml",
-        "".join(f"- {{id: {name}, prompt: Say {name}.}}\n" for name in ("one", "two", "three", "four")),
-    )
+    bench.write("four.yaml", FOUR_PROMPTS)
     models = "a=echo,b=echo+crash=SIGKILL+only_prompt=three"
     result = bench.run(
         f"--llm-models={models}", "--llmci-suite=inference", "--llm-prompts=four.yaml", "-n2", "--llmci-isolation=inline",

@@ -36,17 +36,22 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import pytest
 before = set(sys.modules)
-status = pytest.main(["-q", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider"])
+status = pytest.main(["-q", "-p", "pytest_llmci.plugin", "-p", "no:cacheprovider", *sys.argv[2:]])
 print("\\n" + json.dumps([int(status), sorted(sys.modules)]))
 """
 
 
-def run_session(folder: Path) -> tuple[int, set[str], str]:
-    """Exit status, loaded modules and output of an unarmed session without any other plugin."""
+def run_session(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
+    """Exit status, loaded modules and output of a session without any other plugin."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LLMCI", "PYTEST_", "COV_"))}
     env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", SESSION, str(ROOT)], cwd=folder, env=env, capture_output=True, check=True, text=True
+        [sys.executable, "-c", SESSION, str(ROOT), *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        check=True,
+        text=True,
     )
     assert done.stderr == ""
     *output, last = done.stdout.splitlines()
@@ -98,3 +103,30 @@ def test_a_folder_with_a_test_file_without_python(tmp_path: Path) -> None:
     assert "1 skipped" in output
     assert heavy(modules) == set()
     assert ours(modules) == ALWAYS | FOR_A_TEST_FILE
+
+
+FOR_MEASURING = {".plugin.running", ".plugin.comparing", ".engine.session", ".engine.handles"}
+"""What it takes to measure or to compare."""
+
+
+def test_a_session_that_only_collects_imports_nothing_that_measures(tmp_path: Path) -> None:
+    arguments = ["--collect-only", "--llm-models=echo", "--llmci-suite=inference"]
+    status, modules, output = run_session(tmp_path, *arguments)
+    assert status == 0 and "10 tests collected" in output
+    assert FOR_MEASURING & ours(modules) == set()
+
+
+WRITTEN_AND_REWRITTEN = """
+import sys
+from importlib.machinery import SourceFileLoader
+
+def test_mine():
+    assert type(sys.modules["pytest_llmci.plugin.options"].__spec__.loader) is SourceFileLoader
+    assert type(sys.modules[__name__].__spec__.loader) is not SourceFileLoader
+"""
+
+
+def test_our_modules_are_not_rewritten_and_a_users_are(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(WRITTEN_AND_REWRITTEN, "utf-8")
+    status, _, output = run_session(tmp_path)
+    assert (status, "1 passed" in output) == (0, True)

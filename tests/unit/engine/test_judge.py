@@ -10,7 +10,7 @@ from sample_run import CRASH, METRICS, rounds
 
 from pytest_llmci import checks as checks_table
 from pytest_llmci.checks.base import NO_MODEL, CheckInput, Services
-from pytest_llmci.engine.judge import CONTENDED, Judge, unmeasurable
+from pytest_llmci.engine.judge import CONTENDED, Judge
 from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan
 from pytest_llmci.errors import UnknownNameError
 from pytest_llmci.measure import builtin_metrics
@@ -26,7 +26,7 @@ from pytest_llmci.records import (
     VerdictRecord,
 )
 from pytest_llmci.registry import Registry
-from pytest_llmci.stats.budget_expression import Budget, parse_budget
+from pytest_llmci.stats.budget_expression import Budget, parse_budget, unmeasurable
 
 KNOWN = {metric.name: metric for metric in METRICS}
 PROMPT = Prompt(id="tcp", text="What is TCP?")

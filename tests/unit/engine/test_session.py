@@ -14,15 +14,10 @@ from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.exclusive import MachineLock
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
-from pytest_llmci.engine.session import (
-    BenchSession,
-    CurrentTest,
-    matching,
-    prompt_of,
-    user_cache_dir,
-)
+from pytest_llmci.engine.session import BenchSession, CurrentTest, user_cache_dir
 from pytest_llmci.errors import ConfigError, LLMCIError, WorkerCrashed
 from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.prompts.asked import prompt_of
 from pytest_llmci.records import (
     Cell,
     GenerationSettings,
@@ -35,7 +30,7 @@ from pytest_llmci.records import (
 from pytest_llmci.registry import Registry
 from pytest_llmci.settings import Settings
 from pytest_llmci.specs import parse_spec
-from pytest_llmci.stats.budget_expression import parse_budget
+from pytest_llmci.stats.budget_expression import matching, parse_budget
 
 PROMPT = Prompt(id="tcp", text="What is TCP?")
 GENERATION = GenerationSettings(max_new_tokens=8)

@@ -116,6 +116,7 @@ class WorkerInteractor:
         self.session = SimpleNamespace(items=[SimpleNamespace(nodeid=f"inference::{index}") for index in range(9)])
         self.queue = deque(queue)
         self.torun = SimpleNamespace(lock=lambda: nullcontext(self.queue))
+        self.item_index, self.nextitem_index = 5, 6
         self.sent: list[tuple[str, Any]] = []
 
     def sendevent(self, name: str, **told: Any) -> None:
@@ -156,6 +157,21 @@ def test_what_ended_is_told_when_the_worker_is_stopped() -> None:
     ends.tell()
     ends.tell()
     assert interactor.sent == [(ENDED, 1)]
+
+
+def test_the_next_cell_runs_within_the_same_call_while_the_one_behind_it_is_known() -> None:
+    worker = WorkerInteractor(7, 8)
+    ends = watched(worker, {"inference::5", "inference::6", "inference::7"})
+    behind = ends.go_on()
+    assert behind is worker.session.items[7]
+    assert (worker.item_index, worker.nextitem_index, list(worker.queue)) == (6, 7, [8])
+    worker.queue[0] = "no test: the end"  # type: ignore[assignment]  # a marker of pytest-xdist's
+    assert ends.go_on() is None
+    worker.queue.clear()
+    assert ends.go_on() is None
+    assert (worker.item_index, worker.nextitem_index, worker.sent) == (6, 7, [])
+    worker.ended(6)
+    assert worker.sent == [(ENDED, [5, 6])], "the first has ended, too"
 
 
 def test_another_pytest_xdist_is_left_alone() -> None:

@@ -44,6 +44,7 @@ from pytest_llmci.registry import Registry
 from pytest_llmci.runner import host
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
+from pytest_llmci.runner.placement import interpreter_of, threads_of
 from pytest_llmci.runner.progress import Position, ProgressPage
 from pytest_llmci.runner.wire import pack_arguments
 from pytest_llmci.runner.worker import (
@@ -55,8 +56,6 @@ from pytest_llmci.runner.worker import (
     WorkerProcess,
     WorkerSetup,
     download_size,
-    interpreter_of,
-    threads_of,
     worker_environment,
 )
 from pytest_llmci.specs import parse_spec

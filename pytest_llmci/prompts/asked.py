@@ -1,0 +1,37 @@
+"""What a test's own code asks a model: a text, a prompt, or the messages of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import ConfigError
+from ..records import Message, Prompt
+from ..slugs import slug
+
+
+def prompt_of(
+    text_or_prompt: str | Prompt | Sequence[Mapping[str, str]],
+    make_id: Callable[[str], str] = slug,
+    where: str = "llm.generate",
+) -> Prompt:
+    """What a test handed to ``llm.generate`` as a prompt with an id.
+
+    :param make_id: makes one of the text.
+    :param where: it was handed to, for the message.
+    :raises ConfigError: if it is neither text, a prompt nor a list of messages.
+    """
+    if isinstance(text_or_prompt, Prompt):
+        return text_or_prompt
+    if isinstance(text_or_prompt, str):
+        return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source="test body")
+    try:
+        messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
+        if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
+            raise TypeError
+    except (TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{where}: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
+        ) from error
+    prompt = Prompt(id="-", messages=messages, source="test body")
+    return replace(prompt, id=make_id(prompt.shown))
