@@ -25,7 +25,7 @@ def test_scores_are_joined_and_marked(bench: Bench, more: tuple[str, ...]) -> No
     assert result.ret == 0
     result.stdout.fnmatch_lines_random([
         "llmci: published scores of board.csv: 1 of 2 models",
-        "model *load *score *valid",
+        "model * score *valid",
         "*echoing *(31.5) *",
         "*tiny *n/a *",
         "score: per cent; in brackets as published (board.csv), not measured here.",

@@ -41,7 +41,7 @@ def test_the_promoted_model_alone_is_the_baseline(connection: Connection, tmp_pa
     late = datetime(2026, 7, 1, tzinfo=UTC)
     chosen = choose(tmp_path, str(found.path), machine_part({}), now=late, registered="My model@champion")
     assert chosen.name == "My model@champion"
-    assert chosen.warnings[0].endswith("renew it with llmci promote My model --alias champion")
+    assert chosen.warnings[0].endswith("renew it: llmci promote My model --alias champion")
 
 
 @pytest.mark.parametrize(
