@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Final, TypeVar
 
+from ..garbage import collector_paused
+
 LEFT_OUT: Final = ("pandas", "numpy", "pyarrow", "scipy", "sklearn", "matplotlib")
 """Seem not to be installed while MLflow is imported."""
 _OWN: Final = ("mlflow", "mlflow-skinny", "mlflow-tracing")
@@ -65,11 +67,8 @@ def _seemingly_missing() -> Iterator[None]:
 @contextmanager
 def _without_collecting() -> Iterator[None]:
     """Modules live as long as the process: the collector need not look at them, now or later."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
+    with collector_paused():
+        try:
+            yield
+        finally:
+            gc.freeze()
