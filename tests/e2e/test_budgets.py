@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 from bench import Bench
+from timing import on_real_time
+
+pytestmark = on_real_time
 
 
 def test_a_far_off_latency_fails_with_the_whole_story(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import sys
 import pytest
 from bench import Bench, unwrapped
 from repositories import Repository
+from timing import on_real_time
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 MIB = 1 << 20
@@ -182,6 +183,7 @@ def growth_results(bench: Bench) -> list[tuple[str, str]]:
     ]
 
 
+@on_real_time
 def test_a_baseline_that_holds_a_memory_pass_asks_for_one(bench: Bench) -> None:
     rounds = ("--llmci-rounds=3", "--llmci-max-rounds=3")
     bench.suite(GROWS.format(24), "--llmci-save-baseline=without", *rounds)
@@ -212,6 +214,7 @@ def test_a_baseline_that_holds_a_memory_pass_asks_for_one(bench: Bench) -> None:
 GREEDY = "def answer(prompt):\n    held = bytearray({} << 20)\n    return 'an answer of ' + str(len(held) > 0)\n"
 
 
+@on_real_time
 def test_a_baseline_that_is_measured_again_is_compared_by_its_stored_memory_pass(bench: Bench) -> None:
     bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
     bench.write("app/__init__.py", "")
