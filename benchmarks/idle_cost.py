@@ -115,9 +115,8 @@ def make_environments(folder: Path) -> dict[str, Path]:
     }
     for name in ("dependencies", PLUGIN):
         pythons[name] = make_environment(folder / name, str(ROOT))
-    subprocess.run(
-        [str(pythons["dependencies"]), "-m", "pip", "uninstall", "--quiet", "--yes", "pytest-llmci"], check=True
-    )
+    uninstall = [str(pythons["dependencies"]), "-m", "pip", "uninstall", "--quiet", "--yes"]
+    subprocess.run([*uninstall, "pytest-llmci", "pytest-llmci-entry"], check=True)
     return pythons
 
 

@@ -6,20 +6,11 @@ imported in :func:`pytest_configure`, once it is known to be armed.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-for _finder in sys.meta_path:
-    # pytest rewrites the asserts of all modules of a plugin, and looks for what it has stored of each: that takes longer than importing
-    # them, 0.2 ms a module, and an armed session imports two hundred. None of ours has an assert whose values a user needs to see.
-    _rewritten = getattr(_finder, "_must_rewrite", None)
-    if isinstance(_rewritten, set):
-        _rewritten -= {"pytest_llmci", "pytest_llmci.plugin"}
-
-# ruff: isort: split
-from .fixtures import (  # noqa: E402  # as it is written, like all that follow
+from .fixtures import (
     MARKER,
     MARKER_HELP,
     NAMES,
@@ -30,7 +21,7 @@ from .fixtures import (  # noqa: E402  # as it is written, like all that follow
     llm_result,
     llmci_session,
 )
-from .options import add_options, is_armed  # noqa: E402  # the same
+from .options import add_options, is_armed
 
 if TYPE_CHECKING:
     from pathlib import Path

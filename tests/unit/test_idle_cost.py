@@ -114,19 +114,3 @@ def test_a_session_that_only_collects_imports_nothing_that_measures(tmp_path: Pa
     status, modules, output = run_session(tmp_path, *arguments)
     assert status == 0 and "10 tests collected" in output
     assert FOR_MEASURING & ours(modules) == set()
-
-
-WRITTEN_AND_REWRITTEN = """
-import sys
-from importlib.machinery import SourceFileLoader
-
-def test_mine():
-    assert type(sys.modules["pytest_llmci.plugin.options"].__spec__.loader) is SourceFileLoader
-    assert type(sys.modules[__name__].__spec__.loader) is not SourceFileLoader
-"""
-
-
-def test_our_modules_are_not_rewritten_and_a_users_are(tmp_path: Path) -> None:
-    (tmp_path / "test_mine.py").write_text(WRITTEN_AND_REWRITTEN, "utf-8")
-    status, _, output = run_session(tmp_path)
-    assert (status, "1 passed" in output) == (0, True)
