@@ -19,8 +19,8 @@ from ..settings import Sourced
 from ..sinks import DEFAULT_SINKS, SINKS, open_sinks, register, wants_whole_run
 from ..sinks.apart import RESULT, STEP
 from ..sinks.base import Listener, Silent, listen
-from ..store.log import recover
 from ..store.manifest import renew, signing_key
+from ..store.recovery import recover
 from ..store.runfolder import list_runs, publish_latest, resolve_run
 from ..text import wrapped
 from . import Command

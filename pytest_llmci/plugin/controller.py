@@ -37,8 +37,10 @@ from ..settings import plain_settings
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
-from ..store.log import LogWriter, decode_record, read_spool
+from ..store.log import LogWriter
+from ..store.record_bytes import decode_record
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
+from ..store.spool import read_spool
 from ..text import one_line
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE

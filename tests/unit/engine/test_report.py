@@ -10,7 +10,8 @@ from pytest_llmci.engine.report import SessionReport, build_report
 from pytest_llmci.errors import LogTamperedError, StoreError, UnknownNameError
 from pytest_llmci.records import CheckResult, ErrorInfo, GateRecord, LogRecord, Missing
 from pytest_llmci.store.encoding import spelled
-from pytest_llmci.store.log import LogWriter, verify_log
+from pytest_llmci.store.log import LogWriter
+from pytest_llmci.store.verify import verify_log
 
 
 def report_of(folder: Path, records: list[LogRecord], *, footer: bool = True) -> SessionReport:

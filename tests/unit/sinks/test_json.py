@@ -14,7 +14,7 @@ from pytest_llmci.records import BudgetResult, ErrorInfo, GateRecord, LogRecord
 from pytest_llmci.sinks.json import JsonSink, _cell, _CellWriter
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.encoding import dump
-from pytest_llmci.store.log import recover
+from pytest_llmci.store.recovery import recover
 
 
 def documents(folder: Path, records: list[LogRecord], *, footer: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
