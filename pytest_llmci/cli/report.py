@@ -12,7 +12,7 @@ from typing import Final
 from ..clock import SystemClock
 from ..cost.chosen import choose_prices
 from ..engine.costs import REQUESTS_A_DAY, cost_rows, cost_table, prices_of
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..errors import ConfigError, StoreError
 from ..registry import Registry
 from ..settings import Sourced

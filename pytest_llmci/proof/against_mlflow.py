@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..engine.stored_run import read_run
 from ..errors import ConfigError, StoreError
 from ..records import HeaderRecord
