@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from ..engine.session import user_cache_dir
+from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, LogTamperedError, StoreError
 from ..store.log import LOG_NAME
 from ..store.verify import verify_log
