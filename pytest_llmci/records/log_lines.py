@@ -61,9 +61,9 @@ class WorkerRecord:
     """File with what the process wrote to stdout and stderr, relative to the run folder."""
     error: ErrorInfo | None = None
     published: PublishedScore | None = None
+    """Joined from ``--llmci-scores``; None where that names no such model."""
     price: Price | None = None
     """What the model costs; None where no price was chosen."""
-    """Joined from ``--llmci-scores``; None where that names no such model."""
     provenance: Provenance = "live"
     resumed_from: str = ""
     """Run that it was taken over from, with blocks that it measured; empty where this session started it."""
