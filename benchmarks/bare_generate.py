@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llmci.backends.base import LoadContext
 from pytest_llmci.backends.smollm2 import SmolLM2Backend
-from pytest_llmci.engine.session import user_cache_dir
+from pytest_llmci.engine.cache_dir import user_cache_dir
 from pytest_llmci.records import ModelSpec
 
 

@@ -20,7 +20,8 @@ from ..dashboard.source import RunRow, Source
 from ..engine.compare_runs import compare_runs
 from ..engine.explain_runs import headline
 from ..engine.headlines import verdict_line
-from ..engine.report import CellSummary, SessionReport, build_report
+from ..engine.report import CellSummary, SessionReport
+from ..engine.report_builder import build_report
 from ..errors import ConfigError, LLMCIError, SinkError
 from ..store.log import LOG_NAME
 from ..text import one_line

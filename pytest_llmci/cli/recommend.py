@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..cost.chosen import choose_prices
 from ..engine.explain_tradeoffs import recommendation_json, recommendation_lines
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..engine.tradeoffs import CRITERIA, Limits, recommend, standings
 from ..errors import ConfigError
 from ..settings import Sourced

@@ -12,15 +12,15 @@ from typing import Final
 from ..clock import SystemClock
 from ..cost.chosen import choose_prices
 from ..engine.costs import REQUESTS_A_DAY, cost_rows, cost_table, prices_of
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..errors import ConfigError, StoreError
 from ..registry import Registry
 from ..settings import Sourced
 from ..sinks import DEFAULT_SINKS, SINKS, open_sinks, register, wants_whole_run
 from ..sinks.apart import RESULT, STEP
 from ..sinks.base import Listener, Silent, listen
-from ..store.log import recover
 from ..store.manifest import renew, signing_key
+from ..store.recovery import recover
 from ..store.runfolder import list_runs, publish_latest, resolve_run
 from ..text import wrapped
 from . import Command

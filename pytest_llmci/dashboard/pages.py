@@ -13,7 +13,7 @@ from ..engine.explain_runs import known_metrics, text_lines
 from ..engine.frames import Run
 from ..engine.headlines import verdict_line
 from ..engine.history import Series, read_history
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..errors import LLMCIError
 from ..metrics import MetricDef
 from ..plots import plots_of, register

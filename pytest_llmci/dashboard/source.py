@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..clock import utc_text
 from ..errors import ConfigError, LogTamperedError, StoreError
-from ..store.log import LOG_NAME, is_live, verify_log
+from ..store.log import LOG_NAME, is_live
 from ..store.runfolder import list_runs
+from ..store.verify import verify_log
 
 if TYPE_CHECKING:
     from ..tracking.lookup import TrackedRun

@@ -15,7 +15,8 @@ from ..store.runfolder import resolve_run
 from ..text import one_line
 from ..units import format_bytes, format_duration, format_rate
 from .headlines import headlines, verdict_line
-from .report import ModelSummary, SessionReport, build_report
+from .report import ModelSummary, SessionReport
+from .report_builder import build_report
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ from ..runner.guard import Guard
 from ..runner.token_counts import TokenCount, count_tokens, tokens_of
 from ..runner.worker import Limits, ModelWorker, WorkerProcess, WorkerSetup
 from ..specs import read_specs
+from .cache_dir import user_cache_dir
 from .limits import Preflight
-from .session import user_cache_dir
 
 AT_ONCE = 1000
 """Prompts of one message to the model's process."""

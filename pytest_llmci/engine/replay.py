@@ -469,19 +469,15 @@ class ReplaySession(BenchSession):
                 block, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt, provenance="replayed",
                 worker=_replayed_uid(block.worker),
             )  # fmt: skip
-            self._keep_replayed(record)
+            self.recorder.take_over(record)
             found.append(record)
         return found
-
-    def _keep_replayed(self, record: RoundsRecord) -> None:
-        self._blocks += bool(record.n)
-        self._emit(record)
 
     def _tell_start(self, uid: str) -> None:
         worker = self._run_stored.workers.get(uid)
         if worker is not None and uid not in self._told:
             self._told.add(uid)
-            self._emit(replace(worker, uid=_replayed_uid(uid), provenance="replayed"))
+            self.recorder.emit(replace(worker, uid=_replayed_uid(uid), provenance="replayed"))
 
     def call_once(
         self, model: ModelSpec, prompt: Prompt, generation: GenerationSettings, checks: tuple[str, ...],
@@ -553,7 +549,8 @@ class ReplaySession(BenchSession):
     def note_benchmark(self, tool: str, round_s: Any, iterations: int, *, group: str, reason: str) -> None:
         """What another tool measures around stored answers is nobody's time."""
 
-    def _why_contended(self) -> str:
+    def why_contended(self) -> str:
+        """What is said of a block beside which, by the run, other work may have run."""
         return "other timed work may have run at the same time in the run that is replayed"
 
 

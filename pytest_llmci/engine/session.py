@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Final, TypeVar
 
 from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
-from ..cost.chosen import ChosenPrices, add_cost
-from ..errors import LLMCIError, NotReplayed, WorkerCrashed, WorkerError
+from ..cost.chosen import ChosenPrices
+from ..errors import LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
-from ..measure.memory import GROWTH
 from ..measure.profile import Measured
 from ..metrics import MetricDef
 from ..prompts.asked import prompt_of
@@ -35,7 +33,6 @@ from ..records import (
     QuestionsRecord,
     Role,
     RoundRecord,
-    RoundsRecord,
     RunRequest,
     VerdictRecord,
     WorkerRecord,
@@ -46,61 +43,38 @@ from ..runner.token_counts import tokens_of
 from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
-from ..stats.looks import SESSION_ALPHA
 from ..text import one_line
-from .against import Against, Entry
-from .against_baseline import BaselineRules, against_baselines
+from .against import Against
+from .against_baseline import BaselineRules
+from .apart import Apart
 from .batched import BatchedAnswers, counted_round, may_be_batched
 from .benchmark import TaskMeasurement, task_verdict
 from .blocks import (
     Origin,
-    block_record,
     failed_in_memory_pass,
     failed_in_sample,
-    learnt,
-    of_memory_alone,
-    without_times,
 )
-from .comparison import Rules, counted
+from .cache_dir import user_cache_dir
+from .comparing import Comparing
+from .current_test import CurrentTest
 from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
-from .interleaved import Interleaved, Ports
-from .judge import CONTENDED, Judge
-from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
-from .model_gate import model_gate
+from .interleaved import Ports
+from .judge import Judge
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
+from .recorder import Recorder
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .services import Known, LiveServices, OpenModel
+from .taken_over import TakenOver
 from .turns import Request, Turns
-from .under_load import judged_of, load_records
 
 T = TypeVar("T")
-NOT_ASKED_FOR: Final = "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for"
 CLOSING_PATIENCE_S: Final = 5.0
 """Longest wait at the end of the session for a request of another thread; its model's process is killed at once."""
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
-
-
-@dataclass(slots=True)
-class CurrentTest:
-    """The test that is running, and what was recorded for it."""
-
-    id: str
-    attempt: int = 0
-    calls: list[CellMeasurement] = field(default_factory=list)
-    """Single inferences that the test's body asked for and that have ended."""
-    asked: dict[str, Cell] = field(default_factory=dict)
-    """The cells of all of them, by id."""
-    answers: int = 0
-    """How many there were."""
-
-    def take_calls(self) -> list[CellMeasurement]:
-        """What has ended since this was asked last."""
-        taken, self.calls = self.calls, []  # at once: another thread may be adding one
-        return taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,19 +116,19 @@ class BenchSession:
         self.registry = registry
         self.metrics = metrics
         self.redactor = redactor or Redactor(Secrets(), redact=settings.redact)
-        self._prices = prices
-        self.judge = Judge(registry, self._why_contended, metrics, self._services(open_model))
+        self.judge = Judge(registry, self.why_contended, metrics, self._services(open_model))
         self.test = CurrentTest("")
         self.uses = Uses()
-        self._blocks = 0
-        """Blocks with a finished inference."""
         self._clock = clock
         self.observer = self._observer = observer
         self._emit = emit
         self._process = process
         self._serial = itertools.count(1)
         self._turns = Turns()
-        self._lock = MachineLock(lock_path(), clock)
+        self._apart = Apart(
+            MachineLock(lock_path(), clock), observer, self._tick, together=settings.timing == "parallel", is_parallel=process != "main"
+        )  # fmt: skip
+        self.recorder = Recorder(settings, metrics, emit=emit, new_uid=self.new_uid, prices=prices)
         self._began_ns = clock.now_ns()
         limits = Limits(
             inference_s=settings.timeout_s, load_s=settings.load_timeout_s, memory_bytes=settings.memory_limit_bytes
@@ -164,13 +138,8 @@ class BenchSession:
             sys_path=sys_path, say=observer.say, tick=self._tick, hide=self.redactor.text,
             keeps_logs=not settings.redact, anchor=settings.anchor,
         )  # fmt: skip
-        self._against = against
-        self._baselines = baselines
-        self._compared: dict[str, CellMeasurement] = {}
         self._batched = BatchedAnswers()
         self._earlier = earlier
-        self._told_starts: set[str] = set()
-        """Processes of the earlier run that were told of."""
         self._fits: dict[tuple[str, str, Fill], Prompt] = {}
         """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
@@ -181,7 +150,29 @@ class BenchSession:
             self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time, sample=self._measure_sample,
             needs_sample=self.judge.needs_sample,
         )  # fmt: skip
-        self._of_memory_pass = tuple(metric.name for metric in metrics.values() if metric.scope == "memory")
+        self._taken_over = self._what_takes_over(earlier)
+        self._comparing = self._what_compares(against, baselines)
+
+    def _what_takes_over(self, earlier: Earlier | None) -> TakenOver | None:
+        if earlier is None:
+            return None
+        return TakenOver(earlier, self.recorder, self.schedule, new_uid=self.new_uid, fit=self.fit, load=self.load)
+
+    def _what_compares(self, against: Against | None, baselines: BaselineRules | None) -> Comparing | None:
+        if against is None and baselines is None:
+            return None
+        ports = Ports(
+            pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self.recorder.keep, new_uid=self.new_uid,
+            turn=self._turns.request, undisturbed=self._apart.alone, out_of_time=self._out_of_time,
+        )  # fmt: skip
+        return Comparing(
+            self.settings, self.metrics, self.judge, ports, against=against, baselines=baselines, fit=self.fit,
+            why_contended=self.why_contended,
+        )  # fmt: skip
+
+    def why_contended(self) -> str:
+        """What is said of a block beside which other work may have run."""
+        return self._apart.why_contended()
 
     def _services(self, open_model: OpenModel | None) -> Callable[[CheckInput], Services] | None:
         if open_model is None:
@@ -197,7 +188,7 @@ class BenchSession:
     @property
     def measured(self) -> int:
         """Blocks of inferences and profiles so far."""
-        return self._blocks + self.uses.profiles
+        return self.recorder.blocks + self.uses.profiles
 
     def new_uid(self) -> str:
         """An identifier that no other record of the run has."""
@@ -216,163 +207,52 @@ class BenchSession:
     def measure(self, cell: Cell, plan: CellPlan) -> CellMeasurement:
         """Measure a cell as its plan says; failures of the model are held in the result and not raised."""
         test, alias = self.test.id, cell.model.alias
-        compares = self._against is not None or self._baselines is not None
-        if not compares or test not in self.schedule.group(alias):
-            found = self._find_earlier(test, cell, plan)
+        comparing = self._comparing
+        if comparing is None or test not in self.schedule.group(alias):
+            if self._taken_over is None:
+                return self.schedule.complete(CellMeasurement(cell=cell, plan=plan))
+            found = self._taken_over.find(test, cell, plan)
             if isinstance(found, EarlierCell):
-                return self._take_over_cell(cell, found)
+                return self._taken_over.take_over(cell, found, self.test)
             return self.schedule.complete(CellMeasurement(cell=cell, plan=plan, not_resumed=found))
-        if test not in self._compared:
+        if test not in comparing.measured:
             with self._observer.uncharged():
-                self._measure_model(alias, plan.family)
-        return self._compared[test]
+                self._measure_model(comparing, alias, plan.family)
+        return comparing.measured[test]
 
-    def _find_earlier(self, test: str, cell: Cell, plan: CellPlan) -> EarlierCell | str:
-        """What the earlier run measured of the cell; else why that is not taken, empty where there is nothing to say."""
-        if self._earlier is None:
-            return ""
-        try:
-            cell = replace(cell, prompt=self.fit(cell.model, cell.prompt))
-            return self._earlier.cell(test, cell, plan, lambda: self.load(cell.model))
-        except NotReplayed as error:
-            return str(error)
-        except LLMCIError:
-            return ""  # of the model, which will show it again when it is measured
-
-    def _take_over_cell(self, cell: Cell, found: EarlierCell) -> CellMeasurement:
-        """The rounds of an earlier run as this one's, labelled; they are judged anew."""
-        measurement = CellMeasurement(
-            cell=cell, plan=found.plan, provenance="resumed", resumed_from=found.run, look=found.look, worker=found.worker,
-            worker_values=dict(found.worker_values), worker_reasons=found.worker.reasons,
-        )  # fmt: skip
-        for kept, blocks in (
-            (measurement.blocks, found.measured),
-            (measurement.memory_blocks, found.memory),
-            (measurement.sample_blocks, found.samples),
-        ):
-            for block in blocks:
-                start = found.starts.get(block.worker)
-                if start is not None and start.uid not in self._told_starts:
-                    self._told_starts.add(start.uid)
-                    self._emit(start)
-                record = replace(
-                    block, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt, provenance="resumed",
-                    resumed_from=block.resumed_from or found.run, worker=start.uid if start is not None else block.worker,
-                )  # fmt: skip
-                kept.append(record)
-                self._blocks += bool(record.n)
-                self._emit(record)
-        self.schedule.note_done(cell)
-        return measurement
-
-    def _measure_model(self, alias: str, family: int) -> None:
+    def _measure_model(self, comparing: Comparing, alias: str, family: int) -> None:
         """Measure and compare all selected cells of a model, when the first of its tests asks: they are judged together."""
         asking = self.test
         group = {
             test: (cell, replace(plan, family=family)) for test, (cell, plan) in self.schedule.group(alias).items()
         }
-        if self._against is not None:
-            self._compare(self._against, alias, self._closed(group))
-        carried = self._whole_model(group)
+        comparing.alternately(alias, group)
+        carried = {} if comparing.alternates else self._carried(group)
         try:
             for test, (cell, plan) in group.items():
                 self.test = asking if test == asking.id else CurrentTest(test)
-                if test in carried:
-                    self._compared[test] = self._take_over_cell(cell, carried[test])
+                if self._taken_over is not None and test in carried:
+                    comparing.measured[test] = self._taken_over.take_over(cell, carried[test], self.test)
                     continue
-                measurement = self._compared.setdefault(test, CellMeasurement(cell=cell, plan=plan))
+                measurement = comparing.measured.setdefault(test, CellMeasurement(cell=cell, plan=plan))
                 done = measurement.rounds
                 measurement.plan = replace(plan, rounds=max(done, plan.rounds), max_rounds=max(done, plan.max_rounds))
                 self.schedule.complete(measurement)
         finally:
             self.test = asking
-        if self._baselines is not None:
-            self._compare_stored(self._baselines, alias, group)
+        comparing.with_baselines(alias, group)
 
-    def _whole_model(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, EarlierCell]:
+    def _carried(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, EarlierCell]:
         """All cells of a model from the earlier run, or none: the model is what is compared, and one session measures it."""
-        if self._earlier is None or self._against is not None:
+        if self._taken_over is None:
             return {}
         found: dict[str, EarlierCell] = {}
         for test, (cell, plan) in group.items():
-            earlier = self._find_earlier(test, cell, plan)
+            earlier = self._taken_over.find(test, cell, plan)
             if not isinstance(earlier, EarlierCell):
                 return {}
             found[test] = earlier
         return found
-
-    def _closed(self, group: Mapping[str, tuple[Cell, CellPlan]]) -> dict[str, tuple[Cell, CellPlan]]:
-        """The cells without open prompts, so that both sides are asked the same; what cannot be closed fails by itself later."""
-        found = {}
-        for test, (cell, plan) in group.items():
-            try:
-                found[test] = (replace(cell, prompt=self.fit(cell.model, cell.prompt)), plan)
-            except LLMCIError as error:
-                self._compared[test] = CellMeasurement(cell=cell, plan=plan, error=error_info(error))
-        return found
-
-    def _compare_stored(self, rules: BaselineRules, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
-        measured = [self._compared[test] for test in group]
-        workers = {each.worker.uid: each.worker for each in measured if each.worker is not None}
-        blocks = [block for each in measured for block in (*each.blocks, *each.memory_blocks)]
-        verdicts = [self.judge.verdict(each, uid=f"-{number}", test=test, attempt=0)
-                    for number, (test, each) in enumerate(zip(group, measured, strict=True))]  # fmt: skip
-        found = against_baselines(
-            [*workers.values(), *blocks, *verdicts],
-            rules,
-            self.metrics,
-            started=utc_text(self._clock.utc()),
-            apart={each.cell.id for each in measured if each.plan.expected_to_fail},
-        )
-        for each in measured:
-            results = [] if each.error else found.cells.get(each.cell.id, [])
-            each.stored_base = found.slower_than.get(each.cell.id)
-            each.comparisons = [*each.comparisons, *results]
-            each.against = each.against or ", ".join(baseline.name for baseline in rules.baselines)
-        if found.model:
-            cells = {each.cell.id: each.comparisons for each in measured}
-            strict = self.settings.inconclusive == "fail"
-            self._emit(
-                model_gate(alias, found.model, found.model[0].against, self.new_uid(), cells, fail_undecided=strict)
-            )
-
-    def _compare(self, against: Against, alias: str, group: Mapping[str, tuple[Cell, CellPlan]]) -> None:
-        """Cells under load are judged apart: what decides of them is something else."""
-        entries = against.entries(group)
-        kinds: dict[tuple[str, ...], list[Entry]] = {}
-        for entry in entries:
-            kinds.setdefault(judged_of(entry.plan.load, self.settings.detect), []).append(entry)
-        for judged, some in kinds.items():
-            self._compare_entries(against, alias, some, judged)
-
-    def _compare_entries(self, against: Against, alias: str, entries: Sequence[Entry], judged: tuple[str, ...]) -> None:
-        """:param judged: what decides, of cells under load; empty for all others."""
-        looks = max(-(-entry.plan.max_rounds // self.settings.block) for entry in entries)
-        rules = Rules(
-            against=against.name, alpha=SESSION_ALPHA * len(entries) / max(against.cells, len(entries)), looks=looks,
-            detect={name: share for name, share in self.settings.detect.items() if name != GROWTH},
-            on_cpu=not str(entries[0].cell.model.options.get("device", "cpu")).startswith(("cuda", "mps")),
-            why_contended=self._why_contended(), counted=() if judged else counted(self.metrics),
-            only=judged,
-        )  # fmt: skip
-        ports = Ports(
-            pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self._keep, new_uid=self.new_uid,
-            turn=self._turns.request, undisturbed=self._undisturbed, out_of_time=self._out_of_time,
-        )  # fmt: skip
-        schedule = Interleaved(
-            entries,
-            rules,
-            self.metrics,
-            ports,
-            block=self.settings.block,
-            on_purpose=against.on_purpose.get(alias, ()),
-            accepted=against.accepted,
-            changed_files=against.changed_files,
-            prove=against.prove,
-            own_modules=against.own_modules,
-            fail_undecided=self.settings.inconclusive == "fail",
-        )
-        self._compared.update(schedule.run())
 
     def note_benchmark(self, tool: str, round_s: Sequence[float], iterations: int, *, group: str, reason: str) -> None:
         """Record what another tool measured around the calls of the present test; nothing where its rounds asked no model.
@@ -416,7 +296,7 @@ class BenchSession:
             group = {
                 name: each for name, each in group.items() if name == test.id or not self._earlier.holds(name, *each)
             }
-        if size is None or size < 2 or test.id not in group or self._against is not None or self._baselines is not None:
+        if size is None or size < 2 or test.id not in group or self._comparing is not None:
             return False
         if not may_be_batched(cell, measurement.plan):
             return False
@@ -430,7 +310,7 @@ class BenchSession:
         measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
         measurement.worker = live.record
         answer = counted_round(completion, self.metrics)
-        self._record_block(
+        self.recorder.block(
             measurement, replace(request, warmup=0), [answer], "measured", live, test=test, started=started
         )
         return True
@@ -442,7 +322,7 @@ class BenchSession:
         prompts, generation = [group[test][0].prompt for test in job], group[job[0]][1].generation
         try:
             live = self.pool.get(model)
-            with self._aside():
+            with self._apart.aside():
                 live.worker.generate_many(
                     prompts, generation, (), size, lambda number, answer: self._batched.keep(job[number], answer, live)
                 )
@@ -510,7 +390,7 @@ class BenchSession:
         except LLMCIError as error:
             failed(error_info(error))
             started = utc_text(self._clock.utc())
-            self._record_block(measurement, request, rounds, origin, None, test=test, started=started)
+            self.recorder.block(measurement, request, rounds, origin, None, test=test, started=started)
             return
         if origin != "memory":
             measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
@@ -518,7 +398,7 @@ class BenchSession:
         contended, came_ns, started = False, self._clock.now_ns(), ""
         try:
             is_timed = origin == "memory" or (origin == "measured" and measurement.plan.timed)
-            with self._undisturbed() if is_timed else self._aside() as contended:
+            with self._apart.alone() if is_timed else self._apart.aside() as contended:
                 started, began = utc_text(self._clock.utc()), self._clock.now_ns()
                 for part in self._parts(request, origin):
                     live.worker.run(part, on_round)
@@ -536,12 +416,12 @@ class BenchSession:
                 )
             )
             started = started or self._utc_at(came_ns)
-            self._record_block(
+            self.recorder.block(
                 measurement, request, rounds, origin, live, test=test, started=started, contended=contended
             )
             raise
         started = started or self._utc_at(came_ns)
-        self._record_block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
+        self.recorder.block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
 
     def _utc_at(self, moment_ns: int) -> str:
         """The time of day at a moment of the session's clock."""
@@ -588,92 +468,6 @@ class BenchSession:
             yield replace(
                 request, rounds=1, warmup=request.warmup if not number else 0, first_round=request.first_round + number
             )
-
-    @contextmanager
-    def _undisturbed(self) -> Iterator[bool]:
-        """Keep all other work on this machine away; yields whether some may run all the same.
-
-        The wait is charged to no test: how long it takes is the doing of others.
-        """
-        is_parallel = self._process != "main"
-        if self.settings.timing == "parallel":
-            yield is_parallel
-            return
-        if self._lock.take():  # in one's turn, without a wait
-            try:
-                yield False
-            finally:
-                self._lock.give_back()
-            return
-        with ExitStack() as until_measured:
-            with self._observer.uncharged():
-                held = until_measured.enter_context(self._lock.held(self._tick, self._observer.say))
-            yield is_parallel and not held
-
-    @contextmanager
-    def _aside(self) -> Iterator[bool]:
-        """For work that is not timed: beside other such work, never beside what is timed. Yields False: it has no time to spoil."""
-        if self.settings.timing == "parallel":
-            yield False
-            return
-        with ExitStack() as until_answered:
-            with self._observer.uncharged():
-                until_answered.enter_context(self._lock.held(self._tick, self._observer.say, alone=False))
-            yield False
-
-    def _why_contended(self) -> str:
-        if self.settings.timing == "parallel":
-            return CONTENDED
-        return f"other timed work may have run at the same time: {self._lock.fault}"
-
-    def _record_block(
-        self, measurement: CellMeasurement, request: RunRequest, rounds: Sequence[RoundRecord], origin: Origin, live: LiveModel | None,
-        *, test: CurrentTest, started: str, contended: bool = False,
-    ) -> None:  # fmt: skip
-        late = learnt(rounds, live.record.values) if live and origin != "memory" else {}
-        record = block_record(
-            measurement, request, rounds, uid=self.new_uid(), test=test.id, attempt=test.attempt, origin=origin,
-            worker=live.record.uid if live else "", started=started, contended=contended, isolated=self.settings.isolation == "worker",
-            late=late, error=measurement.memory_error if origin == "memory" else measurement.error,
-            facts=live.record.info if live else None,
-        )  # fmt: skip
-        if origin == "measured" and not measurement.plan.timed:
-            record = without_times(record, self.metrics)
-        if origin == "memory":
-            record = of_memory_alone(record, self._of_memory_pass)
-            measurement.memory_blocks.append(record)
-        elif origin == "sample":
-            measurement.sample_blocks.append(record)
-        else:
-            measurement.blocks.append(record)
-        if late and live:
-            live.record = replace(live.record, values={**live.record.values, **late})
-            measurement.worker_values = live.record.values
-        self._keep(measurement, record)
-        for line in load_records(record, rounds, self.new_uid):
-            self._emit(line)
-
-    def _keep(self, measurement: CellMeasurement, record: RoundsRecord) -> None:
-        """Record a block; only those of a memory pass have what is measured there."""
-        for name in self._of_memory_pass if record.origin != "memory" else ():
-            record.values.pop(name, None)
-            record.reasons[name] = self._why_no_memory_pass(measurement, record.origin)
-        if self._prices is not None and record.origin != "memory":
-            add_cost(record, self._prices.of(record.model))
-        self._blocks += bool(record.n)
-        self._emit(record)
-
-    def _why_no_memory_pass(self, measurement: CellMeasurement, origin: Origin) -> str:
-        """What is said of a metric of the memory pass in a block that is not of it."""
-        if origin == "call":
-            return "a single call has no memory pass"
-        if origin == "sample":
-            return "a sample has no memory pass"
-        if measurement.plan.memory_rounds:
-            return "it is measured in the memory pass, which has blocks of its own"
-        if self.settings.isolation == "inline":
-            return NEEDS_A_PROCESS
-        return NO_MEMORY_PASS if self.settings.memory == "off" else NOT_ASKED_FOR
 
     def _out_of_time(self) -> bool:
         limit = self.settings.time_limit_s
@@ -723,7 +517,7 @@ class BenchSession:
         live = self.pool.get(spec, role)
         started = utc_text(self._clock.utc())
         try:
-            with self._aside():
+            with self._apart.aside():
                 answer = request(live.worker)
         except WorkerError as error:
             self.pool.died(spec, error, role)
@@ -744,7 +538,7 @@ class BenchSession:
         request = RunRequest(
             cell=measurement.cell.id, prompt=about, generation=measurement.plan.generation, rounds=1, warmup=0
         )
-        self._record_block(measurement, request, (), "call", live, test=test, started=started)
+        self.recorder.block(measurement, request, (), "call", live, test=test, started=started)
 
     def ask_aside(
         self, spec: ModelSpec, request: Callable[[ModelWorker], object], about: Prompt, role: Role = "timing"
@@ -840,7 +634,7 @@ class BenchSession:
         """End every model, also one that another thread is asking; whoever asks from now on gets an error."""
         self._turns.close(CLOSING_PATIENCE_S)
         self.pool.close()
-        self._lock.close()
+        self._apart.close()
 
 
 _ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source="test body")
@@ -853,12 +647,3 @@ def single_call(
     plan = CellPlan(rounds=1, max_rounds=1, warmup=0, block=1, generation=generation, checks=checks)
     cell = Cell(id=cell_id(model, prompt), model=model, prompt=prompt)
     return CellMeasurement(cell=cell, plan=plan)
-
-
-def user_cache_dir() -> Path:
-    """Where conversions are kept: ``LLMCI_CACHE_DIR``, else the user's cache directory."""
-    given = os.environ.get("LLMCI_CACHE_DIR")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "llmci"

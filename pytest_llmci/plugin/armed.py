@@ -30,8 +30,8 @@ from ..registry import Registry
 from ..secrets import Secrets
 from ..settings import Settings, plain_settings, resolve_settings
 from ..store.environment import environment, machine_elsewhere
-from ..store.log import encode_record
 from ..store.machines import MACHINE
+from ..store.record_bytes import encode_record
 from ..store.runfolder import list_runs, resolve_run
 from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
@@ -358,7 +358,7 @@ class ArmedPlugin:
         self.elsewhere = machine_elsewhere(facts["machine"])
         folder = Path(facts["run"])
         if (folder / "spool" / facts["token"]).exists():
-            from ..store.log import SpoolWriter
+            from ..store.spool import SpoolWriter
 
             self.run_folder = folder
             path = folder / "spool" / f"{self.process}-{os.getpid()}.jsonl"

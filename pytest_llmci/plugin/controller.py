@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..clock import SystemClock, utc_text
-from ..engine.report import ReportBuilder, SessionReport, build_report
+from ..engine.report import SessionReport
+from ..engine.report_builder import ReportBuilder, build_report
 from ..engine.score_gate import score_gates
 from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError
@@ -37,8 +38,10 @@ from ..settings import plain_settings
 from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
-from ..store.log import LogWriter, decode_record, read_spool
+from ..store.log import LogWriter
+from ..store.record_bytes import decode_record
 from ..store.runfolder import create_run_folder, discard_run_folder, models_wrote
+from ..store.spool import read_spool
 from ..text import one_line
 from ..version import version
 from .armed import RECORDS_ATTRIBUTE

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..engine.current_test import CurrentTest
 from ..engine.explain import Explained, explain, with_commands_unwrapped
 from ..engine.explain_task import explain_task
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
-from ..engine.session import CurrentTest
 from ..engine.task_cell import TaskCell
 from ..errors import ConfigError, NotReplayed
 from ..garbage import RARELY

@@ -16,7 +16,7 @@ from ..garbage import Settling
 from ..records import VerdictRecord
 from ..settings import Settings
 from ..store.environment import machine_id
-from ..store.log import read_spool
+from ..store.spool import read_spool
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE
 from .holding import Held, may_have_waited
 from .planning import MANY_ITEMS

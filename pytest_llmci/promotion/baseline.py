@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from ..engine.session import user_cache_dir
+from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import HeaderRecord, LogRecord
 from ..slugs import slug

@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from ..engine.session import user_cache_dir
+from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, LogTamperedError, StoreError
-from ..store.log import LOG_NAME, verify_log
+from ..store.log import LOG_NAME
+from ..store.verify import verify_log
 from ..tracking.connection import Connection
 from ..tracking.layout import LOG_TAG, MODEL_TAG, PARENT_TAG, RUN_ID_TAG
 from ..tracking.lookup import download, get_run

@@ -14,8 +14,9 @@ from ..engine.stored_run import StoredRun
 from ..errors import ConfigError, LogTamperedError
 from ..proof.verify import Proof, verify_run
 from ..records import FooterRecord, GateRecord, VerdictRecord, WorkerRecord
-from ..store.log import LOG_NAME, LogReader, Verification
+from ..store.log import LOG_NAME, LogReader
 from ..store.manifest import MANIFEST_NAME
+from ..store.verify import Verification
 from ..text import one_line
 from .base import Finding, Standing
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 from ..clock import Clock, SystemClock, utc_text
 from ..engine.compare_runs import RunsComparison
 from ..engine.comparison import Accept
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..engine.stored_run import StoredRun, read_run
 from ..errors import ConfigError, LogTamperedError, SinkError, UnknownNameError
 from ..records import Json, to_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..backends.cache import file_sha256, folder_sha256
 from ..backends.hub import is_local
 from ..backends.smollm2 import packaged_file
-from ..engine.session import user_cache_dir
+from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError
 from ..records import Json, ModelSpec
 from .pointer import ModelPointer

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..engine.stored_run import read_run
 from ..errors import ConfigError, StoreError
 from ..records import HeaderRecord
-from ..store.log import LOG_NAME, Verification, read_log
+from ..store.log import LOG_NAME, read_log
 from ..store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from ..store.verify import Verification
 from ..text import one_line
 from ..tracking.connection import Connection, connect
 from ..tracking.contents import Facts, model_contents, prompt_steps

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 from ..errors import SchemaVersionError, StoreError
-from ..store.log import LOG_NAME, Verification, verify_log
+from ..store.log import LOG_NAME
 from ..store.manifest import (
     MANIFEST_NAME,
     SIGNING_KEY,
@@ -25,6 +25,7 @@ from ..store.manifest import (
     list_files,
     read_manifest,
 )
+from ..store.verify import Verification, verify_log
 from ..version import version
 from .derived import DERIVED, Derivation, derive
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.headlines import verdict_line
-from ..engine.report import build_report
+from ..engine.report_builder import build_report
 from ..errors import ServingError
 from ..records import Json
 from ..store.runfolder import list_runs

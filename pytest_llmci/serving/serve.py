@@ -13,7 +13,7 @@ from typing import Final
 
 from ..backends.transformers import TransformersBackend, read_options
 from ..clock import Clock, SystemClock
-from ..engine.session import user_cache_dir
+from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, ServingError
 from ..promotion.champion import Promoted
 from ..records import Json

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from ..errors import SchemaVersionError, StoreError
 from ..records import from_json, to_json
-from .log import LOG_NAME, SPOOL_NAME
+from .log import LOG_NAME
 from .runfolder import replacing
+from .spool import SPOOL_NAME
 
 MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_VERSION: Final = 1

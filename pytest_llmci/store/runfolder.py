@@ -14,7 +14,8 @@ from typing import IO, Final
 from ..clock import Clock
 from ..errors import ConfigError, StoreError
 from .chain import LINE_BEGINS
-from .log import LOG_NAME, SPOOL_NAME
+from .log import LOG_NAME
+from .spool import SPOOL_NAME
 
 LATEST: Final = "latest"
 WORKERS_NAME: Final = "workers"

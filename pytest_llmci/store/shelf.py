@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from ..errors import LogTamperedError, StoreError
 from ..records import LogRecord
-from .log import LOG_NAME, SPOOL_NAME, LogReader, record_of, records_of_spool
+from .log import LOG_NAME, LogReader
+from .record_bytes import record_of
+from .spool import SPOOL_NAME, records_of_spool
 
 
 class Place(NamedTuple):

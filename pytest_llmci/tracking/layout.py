@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
-from ..store.log import SPOOL_NAME
 from ..store.runfolder import WORKERS_NAME
+from ..store.spool import SPOOL_NAME
 
 EXPERIMENT: Final = "LLM_CI_CD_Benchmark"
 """Unless another one is named."""

@@ -13,7 +13,7 @@ from bench import Bench
 
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.exclusive import MachineLock
-from pytest_llmci.store.log import verify_log
+from pytest_llmci.store.verify import verify_log
 
 
 def test_last_failed_runs_the_failed_cell_again(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench import Bench
 
 from pytest_llmci.cli.main import main
-from pytest_llmci.store.log import verify_log
+from pytest_llmci.store.verify import verify_log
 
 SECRETS = {
     "OPENAI_API_KEY": "sk-planted-0123456789abcdefghij",

@@ -12,7 +12,7 @@ import pytest
 from bench import Bench
 
 from pytest_llmci.engine.stored_run import read_run
-from pytest_llmci.store.log import verify_log
+from pytest_llmci.store.verify import verify_log
 
 pytest.importorskip("xdist")
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from sample_run import header, rounds, usual_records, write_log
 
 from pytest_llmci.errors import LogTamperedError
-from pytest_llmci.store.log import Verification, read_log, recover, verify_log
+from pytest_llmci.store.log import read_log
+from pytest_llmci.store.recovery import recover
+from pytest_llmci.store.verify import Verification, verify_log
 
 with tempfile.TemporaryDirectory() as _folder:
     WHOLE = write_log(Path(_folder), usual_records()).read_bytes()

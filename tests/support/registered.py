@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_llmci.engine.stored_run import read_run
-from pytest_llmci.store.log import LOG_NAME, verify_log
+from pytest_llmci.store.log import LOG_NAME
+from pytest_llmci.store.verify import verify_log
 from pytest_llmci.tracking.connection import Connection
 from pytest_llmci.tracking.layout import LOG_TAG, MODEL_TAG, OF_RUN_TAG, PARENT_TAG, RUN_ID_TAG, UPLOAD_TAG, WHOLE
 

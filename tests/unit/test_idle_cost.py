@@ -17,16 +17,17 @@ HEAVY = {
 }
 ALWAYS = {"", ".plugin", ".plugin.options", ".plugin.fixtures", ".plugin.hookspecs"}
 """Modules of ours that every session loads."""
-FOR_OUR_TESTS = {".plugin.collecting", ".records", ".quick_records", ".metrics", ".units", ".errors"}
+RECORDS = {
+    ".records",
+    *(f".records.{name}" for name in ("absent", "answered", "asked", "json_data", "log_lines", "verdicts")),
+    *(".quick_records", ".metrics", ".units", ".errors"),
+}
+FOR_OUR_TESTS = {".plugin.collecting", *RECORDS}
 """What it takes besides to tell our fixtures from a user's own of the same name."""
 FOR_A_TEST_FILE = {
     ".plugin.yaml_files",
     ".plugin.items",
-    ".records",
-    ".quick_records",
-    ".metrics",
-    ".units",
-    ".errors",
+    *RECORDS,
     ".testfiles",
     ".testfiles.names",
 }

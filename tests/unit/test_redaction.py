@@ -23,7 +23,7 @@ from pytest_llmci.records import (
 from pytest_llmci.redaction import Redactor, hashed, masked_row
 from pytest_llmci.secrets import Secrets
 from pytest_llmci.store.comparability import prompt_sha256
-from pytest_llmci.store.log import encode_record
+from pytest_llmci.store.record_bytes import encode_record
 
 SECRET = "s3cr3t-value"
 

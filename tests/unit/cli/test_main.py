@@ -15,7 +15,9 @@ from pytest_llmci.cli import COMMANDS, Command
 from pytest_llmci.cli.main import build_parser, main, printable
 from pytest_llmci.registry import import_target
 from pytest_llmci.sinks import SINKS
-from pytest_llmci.store.log import LogWriter, SpoolWriter, verify_log
+from pytest_llmci.store.log import LogWriter
+from pytest_llmci.store.spool import SpoolWriter
+from pytest_llmci.store.verify import verify_log
 
 NAME = "20260101T000000Z-abcdef"
 DERIVED = ("results.csv", "summary.csv", "results.json", "metrics.json")

@@ -9,7 +9,7 @@ from pathlib import Path
 from sample_run import METRICS, rounds, verdict, worker, write_log
 
 from pytest_llmci.engine.costs import cost_rows, cost_table
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.engine.tables import summary_lines
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import Price

@@ -5,7 +5,7 @@ from pathlib import Path
 from sample_run import rounds, worker, write_log
 
 from pytest_llmci.engine.elsewhere import elsewhere_text
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.records import LogRecord
 
 

@@ -14,7 +14,8 @@ from pytest_llmci.engine.compare_runs import compare_runs
 from pytest_llmci.engine.imported import ImportedCell, write_imported
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import RoundsRecord, WorkerRecord
-from pytest_llmci.store.log import LOG_NAME, LogReader, verify_log
+from pytest_llmci.store.log import LOG_NAME, LogReader
+from pytest_llmci.store.verify import verify_log
 
 
 def test_the_log_says_where_the_numbers_come_from(tmp_path: Path) -> None:

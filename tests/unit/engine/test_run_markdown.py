@@ -9,7 +9,8 @@ from sample_run import rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.engine.headlines import verdict_line
 from pytest_llmci.engine.markdown import escaped, table
-from pytest_llmci.engine.report import SessionReport, build_report
+from pytest_llmci.engine.report import SessionReport
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.engine.run_markdown import run_markdown
 from pytest_llmci.engine.slowdown import PARTS
 from pytest_llmci.records import (

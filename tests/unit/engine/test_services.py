@@ -11,8 +11,9 @@ import pytest
 from pytest_llmci import backends, checks
 from pytest_llmci.checks import CheckInput
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.current_test import CurrentTest
 from pytest_llmci.engine.observer import Silent
-from pytest_llmci.engine.session import BenchSession, CurrentTest
+from pytest_llmci.engine.session import BenchSession
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import CheckResult, LogRecord, Message, ModelSpec, Prompt, WorkerRecord

@@ -11,10 +11,11 @@ from sample_run import METRICS
 
 from pytest_llmci import backends, checks
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.current_test import CurrentTest
 from pytest_llmci.engine.exclusive import MachineLock
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
-from pytest_llmci.engine.session import BenchSession, CurrentTest, user_cache_dir
+from pytest_llmci.engine.session import BenchSession
 from pytest_llmci.errors import ConfigError, LLMCIError, WorkerCrashed
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.prompts.asked import prompt_of
@@ -58,19 +59,6 @@ def test_budgets_of_a_model() -> None:
     one, two = (parse_budget(text, "x", known) for text in ("latency <= 1s", "smol*: ttft <= 1s"))
     assert matching([one, two], "tiny") == (one,)
     assert matching([one, two], "smollm2") == (one, two)
-
-
-def test_the_cache_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCI_CACHE_DIR", "/mine")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert user_cache_dir() == Path("/mine")
-    monkeypatch.delenv("LLMCI_CACHE_DIR")
-    assert user_cache_dir() == Path("/xdg/llmci")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert user_cache_dir() == Path.home() / ".cache" / "llmci"
-
-
-# --------------------------------------------------------------------------------------------------- rounds to columns
 
 
 # --------------------------------------------------------------------------------------------------- a session, inline

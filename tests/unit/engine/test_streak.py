@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sample_run import usual_records, write_log
 
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.engine.streak import runs_undecided
 from pytest_llmci.records import ComparisonResult
 

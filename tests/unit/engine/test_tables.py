@@ -8,7 +8,7 @@ import pytest
 from sample_run import header, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.engine.retries import retry_text
 from pytest_llmci.engine.schedule import OUT_OF_TIME
 from pytest_llmci.engine.tables import MOST_MODELS, summary_lines

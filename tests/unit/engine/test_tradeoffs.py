@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_run import rounds, worker, write_log
 
 from pytest_llmci.engine.explain_tradeoffs import recommendation_json, recommendation_lines
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.engine.tradeoffs import (
     CRITERIA,
     HIGHER,

@@ -13,8 +13,9 @@ from pytest_llmci.errors import ConfigError, LogTamperedError
 from pytest_llmci.promotion.base import Evidence, Finding
 from pytest_llmci.promotion.evidence import compare_with_champion, one_model, own_evidence, whole_run
 from pytest_llmci.records import BudgetResult, CheckResult, ErrorInfo, GateRecord, GenerationSettings, LogRecord
-from pytest_llmci.store.log import LOG_NAME, LogWriter, recover
+from pytest_llmci.store.log import LOG_NAME, LogWriter
 from pytest_llmci.store.manifest import seal
+from pytest_llmci.store.recovery import recover
 
 BUDGET: dict[str, Any] = {
     "budget": "latency.median <= 2s", "origin": "marker", "metric": "latency", "statistic": "median", "operator": "<=", "limit": 2.0,

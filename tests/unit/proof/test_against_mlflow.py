@@ -11,8 +11,8 @@ from pytest_llmci.cli.report import rebuild
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.proof.against import Against
 from pytest_llmci.proof.against_mlflow import against_mlflow
-from pytest_llmci.store.log import verify_log
 from pytest_llmci.store.manifest import read_manifest, seal
+from pytest_llmci.store.verify import verify_log
 from pytest_llmci.tracking.connection import Connection, connect
 from pytest_llmci.tracking.lookup import TrackedRun, find_children, find_run
 

@@ -48,7 +48,7 @@ def _flip(path: Path, at: int) -> None:
 
 def _sealed_again(run: Path, key: bytes | None = None) -> None:
     """As somebody does who changes a file and computes the manifest anew."""
-    from pytest_llmci.store.log import verify_log
+    from pytest_llmci.store.verify import verify_log
 
     found = verify_log(run / "log.jsonl")
     seal(run, run="20260101T000000Z-abcdef", log_lines=found.lines, log_digest=found.digest, key=key)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sample_run import CRASH, benchmark, rounds, usual_records, verdict, write_log
 
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.records import BudgetResult, ErrorInfo, GateRecord, LogRecord
 from pytest_llmci.sinks.json import JsonSink, _cell, _CellWriter
 from pytest_llmci.store import load_schema
 from pytest_llmci.store.encoding import dump
-from pytest_llmci.store.log import recover
+from pytest_llmci.store.recovery import recover
 
 
 def documents(folder: Path, records: list[LogRecord], *, footer: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:

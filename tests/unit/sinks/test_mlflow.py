@@ -12,12 +12,13 @@ from sample_run import CRASH, METRICS, header, rounds, usual_records, verdict, w
 from stored_runs import block, judged, simple, started, write_run
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.report import build_report
+from pytest_llmci.engine.report_builder import build_report
 from pytest_llmci.errors import ConfigError, MissingExtraError, SinkError
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import GateRecord, LogRecord
 from pytest_llmci.sinks.mlflow import MlflowSink
-from pytest_llmci.store.log import LOG_NAME, LogWriter, recover
+from pytest_llmci.store.log import LOG_NAME, LogWriter
+from pytest_llmci.store.recovery import recover
 from pytest_llmci.tracking import connection as connections
 from pytest_llmci.tracking.connection import Connection, connect
 from pytest_llmci.tracking.contents import Point, _Numbers

@@ -11,7 +11,6 @@ from sample_run import usual_records, write_log
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.errors import ConfigError, StoreError
-from pytest_llmci.store.log import verify_log
 from pytest_llmci.store.runfolder import (
     create_run_folder,
     discard_run_folder,
@@ -21,6 +20,7 @@ from pytest_llmci.store.runfolder import (
     replacing,
     resolve_run,
 )
+from pytest_llmci.store.verify import verify_log
 
 FIRST, SECOND, THIRD = "20260101T000000Z-aaaaaa", "20260101T000000Z-ab0000", "20260102T000000Z-cccccc"
 

@@ -8,8 +8,9 @@ from sample_run import rounds, usual_records, write_log
 
 from pytest_llmci.errors import LogTamperedError, StoreError
 from pytest_llmci.records import RoundsRecord
-from pytest_llmci.store.log import LOG_NAME, SPOOL_NAME, SpoolWriter, read_log
+from pytest_llmci.store.log import LOG_NAME, read_log
 from pytest_llmci.store.shelf import Place, Shelf
+from pytest_llmci.store.spool import SPOOL_NAME, SpoolWriter
 
 
 def test_what_was_seen_is_found_again_whole(tmp_path: Path) -> None:

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import json
-import math
-import operator
-from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from pytest_llmci.errors import MissingValue, StoreError
+from pytest_llmci.errors import StoreError
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import (
-    LOG_RECORDS,
     BudgetResult,
     Completion,
     ErrorInfo,
@@ -20,7 +15,6 @@ from pytest_llmci.records import (
     GateRecord,
     GenerationSettings,
     Message,
-    Missing,
     ModelSpec,
     Prompt,
     RoundRecord,
@@ -29,7 +23,6 @@ from pytest_llmci.records import (
     WorkerRecord,
     from_json,
     json_view,
-    log_record_type,
     to_json,
 )
 
@@ -89,17 +82,6 @@ def test_only_log_lines_carry_their_type_and_it_comes_first() -> None:
 @pytest.mark.parametrize("record", CROSS_A_PROCESS, ids=lambda record: type(record).__name__)
 def test_the_view_for_writing_is_the_same_data(record: object) -> None:
     assert json.dumps(json_view(record)) == json.dumps(to_json(record))
-
-
-@pytest.mark.parametrize("name", LOG_RECORDS)
-def test_a_line_names_the_record_it_holds(name: str) -> None:
-    assert name == log_record_type({"type": name}).TYPE
-
-
-@pytest.mark.parametrize("data", [{}, {"type": "rows"}, {"type": None}, {"type": ["header"]}])
-def test_an_unknown_line_is_a_store_error(data: dict[str, Any]) -> None:
-    with pytest.raises(StoreError, match="unknown type of log line"):
-        log_record_type(data)
 
 
 def test_unknown_keys_are_passed_over() -> None:
@@ -177,60 +159,3 @@ def test_the_record_owns_its_data() -> None:
     assert plain["values"] == [1.0, 2.0]
     plain["values"].append(4.0)
     assert again.values == [1.0, 2.0]
-
-
-# ------------------------------------------------------------------------------------------------------ what is absent
-
-
-def test_a_missing_number_is_falsy_and_shown_as_such() -> None:
-    missing = Missing("no streaming")
-    assert not missing
-    assert f"{missing} {missing:.3f}" == "n/a n/a"
-    assert missing == Missing("no streaming") != Missing("other")
-    assert len({missing, Missing("no streaming"), Missing("other")}) == 2
-    assert missing != "no streaming" and missing is not None
-
-
-@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
-def test_any_comparison_fails_with_the_reason(compare: Callable[[Any, Any], bool]) -> None:
-    for one, other in [(Missing("no streaming"), 1.0), (1, Missing("no streaming"))]:
-        with pytest.raises(MissingValue, match="^no streaming$"):
-            compare(one, other)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow,
-        lambda left, right: operator.add(right, left), lambda left, right: operator.sub(right, left),
-        lambda left, right: operator.mul(right, left), lambda left, right: operator.truediv(right, left),
-        lambda left, right: operator.floordiv(right, left), lambda left, right: operator.mod(right, left),
-        lambda left, right: operator.pow(right, left),
-        lambda left, right: -left, lambda left, right: +left, lambda left, right: abs(left), lambda left, right: float(left),
-        lambda left, right: int(left), lambda left, right: round(left), lambda left, right: round(left, 2),
-        lambda left, right: math.floor(left), lambda left, right: sum([1, left]), lambda left, right: max(1, left),
-        divmod,
-    ],
-)  # fmt: skip
-def test_any_arithmetic_fails_with_the_reason(use: Callable[[Any, Any], object]) -> None:
-    with pytest.raises(MissingValue, match="^no streaming$"):
-        use(Missing("no streaming"), 2)
-
-
-@pytest.mark.parametrize("compare", [operator.eq, operator.ne])
-@pytest.mark.parametrize("number", [0, True, Decimal(1), pytest.approx(0)])
-def test_equality_with_any_kind_of_number_fails_with_the_reason(
-    compare: Callable[[Any, Any], bool], number: object
-) -> None:
-    for one, other in [(Missing("no streaming"), number), (number, Missing("no streaming"))]:
-        with pytest.raises(MissingValue, match="^no streaming$"):
-            compare(one, other)
-
-
-# ----------------------------------------------------------------------------------------------------------- prompts
-
-
-def test_what_people_see_of_a_prompt() -> None:
-    assert CHAT.shown == "system: Be short.\nuser: Hi"
-    assert Prompt(id="p", text="raw").shown == "raw"
-    assert Prompt(id="p", text="", messages=CHAT.messages).shown == ""
