@@ -327,7 +327,7 @@ class Running:
             item.stash[VERDICT] = "inconclusive"
         failure = explain_task(
             verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
-            metrics=self._plugin.planner.metrics,
+            metrics=self._plugin.planner.metrics, room=self._plugin.room,
         )  # fmt: skip
         if failure is not None:
             raise failure
@@ -409,6 +409,7 @@ class Running:
             failure = explain(
                 verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
                 metrics=self._plugin.planner.metrics, shown=self._plugin.redactor.shown,
+                room=self._plugin.room,
             )  # fmt: skip
             if failure is not None:
                 failures.append(failure)
