@@ -116,6 +116,10 @@ class Fill:
     messages: tuple[Message, ...] = ()
 
 
+TEST_BODY: typing.Final = "test body"
+"""Source of a prompt that stands in a test's own code."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """One row of a prompt set: a text that goes to the model raw, or messages that go through its chat template."""
