@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from .errors import ConfigError
-from .records import Cell, ModelSpec, Prompt
+from .records import TEST_BODY, Cell, ModelSpec, Prompt
+from .text import clipped, one_line
+
+LONGEST: Final = 60
+"""Characters of a prompt in a message."""
+_IN_CODE: Final = ("", TEST_BODY)
+"""Sources of prompts that stand in no file of prompts."""
 
 
 def cell_id(model: ModelSpec, prompt: Prompt) -> str:
@@ -39,6 +46,42 @@ def check_prompt_ids(prompts: Sequence[Prompt]) -> None:
         if prompt.id in seen:
             raise _same_id(seen[prompt.id], prompt)
         seen[prompt.id] = prompt
+
+
+class CellIds:
+    """The cells of tests that were written apart from each other: one of an id."""
+
+    def __init__(self, shown: Callable[[str], str] = str) -> None:
+        """:param shown: makes of a prompt what people may see."""
+        self._cells: dict[str, Cell] = {}
+        self._shown = shown
+
+    def note(self, cell: Cell) -> None:
+        """Several tests may ask a model the same; what is asked otherwise must be called otherwise.
+
+        :raises ConfigError: if a cell of that id asks something else.
+        """
+        there = self._cells.setdefault(cell.id, cell)
+        if there is cell or (there.model.alias, _asked(there.prompt)) == (cell.model.alias, _asked(cell.prompt)):
+            return
+        if there.model.alias != cell.model.alias:
+            raise _collision(there, cell)
+        first, second = (self._told(each.prompt) for each in (there, cell))
+        own = any(each.prompt.source in _IN_CODE for each in (there, cell))
+        how = ', such as pytest_llmci.Prompt(id="other", text=...)' if own else ""
+        raise ConfigError(
+            f"the prompts {first} and {second} have the same id '{cell.prompt.id}'; give one of them another id{how}."
+        )
+
+    def _told(self, prompt: Prompt) -> str:
+        text = one_line(self._shown(prompt.shown))
+        dots = " ..." if len(text) > LONGEST else ""
+        place = "" if prompt.source in _IN_CODE else f" ({prompt.source})"
+        return f'"{clipped(text, LONGEST)}{dots}"{place}'
+
+
+def _asked(prompt: Prompt) -> tuple[object, ...]:
+    return prompt.text, prompt.messages, prompt.fill, prompt.sha256
 
 
 def _same_id(first: Prompt, second: Prompt) -> ConfigError:

@@ -65,7 +65,8 @@ def _configure(parser: ArgumentParser) -> None:
     parser.epilog = (
         "Every shard is proven first, as by llmci verify; where "
         f"{SIGNING_KEY} is set, each must be signed with that key, and the merged run is. Exit status: 0 all is well; 1 a shard failed, is"
-        " missing, was killed, or is not what its session wrote; 4 the runs are not shards of one matrix."
+        " missing, was killed, or is not what its session wrote; 4 the runs are not shards of one matrix, or a shard still runs, or was"
+        " killed and nobody closed its log, which llmci report does."
     )
 
 
@@ -97,12 +98,32 @@ def _resolved(text: str, output: Path) -> Path:
     if path.is_dir() and not (path / LOG_NAME).is_file():
         runs = list_runs(path)
         if len(runs) > 1:
-            raise ConfigError(f"merge: {path} holds {len(runs)} runs: name one of them, such as {runs[-1]}.")
+            raise ConfigError(f"merge: {path} holds {len(runs)} runs: {_which(path, runs)}.")
         if runs:
             return runs[0]
         if (path / LATEST / LOG_NAME).is_file():
             return path / LATEST
+        parts = [entry for entry in sorted(path.iterdir()) if _holds_runs(entry)]
+        if parts:
+            raise ConfigError(
+                f"merge: {path} is no run and holds {_count(len(parts), 'folder')} with runs: {_which(path, parts)}."
+            )
     return resolve_run(text, output)
+
+
+def _which(path: Path, runs: list[Path]) -> str:
+    """What to give in place of a folder that holds runs: all there is in it, unless that is more than parts of a matrix."""
+    seen = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    if any(entry.name == LATEST for entry in seen) or not all(map(_holds_runs, seen)):
+        return f"name one of them, such as {runs[-1]}"
+    return f"give {path / '*'}"
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether there is a run in it, or it is one."""
+    return folder.is_dir() and (
+        (folder / LOG_NAME).is_file() or bool(list_runs(folder)) or (folder / LATEST / LOG_NAME).is_file()
+    )
 
 
 def _once(folders: list[Path]) -> list[Path]:
@@ -134,7 +155,7 @@ def _proven(folder: Path, key: bytes | None) -> Proven:
     if not found.ok:
         raise LogTamperedError(found.message)
     digest = found.manifest.run_digest if found.manifest is not None else ""
-    return Proven(run_digest=digest, signed=found.signature == "valid")
+    return Proven(run_digest=digest, signed=found.signature == "valid", doubts=found.doubts)
 
 
 def _told(merged: Merged) -> Iterator[str]:
@@ -145,6 +166,7 @@ def _told(merged: Merged) -> Iterator[str]:
         signed = ", signed" if part.proven.signed else ""
         cells = _count(part.cells if part.shard is not None else 0, "cell")
         yield f"{part.name}: {part.header.run_id}, {_count(len(part.own), 'model')}, {cells}{how}, digest {part.digest[:16]}{signed}"
+        yield from (f"note: {part.name}: {text}" for text in part.proven.doubts)
     yield from (f"FAILED {fault}" for fault in merged.faults)
     if merged.failed:
         yield f"FAILED in its own session: {', '.join(merged.failed)}"

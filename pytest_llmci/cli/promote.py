@@ -65,7 +65,7 @@ def _run(options: Namespace) -> int:
     )
     said: list[str] = []
     with collector_paused():
-        done = promote(connect(options.uri, "promote --mlflow"), wanted, say=said.append)
+        done = promote(lambda: connect(options.uri, "promote --mlflow", reads=options.dry_run), wanted, say=said.append)
     if options.json:
         print(json.dumps(done.data, indent=1))
     else:

@@ -20,7 +20,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    connection = connect(options.uri, "rollback --mlflow")
+    connection = connect(options.uri, "rollback --mlflow", reads=True)
     reason = Secrets.of(os.environ).hide(options.reason)
     done = rollback(connection, options.name, alias=options.alias, reason=reason, dry_run=options.dry_run)
     if options.json:

@@ -112,7 +112,7 @@ def _run(options: Namespace) -> int:
     ready = False
     try:
         with _ending_on_signals():
-            found = promoted(connect(options.uri, f"{WHERE} --mlflow"), options.name, WHERE)
+            found = promoted(connect(options.uri, f"{WHERE} --mlflow", reads=True), options.name, WHERE)
             version, pointer = found.version, found.pointer
             _say(f"{version.shown}: {pointer.spec.text}")
             if not is_loopback(options.host):

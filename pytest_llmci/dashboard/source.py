@@ -179,20 +179,15 @@ class MlflowSource:
     """The runs that were logged to a store. A log is downloaded when it is looked at, once."""
 
     def __init__(self, uri: str, where: str) -> None:
-        """:raises ConfigError: if there is no such kind of store, or no such file: what reads makes none.
+        """:raises ConfigError: if there is no such kind of store, or it is not there: what reads makes none.
 
         :raises MissingExtraError: without MLflow.
         :raises SinkError: if a local store cannot be opened.
         """
-        from ..tracking.connection import check_uri, connect
-        from ..tracking.database_file import database_file
+        from ..tracking.connection import connect
 
         self._where = where
-        check_uri(uri, where)
-        file = database_file(uri)
-        if file and not file.startswith("file:") and not Path(file).exists():
-            raise ConfigError(f"{where}: there is no file '{file}'; give the store that --llmci-mlflow logged to.")
-        self._connection = connect(uri, where)
+        self._connection = connect(uri, where, reads=True)
         self._runs: dict[str, TrackedRun] = {}
         self._place = Path(tempfile.mkdtemp(prefix="llmci-dashboard-"))
         atexit.register(shutil.rmtree, self._place, ignore_errors=True)

@@ -18,6 +18,7 @@ from .schedule import CellMeasurement
 from .slowdown import of_record, slowdown_lines
 
 WIDTH = 80
+"""The most columns of a text; narrower where the terminal is."""
 MANY_TIMES: Final = 10.0
 """Shares beyond a limit from which on nobody reads per cent."""
 _GOES_ON = " \\\n" + " " * 15
@@ -57,16 +58,17 @@ class Undecided(Explained, AssertionError):
 
 def explain(
     verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], *, fail_undecided: bool,
-    metrics: Mapping[str, MetricDef] | None = None, shown: Callable[[str], str] = str,
+    metrics: Mapping[str, MetricDef] | None = None, shown: Callable[[str], str] = str, room: int = WIDTH,
 ) -> Explained | None:  # fmt: skip
     """The exception that tells why a cell did not pass; None if it did, or is undecided where that does not fail.
 
     :param repeat: the command that runs it again, in parts that stay on one line, quoted for a shell.
     :param metrics: those in force, by name.
     :param shown: makes of a prompt or an output what people may see.
+    :param room: columns of the terminal.
     """
     if verdict.error is not None:
-        return explain_error(verdict.error)
+        return explain_error(verdict.error, room)
     samples = verdict.samples
     failed_checks = [check for check in verdict.checks if not check.passed] if samples is None else []
     unlucky = samples is not None and samples.verdict == "failed"
@@ -82,29 +84,30 @@ def explain(
     lines: list[str] = []
     headlines: list[str] = []
     for check in failed_checks:
-        lines += [*_title(f"InvalidOutput: {_check_line(check)}"), ""]
+        lines += [*_title(f"InvalidOutput: {_check_line(check)}", room), ""]
         headlines.append(_check_line(check))
-    told, said = _samples(samples, measurement, shown, fail_undecided=fail_undecided)
+    told, said = _samples(samples, measurement, shown, room, fail_undecided=fail_undecided)
     lines += told
     headlines += said
     for budget in failed:
-        lines += [*_budget_lines(budget, _metric(measurement, budget)), ""]
+        lines += [*_budget_lines(budget, _metric(measurement, budget), room), ""]
         headlines.append(budget_headline(budget, _metric(measurement, budget)))
     for budget in undecided:
-        lines += [*_title(f"Inconclusive: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin), ""]
+        title = _title(f"Inconclusive: {budget.budget}: {budget.reason}", room)
+        lines += [*title, *_wrapped("origin", budget.origin, room), ""]
         headlines.append(f"undecided: {budget.budget}")
     if worse or unsure:
-        told, said = _comparison(verdict, measurement, metrics, worse or unsure)
+        told, said = _comparison(verdict, measurement, metrics, worse or unsure, room)
         lines += told
         headlines += said
     if not lines:
         lines, headlines = (
-            ["Inconclusive: the cell was not measured: out of time (--llmci-time-limit)", ""],
+            [*_title("Inconclusive: the cell was not measured: out of time (--llmci-time-limit)", room), ""],
             ["undecided: out of time"],
         )
-    lines += _context(verdict, measurement, repeat, shown)
+    lines += _context(verdict, measurement, repeat, shown, room)
     if worse and not (failed_checks or unlucky):
-        lines.append(command_line("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."']))
+        lines.append(command_line("if meant", ["llmci baseline accept", verdict.cell, '--reason "..."'], room))
     text, headline = "\n".join(lines), plain("; ".join(headlines))
     if failed:
         return ExplainedBudget(text, headline)
@@ -128,7 +131,8 @@ def _check_line(check: CheckResult) -> str:
 
 
 def _comparison(
-    verdict: VerdictRecord, measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef], told: Sequence[ComparisonResult]
+    verdict: VerdictRecord, measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef], told: Sequence[ComparisonResult],
+    room: int,
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """The lines of a comparison and the headline of each result that is told."""
     word = "RegressionDetected" if told[0].verdict == "regressed" else "Inconclusive"
@@ -138,10 +142,10 @@ def _comparison(
         else f"{result.metric} against {one_line(result.against)}: {result.reason or 'not decided'}"
         for result in told
     ]
-    lines = [line for title in titles for line in _title(f"{word}: {title}")]
-    lines += ["", *comparison_block(verdict.comparisons, measurement, metrics)]
+    lines = [line for title in titles for line in _title(f"{word}: {title}", room)]
+    lines += ["", *comparison_block(verdict.comparisons, measurement, metrics, room)]
     if verdict.slowdown is not None:
-        lines += slowdown_lines(of_record(verdict.slowdown), WIDTH)
+        lines += slowdown_lines(of_record(verdict.slowdown), room)
     return [*lines, ""], titles
 
 
@@ -149,24 +153,26 @@ def _samples(
     result: SampleResult | None,
     measurement: CellMeasurement | None,
     shown: Callable[[str], str],
+    room: int,
     *,
     fail_undecided: bool,
 ) -> tuple[list[str], list[str]]:
     """The lines of samples that pass too rarely, with some that did not, and the headline; nothing where they are no failure."""
     if result is not None and result.verdict == "inconclusive" and fail_undecided:
-        return [*_title(f"Inconclusive: {result.reason}"), ""], [
+        return [*_title(f"Inconclusive: {result.reason}", room), ""], [
             f"undecided: {result.passed} of {result.n} samples passed"
         ]
     if result is None or result.verdict != "failed":
         return [], []
     wanted = "every one must" if result.min_pass_rate == 1 else f"{percent(result.min_pass_rate)} are wanted"
     headline = f"{result.passed} of {result.n} samples passed, {wanted}"
-    lines = [*_title(f"InvalidOutput: {headline}"), "", *_wrapped("decided", result.reason)]
+    lines = [*_title(f"InvalidOutput: {headline}", room), "", *_wrapped("decided", result.reason, room)]
     texts = [sample.text for sample in sampled_inputs(measurement)] if measurement is not None else []
     for failure in result.failures:
-        lines += _wrapped("sample", f"{failure.number}, seed {failure.seed}: {failure.check}: {failure.message}")
+        told = f"{failure.number}, seed {failure.seed}: {failure.check}: {failure.message}"
+        lines += _wrapped("sample", told, room)
         if failure.number <= len(texts):
-            lines.append(" " * 13 + _quoted(shown(texts[failure.number - 1])))
+            lines.append(" " * 13 + _quoted(shown(texts[failure.number - 1]), room - 15))
     return [*lines, ""], [headline]
 
 
@@ -180,21 +186,23 @@ _CLASSES: Final = {
 """Kind of an error that is not the model source's -> the class it had."""
 
 
-def explain_error(error: ErrorInfo) -> ExplainedError:
-    """A failure of the model or its process, with the evidence."""
+def explain_error(error: ErrorInfo, room: int = WIDTH) -> ExplainedError:
+    """A failure of the model or its process, with the evidence, in lines of at most that many columns."""
     title = f"{_CLASSES.get(error.kind, 'BackendError')}: {plain(error.message)}"
-    lines = _title(title) if error.kind in _CLASSES else [title]  # what the model source says may have lines of its own
+    lines = (
+        _title(title, room) if error.kind in _CLASSES else [title]
+    )  # what the model source says may have lines of its own
     if error.facts:
-        lines += ["", *fact_lines(error.facts)]
+        lines += ["", *fact_lines(error.facts, room)]
     return ExplainedError("\n".join(lines), one_line(error.message))
 
 
-def fact_lines(facts: Mapping[str, str]) -> list[str]:
+def fact_lines(facts: Mapping[str, str], room: int = WIDTH) -> list[str]:
     """Evidence as label and text, one below the other."""
     return [
         line
         for label, text in facts.items()
-        for line in _wrapped(label, shown_path(text) if label == "stderr" else text)
+        for line in _wrapped(label, shown_path(text) if label == "stderr" else text, room)
     ]
 
 
@@ -205,9 +213,10 @@ def _metric(measurement: CellMeasurement | None, budget: BudgetResult) -> Metric
     return None
 
 
-def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
+def _budget_lines(budget: BudgetResult, metric: MetricDef | None, room: int) -> list[str]:
     if budget.observed is None or metric is None:
-        return [*_title(f"BudgetExceeded: {budget.budget}: {budget.reason}"), *_wrapped("origin", budget.origin)]
+        title = f"BudgetExceeded: {budget.budget}: {budget.reason}"
+        return [*_title(title, room), *_wrapped("origin", budget.origin, room)]
     observed, limit = told_apart(budget.observed, budget.limit, metric)
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"
@@ -216,15 +225,19 @@ def _budget_lines(budget: BudgetResult, metric: MetricDef | None) -> list[str]:
     sample = _sample(budget.values, metric)
     whence = f"  {'limit':<10} {limit}    from {budget.origin}"
     return [
-        *_beside(title, excess),
+        *_beside(title, excess, room),
         "",
         *(
             [f"{first}    {sample}".rstrip()]
-            if len(first) + len(sample) + 4 <= WIDTH
-            else [first, *_wrapped("", sample)]
+            if len(first) + len(sample) + 4 <= room
+            else [first, *_wrapped("", sample, room)]
         ),
-        *([whence] if width(whence) <= WIDTH else [f"  {'limit':<10} {limit}", *_wrapped("", f"from {budget.origin}")]),
-        *_wrapped("decided", budget.reason),
+        *(
+            [whence]
+            if width(whence) <= room
+            else [f"  {'limit':<10} {limit}", *_wrapped("", f"from {budget.origin}", room)]
+        ),
+        *_wrapped("decided", budget.reason, room),
     ]
 
 
@@ -233,21 +246,21 @@ def _counted(number: int, metric: MetricDef) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _title(text: str) -> list[str]:
-    return wrapped(text, WIDTH, rest="  ")
+def _title(text: str, room: int) -> list[str]:
+    return wrapped(text, room, rest="  ")
 
 
-def _beside(title: str, excess: str) -> list[str]:
+def _beside(title: str, excess: str, room: int) -> list[str]:
     """The title, and how far it was missed at the right edge of the screen."""
     if not excess:
-        return _title(title)
-    if len(title) + len(excess) + 2 <= WIDTH:
-        return [title + excess.rjust(WIDTH - len(title))]
-    return [*_title(title), excess.rjust(WIDTH)]
+        return _title(title, room)
+    if len(title) + len(excess) + 2 <= room:
+        return [title + excess.rjust(room - len(title))]
+    return [*_title(title, room), excess.rjust(room)]
 
 
-def _wrapped(label: str, text: str) -> list[str]:
-    return wrapped(text, WIDTH, first=f"  {label:<10} ", rest=" " * 13)
+def _wrapped(label: str, text: str, room: int) -> list[str]:
+    return wrapped(text, room, first=f"  {label:<10} ", rest=" " * 13)
 
 
 def _excess(budget: BudgetResult, metric: MetricDef) -> str:
@@ -277,34 +290,35 @@ def _sample(values: Sequence[float], metric: MetricDef) -> str:
 
 
 def _context(
-    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], shown: Callable[[str], str]
-) -> list[str]:
+    verdict: VerdictRecord, measurement: CellMeasurement | None, repeat: Sequence[str], shown: Callable[[str], str],
+    room: int,
+) -> list[str]:  # fmt: skip
     lines = []
     if verdict.rounds:
         noisy = verdict.noisy_rounds
         lines.append(f"  {'noise':<10} {noisy or 'none'} of {verdict.rounds} round{'' if verdict.rounds == 1 else 's'}")
     if measurement is not None:
         through = " (chat template)" if any(block.templated for block in measurement.blocks) else ""
-        prompt = _quoted(shown(measurement.cell.prompt.shown), WIDTH - 15 - len(through))
+        prompt = _quoted(shown(measurement.cell.prompt.shown), room - 15 - len(through))
         lines.append(f"  {'prompt':<10} {prompt}{through}")
         for block in measurement.whole_blocks[:1]:
             tokens = block.values.get("output_tokens", [None])[0]
             count = f" ({tokens} tokens)" if tokens is not None else ""
             lines += [
-                f"  {'output':<10} {_quoted(shown(text), WIDTH - 15 - len(count))}{count}" for text in block.outputs[:1]
+                f"  {'output':<10} {_quoted(shown(text), room - 15 - len(count))}{count}" for text in block.outputs[:1]
             ]
-    return [*lines, command_line("repeat", repeat)]
+    return [*lines, command_line("repeat", repeat, room)]
 
 
-def command_line(label: str, parts: Sequence[str]) -> str:
+def command_line(label: str, parts: Sequence[str], room: int = WIDTH) -> str:
     """The command, wrapped as a POSIX shell wraps it, so that all its lines can be copied as they are."""
     text = f"  {label:<10} {parts[0]}"
     if os.name != "posix":
         return " ".join([text, *parts[1:]])
     width = len(text)
     for number, part in enumerate(parts[1:], start=2):
-        room = WIDTH if number == len(parts) else WIDTH - 2  # the backslash
-        if width + 1 + len(part) <= room:
+        fits = room if number == len(parts) else room - 2  # the backslash
+        if width + 1 + len(part) <= fits:
             text, width = f"{text} {part}", width + 1 + len(part)
         else:
             text, width = f"{text}{_GOES_ON}{part}", len(_GOES_ON) - 3 + len(part)
@@ -316,6 +330,6 @@ def with_commands_unwrapped(text: str) -> str:
     return text.replace(_GOES_ON, " ")
 
 
-def _quoted(text: str, room: int = WIDTH - 15) -> str:
+def _quoted(text: str, room: int) -> str:
     line = one_line(text)
     return f'"{line}"' if width(line) + 2 <= room else f'"{clipped(line, room - 6)} ..."'

@@ -109,26 +109,30 @@ def regression_title(result: ComparisonResult, metric: MetricDef) -> str:
 
 
 def comparison_block(
-    results: Sequence[ComparisonResult], measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef]
-) -> list[str]:
-    """The table of one cell and how it came about."""
+    results: Sequence[ComparisonResult], measurement: CellMeasurement | None, metrics: Mapping[str, MetricDef],
+    room: int = WIDTH,
+) -> list[str]:  # fmt: skip
+    """The table of one cell and how it came about; on a narrow screen its columns stand closer."""
     against = results[0].against
     rows = [_row(result, metrics[result.metric]) for result in results if result.metric in metrics]
     if measurement is not None:
         rows = [*_beside(measurement, {result.metric for result in results}, metrics), *rows]
     names = ("", clipped(one_line(against), 22), "now", "change", "looked for", "")
     widths = [max(len(row[column]) for row in (names, *rows)) for column in range(5)]
+    last = max(len(row[5]) for row in rows) if rows else 0
+    gap = " " * (3 if 2 + sum(widths) + 3 * 5 + last <= room else 1)
     lines = [
         "  "
-        + "   ".join(
+        + gap.join(
             [row[0].ljust(widths[0]), *(text.rjust(wide) for text, wide in zip(row[1:5], widths[1:], strict=True))]
         )
-        + f"   {row[5]}".rstrip()
+        + f"{gap}{row[5]}".rstrip()
         for row in (names, *rows)
     ]
     words = change_words(results)
-    why = _labelled("change", words) if words else []
-    return [*(line.rstrip() for line in lines), "", *_facts(results, measurement), *why]
+    facts = [*_facts(results, measurement), *([("change", words)] if words else [])]
+    told = [line for label, text in facts for line in _labelled(label, text, room)]
+    return [*(line.rstrip() for line in lines), "", *told]
 
 
 def _row(result: ComparisonResult, metric: MetricDef) -> tuple[str, str, str, str, str, str]:
@@ -163,31 +167,32 @@ def _beside(
     return rows  # type: ignore[return-value]  # six texts each
 
 
-def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | None) -> list[str]:
-    lines = []
+def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | None) -> list[tuple[str, str]]:
+    """Label and text, one below the other."""
+    facts = []
     decisive = next((result for result in results if result.mode != "exact"), results[0])
     if measurement is not None and measurement.reference_blocks and measurement.blocks:
-        lines += _labelled("outputs", _outputs(measurement.reference_blocks, measurement.blocks))
+        facts.append(("outputs", _outputs(measurement.reference_blocks, measurement.blocks)))
     if decisive.rounds:
         pairs = f" in {_count(decisive.pairs, 'fresh pair')} of processes" if decisive.mode == "interleaved" else ""
-        lines += _labelled("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}")
+        facts.append(("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}"))
     if decisive.shared:
-        lines += _labelled("shared", shared_words(decisive.shared))
+        facts.append(("shared", shared_words(decisive.shared)))
     if decisive.by_block:
-        lines += _labelled("unit", by_block_words(decisive.by_block))
+        facts.append(("unit", by_block_words(decisive.by_block)))
     for result in results:
         if result.visible is not None and result.mode != "exact":
-            lines += _labelled("sees", f"{seen(result.visible)} in {result.metric}")
+            facts.append(("sees", f"{seen(result.visible)} in {result.metric}"))
         if result.reason and result.mode == "anchored":
-            lines += _labelled("beside", f"{result.metric}: {result.reason}")
+            facts.append(("beside", f"{result.metric}: {result.reason}"))
         elif result.reason and result.verdict not in ("pass", "regressed"):
-            lines += _labelled("why", f"{result.metric}: {result.reason}")
+            facts.append(("why", f"{result.metric}: {result.reason}"))
     for name, meaning in MEANING.items():
         if any(result.metric == name for result in results):
-            lines += _labelled(name.replace("_", " "), meaning)
+            facts.append((name.replace("_", " "), meaning))
     if measurement is not None and measurement.changed:
-        lines += _labelled("changed", "; ".join(measurement.changed))
-    return lines
+        facts.append(("changed", "; ".join(measurement.changed)))
+    return facts
 
 
 def change_words(results: Iterable[ComparisonResult]) -> str:
@@ -210,8 +215,8 @@ def _outputs(base: Sequence[RoundsRecord], candidate: Sequence[RoundsRecord]) ->
     return "others than those of the reference" if not before & after else "partly others than those of the reference"
 
 
-def _labelled(label: str, text: str) -> list[str]:
-    return wrapped(one_line(text), WIDTH, first=f"  {label:<10} ", rest=" " * 13)
+def _labelled(label: str, text: str, room: int) -> list[str]:
+    return wrapped(one_line(text), room, first=f"  {label:<10} ", rest=" " * 13)
 
 
 def _count(number: int, noun: str) -> str:

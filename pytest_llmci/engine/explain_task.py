@@ -23,14 +23,16 @@ from .explain import (
 
 
 def explain_task(
-    verdict: VerdictRecord, measurement: TaskMeasurement, repeat: Sequence[str], *, fail_undecided: bool, metrics: Mapping[str, MetricDef]
+    verdict: VerdictRecord, measurement: TaskMeasurement, repeat: Sequence[str], *, fail_undecided: bool, metrics: Mapping[str, MetricDef],
+    room: int = WIDTH,
 ) -> Explained | None:  # fmt: skip
     """The exception that tells why a task did not pass; None if it did, or is undecided where that does not fail.
 
     :param repeat: the command that runs it again, in parts that stay on one line.
+    :param room: columns of the terminal.
     """
     if verdict.error is not None:
-        return explain_error(verdict.error)
+        return explain_error(verdict.error, room)
     failed = [budget for budget in verdict.budgets if budget.verdict == "failed"]
     worse = [each for each in verdict.comparisons if each.verdict == "regressed" and not each.accepted]
     unsure = [each for each in verdict.comparisons if each.verdict in UNDECIDED]
@@ -45,8 +47,8 @@ def explain_task(
         of = f"{answers.answered} of {answers.facts.questions}" if answers.records else "no"
         titles = [f"{of} questions were answered: out of time (--llmci-time-limit)"]
     word = "BudgetExceeded" if failed else "RegressionDetected" if worse else "Inconclusive"
-    lines = [line for title in titles for line in wrapped(f"{word}: {title}", WIDTH, rest="  ")]
-    lines += ["", *_context(verdict, measurement, failed), command_line("repeat", repeat)]
+    lines = [line for title in titles for line in wrapped(f"{word}: {title}", room, rest="  ")]
+    lines += ["", *_context(verdict, measurement, failed, room), command_line("repeat", repeat, room)]
     text, headline = "\n".join(lines), plain("; ".join(titles))
     return (ExplainedBudget if failed else ExplainedRegression if worse else Undecided)(text, headline)
 
@@ -57,7 +59,9 @@ def _missed(budget: BudgetResult, metric: MetricDef) -> str:
     return f"{budget.metric}.{budget.statistic} {observed} {opposite} {format_quantity(budget.limit, metric.unit)}"
 
 
-def _context(verdict: VerdictRecord, measurement: TaskMeasurement, failed: Sequence[BudgetResult]) -> list[str]:
+def _context(
+    verdict: VerdictRecord, measurement: TaskMeasurement, failed: Sequence[BudgetResult], room: int
+) -> list[str]:
     rows = [("limit", f"{budget.budget}    from {budget.origin}") for budget in failed]
     rows += [("decided", budget.reason) for budget in failed]
     if measurement.answers.records:
@@ -66,7 +70,7 @@ def _context(verdict: VerdictRecord, measurement: TaskMeasurement, failed: Seque
         rows += [("found", ", ".join(rate_text(name, rate) for name, rate in measurement.answers.rates.items()))]
     rows.append(("model", verdict.model))
     return [
-        line for label, text in rows if text for line in wrapped(text, WIDTH, first=f"  {label:<10} ", rest=" " * 13)
+        line for label, text in rows if text for line in wrapped(text, room, first=f"  {label:<10} ", rest=" " * 13)
     ]
 
 

@@ -14,7 +14,16 @@ from typing import Any, Final, TypeVar
 
 from ..errors import ConfigError, LLMCIError, WorkerError
 from ..measure.profile import Measured
-from ..records import Completion, ContinuationScore, GenerationSettings, Json, ModelSpec, Prompt, ScoreRequest
+from ..records import (
+    TEST_BODY,
+    Completion,
+    ContinuationScore,
+    GenerationSettings,
+    Json,
+    ModelSpec,
+    Prompt,
+    ScoreRequest,
+)
 from ..runner.wire import pack_arguments
 from ..runner.worker import ModelWorker
 from ..slugs import slug
@@ -339,7 +348,7 @@ async def _aside(work: Callable[[], T], withdraw: Callable[[], None]) -> T:
 
 def _about(what: str, name: str, shown: str) -> Prompt:
     """What the row of a request that the process died of shows as its prompt."""
-    return Prompt(id=f"{what}-{name}", text=shown, source="test body")
+    return Prompt(id=f"{what}-{name}", text=shown, source=TEST_BODY)
 
 
 def _count(number: int, what: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from ..errors import FOREIGN_ERRORS, BackendError, ConfigError, described
-from ..measure.cuda import no_driver
+from ..measure.cuda import VISIBLE_DEVICES, absent_device
 from ..measure.energy import ENERGY_NAMES, Rapl
 from ..measure.gpu import GPU_NAMES
 from ..records import GenerationSettings, Missing, ModelSpec, Prompt
@@ -125,7 +126,7 @@ class Preflight:
     def _by_machine(self) -> Mapping[str, str]:
         """Metric -> reason, for what no model has here; looked at where a budget is on one of these alone."""
         if self._here is None:
-            self._here = missing_here(no_driver(), Rapl())
+            self._here = missing_here(absent_device(visible=os.environ.get(VISIBLE_DEVICES)), Rapl())
         return self._here
 
     def _by_settings(self, threads: int) -> dict[str, str]:
@@ -146,9 +147,9 @@ class Preflight:
 def _refuse_absent_device(spec: ModelSpec) -> None:
     """:raises ConfigError: if the spec names a device that this machine cannot have, as far as can be told without the framework."""
     device = spec.options.get("device", "")
-    kind = device.partition(":")[0]
+    kind, _, number = device.partition(":")
     why = (
-        no_driver()
+        absent_device(int(number) if number.isdecimal() else 0, visible=os.environ.get(VISIBLE_DEVICES))
         if kind == "cuda"
         else "it is there on Apple's machines alone"
         if kind == "mps" and sys.platform != "darwin"

@@ -53,6 +53,8 @@ class Proven:
     run_digest: str = ""
     """Empty where it has no manifest."""
     signed: bool = False
+    doubts: tuple[str, ...] = ()
+    """What vouches for it less than it might, a line each."""
 
 
 @dataclass(slots=True)

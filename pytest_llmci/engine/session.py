@@ -21,6 +21,7 @@ from ..metrics import MetricDef
 from ..prompts.asked import prompt_of
 from ..prompts.fit import fitted
 from ..records import (
+    TEST_BODY,
     AnswersRecord,
     BenchmarkRecord,
     Cell,
@@ -637,7 +638,7 @@ class BenchSession:
         self._apart.close()
 
 
-_ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source="test body")
+_ABOUT_PROFILE = Prompt(id="profile", text="llm.profile()", source=TEST_BODY)
 
 
 def single_call(

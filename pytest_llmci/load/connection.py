@@ -67,7 +67,9 @@ class Connection(asyncio.Protocol):
         """
         assert self._transport is not None  # made by the loop, which connects it first
         loop = asyncio.get_running_loop()
-        self._reader = AnswerReader(chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, keep=KEEP)
+        self._reader = AnswerReader(
+            chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, key_env=request.key_env, keep=KEEP
+        )
         self._waiter = loop.create_future()
         self._exchange = Exchange(self._reader, self._httptools)
         self._sent_ns = self._heard_ns = _clock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,12 +21,41 @@ NO_DRIVER: Final = "this machine has no NVIDIA GPU that a program could use"
 _NODES: Final = ("/dev/nvidia*", "/dev/dxg", "/dev/nvhost*", "/dev/kfd")
 """Of the driver: on Linux, in Windows' subsystem for Linux, on Jetson; of AMD's, whose PyTorch calls its devices cuda, too."""
 
+VISIBLE_DEVICES: Final = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that hides devices and renumbers the rest."""
+_GPUS: Final = Path("/proc/driver/nvidia/gpus")
+
 
 def no_driver(nodes: Iterable[str] = _NODES) -> str | None:
     """Why no process of this machine can compute on CUDA; None where one may, as far as can be told without trying."""
     if not sys.platform.startswith("linux") or any(any(Path("/").glob(node.lstrip("/"))) for node in nodes):
         return None
     return NO_DRIVER
+
+
+def absent_device(
+    number: int = 0, *, nodes: Iterable[str] = _NODES, gpus: Path = _GPUS, visible: str | None = None
+) -> str | None:
+    """Why no process of this machine can compute on that CUDA device; None where one may, as far as can be told without trying.
+
+    :param gpus: has an entry for each of NVIDIA's GPUs; not there with other drivers, of whose devices nothing is known.
+    :param visible: what ``CUDA_VISIBLE_DEVICES`` says; None where it is not set.
+    """
+    if why := no_driver(nodes):
+        return why
+    shown = None if visible is None else len(list(takewhile(_is_device, visible.split(","))))
+    there = sum(1 for _ in gpus.iterdir()) if gpus.is_dir() else None
+    most = min((count for count in (shown, there) if count is not None), default=None)
+    if most is None or number < most:
+        return None
+    who = f"{VISIBLE_DEVICES} leaves" if most == shown else "this machine has"
+    last = f" to cuda:{most - 1}" if most > 1 else ""
+    return f"{who} {most} GPU{'' if most == 1 else 's'}, cuda:0{last}" if most else f"{who} no GPU"
+
+
+def _is_device(entry: str) -> bool:
+    """Those behind an entry that is none are hidden, too."""
+    return bool(entry.strip()) and not entry.strip().startswith("-")
 
 
 class CudaDevice:

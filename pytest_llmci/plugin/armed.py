@@ -21,6 +21,7 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
+from ..engine.explain import WIDTH
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
 from ..errors import ConfigError
@@ -385,6 +386,13 @@ class ArmedPlugin:
         The controller must know which tests ended, should this process die, and find what they recorded in the spool.
         """
         return self.controller is None and self.spool is not None and bool(self.config.workerinput["llmci"]["holds"])  # type: ignore[attr-defined]  # pytest-xdist's
+
+    @cached_property
+    def room(self) -> int:
+        """Columns of a failure's text: those of the terminal, which a parallel worker has none of, up to a line that reads well."""
+        told: dict[str, Any] = getattr(self.config, "workerinput", {}).get("llmci", {})
+        room: int = told["room"] if told else self.terminal.width()
+        return min(WIDTH, room)
 
     def told_collected(self) -> str:
         """What the controller of a parallel session is told of what was collected: one text, as objects are sent piece by piece."""

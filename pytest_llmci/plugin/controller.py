@@ -309,7 +309,7 @@ class Controller:
         for one in map(self._plugin.redactor.record, self.of_models):
             if one.outcome == "failed":
                 self._plugin.terminal.tests_ended()
-                emit_gate(session, one)
+                emit_gate(session, one, self._plugin.room)
             else:
                 forget_failure(self._config, one)
         self._emit(session, gate, shown=gate.outcome != "passed" or bool(self.collected.get("idle_shard")))
@@ -355,7 +355,7 @@ class Controller:
                 self.store_error = self.store_error or str(error)
         if shown:
             self._plugin.terminal.tests_ended()
-            emit_gate(session, gate)
+            emit_gate(session, gate, self._plugin.room)
 
     def _sweep_spools(self) -> None:
         """What a parallel worker recorded and could not report because it died."""

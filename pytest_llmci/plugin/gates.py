@@ -113,14 +113,17 @@ def _all(number: int, noun: str) -> str:
     return f"the only {noun}" if number == 1 else f"all {number} {noun}s"
 
 
-def emit_gate(session: pytest.Session, gate: GateRecord) -> None:
-    """Let terminal, JUnit and exit status see a gate: ``llmci::gate[name]``. It is one test more than was collected."""
+def emit_gate(session: pytest.Session, gate: GateRecord, room: int) -> None:
+    """Let terminal, JUnit and exit status see a gate: ``llmci::gate[name]``. It is one test more than was collected.
+
+    :param room: columns of the terminal.
+    """
     config = session.config
     nodeid, location = _place(gate)
     config.hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
     session.testscollected += 1  # of which pytest shows a share from here on; the line before has got its own
     for when in ("setup", "call", "teardown"):
-        config.hook.pytest_runtest_logreport(report=_report(nodeid, location, when, gate))
+        config.hook.pytest_runtest_logreport(report=_report(nodeid, location, when, gate, room))
     config.hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
 
@@ -136,11 +139,13 @@ def _place(gate: GateRecord) -> tuple[str, tuple[str, None, str]]:
     return f"{GATE_FILE}::gate[{gate.name}]", (GATE_FILE, None, f"gate[{gate.name}]")
 
 
-def _report(nodeid: str, location: tuple[str, None, str], when: Any, gate: GateRecord) -> pytest.TestReport:
+def _report(
+    nodeid: str, location: tuple[str, None, str], when: Any, gate: GateRecord, room: int = WIDTH
+) -> pytest.TestReport:
     outcome: Any = gate.outcome if when == "call" else "passed"
     longrepr: Any = None
     if outcome == "failed":
-        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, WIDTH, first="  ", rest="    ")]
+        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, room, first="  ", rest="    ")]
         lines = [f"Gate {gate.name} failed:\n", *(f"{fault}\n" for fault in faults)]
         if any(each.verdict == "regressed" and not each.accepted for each in gate.comparisons):
             lines.append(f'  if meant: llmci baseline accept "{gate.model}*" --reason "..."\n')

@@ -13,6 +13,7 @@ import pytest
 from ..engine.planner import LOAD, MarkerValues
 from ..errors import ConfigError, StoreError
 from ..garbage import collector_paused, collector_rare
+from ..matrix import CellIds
 from ..prompts.asked import prompt_of
 from ..records import Cell, Prompt
 from ..settings import SUITES, Sourced
@@ -57,6 +58,7 @@ class Planning:
         self._plugin = plugin
         self.faults: list[tuple[str, str]] = []
         """(test without its parameters, or "" for the session; what is wrong), for all that was collected."""
+        self.cell_ids = CellIds(plugin.redactor.shown)
         self.family = 1
         """How many budgets of the selected cells are decided by a test that can err."""
         if plugin.settings.suites:
@@ -253,6 +255,7 @@ class Planning:
             self._plugin.collected.add_task(item.nodeid, item.cell)
             return
         if isinstance(item, CellItem):
+            self.cell_ids.note(item.cell)
             plan = item.plan or self._plugin.planner.suite_plan(item.cell)
             self._plugin.collected.add(item.nodeid, item.cell, plan)
             for budget in item.budgets:
@@ -270,6 +273,9 @@ class Planning:
             self._plugin.collected.add_late(item.nodeid, budgets)
             self._note_budgets(item, budgets)
             return
+        if prompt is not None:
+            cell = self._plugin.planner.test_cell(model, prompt)
+            self.cell_ids.note(cell)
         if prompt is None or not has_result:
             if own.budgets and not has_result:
                 raise ConfigError(
@@ -281,7 +287,6 @@ class Planning:
                 )
             self._note_budgets(item, ())
             return
-        cell = self._plugin.planner.test_cell(model, prompt)
         plan = self._plugin.planner.test_plan(cell, marker)
         self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
         self._plugin.collected.add(item.nodeid, cell, plan)

@@ -282,6 +282,7 @@ class Running:
         try:
             prompt = prompt_of(given, self._plugin.redactor.prompt_id, "llm_prompt")
             cell = planner.test_cell(llm.spec, prompt)
+            self._plugin.planning.cell_ids.note(cell)
             return cell, planner.test_plan(cell, self._plugin.planning.marker(item))
         except ConfigError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -327,7 +328,7 @@ class Running:
             item.stash[VERDICT] = "inconclusive"
         failure = explain_task(
             verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
-            metrics=self._plugin.planner.metrics,
+            metrics=self._plugin.planner.metrics, room=self._plugin.room,
         )  # fmt: skip
         if failure is not None:
             raise failure
@@ -409,6 +410,7 @@ class Running:
             failure = explain(
                 verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
                 metrics=self._plugin.planner.metrics, shown=self._plugin.redactor.shown,
+                room=self._plugin.room,
             )  # fmt: skip
             if failure is not None:
                 failures.append(failure)

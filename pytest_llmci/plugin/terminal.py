@@ -90,7 +90,7 @@ class Terminal(Silent):
 
     def _told(self, texts: Sequence[str]) -> list[str]:
         """Each as ``llmci: ...``, in lines that fit."""
-        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self._width(), rest="  ")]
+        return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self.width(), rest="  ")]
 
     def _describe_tasks(self) -> list[str]:
         """What each benchmark asks; of the hub's, what will be fetched."""
@@ -173,7 +173,8 @@ class Terminal(Silent):
             total += 2 * seconds
         return f", about {format_duration(total)} a pair" if total >= SHORT_S else ""
 
-    def _width(self) -> int:
+    def width(self) -> int:
+        """Columns of the terminal."""
         reporter = self._reporter
         return reporter._tw.fullwidth if reporter is not None else NARROW
 

@@ -79,6 +79,7 @@ class ParallelSession:
             "resume": str(self._plugin.earlier.folder.resolve()) if self._plugin.earlier is not None else "",
             "wanted": [*wanted(self._config)],
             "holds": self._config.getoption("dist") in OURS,
+            "room": self._plugin.room,
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
         }
 

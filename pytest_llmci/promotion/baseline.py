@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> None:
     """Ask, and print the answer as a line of JSON."""
     text, uri, where, cache = arguments
     try:
-        found = promoted_baseline(connect(uri, where, alone=True), text, where, cache=Path(cache))
+        found = promoted_baseline(connect(uri, where, alone=True, reads=True), text, where, cache=Path(cache))
         told: dict[str, object] = {"path": str(found.path), "version": found.version}
     except LLMCIError as error:
         told = {"error": one_line(str(error))}

@@ -18,7 +18,7 @@ from ..records import Json, to_json
 from ..registry import Registry
 from ..sinks import open_sink, register
 from ..text import one_line
-from ..tracking.connection import Connection
+from ..tracking.connection import Connection, NoStoreError
 from ..tracking.layout import LOG_TAG, MODEL_TAG, RUN_ID_TAG
 from ..tracking.lookup import TrackedRun, download, find_children, find_run, list_artifacts
 from .base import DEFAULT_ALIAS, Evidence, Finding, Policy
@@ -39,6 +39,7 @@ from .versions import (
     Shelf,
     Version,
     check_alias,
+    check_model_name,
 )
 from .weights import local_weights
 
@@ -113,13 +114,18 @@ class Promotion:
 
 
 def promote(
-    connection: Connection, wanted: Wanted, *, say: Callable[[str], None] = _nothing, clock: Clock | None = None
+    open_store: Callable[[], Connection],
+    wanted: Wanted,
+    *,
+    say: Callable[[str], None] = _nothing,
+    clock: Clock | None = None,
 ) -> Promotion:
     """Register a run's model, and move the alias to it if its log verifies, it passed, and it is not worse than the model in use.
 
     A refusal is registered as well, as a version without the alias whose tags say why. A run whose log is not whole is evidence of
     nothing and is not registered.
 
+    :param open_store: called when all that needs no store was found right, so that a store that is not there is not made in vain.
     :param say: gets a line of progress.
     :raises LogTamperedError: if the log of the run, or that of the model in use, is not what was written.
     :raises ConfigError: for a name, an alias or a model that does not exist.
@@ -127,13 +133,16 @@ def promote(
     :raises SinkError: if MLflow does not answer.
     """
     check_alias(wanted.alias, WHERE)
-    return _Promoting(connection, wanted, say, clock or SystemClock()).result()
+    check_model_name(wanted.name, WHERE)
+    return _Promoting(wanted, say, clock or SystemClock()).result(open_store)
 
 
 class _Promoting:
-    def __init__(self, connection: Connection, wanted: Wanted, say: Callable[[str], None], clock: Clock) -> None:
-        self._connection, self._wanted, self._say, self._clock = connection, wanted, say, clock
-        self._place = RegisteredModel(connection, wanted.name, WHERE)
+    _connection: Connection
+    _place: RegisteredModel
+
+    def __init__(self, wanted: Wanted, say: Callable[[str], None], clock: Clock) -> None:
+        self._wanted, self._say, self._clock = wanted, say, clock
         proof = whole_run(wanted.folder, wanted.key)
         run = read_run(wanted.folder, [name for name in wanted.detect if name])
         self._alias = _the_model(run, wanted.model)
@@ -145,7 +154,14 @@ class _Promoting:
             self._pointer = replace(self._pointer, weights=f"{WEIGHTS_FOLDER}/{self._weights.name}")
         self._compared: tuple[int, list[Finding], RunsComparison | None] | None = None
 
-    def result(self) -> Promotion:
+    def result(self, open_store: Callable[[], Connection]) -> Promotion:
+        try:
+            self._connection = open_store()
+        except NoStoreError:
+            if self._wanted.dry_run:
+                return self._rehearsed(None)
+            raise
+        self._place = RegisteredModel(self._connection, self._wanted.name, WHERE)
         shelf = self._place.find()  # before anything is uploaded: a server that is down is told at once
         self._compare(shelf)
         if self._wanted.dry_run:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import ConfigError
-from ..records import Message, Prompt
+from ..records import TEST_BODY, Message, Prompt
 from ..slugs import slug
 
 
@@ -24,7 +24,7 @@ def prompt_of(
     if isinstance(text_or_prompt, Prompt):
         return text_or_prompt
     if isinstance(text_or_prompt, str):
-        return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source="test body")
+        return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source=TEST_BODY)
     try:
         messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
         if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
@@ -33,5 +33,5 @@ def prompt_of(
         raise ConfigError(
             f"{where}: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
         ) from error
-    prompt = Prompt(id="-", messages=messages, source="test body")
+    prompt = Prompt(id="-", messages=messages, source=TEST_BODY)
     return replace(prompt, id=make_id(prompt.shown))

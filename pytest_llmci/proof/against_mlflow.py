@@ -37,7 +37,7 @@ def against_mlflow(run: Path, log: Verification, mlflow_run_id: str = "") -> Aga
     :raises ConfigError: if there is no such run, or MLflow is not installed.
     :raises SinkError: if the store does not answer.
     """
-    connection = connect("", _WHERE)
+    connection = connect("", _WHERE, reads=True)
     run_id = _run_id(run)
     tracked = _tracked(connection, run_id, mlflow_run_id)
     where = f"MLflow's run {tracked.id}"

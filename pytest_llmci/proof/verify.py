@@ -61,6 +61,11 @@ class Proof:
         return not self.difference
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What vouches for the run less than it might, a line each."""
+        return tuple(_doubts(self.manifest, self.signature))
+
+    @property
     def message(self) -> str:
         """The finding in one line."""
         return self.difference or self.log.message
@@ -228,12 +233,9 @@ def _shown(manifest: Manifest | None, signature: Signature, derivation: Derivati
 def _notes(
     folder: Path, manifest: Manifest | None, signature: Signature, derivation: Derivation | None
 ) -> Iterator[str]:
-    if manifest is None:
-        yield f"no {MANIFEST_NAME}: no file but the log vouches for itself; llmci report writes one"
-    elif more := sorted(set(list_files(folder)) - {entry.path for entry in manifest.files}):
+    yield from _doubts(manifest, signature)
+    if manifest and (more := sorted(set(list_files(folder)) - {entry.path for entry in manifest.files})):
         yield f"not in {MANIFEST_NAME}: {_listed(more)}"
-    if signature == "unchecked":
-        yield f"the signature could not be checked: {SIGNING_KEY} is not set"
     if derivation is None:
         yield "derived files were not made anew and output hashes not computed: --rebuild does"
         return
@@ -246,6 +248,13 @@ def _notes(
             f"{_listed(list(derivation.differences))}: as pytest-llmci {derivation.version} wrote them; this version,"
             f" {version()}, writes them otherwise"
         )
+
+
+def _doubts(manifest: Manifest | None, signature: Signature) -> Iterator[str]:
+    if manifest is None:
+        yield f"no {MANIFEST_NAME}: no file but the log vouches for itself; llmci report writes one"
+    if signature == "unchecked":
+        yield f"the signature could not be checked: {SIGNING_KEY} is not set"
 
 
 def _count(number: int, what: str) -> str:

@@ -19,6 +19,7 @@ from .answered import (
     RoundRecord,
 )
 from .asked import (
+    TEST_BODY,
     Cell,
     Fill,
     GenerationSettings,
@@ -76,6 +77,7 @@ from .verdicts import (
 __all__ = [
     "LOG_RECORDS",
     "SCHEMA_VERSION",
+    "TEST_BODY",
     "AnswersRecord",
     "BenchmarkRecord",
     "BudgetResult",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..quick_records import quickly_made
 
@@ -45,6 +45,10 @@ class Fill:
     text: str | None = None
     """The prompt, with a mark where the filler goes."""
     messages: tuple[Message, ...] = ()
+
+
+TEST_BODY: Final = "test body"
+"""Source of a prompt that stands in a test's own code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,8 @@ STOP_GRACE_S: Final = 10.0
 """A server that was asked to stop finishes its answers; one that has not by then is killed."""
 _TAIL_BYTES: Final = 8192
 _LONGEST: Final = 300
+_FRAME: Final = " │┃║|"
+"""Sides of a frame around an error."""
 _QUIET: Final = {
     "HF_HUB_OFFLINE": "1",  # a request may name any model: none is fetched
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -122,14 +124,14 @@ class ServerProcess:
 
     @property
     def said(self) -> str:
-        """The last line of its output, to be put at the end of a message."""
+        """The last line of its output that holds a word, to be put at the end of a message: some draw a frame around an error."""
         try:
             with self._log.open("rb") as output:
                 output.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
-                lines = [one_line(line) for line in output.read().decode("utf-8", "replace").splitlines()]
+                lines = [one_line(line).strip(_FRAME) for line in output.read().decode("utf-8", "replace").splitlines()]
         except OSError:
             return "; what it said cannot be read."
-        last = next((line for line in reversed(lines) if line), "")
+        last = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
         return f". Its last line: {last[:_LONGEST]}" if last else "; it said nothing."
 
     def wait(self) -> int:

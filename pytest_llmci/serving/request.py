@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..backends.openai.failures import server_words
 from ..clock import Clock
 from ..errors import ServingError
-from ..text import one_line
 from .base import Address
 
 PROMPT: Final = "Hello"
 BUSY: Final = (429, 503)
 """What a server answers while it loads."""
-_LONGEST: Final = 300
 _MOST_BYTES: Final = 1 << 20
 _BODIES: Final[tuple[tuple[str, Mapping[str, Any]], ...]] = (
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": PROMPT}]}),
@@ -59,7 +58,7 @@ def ask(address: Address, model: str, clock: Clock, timeout_s: float, path: str 
                 return Reply(seconds=took, path=each)
             if status in BUSY:
                 raise NotYet(f"{each} answers {status}")
-            refusals.append(f"{each} answers {status} ({one_line(answer.decode('utf-8', 'replace'))[:_LONGEST]})")
+            refusals.append(f"{each} answers {status} ({server_words(answer)})")
     raise ServingError(f"the server does not answer a request for one token: {'; '.join(refusals)}.")
 
 
@@ -83,6 +82,4 @@ def _check(answer: bytes, path: str) -> None:
     except (ValueError, KeyError, TypeError):
         found = False
     if not found:
-        raise ServingError(
-            f"the server's answer at {path} is none of OpenAI's protocol: {one_line(answer.decode('utf-8', 'replace'))[:_LONGEST]}"
-        )
+        raise ServingError(f"the server's answer at {path} is none of OpenAI's protocol: {server_words(answer)}")

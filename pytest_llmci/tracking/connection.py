@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..errors import FOREIGN_ERRORS, ConfigError, LLMCIError, SinkError
 from ..registry import missing_package
@@ -43,6 +46,10 @@ DEFAULTS: Final = {
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):")  # one letter is a drive
 _LONGEST: Final = 300  # characters of a complaint
 T = TypeVar("T")
+
+
+class NoStoreError(ConfigError):
+    """A store that is to be read is not there."""
 
 
 def _nobody(_: str) -> None:
@@ -110,14 +117,18 @@ def check_uri(uri: str, where: str) -> None:
         )
 
 
-def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody, *, alone: bool = False) -> Connection:
+def connect(
+    uri: str, where: str, acknowledged: Callable[[str], None] = _nobody, *, alone: bool = False, reads: bool = False
+) -> Connection:
     """Import MLflow and open a store.
 
     :param uri: empty for MLflow's default: ``MLFLOW_TRACKING_URI``, else a SQLite file in the working directory.
     :param where: the option or command that names it, for messages.
     :param acknowledged: told of each request that was answered.
     :param alone: whether this process is there for this alone; less of MLflow is imported then.
+    :param reads: whether nothing will be written: no store is made then where there is none.
     :raises MissingExtraError: if MLflow is not installed.
+    :raises NoStoreError: if a store that is to be read is not there.
     :raises ConfigError: if no such kind of store exists.
     :raises SinkError: if a local store cannot be opened. A server is not asked yet.
     """
@@ -126,7 +137,7 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody,
         os.environ.setdefault(name, value)  # MLflow has no other way to be told
 
     def open_store() -> tuple[str, Any]:
-        return _opened(uri, where, acknowledged)
+        return _opened(uri, where, acknowledged, reads=reads)
 
     try:
         with quiet():
@@ -140,7 +151,7 @@ def connect(uri: str, where: str, acknowledged: Callable[[str], None] = _nobody,
     return Connection(client=client, uri=resolved, acknowledged=acknowledged)
 
 
-def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[str, Any]:
+def _opened(uri: str, where: str, acknowledged: Callable[[str], None], *, reads: bool) -> tuple[str, Any]:
     """The address as MLflow takes it, and a client."""
     import mlflow
 
@@ -150,6 +161,8 @@ def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[
     resolved = uri or str(mlflow.get_tracking_uri())
     check_uri(resolved, where if uri else "MLFLOW_TRACKING_URI")
     path = database_file(resolved)
+    if reads:
+        _require(resolved, where)
     if (
         path and is_new(path, resolved) and not path.startswith("file:")
     ):  # with options of its own, such as to read alone
@@ -167,6 +180,26 @@ def _opened(uri: str, where: str, acknowledged: Callable[[str], None]) -> tuple[
                 " sqlite:///mlflow.db, or set MLFLOW_ALLOW_FILE_STORE=true to use the folder all the same."
             ) from error
         raise
+
+
+def _require(uri: str, where: str) -> None:
+    """Refuse a store on this machine that is not there: MLflow makes one of whatever it is asked to read."""
+    path = database_file(uri)
+    scheme = _SCHEME.match(uri)
+    if path.startswith("file:"):  # of SQLite itself, with options of its own
+        return
+    if path:
+        there = Path(path).exists() and not is_new(path, uri)
+    elif scheme is None or scheme["scheme"].lower() == "file":
+        path = url2pathname(urlsplit(uri).path) if scheme else uri
+        there = Path(path).exists()
+    else:
+        return
+    if not there:
+        raise NoStoreError(
+            f"{where}: there is no store of MLflow at '{path}'; give the one that was logged to, such as sqlite:///mlflow.db or"
+            " http://127.0.0.1:5000."
+        )
 
 
 @contextlib.contextmanager

@@ -82,7 +82,10 @@ def test_an_undecided_budget_gets_more_rounds_and_is_no_failure(bench: Bench) ->
     result = bench.suite("py:jitter:answer", *args, "-k", "first")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided.*", "*1 inconclusive*"])
-    assert bench.planned_rounds() == [3, 2, 2]
+    planned = bench.planned_rounds()
+    again = sum(block["n"] for block in bench.records("rounds")) - sum(planned)  # on a busy machine, which count, too
+    left = 7 - 3 - again
+    assert planned == [3, *[2] * (left // 2), *[1] * (left % 2)]
     result = bench.suite("py:jitter:answer", *args, "-k", "first", "--llmci-inconclusive=fail")
     result.assert_outcomes(failed=1)
     bench.suite("py:jitter:answer", *args, "-k", "first", "--llmci-inconclusive=pass").assert_outcomes(passed=1)

@@ -168,6 +168,20 @@ def test_a_parameter_that_is_no_prompt_is_one_line(bench: Bench, value: str) -> 
     assert "AttributeError" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("fixtures", ["llm_result", "llm, llm_prompt"])
+@pytest.mark.parametrize("parallel", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_two_texts_of_one_id_are_refused_in_one_line(bench: Bench, fixtures: str, parallel: tuple[str, ...]) -> None:
+    bench.write(
+        "test_it.py",
+        f"import pytest\n@pytest.mark.parametrize('llm_prompt', ['a b', 'a-b'])\ndef test_it({fixtures}): pass\n",
+    )
+    result = bench.run("--llm-models=echo", "test_it.py", *parallel)
+    assert result.ret != 0
+    text = 'test_it.py::test_it: the prompts "a b" and "a-b" have the same id \'a-b\'; give one of them another id'
+    assert text in result.stdout.str() + result.stderr.str()
+    assert not bench.latest.exists()
+
+
 def test_a_prompt_that_a_fixture_changes_is_measured_as_it_is_changed(bench: Bench) -> None:
     bench.write("test_it.py", CHANGED)
     arguments = ("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=3", "test_it.py")

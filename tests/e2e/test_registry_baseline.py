@@ -42,7 +42,7 @@ def crown(bench: Bench, uri: str, **more: Any) -> None:
     folder = resolve_run("latest", bench.path / "llmci-results")
     connection = connect(uri, "test")
     log_run(connection, folder)
-    done = promote(connection, Wanted(name="assistant", folder=folder, cache=Path("cache"), **more))
+    done = promote(lambda: connection, Wanted(name="assistant", folder=folder, cache=Path("cache"), **more))
     assert done.outcome == "promoted", done.evidence.reasons
 
 

@@ -177,6 +177,43 @@ def test_a_killed_shard_keeps_its_rows_and_is_lost_coverage(bench: Bench, capsys
     assert f"FAILED lost coverage: shard 2/2 was killed: {lost} of its {cells} cells have no verdict" in told
 
 
+def test_help_says_what_a_killed_shard_ends_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["merge", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "4 the runs are not shards of one matrix, or a shard still runs, or was killed and nobody closed its log"
+        in told
+    )
+
+
+def test_a_shard_without_a_manifest_is_noted_as_verify_does(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = shards(bench, 2, *SMALL)
+    (parts[1] / "manifest.json").unlink()
+    capsys.readouterr()
+    assert merge(*parts) == 0
+    note = "no manifest.json: no file but the log vouches for itself; llmci report writes one"
+    told = capsys.readouterr().out
+    assert f"note: shard 2/2: {note}\n" in told and "note: shard 1/2" not in told
+    assert main(["verify", str(parts[1])]) == 0
+    assert f"note: {note}\n" in capsys.readouterr().out
+
+
+def test_a_folder_of_shards_is_told_how_to_be_given(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = shards(bench, 2, *SMALL)
+    capsys.readouterr()
+    assert merge("parts") == 4
+    assert "merge: parts is no run and holds 2 folders with runs: give parts/*." in capsys.readouterr().err
+    for part in parts:
+        part.rename(bench.path / "parts" / part.name)
+        shutil.rmtree(part.parent)
+    assert merge("parts") == 4
+    assert "merge: parts holds 2 runs: give parts/*." in capsys.readouterr().err
+    assert merge(*(bench.path / "parts").glob("*")) == 0
+    bench.write("parts/notes.txt", "")
+    assert merge("parts") == 4
+    assert "merge: parts holds 2 runs: name one of them, such as parts/2" in capsys.readouterr().err
+
+
 def test_a_shard_that_was_stopped_early_is_lost_coverage(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.run(*SMALL, "--llmci-shard=1/1", "--llmci-check=contains:nothing like it", "-x", "--llmci-output=parts/1")
     assert merge("parts/1") == 1

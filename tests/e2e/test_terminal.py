@@ -186,3 +186,20 @@ def test_a_second_load_stands_apart_and_within_the_line(bench: Bench, monkeypatc
     result.stdout.re_match_lines([r"inference::echo \(loaded in [^)]*\) \.F \(loaded in [^)]*\) \.F.*"])
     progress = [line for line in result.outlines if line.startswith("inference::echo (")]
     assert progress and all(len(line) <= 80 for line in progress), progress
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "xdist"])
+def test_failures_fit_a_narrow_terminal(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, parallel: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    result = bench.suite(
+        "echo+ttft=9ms",
+        "--llmci-max-latency=echo:1ms",
+        "--llmci-budget=nosuch*: latency.p95 <= 2s",
+        *parallel,
+    )
+    lines = result.outlines[next(n for n, line in enumerate(result.outlines) if "= FAILURES =" in line) :]
+    assert any("BudgetExceeded: latency" in line for line in lines)
+    assert any("no cell matches the budget nosuch*" in line for line in lines)
+    assert [line for line in lines if len(line) > 60 and not line.startswith("[gw")] == []

@@ -28,7 +28,7 @@ def main(uri: str, folder: str, cache: str, meeting: str, own: str, rival: str, 
                 raise SystemExit(f"{rival} did not come")
             time.sleep(0.001)
         try:
-            done = promote(connection, Wanted(name=f"model-{number}", folder=Path(folder), cache=Path(cache)))
+            done = promote(lambda: connection, Wanted(name=f"model-{number}", folder=Path(folder), cache=Path(cache)))
             told: dict[str, object] = {"outcome": done.outcome, "version": done.version, "before": done.before}
         except LLMCIError as error:
             told = {"outcome": "error", "message": str(error)}

@@ -21,6 +21,9 @@ SCRIPT = """
 import http.server, json, pathlib, subprocess, sys, time
 host, port, name, part = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 if part == "dies": sys.exit("no room for the weights")
+if part == "frames":
+    sys.stderr.buffer.write("╭─ Error ─╮\\n│ No such option: --x │\\n╰────╯\\n\\n".encode())
+    sys.exit(2)
 if part == "sleeps": time.sleep(600)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path("child").write_text(str(child.pid))

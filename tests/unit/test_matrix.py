@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmci.errors import ConfigError
-from pytest_llmci.matrix import cell_id, check_prompt_ids, expand
-from pytest_llmci.records import ModelSpec, Prompt
+from pytest_llmci.matrix import CellIds, cell_id, check_prompt_ids, expand
+from pytest_llmci.records import TEST_BODY, Cell, Message, ModelSpec, Prompt
 
 
 def model(alias: str, text: str = "", revision: str = "") -> ModelSpec:
@@ -48,3 +48,48 @@ def test_two_prompts_of_one_id_are_refused_without_a_model() -> None:
         ConfigError, match="two prompts of 'a.yaml' and 'b.yaml' have the id 'same'; rename one of them"
     ):
         check_prompt_ids([prompt("same", "a.yaml"), prompt("other"), prompt("same", "b.yaml")])
+
+
+def cell(prompt: Prompt, alias: str = "m") -> Cell:
+    return Cell(id=f"{alias}-{prompt.id}", model=model(alias), prompt=prompt)
+
+
+def test_several_tests_may_ask_a_model_the_same() -> None:
+    ids = CellIds()
+    for source in ("a.yaml", "b.yaml"):
+        ids.note(cell(prompt("same", source)))
+    ids.note(cell(prompt("same"), "other"))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (
+            Prompt(id="p", text="a-b", source=TEST_BODY),
+            (
+                'the prompts "a b" (a.yaml, row 1) and "a-b" have the same id \'p\'; give one of them another id, such as'
+                ' pytest_llmci.Prompt(id="other", text=...).'
+            ),
+        ),
+        (
+            Prompt(id="p", messages=(Message(role="user", content="hello " * 30),), source="b.yaml, row 2"),
+            (
+                f'the prompts "a b" (a.yaml, row 1) and "user: {"hello " * 9} ..." (b.yaml, row 2) have the same id \'p\';'
+                " give one of them another id."
+            ),
+        ),
+    ],
+)
+def test_what_is_asked_otherwise_must_be_called_otherwise(other: Prompt, words: str) -> None:
+    ids = CellIds()
+    ids.note(cell(Prompt(id="p", text="a b", source="a.yaml, row 1")))
+    with pytest.raises(ConfigError) as caught:
+        ids.note(cell(other))
+    assert str(caught.value) == words
+
+
+def test_cells_of_several_tests_whose_names_run_into_each_other_are_refused() -> None:
+    ids = CellIds()
+    ids.note(cell(prompt("b-c"), "a"))
+    with pytest.raises(ConfigError, match=r"model 'a' with prompt 'b-c' and model 'a-b' with prompt 'c' would both be"):
+        ids.note(cell(prompt("c"), "a-b"))

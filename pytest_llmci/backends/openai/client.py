@@ -70,7 +70,8 @@ class Client:
         :param on_piece: called for each piece of text with the time at which it arrived; some time later, unless that is ``live``.
         """
         reader = AnswerReader(
-            chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, on_piece=on_piece, keep=0 if live else MOST_KEPT
+            chat=request.is_chat, url=request.url, max_tokens=request.max_tokens, key_env=request.key_env, on_piece=on_piece,
+            keep=0 if live else MOST_KEPT,
         )  # fmt: skip
         self.last_was_chat = request.is_chat
         exchange, silence_s = Exchange(reader, self._httptools), self._endpoint.timeout_s
@@ -114,7 +115,7 @@ class Client:
         except _BROKEN as error:
             timeout_s = min(CONNECT_TIMEOUT_S, self._endpoint.timeout_s)
             return of_exception(error, server=self._server, timeout_s=timeout_s, has_answered=False)
-        return None if got.status < 300 else of_status(got.status, got.headers, got.body, url)
+        return None if got.status < 300 else of_status(got.status, got.headers, got.body, url, self._endpoint.key_env)
 
     def _url(self, path: str) -> str:
         return self._endpoint.server + path[1:] if path.startswith("//") else self._endpoint.base_url + path

@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from ...text import plain
+
 Fault = Literal["server", "settings", "tool"]
 Kind = Literal[
     "server_busy", "server_error", "server_died", "server_silent", "server_stream", "server_protocol", "server_model",
@@ -57,27 +59,25 @@ class Failure:
 
 _TIMED_OUT: Final = (408, 425)
 """The server did not take the request in its time; that is not the request's fault."""
-_SETTINGS_OF_STATUS: Final[Mapping[int, tuple[Kind, str]]] = {
-    401: ("endpoint_key", "the server refuses the key; name the variable that holds it: +key_env=NAME"),
-    403: ("endpoint_key", "the server does not allow it with this key"),
-    405: ("server_protocol", "the address takes no such requests; expected the base of an OpenAI-compatible API, such as http://host:8000/v1"),
-}  # fmt: skip
+_NO_SUCH_REQUESTS: Final = (
+    "the address takes no such requests; expected the base of an OpenAI-compatible API, such as http://host:8000/v1"
+)
 
 
-def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, now: datetime | None = None) -> Failure:
+def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, key_env: str = "") -> Failure:
     """What an answer without success means.
 
     :param headers: by lower-case name.
     :param body: its first bytes.
     :param url: that the request was sent to.
-    :param now: for a Retry-After that is a date; the present where it is not given.
+    :param key_env: the environment variable whose key was sent with it; empty if none was.
     """
     says = server_words(body)
     quoted = f": {says}" if says else ""
     if 300 <= status < 400:
         return _redirect(status, headers.get("location", ""), url)
     if status in (429, 503):
-        wait = retry_after_s(headers.get("retry-after", ""), now)
+        wait = retry_after_s(headers.get("retry-after", ""))
         asked = "" if wait is None else f" (it asks to wait {wait:g} s)"
         word = "limits the rate" if status == 429 else "is not available"
         return Failure(
@@ -88,13 +88,16 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, no
             kind="server_protocol", message=f"the server answers HTTP {status} instead of 200{quoted}", status=status
         )
     if status >= 500 or status in _TIMED_OUT:
-        wait = retry_after_s(headers.get("retry-after", ""), now)
+        wait = retry_after_s(headers.get("retry-after", ""))
         return Failure(
             kind="server_error", message=f"the server failed, HTTP {status}{quoted}", status=status, retry_after_s=wait
         )
-    if status in _SETTINGS_OF_STATUS:
-        kind, words = _SETTINGS_OF_STATUS[status]
-        return Failure(kind=kind, message=f"{words} (HTTP {status}{quoted})", status=status)
+    if status in (401, 403):
+        words = _about_key(status, key_env)
+        return Failure(kind="endpoint_key", message=f"{words} (HTTP {status}{quoted})", status=status)
+    if status == 405:
+        words = _NO_SUCH_REQUESTS
+        return Failure(kind="server_protocol", message=f"{words} (HTTP {status}{quoted})", status=status)
     if status == 404 and says and "model" in says.lower():
         return Failure(kind="endpoint_model", message=f"the server has no such model (HTTP 404{quoted})", status=status)
     if status == 404:
@@ -107,6 +110,15 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, no
     return Failure(
         kind="endpoint_request", message=f"the server refuses the request, HTTP {status}{quoted}", status=status
     )
+
+
+def _about_key(status: int, key_env: str) -> str:
+    if not key_env:
+        what = "wants a key" if status == 401 else "does not allow it without a key"
+        return f"the server {what}; name the variable that holds it: +key_env=NAME"
+    if status == 401:
+        return f"the server refuses the key in {key_env}; put one into that variable that is valid at this server"
+    return f"the server does not allow it with the key in {key_env}"
 
 
 def _redirect(status: int, location: str, url: str) -> Failure:
@@ -165,11 +177,24 @@ def error_words(found: object) -> str:
     if isinstance(inner, Mapping):
         for name in ("message", "detail", "error"):
             if inner.get(name):
-                return quote(str(inner[name]))
+                return quote(_said(inner[name]))
     return ""
+
+
+def _said(found: object) -> str:
+    """A message; of FastAPI's list of what is wrong with a request, each part with its place: ``body.top_k: not permitted``."""
+    if not isinstance(found, list):
+        return str(found)
+    parts = [each for each in found if isinstance(each, Mapping) and each.get("msg")]
+    if not parts:
+        return str(found)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if isinstance(each.get("loc"), list) else str(each["msg"])
+        for each in parts
+    )
 
 
 def quote(text: str) -> str:
     """The beginning of a foreign text, printable and on one line."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in plain(text)).split())
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 3] + "..."

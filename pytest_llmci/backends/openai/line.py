@@ -82,7 +82,7 @@ def proxy_of(endpoint: Endpoint) -> Proxy | None:
 
 
 def trust(who: str) -> ssl.SSLContext:
-    """Whose certificates are believed: those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, else Mozilla's list.
+    """Whose certificates are believed: those of ``SSL_CERT_FILE`` and of ``SSL_CERT_DIR``, as OpenSSL takes them, else Mozilla's list.
 
     :param who: needs it, for the message.
     :raises ModelLoadError: if they cannot be read.
@@ -91,7 +91,7 @@ def trust(who: str) -> ssl.SSLContext:
     if not file and not folder:
         file = require("certifi", who, EXTRA).where()
     try:
-        context = ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+        context = ssl.create_default_context(cafile=file or None, capath=folder or None)
     except OSError as error:  # ssl.SSLError is one
         raise ModelLoadError(
             f"{who}: the certificates of SSL_CERT_FILE, '{file}', cannot be read: {error.strerror or error}; name a file in PEM form.",

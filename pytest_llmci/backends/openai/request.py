@@ -25,6 +25,8 @@ class Request:
     body: bytes
     is_chat: bool
     max_tokens: int | None = None
+    key_env: str = ""
+    """The variable whose key goes with it; empty if none does."""
 
 
 class UniquePrefixes:
@@ -95,14 +97,16 @@ class RequestBuilder:
             body |= {"ignore_eos": True, "min_tokens": settings.max_new_tokens}
         return Request(
             url=self.endpoint.base_url + (CHAT if chat else COMPLETIONS), body=_encoded(body), is_chat=chat,
-            max_tokens=settings.max_new_tokens,
+            max_tokens=settings.max_new_tokens, key_env=self.endpoint.key_env,
         )  # fmt: skip
 
     def echo(self, *texts: str) -> Request:
         """A request for the log-probability of each token of some texts: each is echoed, with one token after it, which is dropped."""
         prompt = texts[0] if len(texts) == 1 else list(texts)
         body = {"model": self.model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-        return Request(url=self.endpoint.base_url + COMPLETIONS, body=_encoded(body), is_chat=False)
+        return Request(
+            url=self.endpoint.base_url + COMPLETIONS, body=_encoded(body), is_chat=False, key_env=self.endpoint.key_env
+        )
 
 
 def _asked(prompt: Prompt, *, chat: bool, prefix: str) -> dict[str, Any]:

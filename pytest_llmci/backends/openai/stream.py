@@ -55,16 +55,19 @@ class AnswerReader:
     :param chat: whether the chat interface was asked; plain completions have another form.
     :param url: that the request was sent to, for messages.
     :param max_tokens: that were asked for; a server that counts more contradicts itself.
+    :param key_env: the variable whose key was sent, for messages.
     :param on_piece: called for each piece of generated text when it is read, with the time at which it arrived.
     :param keep: bytes that may wait to be read; with 0 all is read as it comes.
     """
 
     def __init__(
-        self, *, chat: bool, url: str = "", max_tokens: int | None = None, on_piece: OnPiece | None = None, keep: int = MOST_KEPT
+        self, *, chat: bool, url: str = "", max_tokens: int | None = None, key_env: str = "", on_piece: OnPiece | None = None,
+        keep: int = MOST_KEPT,
     ) -> None:  # fmt: skip
         self._chat = chat
         self._url = url
         self._max_tokens = max_tokens
+        self._key_env = key_env
         self._on_piece = on_piece
         self._keep = keep
         self._kept: list[tuple[bytes, int]] = []
@@ -141,7 +144,7 @@ class AnswerReader:
             if whole is None:
                 return
             data = whole
-        *lines, rest = data.split(b"\n")
+        *lines, rest = (data if b"\r" not in data else _with_line_feeds(data)).split(b"\n")
         for line in lines:
             if line or self._open_event:  # else the end of an event that is read already
                 self._line(line, at_ns)
@@ -156,7 +159,7 @@ class AnswerReader:
                 BYTE_ORDER_MARK
             ).lstrip()  # a server may keep the connection open by blanks
             self._form = _form_of(self._rest)
-        if self._form == "events" and b"\n" in data:
+        if self._form == "events" and (b"\n" in data or b"\r" in data):
             whole, self._rest = bytes(self._rest), bytearray()
             return whole
         if self._form == "error":
@@ -326,7 +329,7 @@ class AnswerReader:
     def _at_end(self, at_ns: int) -> None:
         if self._form == "error":
             body = unpacked(bytes(self._rest), self._headers.get("content-encoding", ""))
-            self._failure = of_status(self._status, self._headers, body, self._url)
+            self._failure = of_status(self._status, self._headers, body, self._url, self._key_env)
         elif self._form == "events":
             self._last_line(at_ns)
             self._close_event(at_ns)
@@ -450,6 +453,12 @@ def _form_of(start: bytes | bytearray) -> str:
     if start.startswith((b"data:", b"event:", b":")):
         return "events"
     return "document" if len(start) >= len(b"event:") or start.startswith((b"{", b"[", b"<")) else ""
+
+
+def _with_line_feeds(data: bytes) -> bytes:
+    """Line breaks of all three forms that the standard allows (LF, CRLF, CR) as LF; a CR at the end waits for what follows it."""
+    end = -1 if data.endswith(b"\r") else len(data)
+    return data[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + data[end:]
 
 
 def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -96,3 +96,30 @@ def test_a_run_that_does_not_verify_is_refused_in_one_line(command: Path, capsys
     log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     assert main(["promote", "assistant"]) == 1
     assert "its session was killed or the end was cut off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["rollback", "x"], 4),
+        (["serve", "x"], 4),
+        (["verify", "20260102", "--against", "mlflow"], 4),
+        (["promote", "x", "--run", "20260102", "--model", "nope"], 4),
+        (["promote", "a/b", "--run", "20260102"], 4),
+        (["promote", "x", "--run", "20260102", "--dry-run"], 0),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_no_store_is_made_in_vain(
+    arguments: list[str],
+    status: int,
+    command: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    before = sorted(path.name for path in command.iterdir())
+    assert main(arguments) == status
+    shown = capsys.readouterr()
+    assert "nothing was written" in shown.out if status == 0 else shown.err.count("\n") == 1
+    assert sorted(path.name for path in command.iterdir()) == before

@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Weights that are promoted."""
     place = weights(tmp_path / "w")
     found = promoted_model(place)
-    monkeypatch.setattr(module, "connect", lambda *_: None)
+    monkeypatch.setattr(module, "connect", lambda *_, **more: None)
     monkeypatch.setattr(module, "promoted", lambda *_: found)
     monkeypatch.setattr(serve, "server_of", lambda *_: ScriptedServer())
     return place

@@ -78,6 +78,6 @@ def test_a_damaged_header_and_damaged_metrics_hide_no_run(tmp_path: Path) -> Non
 def test_what_reads_makes_no_store(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     for address in (f"sqlite:///{tmp_path}/typo.db", f"sqlite:///{tmp_path}/nowhere/typo.db"):
-        with pytest.raises(ConfigError, match=r"^api: there is no file '.*typo.db'; give the store that"):
+        with pytest.raises(ConfigError, match=r"^api: there is no store of MLflow at '.*typo.db'; give the one that"):
             open_source(address, "api")
     assert not list(tmp_path.iterdir())

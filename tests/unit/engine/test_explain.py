@@ -235,3 +235,22 @@ def test_a_long_command_is_wrapped_as_a_shell_takes_it(parts: list[str], lines: 
 def test_how_far_a_limit_was_missed_is_told_as_people_read_it(observed: float, told_so: str) -> None:
     title = str(told(verdict(verdict="failed", budgets=[missed(observed=observed)], rounds=5))).splitlines()[0]
     assert title.rstrip().endswith(told_so or "is over 2 s")
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"budgets": [missed(values=[2 + n / 1000 for n in range(30)], rounds=30, reason="word " * 40)]},
+        {"budgets": [missed(observed=None, budget="ttft.p95 <= 1ns", reason="word " * 40, origin="some where " * 10)]},
+        {"budgets": [missed(verdict="inconclusive", reason="word " * 40, origin="some where " * 10)]},
+        {"checks": [CheckResult(name="json", passed=False, message="word " * 40)]},
+        {"error": ErrorInfo(kind="crashed", message="died " * 30, facts={"try": "word " * 30})},
+    ],
+    ids=["budget", "missing", "undecided", "check", "crash"],
+)
+def test_a_narrow_terminal_is_kept_to(faults: dict[str, Any]) -> None:
+    asked = measurement("latency <= 2s", text="a long prompt " * 20)
+    asked.blocks[0] = rounds(outputs=["a long answer " * 20])
+    parts = ["pytest", "--llmci", *(f"--an-option={number}" for number in range(9))]
+    found = explain(verdict(verdict="failed", **faults), asked, parts, fail_undecided=True, room=60)
+    assert max(map(width, str(found).splitlines())) in range(50, 61)

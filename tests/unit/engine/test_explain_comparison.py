@@ -61,3 +61,11 @@ def test_what_has_no_row_is_not_explained() -> None:
     passed = result(verdict="pass")
     assert "change:" not in " ".join(compared_lines([("a-tcp", [passed])], [], METRICS))
     assert shown_results([("a-tcp", [passed])], [("a", result())]) == [result()]
+
+
+def test_on_a_narrow_screen_the_columns_stand_closer() -> None:
+    found = [result(against="openai-compatible-server"), result(metric="peak_rss", base=2.0**30, now=1.5 * 2**30)]
+    wide, narrow = (comparison_block(found, None, METRICS, room) for room in (80, 74))
+    assert max(map(len, wide)) in range(75, 81)
+    assert max(map(len, narrow)) <= 74
+    assert [line.split() for line in narrow[:3]] == [line.split() for line in wide[:3]]

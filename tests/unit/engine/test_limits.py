@@ -14,7 +14,7 @@ from sample_run import METRICS
 from pytest_llmci import measure
 from pytest_llmci.engine.limits import Preflight, missing_here
 from pytest_llmci.errors import ConfigError, ModelLoadError, UnknownNameError
-from pytest_llmci.measure.cuda import NO_DRIVER, no_driver
+from pytest_llmci.measure.cuda import NO_DRIVER, absent_device, no_driver
 from pytest_llmci.measure.energy import Rapl
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import GenerationSettings, ModelSpec
@@ -220,6 +220,35 @@ def test_a_node_of_the_driver_may_mean_a_gpu(tmp_path: Path) -> None:
     assert no_driver(nodes) is None
 
 
+@pytest.mark.parametrize(
+    ("number", "gpus", "visible", "why"),
+    [
+        (0, 2, None, None),
+        (1, 2, None, None),
+        (2, 2, None, "this machine has 2 GPUs, cuda:0 to cuda:1"),
+        (7, 1, None, "this machine has 1 GPU, cuda:0"),
+        (0, 0, None, "this machine has no GPU"),
+        (7, None, None, None),
+        (1, 8, "3,5", None),
+        (2, 8, "3,5", "CUDA_VISIBLE_DEVICES leaves 2 GPUs, cuda:0 to cuda:1"),
+        (1, 8, "3,-1,5", "CUDA_VISIBLE_DEVICES leaves 1 GPU, cuda:0"),
+        (0, None, "", "CUDA_VISIBLE_DEVICES leaves no GPU"),
+        (1, None, "GPU-1,GPU-2", None),
+        (2, 2, "0,1,2,3", "this machine has 2 GPUs, cuda:0 to cuda:1"),
+    ],
+)
+def test_devices_are_counted_where_that_needs_no_framework(
+    tmp_path: Path, number: int, gpus: int | None, visible: str | None, why: str | None
+) -> None:
+    (tmp_path / "nvidia0").touch()
+    for each in range(gpus or 0):
+        (tmp_path / "gpus" / f"0000:0{each}:00.0").mkdir(parents=True)
+    if gpus == 0:
+        (tmp_path / "gpus").mkdir()
+    found = absent_device(number, nodes=[str(tmp_path / "nvidia*")], gpus=tmp_path / "gpus", visible=visible)
+    assert found == why
+
+
 class Computing(Ignorant):
     """A model source whose devices are this machine's."""
 
@@ -232,6 +261,12 @@ class Computing(Ignorant):
         ("cuda", False, rf"^a=computing: \+device=cuda: {NO_DRIVER}; leave the key away"),
         ("cuda:1", False, rf"\+device=cuda:1: {NO_DRIVER}"),
         ("cuda", True, ""),
+        ("cuda:1", True, ""),
+        (
+            "cuda:2",
+            True,
+            r"\+device=cuda:2: CUDA_VISIBLE_DEVICES leaves 2 GPUs, cuda:0 to cuda:1; leave the key away, or write \+device=cpu",
+        ),
         ("cpu", False, ""),
         ("auto", False, ""),
         ("", False, ""),
@@ -240,7 +275,8 @@ class Computing(Ignorant):
 def test_a_device_that_the_machine_cannot_have_is_refused(
     preflight: Preflight, monkeypatch: pytest.MonkeyPatch, device: str, there: bool, said: str
 ) -> None:
-    monkeypatch.setattr("pytest_llmci.engine.limits.no_driver", lambda: None if there else NO_DRIVER)
+    monkeypatch.setattr("pytest_llmci.measure.cuda.no_driver", lambda nodes: None if there else NO_DRIVER)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     options = {"device": device} if device else {}
     with pytest.raises(ConfigError, match=said) if said else nullcontext():
         preflight.check(spec("computing", **options), [])

@@ -46,7 +46,7 @@ class World:
 
     def promote(self, folder: Path, **more: Any) -> Promotion:
         wanted = Wanted(**{"name": "assistant", "folder": folder, "cache": self.path / "cache", **more})
-        return promote(self.connection, wanted, clock=FakeClock())
+        return promote(lambda: self.connection, wanted, clock=FakeClock())
 
     @property
     def shelf(self) -> Shelf:
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_reached_is_said_before_anything_is_uploaded(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = connect("http://127.0.0.1:9", "test")
     with pytest.raises(SinkError, match=r"MLflow at http://127.0.0.1:9: cannot read the registered model 'assistant'"):
-        promote(away, Wanted(name="assistant", folder=world.run()))
+        promote(lambda: away, Wanted(name="assistant", folder=world.run()))
 
 
 # --------------------------------------------------------------------------------------------------------- rolling back

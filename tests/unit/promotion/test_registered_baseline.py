@@ -27,7 +27,10 @@ def connection(tmp_path: Path) -> Connection:
     connection = open_store(tmp_path / "store")
     folder = write_run(tmp_path, 1, [*simple(model="a"), *simple(model="b", info={"revision": "c" * 40})])
     log_run(connection, folder)
-    assert promote(connection, Wanted(name="My model", folder=folder, model="b", cache=tmp_path)).outcome == "promoted"
+    assert (
+        promote(lambda: connection, Wanted(name="My model", folder=folder, model="b", cache=tmp_path)).outcome
+        == "promoted"
+    )
     return connection
 
 
@@ -62,7 +65,7 @@ def test_a_run_without_measured_rounds_is_none(tmp_path: Path) -> None:
     connection = open_store(tmp_path / "store")
     folder = write_run(tmp_path, 1, simple(origin="call"))
     log_run(connection, folder)
-    promote(connection, Wanted(name="m", folder=folder, cache=tmp_path))
+    promote(lambda: connection, Wanted(name="m", folder=folder, cache=tmp_path))
     with pytest.raises(ConfigError, match="x: m version 1 cannot be compared with: no cell has a finished block"):
         promoted_baseline(connection, "m@champion", "x", cache=tmp_path)
 

@@ -238,8 +238,9 @@ def test_weights_that_change_while_they_are_loaded_are_refused(play: ScriptedSer
     ("part", "message"),
     [
         ("dies", "the server ended with exit status 1. Its last line: no room for the weights"),
+        ("frames", "the server ended with exit status 2. Its last line: No such option: --x"),
         ("quits", "the server ended with exit status 3; it said nothing."),
-        ("fails", '/v1/chat/completions answers 500 ({"error": "no template"})'),
+        ("fails", "/v1/chat/completions answers 500 (no template)"),
         ("nonsense", 'is none of OpenAI\'s protocol: {"hello": 1}'),
     ],
 )

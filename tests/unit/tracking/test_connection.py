@@ -9,7 +9,7 @@ from mlflow_stores import fresh_store
 
 from pytest_llmci.errors import ConfigError, MissingExtraError, SinkError
 from pytest_llmci.tracking import connection as module
-from pytest_llmci.tracking.connection import DEFAULTS, check_uri, complaint, connect
+from pytest_llmci.tracking.connection import DEFAULTS, NoStoreError, check_uri, complaint, connect
 
 pytest.importorskip("mlflow")
 
@@ -156,3 +156,21 @@ def test_a_store_in_a_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
         match="^--llmci-mlflow: 'file://.*': MLflow keeps no new runs in a folder of files. Give a file such as",
     ):
         connect(f"file://{tmp_path}/runs", "--llmci-mlflow")
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "sqlite:///empty.db", "file:runs", "./runs"])
+def test_what_reads_makes_no_store(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    Path("empty.db").touch()
+    with pytest.raises(
+        NoStoreError, match=r"^rollback: there is no store of MLflow at '.*'; give the one that was logged"
+    ):
+        connect(uri, "rollback", reads=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.db"]
+    assert Path("empty.db").stat().st_size == 0
+
+
+def test_what_reads_opens_a_store_that_is_there(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    assert connect(uri, "x", reads=True).client.get_experiment("0").name == "Default"

@@ -72,7 +72,7 @@ def test_what_a_server_lacks_is_told_with_what_it_costs(server: StubServer, mode
     ("model", "keys", "name", "says"),
     [
         ("", "", "model", "there is not exactly one"),
-        ("unauthorized", "+key_env=MYKEY", "key", "the server refuses the key"),
+        ("unauthorized", "+key_env=MYKEY", "key", "the server refuses the key in MYKEY; put"),
         ("unheard_of", "", "chat", "the server has no such model"),
         ("other_model", "", "completions", "'somebody-else' answered: if it is the same one, +served_as="),
         ("broken", "", "chat", "HTTP 500: worker is gone"),

@@ -79,6 +79,37 @@ def test_a_redirect_says_where_to_and_keeps_its_secrets(location: str, place: st
 
 
 def test_words_of_a_server_are_cut_and_made_printable() -> None:
-    assert server_words(b"\x1b[31m<html>\n\tboom") == "[31m<html> boom"
-    assert server_words(b'{"error": {"message": "a\\u001b[2Jb"}}') == "a [2Jb"
+    assert server_words(b"\x1b[31m<html>\n\tboom") == "<html> boom"
+    assert server_words(b'{"error": {"message": "a\\u001b[2Jb"}}') == "ab"
     assert len(quote("x" * 1000)) == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "no option\n 'top_k'", "type": "invalid_request_error"}}, "no option 'top_k'"),
+        ({"detail": "not allowed"}, "not allowed"),
+        (
+            {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "not permitted"}, {"msg": "bad"}]},
+            "body.top_k: not permitted; bad",
+        ),
+        ({"detail": ["odd"]}, "['odd']"),
+    ],
+)
+def test_the_message_of_a_refusal_is_told(body: object, words: str) -> None:
+    pretty = json.dumps(body, indent=1).encode()
+    assert server_words(pretty) == words
+    assert of_status(400, {}, pretty, URL).message == f"the server refuses the request, HTTP 400: {words}"
+
+
+@pytest.mark.parametrize(
+    ("status", "key_env", "words"),
+    [
+        (401, "MYKEY", "the server refuses the key in MYKEY; put one into that variable that is valid at this server (HTTP 401: no)"),
+        (401, "", "the server wants a key; name the variable that holds it: +key_env=NAME (HTTP 401: no)"),
+        (403, "MYKEY", "the server does not allow it with the key in MYKEY (HTTP 403: no)"),
+        (403, "", "the server does not allow it without a key; name the variable that holds it: +key_env=NAME (HTTP 403: no)"),
+    ],
+)  # fmt: skip
+def test_advice_on_a_key_heeds_whether_one_was_sent(status: int, key_env: str, words: str) -> None:
+    assert of_status(status, {}, b"no", URL, key_env).message == words

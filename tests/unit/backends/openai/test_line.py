@@ -487,6 +487,26 @@ def test_an_authority_of_ones_own(certificate: Path, monkeypatch: pytest.MonkeyP
     assert [(answer.failure, answer.text) for answer in answers] == [(None, "ab")] * 2 and client.connections == 1
 
 
+@pytest.mark.parametrize("file", [False, True], ids=["alone", "beside a file"])
+def test_authorities_in_a_folder(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: bool
+) -> None:
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    hashed = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", certificate], capture_output=True, text=True, check=True
+    )
+    (folder / f"{hashed.stdout.strip()}.0").write_bytes(certificate.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    if file:
+        monkeypatch.setenv("SSL_CERT_FILE", pytest.importorskip("certifi").where())
+    with RawServer((WHOLE,), tls=serving(certificate)) as server:
+        client = client_of(server.port, base_url=f"https://127.0.0.1:{server.port}/v1")
+        answer = ask(client)
+        client.close()
+    assert (answer.failure, answer.text) == (None, "ab")
+
+
 def test_silence_behind_tls_and_what_comes_after_it(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     monkeypatch.setattr(line, "MOMENT_S", 0.001)  # each byte is waited for twice

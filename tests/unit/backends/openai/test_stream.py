@@ -152,6 +152,27 @@ class TestArrival:
         answer = reader.end(3)
         assert (answer.text, answer.piece_ns, answer.failure, answer.end_ns) == ("x", (2,), None, 2)
 
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_lines_end_in_any_of_the_three_ways_of_the_standard(self, end: str, size: int) -> None:
+        reader = AnswerReader(chat=True)
+        reader.head(200, EVENTS)
+        pretty = json.dumps(chunk("stop", content="c"), indent=1).split("\n")
+        events = [
+            [": ping"],
+            ["event: message", f"data: {json.dumps(chunk(content='ab'))}"],
+            [f"data: {line}" for line in pretty],
+        ]
+        lines = [line for event in [*events, ["data: [DONE]"]] for line in [*event, ""]]
+        sent = "".join(line + end for line in lines).encode()
+        for at in range(0, len(sent), size):
+            reader.feed(sent[at : at + size], at)
+        assert reader.idle() is False or end == "\r"
+        answer = reader.end(10_000)
+        assert (answer.text, answer.failure, reader.pieces) == ("abc", None, 2)
+        first_piece_ends = sent.index(b"}" + end.encode()) + 1 + len(end)
+        assert answer.piece_ns[0] - first_piece_ends in range(-size, 2)
+
     def test_an_event_may_take_several_data_lines(self) -> None:
         reader = AnswerReader(chat=True)
         reader.head(200, EVENTS)
