@@ -206,7 +206,7 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         batch=read.integer("batch", 0, least=1) if "batch" in raw else None,
         max_latency=read.lines("max_latency"),
         max_memory=read.lines("max_memory"),
-        budgets=read.lines("budget"),
+        budgets=read.commas("budget"),
         load=read.lines("load"),
         objective=read.lines("objective"),
         checks=read.lines("check"),

@@ -281,12 +281,10 @@ def _footnote(report: SessionReport) -> str:
             return "No cell was measured to its end."
         late = any(cell.verdict == "inconclusive" for cell in report.cells)
         return f"No cell was measured: {'out of time (--llmci-time-limit)' if late else 'no llm_result, no --llmci-suite'}."
-    models = len(report.models)
-    each = (
-        f"{rounds // models} round{'' if rounds // models == 1 else 's'}{' a model' if models > 1 else ''}"
-        if rounds % models == 0
-        else f"{rounds} rounds"
-    )
+    counts = [model.rounds for model in report.models if model.rounds]
+    fewest, most = min(counts), max(counts)
+    span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    each = f"{span} round{'' if most == 1 else 's'}{' a model' if len(report.models) > 1 else ''}"
     parts = [f"latency: median of {each}."]
     together = max(cell.repeats for cell in report.cells)
     if together > 1:

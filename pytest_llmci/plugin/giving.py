@@ -52,7 +52,8 @@ class Giving:
 def _param(request: Any, name: str) -> Any:
     if not hasattr(request, "param"):
         pytest.fail(
-            f"'{name}' must be an argument of the test itself, so that the test can be repeated for each.",
+            f"'{name}' must be an argument of the test itself, so that the test can be repeated for each; tests of a"
+            " unittest.TestCase take no arguments: make it a plain class, or ask for 'llm_open' and open the model by its spec.",
             pytrace=False,
         )
     return request.param

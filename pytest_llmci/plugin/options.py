@@ -282,7 +282,7 @@ def _from_environment(option: Option) -> Given | None:
         return None
     if option.kind == "flag":
         value = {"1": "yes", "0": "no"}.get(value, value)
-    return Given((value,) if option.kind in ("list", "names") else value, name)
+    return Given(tuple(value.splitlines()) if option.kind in ("list", "names") else value, name)
 
 
 def _from_ini(value: Any, origin: str) -> Given | None:

@@ -262,7 +262,7 @@ class Planning:
                 self._plugin.collected.note_file_budget(budget, met=budget in plan.budgets)
             return
         marker = self.marker(item)
-        self._plugin.planner.checks(marker, None, item.nodeid)
+        self._plugin.planner.checks(marker, None, "the marker")
         prompt = self._prompt_of(item)
         own = read_markers(own_marks(item))
         has_result = resolves_to_ours(item, "llm_result")

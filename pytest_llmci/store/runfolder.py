@@ -153,11 +153,17 @@ def copy_run(run: Path, place: Path, *, hidden: bool = True, advice: str = "rena
                 shutil.rmtree(leftover)
         shutil.copytree(run, fresh, ignore=shutil.ignore_patterns(SPOOL_NAME, ".*.tmp" if hidden else ".*"))
         _swap(fresh, place, old)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise StoreError(f"{place}: the copy of {run.name} could not be made: {error}.") from error
+        raise StoreError(f"{place}: the copy of {run.name} could not be made: {_why(error)}.") from error
     shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def _why(error: OSError) -> str:
+    """What the system says; of a copy that failed in many files (:class:`shutil.Error`), what it said of the first."""
+    first = error.args[0][0] if isinstance(error, shutil.Error) and isinstance(error.args[0], list) else None
+    return str(first[2] if first else error)
 
 
 def _is_a_run(folder: Path) -> bool:

@@ -213,6 +213,19 @@ def test_one_slip_in_every_cell_is_told_a_few_times(bench: Bench) -> None:
     assert "unknown check 'jsn'" in told[0] and told[-1] == "ERROR: ... and 4 more"
 
 
+def test_a_wrong_check_of_a_marker_is_told_once(bench: Bench) -> None:
+    bench.write("prompts.yaml", "- one\n- two\n- three\n")
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(checks='jsn')\ndef test_it(llm_result): pass\n",
+    )
+    result = bench.run("--llm-models=echo,b=echo", "--llm-prompts=prompts.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = [line for line in result.stderr.lines if line]
+    assert len(told) == 1
+    assert told[0].startswith("ERROR: test_it.py::test_it: check of the marker: check 'jsn': unknown check 'jsn'.")
+
+
 def test_a_misspelt_key_of_the_ini_file_loses_no_gate(bench: Bench) -> None:
     bench.write("pytest.ini", "[pytest]\nllmci_budgets = latency <= 1ns\n")
     result = bench.suite("echo", fresh=True)

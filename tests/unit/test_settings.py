@@ -63,10 +63,14 @@ def test_a_baseline_is_added_to_or_replaced() -> None:
         resolve(save_baseline="a", update_baseline="a")
 
 
-def test_commas_split_names_and_leave_budgets_whole() -> None:
-    settings = resolve(models=" a , ,b ", budget="latency <= 1s")
+def test_commas_split_names_and_budgets() -> None:
+    settings = resolve(models=" a , ,b ", budget=("latency <= 1s, ttft <= 1s", "smol*: peak_rss <= 1GB"))
     assert [model.text for model in settings.models] == ["a", "b"]
-    assert [budget.text for budget in settings.budgets] == ["latency <= 1s"]
+    assert [budget.text for budget in settings.budgets] == ["latency <= 1s", "ttft <= 1s", "smol*: peak_rss <= 1GB"]
+
+
+def test_a_decimal_comma_is_no_second_limit() -> None:
+    assert resolve(max_latency="1,5s").max_latency[0].text == "1,5s"
 
 
 def test_names_are_taken_once() -> None:

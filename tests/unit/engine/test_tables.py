@@ -69,6 +69,16 @@ def test_one_line_a_model_under_its_headings(tmp_path: Path) -> None:
     assert found[3] == "latency: median of 3 rounds a model. * best"
 
 
+def test_models_with_unlike_numbers_of_rounds_are_told_the_range(tmp_path: Path) -> None:
+    more: list[LogRecord] = [
+        rounds("r3", "quick", latencies_ms=(10,), worker="w2"),
+        worker("w3", "dead"),
+        verdict("v3", "dead", verdict="failed", rounds=0, error=ErrorInfo(kind="crash", message="killed")),
+    ]
+    found = lines_of(tmp_path, [*two_models(), *more])
+    assert found[4] == "latency: median of 3 to 4 rounds a model. * best"
+
+
 def test_a_single_model_is_not_the_best_of_one(tmp_path: Path) -> None:
     found = lines_of(tmp_path, two_models()[:3])
     assert "*" not in "".join(found)

@@ -63,7 +63,9 @@ def test_a_skip_is_told_at_the_line_of_the_test() -> None:
 
 def test_without_a_parameter_it_says_what_to_do() -> None:
     definition, request = asked("llm_prompt")
-    with pytest.raises(pytest.fail.Exception, match="'llm_prompt' must be an argument of the test itself"):
+    with pytest.raises(
+        pytest.fail.Exception, match="'llm_prompt' must be an argument of the test itself.* unittest.TestCase take no"
+    ):
         giving(prompt=str).pytest_fixture_setup(definition, request)
 
 

@@ -42,10 +42,17 @@ def test_the_command_line_in_every_kind(configure: Configure) -> None:
 
 
 def test_environment_variables(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("MODELS", "a,b"), ("ROUNDS", "7"), ("PLAN", "1"), ("SEED", " ")]:
+    for name, value in [
+        ("MODELS", "a,b"),
+        ("ROUNDS", "7"),
+        ("PLAN", "1"),
+        ("SEED", " "),
+        ("CHECK", "json\nmax_words:5"),
+    ]:
         monkeypatch.setenv(f"LLMCI_{name}", value)
     assert gather(configure()) == {
         "models": Given(("a,b",), "LLMCI_MODELS"), "rounds": Given("7", "LLMCI_ROUNDS"), "plan": Given("yes", "LLMCI_PLAN"),
+        "check": Given(("json", "max_words:5"), "LLMCI_CHECK"),
     }  # fmt: skip
 
 

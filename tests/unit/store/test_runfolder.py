@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,6 +263,18 @@ def test_sessions_that_end_together_leave_one_whole_copy(tmp_path: Path) -> None
 def test_a_copy_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the copy of gone could not be made"):
         publish_latest(tmp_path / "gone")
+
+
+def test_a_copy_that_fails_in_every_file_tells_the_first_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path, **_: object) -> None:
+        names = ("log.jsonl", "results.csv")
+        raise shutil.Error([(str(source / name), str(target / name), f"no room for {name}") for name in names])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(StoreError, match=r"latest: the copy of run could not be made: no room for log\.jsonl\.$"):
+        publish_latest(tmp_path / "run")
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
