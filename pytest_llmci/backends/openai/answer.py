@@ -14,6 +14,8 @@ REASONING: Final = "r"
 BOTH: Final = "b"
 """One chunk that ends the reasoning and begins the answer."""
 TOOL: Final = "t"
+BUFFERED_NS: Final = 20_000
+"""Pieces that follow each other faster (50,000 a second) were made before and held back on the way, as by a proxy that buffers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +85,13 @@ class Answer:
 
     @property
     def came_at_once(self) -> bool:
-        """Whether several tokens came as one single piece: the arrival of a first token was not seen, whatever the transport."""
+        """Whether several tokens came as one single piece, or their pieces together: the arrival of a first token was not seen."""
         if not self.is_stream:
             return True
-        return len(self.piece_ns) == 1 and self.usage.output_tokens is not None and self.usage.output_tokens > 1
+        gaps = len(self.piece_ns) - 1
+        if gaps > 0:
+            return self.piece_ns[-1] - self.piece_ns[0] < BUFFERED_NS * gaps
+        return gaps == 0 and self.usage.output_tokens is not None and self.usage.output_tokens > 1
 
     def _first(self, kind: str) -> int | None:
         place = first_of(self.piece_kinds, kind)

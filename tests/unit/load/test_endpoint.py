@@ -218,7 +218,7 @@ def test_where_reasoning_comes_apart_the_first_token_is_the_answers() -> None:
 
 def test_an_answer_in_one_piece_has_a_latency_and_no_first_token() -> None:
     with StubServer() as server:
-        for model in ("whole", "at_once"):
+        for model in ("whole", "at_once", "held_back"):
             found = ran(server.url, "single-stream requests=2", model)
             assert found.failures == ["", ""] and found.first_ns == [None, None] and found.tokens == [16, 16]
             assert "tell when tokens arrive" in found.reasons["request_ttft_p50"]
