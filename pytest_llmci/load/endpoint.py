@@ -302,5 +302,5 @@ def _take(outcome: Outcome, answer: Answer, begin: int, builder: RequestBuilder)
     if not answer.piece_ns or place is None:
         return
     outcome.chunks = len(answer.piece_ns) - place
-    if not answer.came_at_once:
+    if not answer.came_as_one:
         outcome.first_ns = answer.piece_ns[place] - begin

