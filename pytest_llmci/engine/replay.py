@@ -388,7 +388,7 @@ def adopt(settings: Settings, run: StoredAnswers, *, suite: bool) -> Settings:
     """The settings of a replay: what was asked is taken from the run where the session does not say, nothing is compared.
 
     :param suite: whether a suite of the run is taken over, too.
-    :raises ConfigError: if a comparison or a baseline was asked for on purpose: those are for live numbers.
+    :raises ConfigError: if a comparison, a baseline or a run to go on with was asked for on purpose: those are for live numbers.
     """
     for name in _COMPARING:
         origin = settings.origins.get(name, "")
@@ -397,6 +397,11 @@ def adopt(settings: Settings, run: StoredAnswers, *, suite: bool) -> Settings:
                 f"{origin}: replayed numbers are no measurement: they are compared with nothing and become no baseline; take"
                 f" {origin} or --llmci-replay away."
             )
+    resumed = settings.origins.get("resume", "")
+    if resumed and ": " not in resumed:
+        raise ConfigError(
+            f"{resumed}: a replay measures nothing that could be gone on with; take {resumed} or --llmci-replay away."
+        )
     then = run.header.settings
     origins_then = then.get("origins")
     taken: dict[str, Any] = {}
@@ -410,7 +415,8 @@ def adopt(settings: Settings, run: StoredAnswers, *, suite: bool) -> Settings:
         if origin:
             origins[option] = origin
     return replace(
-        settings, **taken, versus=(), baseline=(), save_baseline="", update_baseline="", output=settings.output / REPLAYS, origins=origins,
+        settings, **taken, versus=(), baseline=(), save_baseline="", update_baseline="", resume="",
+        output=settings.output / REPLAYS, origins=origins,
     )  # fmt: skip
 
 

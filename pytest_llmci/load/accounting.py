@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
+from ..backends.openai.answer import were_held_back
 from ..measure.base import Reading
 from ..measure.under_load import LOAD_METRIC_NAMES, PERCENTILES
 from ..records import LoadRun, Missing, Objective
@@ -74,6 +75,8 @@ def accounted(run: LoadRun, objective: Objective) -> LoadRun:
     """
     found: dict[str, Reading] = dict.fromkeys(LOAD_METRIC_NAMES, _NO_SWEEP)
     outcomes = outcomes_of(run)
+    if run.served == "at once" and _are_held_back(outcomes):
+        outcomes = [replace(each, first_ns=None) for each in outcomes]
     own = OwnDelay.of(run)
     found |= _rates(outcomes, objective)
     found |= _percentiles(outcomes, own)
@@ -87,6 +90,13 @@ def accounted(run: LoadRun, objective: Objective) -> LoadRun:
     values = {name: value for name, value in found.items() if not isinstance(value, Missing)}
     reasons = {name: value.reason for name, value in found.items() if isinstance(value, Missing)}
     return replace(run, values=values, reasons=reasons)
+
+
+def _are_held_back(outcomes: Sequence[Outcome]) -> bool:
+    """Whether most answers of a server were held back until their last token was there; a few may be for want of a CPU."""
+    seen = [each for each in outcomes if not each.failure and each.first_ns is not None]
+    held = [each for each in seen if were_held_back(each.ended_ns - (each.first_ns or 0), each.chunks)]
+    return 2 * len(held) > len(seen)
 
 
 def outcomes_of(run: LoadRun) -> list[Outcome]:

@@ -299,7 +299,8 @@ def _take(outcome: Outcome, answer: Answer, begin: int, builder: RequestBuilder)
         outcome.failure, outcome.message = NO_TOKEN, "it was answered without any token"
         return
     place = first_of(answer.piece_kinds, CONTENT) if answer.separates_reasoning else 0
-    if answer.came_at_once or not answer.piece_ns or place is None:
+    if not answer.piece_ns or place is None:
         return
-    outcome.first_ns = answer.piece_ns[place] - begin
     outcome.chunks = len(answer.piece_ns) - place
+    if not answer.came_as_one:
+        outcome.first_ns = answer.piece_ns[place] - begin

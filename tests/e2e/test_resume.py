@@ -147,6 +147,9 @@ def test_resuming_needs_a_run_with_answers(bench: Bench) -> None:
     without.stderr.fnmatch_lines(["ERROR: --llmci-resume: * holds no answer; name another run*"])
     both = bench.suite("echo", "--llmci-resume", "--llmci-versus=echo:other")
     both.stderr.fnmatch_lines(["ERROR: --llmci-resume and --llmci-versus: both sides are measured in one session*"])
+    replayed = bench.suite("echo", "--llmci-resume", "--llmci-replay=latest")
+    assert replayed.ret == pytest.ExitCode.USAGE_ERROR
+    replayed.stderr.fnmatch_lines(["ERROR: --llmci-resume: a replay measures nothing that could be gone on with*"])
 
 
 def test_parallel_workers_take_over_as_well(bench: Bench) -> None:

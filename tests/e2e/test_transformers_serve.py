@@ -81,12 +81,12 @@ def records(folder: Path, kind: str) -> list[dict[str, object]]:
 
 def test_its_answers_are_timed_piece_by_piece_and_counted(bench: Bench, server: str) -> None:
     result = bench.suite(
-        f"m=openai:{server}#{NAME}+api=chat", "--llmci-rounds=3", "--llmci-max-new-tokens=12", "-k", "first", fresh=True
+        f"m=openai:{server}#{NAME}+api=chat", "--llmci-rounds=3", "--llmci-max-new-tokens=48", "-k", "first", fresh=True
     )
     result.assert_outcomes(passed=1, deselected=1)
     (block,) = bench.records("rounds")
     values = block["values"]
-    assert values["output_tokens"] == [12, 12, 12] and block["token_source"] == "server"
+    assert values["output_tokens"] == [48, 48, 48] and block["token_source"] == "server"
     assert all(0 < first <= whole for first, whole in zip(values["ttft"], values["latency"], strict=True))
     assert all(sum(gaps) <= whole for gaps, whole in zip(block["token_ns"], values["latency"], strict=True))
     assert min(map(len, block["token_ns"])) > 1

@@ -28,12 +28,12 @@ GENERATION = GenerationSettings(max_new_tokens=5, fixed_length=True)
 
 def run(
     outcomes: Sequence[Outcome], objective: Objective | None = None, *, kind: str = "server", rate: float | None = 4.0,
-    lags_ns: Sequence[int] = (), cpu_ns: int = 0,
+    lags_ns: Sequence[int] = (), cpu_ns: int = 0, served: str = "at once",
 ) -> LoadRun:  # fmt: skip
     """A run with its numbers."""
     wall = max(each.ended_ns for each in outcomes)
     made = run_of(
-        outcomes, kind=kind, served="at once", rate=rate, concurrency=None, lags_ns=lags_ns, cpu_ns=cpu_ns, wall_ns=wall
+        outcomes, kind=kind, served=served, rate=rate, concurrency=None, lags_ns=lags_ns, cpu_ns=cpu_ns, wall_ns=wall
     )
     return accounted(made, objective or Objective())
 

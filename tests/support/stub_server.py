@@ -247,6 +247,12 @@ def at_once(asked: Asked) -> Script:
     return Script(steps=[step, *ending(asked, asked.tokens)])
 
 
+def held_back(asked: Asked) -> Script:
+    """Token by token, but all in one write, as behind a proxy that buffers."""
+    steps = [*pieces(asked), *ending(asked, asked.tokens)]
+    return Script(steps=[Step(after_ms=asked.first_ms, data=b"".join(step.data for step in steps), piece="c")])
+
+
 def whole(asked: Asked) -> Script:
     """No streaming at all, whatever was asked for."""
     text = "".join(words(asked.tokens))
@@ -496,7 +502,7 @@ def counts(asked: Asked) -> Script:
 
 SCRIPTS: Final[dict[str, Callable[[Asked], Script]]] = {
     "say": say, "role": role, "empty": empty, "reasoning": reasoning, "reasoning_short": reasoning_short, "grouped": grouped,
-    "at_once": at_once, "whole": whole, "cached": cached, "no_usage": no_usage, "usage_everywhere": usage_everywhere,
+    "at_once": at_once, "held_back": held_back, "whole": whole, "cached": cached, "no_usage": no_usage, "usage_everywhere": usage_everywhere,
     "wrong_usage": wrong_usage, "wrong_sum": wrong_sum, "slow": slow, "busy": busy, "busy_long": busy_long, "failing": failing,
     "broken": broken, "bad_request": bad_request, "dies": dies, "resets": resets, "dies_politely": dies_politely,
     "dies_before": dies_before, "hangs": hangs, "half_json": half_json, "half_line": half_line, "split_json": split_json, "error_event": error_event,

@@ -14,6 +14,10 @@ REASONING: Final = "r"
 BOTH: Final = "b"
 """One chunk that ends the reasoning and begins the answer."""
 TOOL: Final = "t"
+HELD_BACK_NS: Final = 20_000
+"""Pieces that follow each other faster (50,000 a second) were made before."""
+HELD_BACK_PIECES: Final = 8
+"""Fewer may have come together because this process had to wait for a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +86,17 @@ class Answer:
         return bool(self.reasoning)
 
     @property
-    def came_at_once(self) -> bool:
-        """Whether several tokens came as one single piece: the arrival of a first token was not seen, whatever the transport."""
+    def came_as_one(self) -> bool:
+        """Whether several tokens came as one single piece."""
         if not self.is_stream:
             return True
         return len(self.piece_ns) == 1 and self.usage.output_tokens is not None and self.usage.output_tokens > 1
+
+    @property
+    def came_at_once(self) -> bool:
+        """Whether the arrival of a first token was not seen: all came as one piece, or was held back until the last was there."""
+        times = self.piece_ns
+        return self.came_as_one or (bool(times) and were_held_back(times[-1] - times[0], len(times)))
 
     def _first(self, kind: str) -> int | None:
         place = first_of(self.piece_kinds, kind)
@@ -110,6 +120,17 @@ class TokenLogprob:
     """None for the first token of an echoed prompt, which follows nothing."""
     best: float | None = None
     """The highest log-probability at its place, where the server tells."""
+
+
+def were_held_back(span_ns: float, pieces: int) -> bool:
+    """Whether pieces were made before they came, as behind a proxy that buffers.
+
+    :param span_ns: from the first to the last.
+
+    >>> were_held_back(90_000, 10), were_held_back(900_000, 10), were_held_back(0, 2)
+    (True, False, False)
+    """
+    return pieces >= HELD_BACK_PIECES and span_ns < HELD_BACK_NS * (pieces - 1)
 
 
 def first_of(kinds: str, kind: str) -> int | None:

@@ -260,7 +260,17 @@ class OpenAIBackend:
             )
         if produced.came_at_once:
             unobserved |= dict.fromkeys(
-                ("ttft", "ttft_any", "ttft_content", "ttft_reasoning", "return_tail", "prefill_tokens_per_s"),
+                (
+                    "ttft",
+                    "ttft_any",
+                    "ttft_content",
+                    "ttft_reasoning",
+                    "itl",
+                    "tpot",
+                    "decode_tokens_per_s",
+                    "return_tail",
+                    "prefill_tokens_per_s",
+                ),
                 "the server sent its whole answer at once: no first token was seen to arrive",
             )
         return Completion(

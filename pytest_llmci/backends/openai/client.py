@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ...secrets import Secrets
 from ..packages import Foreign, require
 from .answer import Answer
 from .endpoint import CONNECT_TIMEOUT_S, Endpoint
@@ -56,6 +57,9 @@ class Client:
         """URL -> the head of requests to it."""
         proxy = endpoint.proxy_name()
         self._server = f"{endpoint.server} (through the proxy of {proxy})" if proxy else endpoint.server
+        self._secrets = Secrets()
+        if endpoint.key:
+            self._secrets.learn(endpoint.key, endpoint.key_env, certain=True)
         self.last_was_chat = False
         """Whether the last request went through the server's chat template."""
 
@@ -76,11 +80,16 @@ class Client:
         self.last_was_chat = request.is_chat
         exchange, silence_s = Exchange(reader, self._httptools), self._endpoint.timeout_s
         try:
-            return reader.end(self._line.ask(self._bytes(request), exchange, silence_s=silence_s))
+            answer = reader.end(self._line.ask(self._bytes(request), exchange, silence_s=silence_s))
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer says whose failure it was
             at = time.perf_counter_ns()
             failure = of_exception(error, server=self._server, timeout_s=silence_s, has_answered=exchange.has_head)
-            return reader.broken(failure, at)
+            answer = reader.broken(failure, at)
+        return answer if answer.failure is None else replace(answer, failure=self._without_key(answer.failure))
+
+    def _without_key(self, failure: Failure) -> Failure:
+        """Some servers repeat a key that they refuse."""
+        return replace(failure, message=self._secrets.hide(failure.message))
 
     def _bytes(self, request: Request) -> bytes:
         head = self._heads.get(request.url)
@@ -115,7 +124,9 @@ class Client:
         except _BROKEN as error:
             timeout_s = min(CONNECT_TIMEOUT_S, self._endpoint.timeout_s)
             return of_exception(error, server=self._server, timeout_s=timeout_s, has_answered=False)
-        return None if got.status < 300 else of_status(got.status, got.headers, got.body, url, self._endpoint.key_env)
+        if got.status < 300:
+            return None
+        return self._without_key(of_status(got.status, got.headers, got.body, url, self._endpoint.key_env))
 
     def _url(self, path: str) -> str:
         return self._endpoint.server + path[1:] if path.startswith("//") else self._endpoint.base_url + path

@@ -7,6 +7,7 @@ protocol), the settings' (a wrong address, key or model name), or the tool's (th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,8 +142,8 @@ def _port(netloc: str) -> str:
 def retry_after_s(text: str, now: datetime | None = None) -> float | None:
     """Seconds that a ``Retry-After`` header asks for: a number, or a date; None where it is neither.
 
-    >>> retry_after_s("1.5"), retry_after_s("soon")
-    (1.5, None)
+    >>> retry_after_s("1.5"), retry_after_s("soon"), retry_after_s("99999999999")
+    (1.5, None, 99999999999.0)
     """
     text = text.strip()
     try:
@@ -150,11 +151,11 @@ def retry_after_s(text: str, now: datetime | None = None) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return max(0.0, seconds) if seconds < 1e9 else None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def server_words(body: bytes) -> str:

@@ -473,12 +473,12 @@ def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _all_choices(choices: list[Any]) -> list[Choice]:
     """In the order of their indices; empty where these are not the numbers from nought."""
-    found = {each.get("index", 0): each for each in choices if isinstance(each, dict)}
-    if sorted(found, key=str) != sorted(range(len(choices)), key=str):
+    found = {str(each.get("index", 0)): each for each in choices if isinstance(each, dict)}
+    if found.keys() != {str(number) for number in range(len(choices))}:
         return []
     return [
         Choice(text=_text(each.get("text")), logprobs=tuple(read_logprobs(each.get("logprobs"), chat=False)))
-        for each in (found[number] for number in range(len(choices)))
+        for each in (found[str(number)] for number in range(len(choices)))
     ]
 
 
@@ -519,16 +519,20 @@ def read_logprobs(found: Any, *, chat: bool) -> list[TokenLogprob]:
     if not isinstance(found, dict):
         return []
     if chat or "content" in found:
-        rows = [each for each in found.get("content") or () if isinstance(each, dict)]
+        rows = [each for each in _list(found.get("content")) if isinstance(each, dict)]
         return [TokenLogprob(text=_text(each.get("token")), logprob=_float(each.get("logprob"))) for each in rows]
-    tokens, values = found.get("tokens") or [], found.get("token_logprobs") or []
-    tops: Sequence[object] = found.get("top_logprobs") or [None] * len(tokens)
+    tokens, values = _list(found.get("tokens")), _list(found.get("token_logprobs"))
+    tops = _list(found.get("top_logprobs")) or [None] * len(tokens)
     if not len(tokens) == len(values) == len(tops):
         return []
     return [
         TokenLogprob(text=_text(token), logprob=_float(value), best=_best(top))
         for token, value, top in zip(tokens, values, tops, strict=True)
     ]  # fmt: skip
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
 
 
 def _best(top: object) -> float | None:

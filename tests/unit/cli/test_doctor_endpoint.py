@@ -30,6 +30,17 @@ def test_one_of_several_that_failed_is_the_exit_status(capsys: pytest.CaptureFix
     assert [row["state"] for row in found[specs[1]] if row["name"] == "chat"] == ["failed"]
 
 
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_a_key_that_the_server_repeats_is_not_told(
+    json_too: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_HOUSE", "4f7a1c88e0b2")
+    with StubServer() as server:
+        assert main(["doctor", *json_too, f"openai:{server.url}#unauthorized+key_env=OF_THE_HOUSE"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Incorrect API key provided: [secret OF_THE_HOUSE]" in told and "4f7a1c88" not in told
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

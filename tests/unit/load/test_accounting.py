@@ -98,3 +98,14 @@ def test_what_nobody_set_or_asked_for_says_so() -> None:
 def test_a_run_tells_its_requests_back() -> None:
     outcomes = [answered(0, 50, late_ms=1), answered(5, 60, ttft_ms=None)]
     assert outcomes_of(run(outcomes)) == outcomes
+
+
+def test_tokens_of_a_server_are_unseen_where_most_answers_were_held_back() -> None:
+    held = [answered(at, 100, ttft_ms=100, chunks=16) for at in range(3)]
+    seen = [answered(at, 100, ttft_ms=20, chunks=16) for at in range(3, 6)]
+    assert run([*held, *seen]).values["request_ttft_p50"] == 60 * MS
+    made = run([*held, *seen[:2]], Objective(ttft_s=1))
+    assert made.values["request_latency_p50"] == 100 * MS
+    for name in ("request_ttft_p50", "request_itl_p50", "goodput", "kept_share"):
+        assert "does not tell when tokens arrive" in made.reasons[name]
+    assert run([*held, *seen[:2]], served="one at a time").values["request_itl_p50"] == 0

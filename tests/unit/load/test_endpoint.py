@@ -224,6 +224,14 @@ def test_an_answer_in_one_piece_has_a_latency_and_no_first_token() -> None:
             assert "tell when tokens arrive" in found.reasons["request_ttft_p50"]
 
 
+def test_answers_that_were_held_back_have_a_latency_and_no_first_token() -> None:
+    with StubServer() as server:
+        found = ran(server.url, "single-stream requests=2", "held_back")
+    assert found.failures == ["", ""] and found.chunks == [16, 16]
+    assert "request_latency_p50" in found.values or "generator" in found.reasons["request_latency_p50"]
+    assert "tell when tokens arrive" in found.reasons["request_ttft_p50"] + found.reasons["request_itl_p50"]
+
+
 def test_progress_is_told_also_while_nothing_ends() -> None:
     beats: list[int] = []
     with StubServer() as server:

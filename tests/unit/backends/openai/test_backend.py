@@ -93,12 +93,12 @@ def test_numbers_of_the_client_are_not_the_models(server: StubServer) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", ["whole", "at_once"])
+@pytest.mark.parametrize("model", ["whole", "at_once", "held_back"])
 def test_an_answer_that_came_at_once_has_no_first_token(server: StubServer, model: str) -> None:
     record = measured(backend(server, model, "+api=chat")[0])
     assert record.values["latency"] > 0
     assert record.values["output_tokens"] == 16
-    for name in ("ttft", "ttft_any", "ttft_content", "prefill_tokens_per_s"):
+    for name in ("ttft", "ttft_any", "ttft_content", "itl", "tpot", "prefill_tokens_per_s"):
         assert name not in record.values
         assert "its whole answer at once" in record.reasons[name]
 

@@ -53,6 +53,7 @@ def test_a_server_that_has_all_is_told_so() -> None:
 @pytest.mark.parametrize(
     ("model", "name", "says"),
     [
+        ("held_back", "streaming", "the whole answer came at once: there will be latencies and no first tokens"),
         ("whole", "streaming", "the whole answer came at once: there will be latencies and no first tokens"),
         ("no_usage", "usage", "the server sent no usage: no counts of tokens, and nothing per token"),
         ("wrong_usage", "usage", "the server's usage cannot be right"),

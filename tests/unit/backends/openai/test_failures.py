@@ -55,6 +55,8 @@ def test_the_wait_that_a_server_asks_for() -> None:
         ("Wed, 31 Dec 2025 00:00:00 GMT", 0),
         ("nan", None),
         ("inf", None),
+        ("99999999999", 99999999999),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_a_number_or_a_date(text: str, seconds: float | None) -> None:

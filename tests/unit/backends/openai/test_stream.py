@@ -240,6 +240,39 @@ class TestWhole:
         assert not read(chunk("stop", content="Hi"), usage(5, 1), DONE).came_at_once
         assert not read(chunk(content="Hi"), chunk("stop", content="there"), usage(5, 8), DONE).came_at_once
 
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"logprobs": {"content": 1.5}},
+            {"logprobs": {"tokens": 3, "token_logprobs": 4, "top_logprobs": 5}},
+            {"index": [0]},
+        ],
+    )
+    @pytest.mark.parametrize("chat", [True, False])
+    def test_what_nobody_needs_may_be_of_any_type(self, odd: dict[str, Any], chat: bool) -> None:
+        reader = AnswerReader(chat=chat)
+        reader.head(200, {"content-type": "application/json"})
+        choices = [
+            {"message": {"content": "Hi"}, "text": "Hi", "finish_reason": "stop"},
+            {"index": 1, "text": "", **odd},
+        ]
+        reader.feed(json.dumps({"choices": choices if "index" in odd else [choices[0] | odd]}).encode(), 1)
+        answer = reader.end(2)
+        assert (answer.text, answer.logprobs, answer.failure) == ("Hi", (), None)
+
+    def test_pieces_that_were_held_back_on_the_way_came_at_once(self) -> None:
+        def answer(words: int, gap_ns: int) -> Answer:
+            reader = AnswerReader(chat=True)
+            reader.head(200, EVENTS)
+            for place in range(words):
+                reader.feed(f"data: {json.dumps(chunk(content='Hi'))}\n\n".encode(), 1_000_000 + place * gap_ns)
+            reader.feed(f"data: {json.dumps(chunk('stop'))}\n\n".encode(), 9_000_000)
+            return reader.end(9_000_000)
+
+        assert answer(8, 0).came_at_once and answer(50, 2_000).came_at_once
+        assert not answer(7, 0).came_at_once  # the client may have had to wait for a CPU
+        assert not answer(50, 100_000).came_at_once
+
     @pytest.mark.parametrize("kind", ["", "text/plain", "application/json"])
     def test_the_form_is_seen_without_a_content_type(self, kind: str) -> None:
         reader = AnswerReader(chat=True)
