@@ -190,8 +190,8 @@ def resolve_settings(raw: Mapping[str, Given], sinks: Iterable[str]) -> Settings
         task_data=read.folder("task_data", "data") if "task_data" in raw else None,
         limit=read.integer("limit", 0, least=1) if "limit" in raw else None,
         shard=read.shard(),
-        shard_costs=read.text("shard_costs", ""),
-        resume=read.text("resume", ""),
+        shard_costs=read.named("shard_costs", "name a run or a file, or leave the option out"),
+        resume=read.named("resume", "name a run, or leave '=' out for the latest"),
         rounds=rounds,
         max_rounds=max_rounds,
         warmup=read.integer("warmup", 1, least=0),
@@ -401,6 +401,13 @@ class _Reader:
                 f"{self.origin('replay')} and {origin}: nothing is measured in a replay, so that nothing is to be divided; take one away."
             )
         return f"{index}/{of}"
+
+    def named(self, name: str, what_to_do: str) -> str:
+        """What an option names; empty if it is not given, and an error where its value is empty, as that of a lost variable is."""
+        text = self.text(name, "")
+        if name in self._raw and not text:
+            raise ConfigError(f"{self.origin(name)}: the value is empty; {what_to_do}.")
+        return text
 
     def replay(self) -> str:
         if "replay" not in self._raw:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,7 @@ from ..engine.headlines import verdict_line
 from ..engine.report import CellSummary, SessionReport
 from ..engine.report_builder import build_report
 from ..errors import ConfigError, LLMCIError, SinkError
+from ..records import Verdict
 from ..store.log import LOG_NAME
 from ..text import one_line
 from ..version import version
@@ -39,6 +40,10 @@ _PAGE_POLICY: Final = (
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=MOST, description=f"most items, 1 to {MOST}")]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="items to leave out before the first one")]
+OfModel = Annotated[str, Query(description="only cells of this model")]
+Judged = Annotated[
+    Literal[Verdict, ""], Query(description="only cells with this verdict: " + ", ".join(get_args(Verdict)))
+]
 PROBLEM_TYPE: Final = "application/problem+json"
 
 
@@ -226,7 +231,9 @@ def _add_runs(app: FastAPI, reports: Reports) -> None:
         return RunDetails.made(row, report, verdict_line(report))
 
     @app.get("/runs/{run_id}/cells", summary="What was measured, a cell each", responses=Problems)
-    def cells(run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: str = "", verdict: str = "") -> Page[Cell]:
+    def cells(
+        run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: OfModel = "", verdict: Judged = ""
+    ) -> Page[Cell]:
         report = reports.report(reports.row(run_id))
         names = [metric.name for metric in report.metrics if metric.of_rounds]
         found = page_of(_cells(report, model, verdict), limit, offset)
@@ -234,7 +241,7 @@ def _add_runs(app: FastAPI, reports: Reports) -> None:
 
     @app.get("/runs/{run_id}/verdicts", summary="What was judged, a cell each", responses=Problems)
     def verdicts(
-        run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: str = "", verdict: str = ""
+        run_id: str, limit: Limit = PAGE, offset: Offset = 0, model: OfModel = "", verdict: Judged = ""
     ) -> Page[CellVerdict]:
         report = reports.report(reports.row(run_id))
         return page_of([CellVerdict.of(cell) for cell in _cells(report, model, verdict)], limit, offset)

@@ -279,9 +279,9 @@ def _why_other_plan(one: ShardRecord, other: ShardRecord) -> str:
     alias = next((name for name in one.models if cells[0][name] != cells[1][name]), "")
     if alias:
         return f"selected different tests: {cells[0][alias]} and {cells[1][alias]} cells of {alias}"
-    sources = [each.costs_from or "sizes" for each in (one, other)]
+    sources = [f"the times of {each.costs_from}" if each.costs_from else "their sizes" for each in (one, other)]
     return (
-        f"divided the models differently, by the times of {sources[0]} and {sources[1]}: name one source for all of them,"
+        f"divided the models differently, by {sources[0]} and by {sources[1]}: name one source for all of them,"
         " --llmci-shard-costs=FILE"
     )
 

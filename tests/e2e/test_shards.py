@@ -246,7 +246,7 @@ def test_a_test_of_ones_own_that_failed_in_a_shard_fails_the_merge(
         (("--llmci-shard=2/2", "--llmci-seed=3"), "were run with different settings: seed 0 and 3"),
         (("--llmci-shard=2/2", "-k", "first"), "selected different tests: 2 and 1 cells of a"),
         (("--llmci-shard=2/2", "-k", "not a-"), "had different models: only one of them knows a"),
-        (("--llmci-shard=2/2", "--llmci-shard-costs=times.json"), "divided the models differently, by the times of sizes and times.json"),
+        (("--llmci-shard=2/2", "--llmci-shard-costs=times.json"), "divided the models differently, by their sizes and by the times of times.json"),
         ((), "is no shard: its session had no --llmci-shard"),
     ],
 )  # fmt: skip

@@ -117,6 +117,8 @@ def test_auto_threads_leave_the_choice_to_the_framework() -> None:
         ("baselines", "", "--baselines: the value is empty; name a folder"),
         ("plan", "perhaps", "--plan: 'perhaps' is none of no, yes"),
         ("output", "~nobody-of-this-name/out", "--output: '~nobody-of-this-name/out': .*; name another folder"),
+        ("resume", "", "--resume: the value is empty; name a run, or leave '=' out for the latest"),
+        ("shard_costs", "", "--shard_costs: the value is empty; name a run or a file"),
         ("models", (" ",), "--models: the value is empty; write one or leave the option out"),
         ("budget", (), "--budget: the value is empty"),
     ],

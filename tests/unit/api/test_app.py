@@ -169,6 +169,11 @@ def test_a_run_its_cells_and_verdicts(client: TestClient, runs: list[Path]) -> N
         {"name": "valid", "passed": True, "message": "ok"}
     ]
     assert got(client, f"{address}/gates")["total"] == 0
+    for part in ("cells", "verdicts"):  # an empty page would be taken for one without failures
+        assert got(client, f"{address}/{part}?verdict=fail", 422)["detail"].startswith(
+            "verdict=fail: Input should be 'pass'"
+        )
+        assert got(client, f"{address}/{part}?verdict=")["total"] == 3
 
 
 def test_a_comparison_says_what_llmci_compare_says(client: TestClient, runs: list[Path]) -> None:
