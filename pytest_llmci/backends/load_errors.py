@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,13 +152,32 @@ def _of_the_files(chain: list[BaseException], names: set[str], wanted: Wanted) -
             " (@<40 hex digits>) and add +remote_code=ok.",
         )
     if "JSONDecodeError" in names or "not a valid JSON" in text:
-        return wanted.error("corrupt", f"a JSON file of the model is damaged: {first_line(chain[0])}")
+        folder = wanted.folder or wanted.snapshot
+        named = damaged_json(sorted(folder.glob("*.json")) if folder else ())
+        return wanted.error("corrupt", named or f"a JSON file of the model is damaged: {first_line(chain[0])}")
+    if "StrictDataclassError" in names:
+        refused = next(cause for cause in chain if type(cause).__name__.startswith("StrictDataclass"))
+        why = first_line(refused.__cause__ or refused)
+        return wanted.error("corrupt", f"its config.json describes no model that can be: {why}")
     for cause in chain:
         if isinstance(cause, PermissionError):
             return wanted.error("permission", f"no permission to read or write '{cause.filename}'.")
         if isinstance(cause, OSError) and cause.errno == 28:
             return wanted.error("disk", f"the disk of the cache {hub_cache_dir(os.environ)} is full.")
     return None
+
+
+def damaged_json(paths: Iterable[Path]) -> str:
+    """The first of these files that is no JSON, and why; empty if there is none.
+
+    :raises OSError: if one cannot be read.
+    """
+    for path in paths:
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return f"'{path}' is damaged: {first_line(error)}; download it again."
+    return ""
 
 
 def _damaged_file(folder: Path | None) -> str:
