@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def explain(error: BaseException, wanted: Wanted, environ: Mapping[str, str]) ->
         if isinstance(cause, LLMCIError):
             return cause
     names = {name for cause in chain for name in (base.__name__ for base in type(cause).__mro__)}
-    found = _of_the_hub(names, wanted, environ) if wanted.folder is None else None
+    found = _of_the_hub(chain, names, wanted, environ) if wanted.folder is None else None
     return found or _of_the_files(chain, names, wanted) or _of_the_model(chain, names, wanted) or _other(error, wanted)
 
 
@@ -57,7 +58,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _of_the_hub(names: set[str], wanted: Wanted, environ: Mapping[str, str]) -> ModelLoadError | None:
+def _status_of(error: BaseException) -> int:
+    """The HTTP status that the hub answered with, where its library tells; else 0."""
+    return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
+
+
+def _of_the_hub(
+    chain: list[BaseException], names: set[str], wanted: Wanted, environ: Mapping[str, str]
+) -> ModelLoadError | None:
     target = wanted.target
     site = environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if "GatedRepoError" in names:
@@ -82,6 +90,11 @@ def _of_the_hub(names: set[str], wanted: Wanted, environ: Mapping[str, str]) -> 
     cache = hub_cache_dir(environ)
     if names & {"OfflineModeIsEnabled"} or ("LocalEntryNotFoundError" in names and _is_offline(environ)):
         return _not_cached(wanted, environ)
+    if "HfHubHTTPError" in names:
+        code = next((code for cause in chain if (code := _status_of(cause))), 0)
+        told = f"HTTP {code}" if code else "an error"
+        advice = "check HF_ENDPOINT and HF_TOKEN" if 400 <= code < 500 and code != 429 else "try again later"
+        return wanted.error("unreachable", f"{site} answered with {told} for '{target}': {advice}.")
     if names & {
         "LocalEntryNotFoundError",
         "ConnectError",
@@ -94,8 +107,6 @@ def _of_the_hub(names: set[str], wanted: Wanted, environ: Mapping[str, str]) -> 
             "unreachable",
             f"{site} cannot be reached, and '{target}' is not in the cache {cache}: check the network or HF_ENDPOINT.{_meant(target)}",
         )
-    if "HfHubHTTPError" in names:
-        return wanted.error("unreachable", f"{site} answered with an error for '{target}': try again later.")
     return None
 
 
@@ -151,13 +162,32 @@ def _of_the_files(chain: list[BaseException], names: set[str], wanted: Wanted) -
             " (@<40 hex digits>) and add +remote_code=ok.",
         )
     if "JSONDecodeError" in names or "not a valid JSON" in text:
-        return wanted.error("corrupt", f"a JSON file of the model is damaged: {first_line(chain[0])}")
+        folder = wanted.folder or wanted.snapshot
+        named = damaged_json(sorted(folder.glob("*.json")) if folder else ())
+        return wanted.error("corrupt", named or f"a JSON file of the model is damaged: {first_line(chain[0])}")
+    if "StrictDataclassError" in names:
+        refused = next(cause for cause in chain if type(cause).__name__.startswith("StrictDataclass"))
+        why = first_line(refused.__cause__ or refused)
+        return wanted.error("corrupt", f"its config.json describes no model that can be: {why}")
     for cause in chain:
         if isinstance(cause, PermissionError):
             return wanted.error("permission", f"no permission to read or write '{cause.filename}'.")
         if isinstance(cause, OSError) and cause.errno == 28:
             return wanted.error("disk", f"the disk of the cache {hub_cache_dir(os.environ)} is full.")
     return None
+
+
+def damaged_json(paths: Iterable[Path]) -> str:
+    """The first of these files that is no JSON, and why; empty if there is none.
+
+    :raises OSError: if one cannot be read.
+    """
+    for path in paths:
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return f"'{path}' is damaged: {first_line(error)}; download it again."
+    return ""
 
 
 def _damaged_file(folder: Path | None) -> str:

@@ -39,7 +39,7 @@ from .cache import file_sha256, folder_sha256
 from .causal_lm import CausalLM, Produced, TemplateMode, context_length_of
 from .gguf import convert_in_child, ensure_converted
 from .gguf_header import GgufHeader, read_header
-from .load_errors import Wanted, check_cached_if_offline, explain
+from .load_errors import Wanted, check_cached_if_offline, damaged_json, explain
 from .packages import Foreign, installed_version, require, require_installed
 from .safetensors_header import defect_of
 
@@ -49,6 +49,8 @@ TEMPLATES: Final[tuple[TemplateMode, ...]] = ("auto", "on", "off")
 GGUF_NOTE: Final = "dequantised from GGUF: speed and memory do not predict llama.cpp"
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _PICKLED_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "pytorch_model*.bin")
+_SMALL_FILES: Final = ("config.json", "generation_config.json", "tokenizer_config.json")
+"""Read before anything is loaded; a tokenizer's own file may be large."""
 _ON_CUDA: Final = ("gpu_peak_allocated", "gpu_peak_reserved", "gpu_utilisation")
 MPS_REASON: Final = "on mps tokens reach the program one step late, so that the times of single tokens are not known"
 MPS_CACHE_REASON: Final = "on mps, asking generate for its key-value cache would change how it runs"
@@ -520,6 +522,9 @@ def _check_folder(folder: Path, wanted: Wanted, options: LoadOptions) -> None:
             "no_config",
             f"the folder '{folder}' holds no config.json, so it is no model in the transformers format.{hint}",
         )
+    small = (folder / name for name in _SMALL_FILES)
+    if damaged := damaged_json(path for path in small if path.is_file()):
+        raise wanted.error("corrupt", damaged)
     weights = sorted(folder.glob("*.safetensors"))
     for path in weights:
         defect = defect_of(path)

@@ -281,11 +281,7 @@ def _footnote(report: SessionReport) -> str:
             return "No cell was measured to its end."
         late = any(cell.verdict == "inconclusive" for cell in report.cells)
         return f"No cell was measured: {'out of time (--llmci-time-limit)' if late else 'no llm_result, no --llmci-suite'}."
-    counts = [model.rounds for model in report.models if model.rounds]
-    fewest, most = min(counts), max(counts)
-    span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    each = f"{span} round{'' if most == 1 else 's'}{' a model' if len(report.models) > 1 else ''}"
-    parts = [f"latency: median of {each}."]
+    parts = [_sample(report.models)]
     together = max(cell.repeats for cell in report.cells)
     if together > 1:
         parts.append(f"Answers too short to be timed alone: up to {together} rounds make one sample of the comparison.")
@@ -301,6 +297,17 @@ def _footnote(report: SessionReport) -> str:
     if _best(report.models) is not None:
         parts.append("* best")
     return " ".join(parts)
+
+
+def _sample(models: Sequence[ModelSummary]) -> str:
+    """What the latencies of the table are the medians of, or why there are none."""
+    found = [model.summary("latency") for model in models if model.rounds]
+    counts = [latency.n for latency in found if latency.n]
+    if not counts:
+        return f"No latency: {next(latency.median.reason for latency in found if isinstance(latency.median, Missing))}."
+    fewest, most = min(counts), max(counts)
+    span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"latency: median of {span} round{'' if most == 1 else 's'}{' a model' if len(models) > 1 else ''}."
 
 
 def _own_cost(models: Sequence[ModelSummary], width: int) -> list[str]:

@@ -108,12 +108,30 @@ def resolve_run(text: str, output: Path) -> Path:
 
 def _nth_latest(back: int, text: str, output: Path) -> Path:
     runs = list_runs(output)
+    if lost := _newest_without_log(output):
+        raise ConfigError(
+            f"the newest run in '{output}' is {lost}, and its {LOG_NAME} was removed: name another run, or the copy"
+            f" {output / LATEST}."
+        )
     if back < len(runs):
         return runs[-1 - back]
     copy = output / LATEST
     if back == 0 and (copy / LOG_NAME).is_file():
         return copy  # what CI uploads may be this folder alone
     raise ConfigError(f"no run '{text}' in '{output}'. {_known(runs)}")
+
+
+def _newest_without_log(output: Path) -> str:
+    """The newest run, if it was finished (it has a manifest) and its log is gone; else empty."""
+    from .manifest import MANIFEST_NAME  # it imports this module
+
+    try:
+        names = [entry.name for entry in output.iterdir() if _RUN_NAME.match(entry.name)]
+    except OSError:
+        return ""
+    newest = max(names, default="")
+    there = output / newest
+    return newest if newest and not (there / LOG_NAME).exists() and (there / MANIFEST_NAME).is_file() else ""
 
 
 def _known(runs: list[Path]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,6 +45,23 @@ def test_hub_errors(name: str, environ: dict[str, str], kind: str, message: str)
     assert message in str(error)
     assert str(error).startswith("m=hf:org/name: ")
     assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (500, "https://huggingface.co answered with HTTP 500 for 'org/name': try again later."),
+        (429, "https://huggingface.co answered with HTTP 429 for 'org/name': try again later."),
+        (403, "https://huggingface.co answered with HTTP 403 for 'org/name': check HF_ENDPOINT and HF_TOKEN."),
+    ],
+)
+def test_a_hub_that_answers_with_an_error_is_not_called_unreachable(status: int, message: str) -> None:
+    """Its library raises that the file is not in the cache, because of the answer."""
+    answered = type("HfHubHTTPError", (OSError,), {"response": SimpleNamespace(status_code=status)})("details")
+    wrapped = hub_error("LocalEntryNotFoundError")
+    assert wrapped.__cause__ is not None
+    wrapped.__cause__.__cause__ = answered
+    assert str(explain(wrapped, REPOSITORY, ONLINE)) == f"m=hf:org/name: {message}"
 
 
 def test_a_misspelt_model_source_is_named_wherever_it_was_taken_for_a_repository() -> None:

@@ -151,6 +151,11 @@ def damage_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
 
+def damage_sizes(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 100, "num_attention_heads": 9}))
+
+
 def damage_shapes(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
@@ -184,6 +189,10 @@ def damage_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"version": "1.0"}')
 
 
+def cut_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"version": "1.0",')
+
+
 def no_tokenizer(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
@@ -194,13 +203,19 @@ def no_tokenizer(folder: Path) -> None:
     [
         (damage_cut, "corrupt", r"model\.safetensors' is damaged: it has \d+ bytes and should have"),
         (damage_page, "corrupt", r"model\.safetensors' is damaged: its header"),
-        (damage_config, "corrupt", "JSON"),
+        (damage_config, "corrupt", r"/config\.json' is damaged: Expecting property name.*; download it again"),
+        (
+            damage_sizes,
+            "corrupt",
+            r"config\.json describes no model that can be: The hidden size \(100\) is not a multiple",
+        ),
         (damage_shapes, "corrupt", "do not have the shapes"),
         (damage_missing, "corrupt", r"lack weights of the model \(model\.layers\.2.*random numbers"),
         (damage_type, "architecture", "from_the_future"),
         (damage_kind, "architecture", "not a causal language model"),
         (damage_shard, "no_weights", "model-00002-of-00002.safetensors"),
         (damage_tokenizer, "tokenizer", "tokenizer cannot be loaded"),
+        (cut_tokenizer, "corrupt", r"/tokenizer\.json' is damaged: Expecting"),
         (no_tokenizer, "tokenizer", "tokenizer cannot be loaded"),
         (lambda folder: (folder / "config.json").unlink(), "no_config", "holds no config.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no_weights", "holds no weights"),
@@ -216,6 +231,12 @@ def test_what_is_wrong_with_a_folder_is_one_line(
     error = refused(spec("hf", str(folder)), context)
     assert error.kind == kind, str(error)
     assert re.search(message, str(error)), str(error)
+
+
+def test_a_damaged_config_is_refused_before_anything_loads(spec: MakeSpec, folder: Path) -> None:
+    damage_config(folder)
+    with pytest.raises(ModelLoadError, match=r"/config\.json' is damaged"):
+        TransformersBackend.preflight(spec("hf", str(folder)))
 
 
 def test_custom_code_is_never_run_unasked(spec: MakeSpec, context: LoadContext, folder: Path, tmp_path: Path) -> None:

@@ -79,6 +79,13 @@ def test_models_with_unlike_numbers_of_rounds_are_told_the_range(tmp_path: Path)
     assert found[4] == "latency: median of 3 to 4 rounds a model. * best"
 
 
+def test_where_no_time_was_kept_no_rounds_of_a_latency_are_told(tmp_path: Path) -> None:
+    reason = "its test says timed=False"
+    untimed = rounds("r1", "a", values={"peak_rss": [1, 2, 3]}, reasons={"latency": reason})
+    found = lines_of(tmp_path, [worker("w1", "a"), untimed, verdict("v1", "a")])
+    assert found[2] == f"No latency: {reason}."
+
+
 def test_a_single_model_is_not_the_best_of_one(tmp_path: Path) -> None:
     found = lines_of(tmp_path, two_models()[:3])
     assert "*" not in "".join(found)

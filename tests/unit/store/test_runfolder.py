@@ -192,6 +192,20 @@ def test_latest_alone_is_found(tmp_path: Path) -> None:
         resolve_run("latest~1", here)
 
 
+def test_a_finished_run_whose_log_was_removed_is_not_passed_over(tmp_path: Path) -> None:
+    older, newest = (tmp_path / f"2026010{day}T000000Z-aaaaaa" for day in (1, 2))
+    for run in (older, newest):
+        run.mkdir()
+        write_log(run, [])
+        publish_latest(run)
+    (newest / "log.jsonl").unlink()
+    assert resolve_run("latest", tmp_path) == older  # as where a session is only beginning
+    (newest / "manifest.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"is {newest.name}, and its log\.jsonl was removed: name another run"):
+        resolve_run("latest", tmp_path)
+    assert resolve_run(str(tmp_path / "latest"), tmp_path) == tmp_path / "latest"
+
+
 def test_latest_is_replaced_as_a_whole_while_somebody_reads_it(tmp_path: Path) -> None:
     first, second = create_run_folder(tmp_path, FakeClock()), create_run_folder(tmp_path, FakeClock())
     write_log(first, [])
