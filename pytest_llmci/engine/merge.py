@@ -305,10 +305,13 @@ def find_faults(parts: Sequence[Part]) -> list[str]:
         elif not part.ended:
             status = part.footer.exit_status if part.footer is not None else None
             how = "was killed" if status is None else f"was stopped early (exit status {status})"
-            lost = part.cells - len(part.judged)
-            faults.append(
-                f"lost coverage: {part.name} {how}: {max(0, lost)} of its {count(part.cells, 'cell')} have no verdict"
+            lost, cells = part.cells - len(part.judged), count(part.cells, "cell")
+            what = (
+                f"{lost} of its {cells} have no verdict"
+                if lost > 0
+                else f"its {cells} have verdicts, its gates have none"
             )
+            faults.append(f"lost coverage: {part.name} {how}: {what}")
     told = [gate for part in parts for gate in part.gates if gate.name == "coverage"]
     faults += [fault for gate in told if gate.outcome == "failed" for fault in gate.message.split("; ")]
     return list(dict.fromkeys(faults))

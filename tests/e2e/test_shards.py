@@ -177,6 +177,23 @@ def test_a_killed_shard_keeps_its_rows_and_is_lost_coverage(bench: Bench, capsys
     assert f"FAILED lost coverage: shard 2/2 was killed: {lost} of its {cells} cells have no verdict" in told
 
 
+def test_a_shard_killed_before_its_gates_has_verdicts_all_the_same(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = shards(bench, 2, *SMALL)
+    log = parts[1] / "log.jsonl"
+    kept = log.read_text("utf-8").splitlines(keepends=True)
+    cells = sum('"type":"verdict"' in line for line in kept)
+    log.write_text(
+        "".join(line for line in kept if '"type":"gate"' not in line and '"type":"footer"' not in line), "utf-8"
+    )
+    assert main(["report", str(parts[1])]) == 0
+    capsys.readouterr()
+    assert merge(*parts) == 1
+    told = capsys.readouterr().out
+    assert f"lost coverage: shard 2/2 was killed: its {cells} cells have verdicts, its gates have none" in told
+
+
 def test_help_says_what_a_killed_shard_ends_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["merge", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
