@@ -110,6 +110,8 @@ UNNAMED = "main"
 ARMING = "llmci_armed"
 ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags, "--llmci-replay")
 """On the command line, any of these arms the plugin."""
+VARIABLES = ("SIGNING_KEY", "LOCK_FILE", "CACHE_DIR", "SINK_PROCESS")
+"""What ``LLMCI_`` may precede besides: no settings."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
 
@@ -223,6 +225,7 @@ def gather(config: pytest.Config) -> dict[str, Given]:
         config
     )  # its own name for what the file holds has changed; without it, pytest's warning is all there is
     _refuse_misspelt(held.get("_inicfg") or held.get("inicfg") or (), file)
+    _refuse_misspelt_variables(os.environ)
     return gather_from(lambda name: config.getoption(name, None), config.getini, file, _tool_table(config.rootpath))
 
 
@@ -237,6 +240,22 @@ def _refuse_misspelt(settings: Iterable[str], file: str) -> None:
     for name in settings:
         if name.startswith("llmci_") and name not in known:
             raise UnknownNameError.build(file, "setting", name, known)
+
+
+def _refuse_misspelt_variables(environment: Iterable[str]) -> None:
+    """A variable may hold a key or be somebody else's: one that is nearly called like a setting is refused.
+
+    :raises UnknownNameError: naming that setting.
+    """
+    from difflib import get_close_matches
+
+    from ..errors import UnknownNameError
+
+    known = [option.name.upper() for option in OPTIONS]
+    for name in environment:
+        prefix, _, rest = name.partition("LLMCI_")
+        if not prefix and rest not in known and rest not in VARIABLES and get_close_matches(rest, known, cutoff=0.8):
+            raise UnknownNameError.build("environment", "variable", name, [f"LLMCI_{each}" for each in known])
 
 
 def gather_from(

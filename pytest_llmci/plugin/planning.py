@@ -166,8 +166,12 @@ class Planning:
         if self._plugin.settings.shard and not self.faults:
             self._or_fault("", lambda: self._take_shard(items))
         self._settle_comparison()
-        functions = {_function_of(item) for item in items}
-        self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
+        self.faults = list(dict.fromkeys(self.faults))
+        if (
+            self._plugin.collected.tests
+        ):  # else the test with the fault may be what was meant: it has no cells to select
+            functions = {_function_of(item) for item in items}
+            self.faults = [fault for fault in self.faults if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
 

@@ -118,6 +118,8 @@ def _subject(head: str, where: str, metrics: Mapping[str, MetricDef]) -> tuple[s
     glob, colon, rest = head.rpartition(":")
     if colon and not glob.strip():
         raise ConfigError(f"{where} names no model before the ':'; {_EXAMPLE}.")
+    if "," in glob:
+        raise ConfigError(f"{where}: no model is called '{glob}', with a comma; give each limit an option of its own.")
     name, dot, statistic = rest.strip().partition(".")
     if name not in metrics:
         if name == "cost":

@@ -233,6 +233,37 @@ def test_a_misspelt_key_of_the_ini_file_loses_no_gate(bench: Bench) -> None:
     result.stderr.fnmatch_lines(["*pytest.ini: unknown setting 'llmci_budgets'. Did you mean 'llmci_budget'?*"])
 
 
+def test_a_misspelt_variable_loses_no_gate_and_others_are_let_be(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(bench.path / "cache"))
+    monkeypatch.setenv("LLMCI_MY_KEY", "some")
+    assert bench.suite("echo", fresh=True).ret == 0
+    monkeypatch.setenv("LLMCI_RONDS", "3")
+    result = bench.suite("echo", fresh=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*environment: unknown variable 'LLMCI_RONDS'. Did you mean 'LLMCI_ROUNDS'?*"])
+
+
+def test_two_limits_in_one_option_are_told_apart_from_a_name(bench: Bench) -> None:
+    result = bench.suite("aa=echo", "--llmci-max-latency=a*:2s,b*:3s")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*--llmci-max-latency: *: no model is called 'a?:2s,b?', with a comma; give each limit*"]
+    )
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n2",)])
+def test_a_wrong_marker_is_told_where_its_test_has_no_cells_to_select(bench: Bench, parallel: tuple[str, ...]) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    bench.write(
+        "test_it.py",
+        "import pytest\n@pytest.mark.llmci(prompts='nope.yaml')\ndef test_it(llm, llm_prompt): llm.generate(llm_prompt)\n",
+    )
+    result = bench.run("--llm-models=echo", "-k", "tcp", *parallel)
+    assert result.ret != 0
+    assert "nope.yaml" in result.stdout.str() + result.stderr.str()
+
+
 @needs_models
 @pytest.mark.parametrize(
     ("model", "said"),
