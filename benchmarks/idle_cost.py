@@ -1,6 +1,6 @@
 """What the plugin costs a pytest session that does not use it.
 
-    python -m benchmarks.idle_cost [--rounds 20] [--check]
+    python -m benchmarks.idle_cost [--rounds 20] [--instructions] [--check]
 
 Makes four virtual environments in a temporary folder (about 600 MB; pip fetches pytest, numpy, scipy, ...):
 
@@ -13,12 +13,17 @@ In each it runs, in turn, `python -m pytest -p no:cacheprovider --collect-only -
 parametrized tests. It also lists the modules that an unarmed session imports because of the plugin. Run it from the
 root of the repository, on a Linux or macOS machine with little else to do. With --check the exit status is 1 when a
 target is missed.
+
+With --instructions it counts, by valgrind, the instructions of one session in each environment and holds them against
+the same ratios: a count says less about memory and the kernel than CPU time does, but is the same on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -174,7 +179,35 @@ def report_costs(session: Session, costs: Mapping[str, Sequence[Cost]]) -> bool:
     return all(met for _, met in lines)
 
 
-def measure_session(session: Session, pythons: Mapping[str, Path], folder: Path, rounds: int) -> bool:
+def count_instructions(side: Side) -> int:
+    """The instructions that a command executes, kernel apart, by valgrind.
+
+    :raises RunFailedError: if valgrind does not tell.
+    """
+    counting = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *side.command]
+    done = subprocess.run(
+        counting, cwd=side.cwd, env=dict(side.environment), capture_output=True, text=True, check=False
+    )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if found is None or side.expected not in done.stdout:
+        raise RunFailedError(f"{side.name}: valgrind counted nothing: {done.stderr[-300:]}")
+    return int(found[1])
+
+
+def report_instructions(session: Session, sides: Sequence[Side]) -> bool:
+    """Print how many instructions each side takes; whether the plugin keeps to the ratio of the session."""
+    counts = {side.name: count_instructions(side) for side in sides}
+    for name, number in counts.items():
+        print(f"  {name:<20}{number / 1e6:>10,.1f} million instructions {number / counts[REFERENCE]:>9.4f}x")
+    ratio = counts[PLUGIN] / counts[REFERENCE]
+    line, met = judged("instructions over pytest alone", ratio, session.ratio_limit, "x")
+    print(line)
+    return met
+
+
+def measure_session(
+    session: Session, pythons: Mapping[str, Path], folder: Path, rounds: int, *, instructions: bool
+) -> bool:
     """Measure one kind of session and print it; whether its targets are met."""
     cwd = make_folder(folder / session.name.replace(" ", "-").replace(",", ""), session)
     sides = [
@@ -189,21 +222,29 @@ def measure_session(session: Session, pythons: Mapping[str, Path], folder: Path,
     ]
     costs = measure_in_turn(sides, rounds, folder / "output.txt")
     print(f"\n{session.name}, {rounds} rounds")
-    met = report_costs(session, costs)
-    return report_modules(session, pythons, cwd) and met
+    met = [report_costs(session, costs), report_modules(session, pythons, cwd)]
+    if instructions:
+        met.append(report_instructions(session, sides))
+    return all(met)
 
 
 def main() -> int:
     """The command line; exit status 2 if something could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="measured rounds of each session (default: 20)")
+    parser.add_argument("--instructions", action="store_true", help="count instructions, too; needs valgrind")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     arguments = parser.parse_args()
+    if arguments.instructions and shutil.which("valgrind") is None:
+        parser.error("--instructions needs valgrind, which is not on the PATH; install it, or leave the option out")
     try:
         with tempfile.TemporaryDirectory(prefix="llmci-idle-") as name:
             folder = Path(name)
             pythons = make_environments(folder)
-            met = [measure_session(session, pythons, folder, arguments.rounds) for session in SESSIONS]
+            met = [
+                measure_session(session, pythons, folder, arguments.rounds, instructions=arguments.instructions)
+                for session in SESSIONS
+            ]
     except (RunFailedError, subprocess.CalledProcessError) as error:
         print(f"idle_cost: {error}", file=sys.stderr)
         return 2
