@@ -49,19 +49,20 @@ def check_prompt_ids(prompts: Sequence[Prompt]) -> None:
 
 
 class CellIds:
-    """The cells of tests that were written apart from each other: one of an id."""
+    """The cells of each test, which its author may have written one by one: one of an id."""
 
     def __init__(self, shown: Callable[[str], str] = str) -> None:
         """:param shown: makes of a prompt what people may see."""
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[tuple[str, str], Cell] = {}
         self._shown = shown
 
-    def note(self, cell: Cell) -> None:
-        """Several tests may ask a model the same; what is asked otherwise must be called otherwise.
+    def note(self, cell: Cell, test: str) -> None:
+        """What a test asks otherwise must be called otherwise; another test may call it alike.
 
+        :param test: without its parameters.
         :raises ConfigError: if a cell of that id asks something else.
         """
-        there = self._cells.setdefault(cell.id, cell)
+        there = self._cells.setdefault((test, cell.id), cell)
         if there is cell or (there.model.alias, _asked(there.prompt)) == (cell.model.alias, _asked(cell.prompt)):
             return
         if there.model.alias != cell.model.alias:

@@ -58,7 +58,7 @@ class Planning:
         self._plugin = plugin
         self.faults: list[tuple[str, str]] = []
         """(test without its parameters, or "" for the session; what is wrong), for all that was collected."""
-        self.cell_ids = CellIds(plugin.redactor.shown)
+        self._cell_ids = CellIds(plugin.redactor.shown)
         self.family = 1
         """How many budgets of the selected cells are decided by a test that can err."""
         if plugin.settings.suites:
@@ -166,12 +166,8 @@ class Planning:
         if self._plugin.settings.shard and not self.faults:
             self._or_fault("", lambda: self._take_shard(items))
         self._settle_comparison()
-        self.faults = list(dict.fromkeys(self.faults))
-        if (
-            self._plugin.collected.tests
-        ):  # else the test with the fault may be what was meant: it has no cells to select
-            functions = {_function_of(item) for item in items}
-            self.faults = [fault for fault in self.faults if not fault[0] or fault[0] in functions]
+        functions = {_function_of(item) for item in items}
+        self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
 
@@ -217,6 +213,13 @@ class Planning:
         report = pytest.CollectReport(nodeid=REFUSAL, outcome="failed", longrepr=text, result=[])
         self._plugin.config.hook.pytest_collectreport(report=report)
 
+    def note_cell(self, item: pytest.Item, cell: Cell) -> None:
+        """Hold a cell against the others of its test.
+
+        :raises ConfigError: if one of them is called like it and asks something else.
+        """
+        self._cell_ids.note(cell, _function_of(item))
+
     def _told(self) -> list[str]:
         """What is wrong, a line each; one slip may be that of every cell, and then the first few say it."""
         texts = [text for _, text in self.faults]
@@ -259,7 +262,8 @@ class Planning:
             self._plugin.collected.add_task(item.nodeid, item.cell)
             return
         if isinstance(item, CellItem):
-            self.cell_ids.note(item.cell)
+            if not item.is_of_suite:  # whose cells are told apart where they are made
+                self.note_cell(item, item.cell)
             plan = item.plan or self._plugin.planner.suite_plan(item.cell)
             self._plugin.collected.add(item.nodeid, item.cell, plan)
             for budget in item.budgets:
@@ -279,7 +283,7 @@ class Planning:
             return
         if prompt is not None:
             cell = self._plugin.planner.test_cell(model, prompt)
-            self.cell_ids.note(cell)
+            self.note_cell(item, cell)
         if prompt is None or not has_result:
             if own.budgets and not has_result:
                 raise ConfigError(

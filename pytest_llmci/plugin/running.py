@@ -282,7 +282,7 @@ class Running:
         try:
             prompt = prompt_of(given, self._plugin.redactor.prompt_id, "llm_prompt")
             cell = planner.test_cell(llm.spec, prompt)
-            self._plugin.planning.cell_ids.note(cell)
+            self._plugin.planning.note_cell(item, cell)
             return cell, planner.test_plan(cell, self._plugin.planning.marker(item))
         except ConfigError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None

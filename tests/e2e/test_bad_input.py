@@ -251,19 +251,6 @@ def test_two_limits_in_one_option_are_told_apart_from_a_name(bench: Bench) -> No
     )
 
 
-@pytest.mark.parametrize("parallel", [(), ("-n2",)])
-def test_a_wrong_marker_is_told_where_its_test_has_no_cells_to_select(bench: Bench, parallel: tuple[str, ...]) -> None:
-    if parallel:
-        pytest.importorskip("xdist")
-    bench.write(
-        "test_it.py",
-        "import pytest\n@pytest.mark.llmci(prompts='nope.yaml')\ndef test_it(llm, llm_prompt): llm.generate(llm_prompt)\n",
-    )
-    result = bench.run("--llm-models=echo", "-k", "tcp", *parallel)
-    assert result.ret != 0
-    assert "nope.yaml" in result.stdout.str() + result.stderr.str()
-
-
 @needs_models
 @pytest.mark.parametrize(
     ("model", "said"),

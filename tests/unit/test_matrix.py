@@ -54,11 +54,12 @@ def cell(prompt: Prompt, alias: str = "m") -> Cell:
     return Cell(id=f"{alias}-{prompt.id}", model=model(alias), prompt=prompt)
 
 
-def test_several_tests_may_ask_a_model_the_same() -> None:
+def test_a_test_may_ask_a_model_the_same_twice_and_two_tests_may_call_different_prompts_alike() -> None:
     ids = CellIds()
     for source in ("a.yaml", "b.yaml"):
-        ids.note(cell(prompt("same", source)))
-    ids.note(cell(prompt("same"), "other"))
+        ids.note(cell(prompt("same", source)), "test_it.py::test_it")
+    ids.note(cell(prompt("same"), "other"), "test_it.py::test_it")
+    ids.note(cell(Prompt(id="same", text="what another asks")), "test_it.py::test_other")
 
 
 @pytest.mark.parametrize(
@@ -82,14 +83,14 @@ def test_several_tests_may_ask_a_model_the_same() -> None:
 )
 def test_what_is_asked_otherwise_must_be_called_otherwise(other: Prompt, words: str) -> None:
     ids = CellIds()
-    ids.note(cell(Prompt(id="p", text="a b", source="a.yaml, row 1")))
+    ids.note(cell(Prompt(id="p", text="a b", source="a.yaml, row 1")), "test")
     with pytest.raises(ConfigError) as caught:
-        ids.note(cell(other))
+        ids.note(cell(other), "test")
     assert str(caught.value) == words
 
 
-def test_cells_of_several_tests_whose_names_run_into_each_other_are_refused() -> None:
+def test_cells_of_a_test_whose_names_run_into_each_other_are_refused() -> None:
     ids = CellIds()
-    ids.note(cell(prompt("b-c"), "a"))
+    ids.note(cell(prompt("b-c"), "a"), "test")
     with pytest.raises(ConfigError, match=r"model 'a' with prompt 'b-c' and model 'a-b' with prompt 'c' would both be"):
-        ids.note(cell(prompt("c"), "a-b"))
+        ids.note(cell(prompt("c"), "a-b"), "test")
