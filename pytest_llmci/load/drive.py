@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..backends.base import Backend
 from ..clock import SystemClock
@@ -18,6 +18,9 @@ from .accounting import accounted
 from .in_process import InProcess
 from .scenario import at_rate
 from .sweep import Search
+
+TURNED_AWAY: Final = "server_busy"
+"""Kind of failure: the server itself says that it is asked too much."""
 
 
 class Progress(Protocol):
@@ -95,7 +98,9 @@ def _swept(driver: Driver, plan: LoadPlan, seed: int) -> RoundRecord:
     search = Search(low=scenario.rate, high=scenario.highest_rate, resolution=scenario.resolution)
     steps: list[LoadRun] = []
     while (rate := search.next()) is not None:
-        run = _answered(accounted(driver.run(at_rate(scenario, rate), seed), scenario.objective))
+        run = accounted(driver.run(at_rate(scenario, rate), seed), scenario.objective)
+        if search.kept is None or set(run.failures) != {TURNED_AWAY}:
+            run = _answered(run)
         kept = _kept(run, scenario)
         steps.append(replace(run, step=len(steps), kept=kept))
         search.tell(rate, kept)

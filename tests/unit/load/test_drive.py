@@ -70,6 +70,48 @@ def test_where_the_generator_gives_out_there_is_no_highest_rate() -> None:
     assert record.values["offered_rate"] == 4.0
 
 
+class Refusing:
+    """Answers what is under a rate, and nothing beyond it."""
+
+    def __init__(self, most: float, kind: str) -> None:
+        self.most, self.kind = most, kind
+        self.model = SlowModel(FakeClock(), ttft_ms=1, itl_ms=0)
+
+    def warm_up(self, requests: int) -> None:
+        pass
+
+    def run(self, scenario: Scenario, seed: int) -> LoadRun:
+        found = driver(self.model)[0].run(scenario, seed)
+        if (scenario.rate or 0) <= self.most:
+            return found
+        return replace(found, failures=[self.kind] * len(found.failures), messages={self.kind: "HTTP 429"})
+
+
+def refused_beyond(most: float, kind: str) -> RoundRecord:
+    plan = driver(SlowModel(FakeClock()))[1]
+    scenario = parse_scenario("rate=1..64 requests=40 ttft<=1s resolution=50%", "x")
+    return round_of(Refusing(most, kind), replace(plan, scenario=scenario), 0)
+
+
+def test_a_step_of_which_the_server_turns_all_away_has_missed_the_objective() -> None:
+    record = refused_beyond(5, "server_busy")
+    assert [(step.rate, step.kept) for step in record.runs] == [
+        (1, True),
+        (2, True),
+        (4, True),
+        (8, False),
+        (5.657, False),
+    ]
+    assert record.values["max_rate"] == 4 and record.runs[3].values["error_rate"] == 100
+
+
+@pytest.mark.parametrize(("most", "kind"), [(5, "server_died"), (0.5, "server_busy")])
+def test_a_server_that_dies_in_a_sweep_or_answers_nothing_from_the_start_is_a_failure(most: float, kind: str) -> None:
+    with pytest.raises(GenerationError, match="none of 40 requests was answered") as caught:
+        refused_beyond(most, kind)
+    assert caught.value.kind == kind
+
+
 def test_nothing_answered_is_a_failure_of_the_model_and_no_number() -> None:
     with pytest.raises(
         GenerationError, match=r"none of 4 requests was answered; the first failure \(refused\): it would not"
