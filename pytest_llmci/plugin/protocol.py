@@ -30,6 +30,7 @@ from .options import any_set
 if TYPE_CHECKING:
     from pluggy import HookImpl, HookRelay
 
+    from .giving import Giving
     from .running import Running
 
 XDIST = ("xdist.", "__channelexec__")
@@ -42,6 +43,7 @@ WANT_NO_TEARDOWN = (
 WANT_NO_BOUNDS = ("_pytest.", "pytest_llmci.", *XDIST)
 """Modules that learn nothing of a parallel worker's tests from when they begin and end, where the terminal is not verbose."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
+FIXTURE_HOOKS = ("pytest_fixture_setup", "pytest_fixture_post_finalizer")
 OF_A_CELL = frozenset({"llm", "llm_prompt", "llm_result"})
 """Fixtures that say nothing, and leave nothing behind."""
 _MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
@@ -56,11 +58,12 @@ def may_be_short(config: pytest.Config) -> bool:
     """Whether no plugin or ``conftest.py`` listens to the phases of a test, and nobody wants to stop in one."""
     if any_set(config, "usepdb", "setupshow", "setuponly", "reruns", "trace"):
         return False
-    for name in PHASE_HOOKS:
-        for implementation in getattr(config.hook, name).get_hookimpls():
-            if not implementation.function.__module__.startswith(_NOBODY):
-                return False
-    return True
+    return _nobody_hears(config, PHASE_HOOKS)
+
+
+def _nobody_hears(config: pytest.Config, hooks: Iterable[str]) -> bool:
+    """Whether no plugin but pytest's own and ours listens to them, and no ``conftest.py``."""
+    return all(_are_only(_NOBODY, getattr(config.hook, name).get_hookimpls()) for name in hooks)
 
 
 def may_share(config: pytest.Config, *, loops: tuple[str, ...] = ()) -> bool:
@@ -222,8 +225,11 @@ def _fail_with(error: BaseException) -> None:
 class FunctionsShort:
     """Runs such test functions: set-up and body in one phase, with one report."""
 
-    def __init__(self, plugin: Running) -> None:
+    def __init__(self, plugin: Running, giving: Giving) -> None:
         self._running = plugin
+        self._giving = giving
+        self._gives: bool | None = None
+        """Whether nobody hears of each fixture, so that pytest need not set them up one by one; None before the first test."""
         self._known: dict[object, _Place | None] = {}
         """Function -> where it stands, and None where it may not go the short way; thousands of tests share one."""
         self._sets_up: pytest.Function | None = None
@@ -295,6 +301,14 @@ class FunctionsShort:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         """Within the wrappers that catch what is printed and logged, and before the body."""
-        if self._sets_up is item:
-            item.session._setupstate.setup(item)  # noqa: SLF001  # pytest's own hook does
-            self._sets_up = None
+        function = self._sets_up
+        if function is None or function is not item:
+            return
+        if self._gives is None:
+            self._gives = _nobody_hears(item.config, FIXTURE_HOOKS)
+        if self._gives:
+            self._giving.leave_out(function)
+        item.session._setupstate.setup(item)  # noqa: SLF001  # pytest's own hook does
+        if self._gives:
+            self._giving.give(function)
+        self._sets_up = None

@@ -26,6 +26,7 @@ from . import junit
 from .collecting import model_of
 from .coverage import VERDICT_ATTRIBUTE
 from .failures import explain_in_report, hide_in_report
+from .giving import Giving
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
 from .options import any_set
@@ -65,7 +66,8 @@ class Running:
         self._short: bool | None = None
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
-        self.functions = FunctionsShort(self)
+        self.giving = Giving(plugin.config, self)
+        self.functions = FunctionsShort(self, self.giving)
         self._holding = Holding()
         self._ends: Ends | None = None
         self._may_wait = False

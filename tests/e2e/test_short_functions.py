@@ -140,3 +140,25 @@ def test_an_error_of_the_teardown_is_told(bench: Bench) -> None:
     assert outcomes == {"passed": 8, "errors": 1}
     assert any("ERROR at teardown of test_" in line for line in lines)
     assert any("OSError: it is in use" in line for line in lines)
+
+
+def test_a_conftest_that_listens_still_hears_of_each_fixture(bench: Bench) -> None:
+    """Where nobody does, pytest sets none of them up."""
+    bench.write("test_it.py", "def test_first(llm_result):\n    pass\n\ndef test_second(llm_result):\n    pass\n")
+    heard = (
+        "import pytest\n\n\n"
+        "@pytest.hookimpl(wrapper=True)\n"
+        "def pytest_fixture_setup(fixturedef):\n"
+        "    with Path(__file__).with_name('heard.txt').open('a') as stream:\n        print(fixturedef.argname, file=stream)\n"
+        "    return (yield)\n"
+    )
+    bench.write("conftest.py", NOTES_SHORT + heard)
+    _, outcomes = shown(bench)
+    assert outcomes == {"passed": 8}
+    assert len((bench.path / "short.txt").read_text().split()) == 7
+    names = (bench.path / "heard.txt").read_text().split()
+    assert {name: names.count(name) for name in ("llm", "llm_prompt", "llm_result")} == {
+        "llm": 8,
+        "llm_prompt": 8,
+        "llm_result": 8,
+    }
