@@ -11,6 +11,7 @@ from .collecting import OUR_MODULE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .armed import ArmedPlugin
     from .running import Running
 
 
@@ -21,8 +22,8 @@ _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 class Giving:
     """Stands between pytest and our fixtures."""
 
-    def __init__(self, config: pytest.Config, running: Running) -> None:
-        self._config = config
+    def __init__(self, plugin: ArmedPlugin, running: Running) -> None:
+        self._plugin = plugin
         self._made: dict[str, Callable[[Mapping[str, Any], Callable[[str], Any]], object]] = {
             "llm": lambda params, _: running.handle(_param(params, "llm")),
             "llm_prompt": lambda params, _: running.prompt(_param(params, "llm_prompt")),
@@ -34,7 +35,11 @@ class Giving:
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> object:
         """What pytest's own does, but without a ``request`` that has to be built as a fixture."""
         make = self._made.get(fixturedef.argname)
-        if make is None or fixturedef.func.__module__ != OUR_MODULE or getattr(self._config.option, "setupplan", False):
+        if (
+            make is None
+            or fixturedef.func.__module__ != OUR_MODULE
+            or getattr(self._plugin.config.option, "setupplan", False)
+        ):
             return None
         params = {fixturedef.argname: request.param} if hasattr(request, "param") else {}
         try:

@@ -20,9 +20,9 @@ def asked(name: str, module: str = OUR_MODULE, **known: object) -> tuple[Any, An
 
 
 def giving(**running: Any) -> Giving:
-    config: Any = SimpleNamespace(option=SimpleNamespace(setupplan=running.pop("setupplan", False)))
-    made_by: Any = SimpleNamespace(**running)
-    return Giving(config, made_by)
+    config = SimpleNamespace(option=SimpleNamespace(setupplan=running.pop("setupplan", False)))
+    plugin: Any = SimpleNamespace(config=config, running=SimpleNamespace(**running))
+    return Giving(plugin, plugin.running)
 
 
 @pytest.mark.parametrize("name", ["llm", "llm_prompt", "llm_result"])
