@@ -6,6 +6,7 @@ else wraps whole tests either, the cells of a model that follow it run within th
 
 A test function has a body of the user's, whose phase is kept with all its hooks. What is measured for it is measured within that
 phase, and there is nothing to be torn down: so the two other phases with their reports, of which nobody learns anything, are left out.
+Those of a module run within one call of ``pytest_runtest_protocol`` as cells do, up to one that warns, or changes how its process warns.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from _pytest.logging import caplog_handler_key, caplog_records_key
 from _pytest.runner import check_interactive_exception
 
 from .collecting import OUR_MODULE
-from .fixtures import MARKER
 from .holding import Held
 from .items import CellItem
+from .marks import has_other_marks
 from .options import any_set
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_te
 FIXTURE_HOOKS = ("pytest_fixture_setup", "pytest_fixture_post_finalizer")
 OF_A_CELL = frozenset({"llm", "llm_prompt", "llm_result"})
 """Fixtures that say nothing, and leave nothing behind."""
-_MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
 _BUILT_IN = frozenset({"pytestconfig"})
 """Not ``request``, which may be given something to be done when the test is torn down."""
 _ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt)
@@ -82,17 +82,6 @@ def may_share(config: pytest.Config, *, loops: tuple[str, ...] = ()) -> bool:
         if not implementation.function.__module__.startswith((*_NOBODY_ELSE, *loops)):
             return False
     return not (config.pluginmanager.hasplugin("faulthandler") and float(config.getini("faulthandler_timeout") or 0))
-
-
-def has_other_marks(item: pytest.Item) -> bool:
-    """Whether it has marks besides ours that do anything while it runs: skip, xfail, flaky, ..."""
-    node: Any = item
-    while node is not None:
-        for mark in node.own_markers:
-            if mark.name not in _MARKS_OF_COLLECTING:
-                return True
-        node = node.parent
-    return False
 
 
 def run_along(

@@ -29,13 +29,13 @@ from .failures import explain_in_report, hide_in_report
 from .giving import Giving
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
+from .marks import has_other_marks
 from .options import any_set
 from .planning import MANY_ITEMS, is_ours, keeps_nothing
 from .protocol import (
     XDIST,
     FunctionsShort,
     Wanted,
-    has_other_marks,
     may_be_short,
     may_share,
     may_share_body,
@@ -93,7 +93,7 @@ class Running:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """The cells of a model in one call of the hook around a test, where nobody counts these calls."""
+        """The cells of a model, and the test functions of a module, in one call of the hook around a test, where nobody counts them."""
         self.prepare(session)
         config = session.config
         errors = session.testsfailed and not config.option.continue_on_collection_errors
@@ -128,6 +128,7 @@ class Running:
             yield item, following
 
     def _runs_along(self, item: pytest.Item, first: T) -> TypeGuard[T]:
+        """Whether the test that comes next may run within the call for an earlier one."""
         if item.parent is not first.parent or type(item) is not type(first) or has_other_marks(item):
             return False
         is_last = self._behind + 1 == len(self._line)
