@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from .exclusive import MachineLock
 from .judge import CONTENDED
 from .observer import Observer
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
+
+class _InTurn:
+    """Holds what was taken: nothing else runs meanwhile."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: MachineLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> bool:
+        return False
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.give_back()
 
 
 class Apart:
@@ -28,20 +43,20 @@ class Apart:
         self._together = together
         self._is_parallel = is_parallel
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def alone(self) -> AbstractContextManager[bool]:
         """Keep all other work on this machine away; yields whether some may run all the same.
 
         The wait is charged to no test: how long it takes is the doing of others.
         """
+        if not self._together and self._lock.take():  # in one's turn, without a wait
+            return _InTurn(self._lock)
+        return self._alone_in_time()
+
+    @contextmanager
+    def _alone_in_time(self) -> Iterator[bool]:
+        """After the wait that it takes."""
         if self._together:
             yield self._is_parallel
-            return
-        if self._lock.take():  # in one's turn, without a wait
-            try:
-                yield False
-            finally:
-                self._lock.give_back()
             return
         with ExitStack() as until_measured:
             with self._observer.uncharged():

@@ -108,7 +108,9 @@ class MachineLock:
         if self._depth == 0 or (alone and not self._alone):
             began = self._turn_began_ns
             is_same_turn = began is not None and self._clock.now_ns() - began < _TURN_NS
-            if not is_same_turn or not self.works or not _try_lock(self._open().timing, alone=alone):
+            if not is_same_turn or not self.works or self._files is None:
+                return False
+            if not _try_lock(self._files.timing, alone=alone):
                 return False
             self._alone = alone
         self._depth += 1

@@ -132,6 +132,7 @@ class Planner:
         self._suite_loads: dict[str, Scenario] = {}
         """Id of a cell of the suite of scenarios -> its scenario."""
         self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...], bool], CellPlan] = {}
+        self._test_plans: dict[tuple[MarkerValues, Prompt, tuple[Budget, ...], bool], CellPlan] = {}
         self._checked: dict[str, tuple[str, bool]] = {}
         """Check as it was written -> its text in its own spelling, and whether it needs the prompt's reference."""
         self.metrics: dict[str, MetricDef] = {metric.name: metric for metric in measure.metric_defs(registry)}
@@ -530,8 +531,13 @@ class Planner:
         if max_rounds < rounds:
             raise ConfigError(f"max_rounds={max_rounds} is less than rounds={rounds}.")
         scenario = self._marked_load(cell.model, marker)
-        generation = self.generation(marker, cell.prompt)
         budgets = self._test_budgets(cell, marker, own, load=scenario is not None)
+        kind = (marker, cell.prompt, budgets, cell.id in self._with_memory_pass)
+        known = self._test_plans.get(kind) if scenario is None else None  # the same for one model after the other
+        if known is not None:
+            self._limits.check_length(cell.model, budgets, known.generation)
+            return known
+        generation = self.generation(marker, cell.prompt)
         self._limits.check_length(cell.model, budgets, generation)
         checks = () if scenario else self.checks(marker, cell.prompt, cell.id)
         plan = CellPlan(
@@ -548,11 +554,10 @@ class Planner:
             min_pass_rate=s.min_pass_rate if marker.min_pass_rate is None else marker.min_pass_rate,
             timed=marker.timed,
         )
-        return (
-            plan
-            if scenario is None
-            else self._under_load(cell, plan, self._load_plan(scenario, (cell.prompt,)), budgets)
-        )
+        if scenario is not None:
+            return self._under_load(cell, plan, self._load_plan(scenario, (cell.prompt,)), budgets)
+        self._test_plans[kind] = plan
+        return plan
 
     def _marked_load(self, model: ModelSpec, marker: MarkerValues) -> Scenario | None:
         """The load of a test's cell: its marker's, else that of the model's spec.

@@ -343,11 +343,12 @@ class Schedule:
     def complete(self, measurement: CellMeasurement) -> CellMeasurement:
         """Measure what a cell lacks: the planned rounds, more while a budget is undecided, samples, and the memory pass."""
         cell, plan = measurement.cell, measurement.plan
-        if measurement.rounds < plan.rounds and measurement.error is None:
+        missing = plan.rounds - measurement.rounds
+        if missing > 0 and measurement.error is None:
             if self._out_of_time():
                 measurement.out_of_time = True
                 return measurement
-            self._measure(measurement, plan.rounds - measurement.rounds)
+            self._measure(measurement, missing)
             self._measure_again(measurement)
         while measurement.error is None and measurement.rounds < plan.max_rounds and self._undecided(measurement):
             if self._out_of_time():

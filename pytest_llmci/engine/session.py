@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -387,7 +387,8 @@ class BenchSession:
         role: Role = "memory" if origin == "memory" else "timing"
         try:
             live = self.pool.get(cell.model, role)
-            request = self._closed_request(measurement, request, live)
+            if request.prompt.is_open:
+                request = self._closed_request(measurement, request, live)
         except LLMCIError as error:
             failed(error_info(error))
             started = utc_text(self._clock.utc())
@@ -430,8 +431,6 @@ class BenchSession:
 
     def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
         """The request, and its cell, with as much filler as the model's own tokenizer asks for."""
-        if not request.prompt.is_open:
-            return request
         prompt = self._fitted(measurement.cell.model, request.prompt, live)
         measurement.cell = replace(measurement.cell, prompt=prompt)
         return replace(request, prompt=prompt)
@@ -458,11 +457,14 @@ class BenchSession:
         with self._turns.request():
             return self._fitted(model, prompt, self.pool.get(model))
 
-    def _parts(self, request: RunRequest, origin: Origin) -> Iterator[RunRequest]:
-        """What a block asks for: at once, but a memory pass under a time limit round by round, no more once that is over."""
+    def _parts(self, request: RunRequest, origin: Origin) -> Iterable[RunRequest]:
+        """What a block asks for: at once, but a memory pass under a time limit round by round."""
         if origin != "memory" or self.settings.time_limit_s is None:
-            yield request
-            return
+            return (request,)
+        return self._while_there_is_time(request)
+
+    def _while_there_is_time(self, request: RunRequest) -> Iterator[RunRequest]:
+        """Its rounds one by one, no more once the time is over."""
         for number in range(request.rounds):
             if number and self._out_of_time():
                 return

@@ -60,7 +60,8 @@ class Turns:
     """Who is asking, and who waits to ask, in the order of coming."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._line: deque[Request] = deque()
         self._closed = False
 
@@ -70,7 +71,7 @@ class Turns:
 
     def wait(self, request: Request) -> None:
         """Get in line and wait; see :meth:`Request.__enter__`."""
-        with self._changed:
+        with self._lock:
             if self._line and self._line[0].thread == get_ident():
                 raise LLMCIError(WITHIN)
             request.thread = get_ident()
@@ -91,10 +92,11 @@ class Turns:
 
     def leave(self, request: Request) -> None:
         """The request has ended, or will not be made."""
-        with self._changed:
+        with self._lock:
             if request in self._line:
                 self._line.remove(request)
-                self._changed.notify_all()
+                if self._line or self._closed:  # else nobody waits for it
+                    self._changed.notify_all()
 
     def withdraw(self, request: Request) -> None:
         """See :meth:`Request.withdraw`."""

@@ -71,10 +71,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use our fixtures, so that ``-m llmci`` selects them."""
+    ours: pytest.MarkDecorator | None = None
     for item in items:
         names = getattr(item, "fixturenames", None)
         if names and not NAMES.isdisjoint(names) and uses_our_fixture(item) and item.get_closest_marker(MARKER) is None:
-            item.add_marker(MARKER)
+            ours = ours or getattr(pytest.mark, MARKER)  # once: pytest looks each name up among those that are declared
+            item.add_marker(ours)
 
 
 def uses_our_fixture(item: pytest.Item) -> bool:

@@ -94,11 +94,9 @@ def arm(config: pytest.Config) -> None:
 
 def _prepare_to_run(config: pytest.Config, plugin: ArmedPlugin) -> None:
     """What a session that only collects does not even import."""
-    from .giving import Giving
-
     config.pluginmanager.register(plugin.running, "llmci-running")
     config.pluginmanager.register(plugin.running.functions, "llmci-functions")
-    config.pluginmanager.register(Giving(plugin), "llmci-giving")
+    config.pluginmanager.register(plugin.running.giving, "llmci-giving")
     config.pluginmanager.register(plugin.observer.stopwatch, "llmci-stopwatch")
     if any(map(config.pluginmanager.hasplugin, PLUGINS)):
         config.pluginmanager.register(Benchmarked(plugin), "llmci-benchmarked")

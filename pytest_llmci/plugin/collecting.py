@@ -79,6 +79,7 @@ def model_of(item: pytest.Item) -> ModelSpec | None:
     value = getattr(item, "llmci_model", None)
     if value is None and resolves_to_ours(item, "llm"):
         value = parameter(item, "llm")
+        item.llmci_model = value  # type: ignore[attr-defined]  # asked for several times a test
     return value if isinstance(value, ModelSpec) else None
 
 

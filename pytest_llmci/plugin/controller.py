@@ -248,22 +248,28 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what is not as it should be; take what travelled with a report of a parallel worker."""
+        if hasattr(report, "node"):  # pytest-xdist says so where it comes from one
+            self._take_along(report)
+        if not report.passed:
+            if reason := reason_of(report):
+                self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
+            self.seen.failed_tests += report.failed and MARKER in report.keywords
+        if report.when == "call":
+            self._tracking.note()
+
+    def _take_along(self, report: pytest.TestReport) -> None:
         """Take what travelled with a report, and let go of it."""
         for other in unpacked(report):
             self._config.hook.pytest_runtest_logreport(report=other)
         if self.awaited:
             self.awaited.discard(report.nodeid)
-        if reason := reason_of(report):
-            self.not_replayed[reason] = self.not_replayed.get(reason, 0) + 1
         self.take_collected(report.__dict__.pop(COLLECTED_ATTRIBUTE, ""))
         self.seen.note_uses(report.__dict__.pop(USES_ATTRIBUTE, (0, 0)))
         if str(report.when) == "???" and report.failed:  # by pytest-xdist, in place of a worker that died
             self._lost[report.nodeid] = "crashed", f"the parallel worker died in this test: {report.longreprtext}"
-        self.seen.failed_tests += report.failed and MARKER in report.keywords
         for text in report.__dict__.pop(RECORDS_ATTRIBUTE, "").splitlines():
             self._take_stored(text.encode("ascii"))
-        if report.when == "call":
-            self._tracking.note()
 
     def take_collected(self, told: str) -> None:
         """What a parallel worker collected; each collects the same.

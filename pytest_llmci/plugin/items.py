@@ -77,7 +77,8 @@ class CellItem(pytest.Item):
     @property
     def location(self) -> tuple[str, int | None, str]:
         """The suite's name in place of a file."""
-        return self.nodeid.partition("::")[0], None, self.nodeid
+        nodeid = self.nodeid
+        return nodeid.partition("::")[0], None, nodeid
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Where it stands: nowhere in the user's files."""

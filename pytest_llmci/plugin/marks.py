@@ -31,6 +31,7 @@ _KEYWORDS = {
 
 
 NO_VALUES = MarkerValues()
+_MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
 
 
 def read_markers(marks: list[pytest.Mark]) -> MarkerValues:
@@ -38,6 +39,7 @@ def read_markers(marks: list[pytest.Mark]) -> MarkerValues:
 
     :raises ConfigError: on a positional argument, a misspelt keyword or a value of another kind.
     """
+    marks = [mark for mark in marks if mark.args or mark.kwargs]
     if not marks:
         return NO_VALUES
     values: dict[str, Any] = {}
@@ -101,3 +103,14 @@ def _value(kind: str, value: object) -> object:
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return tuple(value)
     return None
+
+
+def has_other_marks(item: pytest.Item) -> bool:
+    """Whether it has marks besides ours that do anything while it runs: skip, xfail, flaky, ..."""
+    node: Any = item
+    while node is not None:
+        for mark in node.own_markers:
+            if mark.name not in _MARKS_OF_COLLECTING:
+                return True
+        node = node.parent
+    return False

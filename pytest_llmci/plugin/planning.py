@@ -15,7 +15,7 @@ from ..errors import ConfigError, StoreError
 from ..garbage import collector_paused, collector_rare
 from ..matrix import CellIds
 from ..prompts.asked import prompt_of
-from ..records import Cell, Prompt
+from ..records import Cell, ModelSpec, Prompt
 from ..settings import SUITES, Sourced
 from ..stats.budget_expression import Budget
 from .collecting import (
@@ -30,7 +30,7 @@ from .collecting import (
 )
 from .fixtures import MARKER, NAMES
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
-from .marks import own_marks, read_markers
+from .marks import NO_VALUES, has_other_marks, own_marks, read_markers
 from .options import any_set
 from .sharding import take_shard
 from .suite_ids import deselect
@@ -156,9 +156,8 @@ class Planning:
         before = list(items)
         yield
         group_by_model(items)
-        self._plugin.collected.select(
-            (item.nodeid for item in items), {item.nodeid for item in items if _is_expected_to_fail(item)}
-        )
+        marked = () if any_set(self._plugin.config, "runxfail") else filter(_is_expected_to_fail, items)
+        self._plugin.collected.select((item.nodeid for item in items), {item.nodeid for item in marked})
         self._plugin.collected.tests = sum(map(is_ours, items))
         if not self._plugin.collected.tests:
             self._plugin.collected.note_all_deselected(sum(map(is_ours, before)), self._plugin.config.option)
@@ -166,7 +165,7 @@ class Planning:
         if self._plugin.settings.shard and not self.faults:
             self._or_fault("", lambda: self._take_shard(items))
         self._settle_comparison()
-        functions = {_function_of(item) for item in items}
+        functions = {_function_of(item) for item in items} if self.faults else set()
         self.faults = [fault for fault in dict.fromkeys(self.faults) if not fault[0] or fault[0] in functions]
         if self.faults and self._plugin.controller is None:
             self._refuse_in_parallel(items)
@@ -198,11 +197,13 @@ class Planning:
 
     def _note_models(self, items: Iterable[pytest.Item]) -> None:
         """An alias must not mean one model in this test and another in that."""
+        noted: ModelSpec | None = None
         for item in items:
             model = model_of(item)
-            if model is not None:
+            if model is not None and model is not noted:  # many stand in a row
                 try:
                     self._plugin.planner.names.note(model, where := _function_of(item))
+                    noted = model
                 except ConfigError as error:
                     self.faults.append((where, str(error)))
 
@@ -254,8 +255,7 @@ class Planning:
         model = model_of(item)
         if model is None:
             if item.get_closest_marker(MARKER) is not None:
-                self._check_bare_marker(item)
-                self._note_budgets(item, ())
+                self._note_budgets(item, self._check_bare_marker(item), ())
             return
         self._plugin.collected.models.add(model.alias)
         if isinstance(item, TaskItem):
@@ -269,17 +269,22 @@ class Planning:
             for budget in item.budgets:
                 self._plugin.collected.note_file_budget(budget, met=budget in plan.budgets)
             return
+        self._plan_test(item, model)
+
+    def _plan_test(self, item: pytest.Item, model: ModelSpec) -> None:
+        """A test of the user's own."""
         marker = self.marker(item)
-        self._plugin.planner.checks(marker, None, "the marker")
+        if marker.checks:
+            self._plugin.planner.checks(marker, None, "the marker")
         prompt = self._prompt_of(item)
-        own = read_markers(own_marks(item))
+        own = read_markers(own_marks(item)) if marker is not NO_VALUES else marker
         has_result = resolves_to_ours(item, "llm_result")
         if has_result and prompt is None:
             cell = self._plugin.planner.test_cell(model, _NOT_KNOWN_YET)
             budgets = self._plugin.planner.test_plan(cell, marker).budgets
             self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
             self._plugin.collected.add_late(item.nodeid, budgets)
-            self._note_budgets(item, budgets)
+            self._note_budgets(item, marker, budgets)
             return
         if prompt is not None:
             cell = self._plugin.planner.test_cell(model, prompt)
@@ -293,12 +298,12 @@ class Planning:
                 raise ConfigError(
                     "marker llmci: samples= needs the fixture llm_result; llm.generate() gives one answer, with the seed it is told."
                 )
-            self._note_budgets(item, ())
+            self._note_budgets(item, marker, ())
             return
         plan = self._plugin.planner.test_plan(cell, marker)
         self._plugin.planner.check_timed(own.budgets, timed=marker.timed)
         self._plugin.collected.add(item.nodeid, cell, plan)
-        self._note_budgets(item, plan.budgets)
+        self._note_budgets(item, marker, plan.budgets)
 
     def _prompt_of(self, item: pytest.Item) -> Prompt | None:
         """The prompt that a test will get; None if it has none, a fixture of the user's makes it, or it is none."""
@@ -312,22 +317,31 @@ class Planning:
         except ConfigError:
             return None  # said when the test runs
 
-    def _note_budgets(self, item: pytest.Item, held: Sequence[Budget]) -> None:
-        """Remember each budget that a marker of the test, its class or its module asks for, and whether this test is held to it."""
+    def _note_budgets(self, item: pytest.Item, marker: MarkerValues, held: Sequence[Budget]) -> None:
+        """Remember each budget that a marker of the test, its class or its module asks for, and whether this test is held to it.
+
+        :param marker: what all of them say.
+        """
+        if not marker.budgets:
+            return
         for node, mark in item.iter_markers_with_node(MARKER):
             for text in read_markers([mark]).budgets:
                 met = self._plugin.planner.budget(text) in held
                 self._plugin.collected.note_marker_budget(text, _function_of(node), met=met)
 
-    def _check_bare_marker(self, item: pytest.Item) -> None:
-        """A marker that does nothing is a slip where it stands on the test itself; one of its class or module is for other tests."""
-        self.marker(item)
-        marker = read_markers(own_marks(item))
-        asked = [name for name in ("models", "prompts", "budgets", "checks") if getattr(marker, name)]
+    def _check_bare_marker(self, item: pytest.Item) -> MarkerValues:
+        """A marker that does nothing is a slip where it stands on the test itself; one of its class or module is for other tests.
+
+        :returns: what all of them say.
+        """
+        marker = self.marker(item)
+        own = read_markers(own_marks(item))
+        asked = [name for name in ("models", "prompts", "budgets", "checks") if getattr(own, name)]
         if asked and not any(resolves_to_ours(item, name) for name in ("llm", "llm_prompt", "llm_result", "llm_open")):
             raise ConfigError(
                 f"marker llmci: {asked[0]}= has no effect: the test uses none of the fixtures llm, llm_prompt, llm_result."
             )
+        return marker
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -357,9 +371,7 @@ def keeps_nothing(item: pytest.Item) -> bool:
 
 def _is_expected_to_fail(item: pytest.Item) -> bool:
     """Whether the test is marked xfail; a condition that is a text is known when it runs, so it counts as not fulfilled."""
-    if any_set(item.config, "runxfail"):
-        return False
-    for mark in item.iter_markers("xfail"):
+    for mark in item.iter_markers("xfail") if has_other_marks(item) else ():
         conditions = (mark.kwargs["condition"],) if "condition" in mark.kwargs else mark.args
         if not conditions or any(condition for condition in conditions if not isinstance(condition, str)):
             return True
@@ -368,7 +380,7 @@ def _is_expected_to_fail(item: pytest.Item) -> bool:
 
 def is_ours(item: pytest.Item) -> bool:
     """Whether a test asks models."""
-    return isinstance(item, CellItem) or item.get_closest_marker(MARKER) is not None
+    return getattr(item, "llmci_model", None) is not None or item.get_closest_marker(MARKER) is not None
 
 
 def _function_of(node: Node) -> str:

@@ -6,32 +6,35 @@ else wraps whole tests either, the cells of a model that follow it run within th
 
 A test function has a body of the user's, whose phase is kept with all its hooks. What is measured for it is measured within that
 phase, and there is nothing to be torn down: so the two other phases with their reports, of which nobody learns anything, are left out.
+Those of a module run within one call of ``pytest_runtest_protocol`` as cells do, up to one that warns, or changes how its process warns.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 from _pytest.logging import caplog_handler_key, caplog_records_key
 from _pytest.runner import check_interactive_exception
 
 from .collecting import OUR_MODULE
-from .fixtures import MARKER
 from .holding import Held
 from .items import CellItem
+from .marks import has_other_marks
 from .options import any_set
 
 if TYPE_CHECKING:
     from pluggy import HookImpl, HookRelay
 
+    from .giving import Giving
     from .running import Running
 
+T = TypeVar("T", bound=pytest.Item)
 XDIST = ("xdist.", "__channelexec__")
 """pytest-xdist's own modules; the latter is how the one that runs in a parallel worker is called there."""
 WANT_NO_TEARDOWN = (
@@ -42,9 +45,9 @@ WANT_NO_TEARDOWN = (
 WANT_NO_BOUNDS = ("_pytest.", "pytest_llmci.", *XDIST)
 """Modules that learn nothing of a parallel worker's tests from when they begin and end, where the terminal is not verbose."""
 PHASE_HOOKS = ("pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown", "pytest_runtest_makereport")
+FIXTURE_HOOKS = ("pytest_fixture_setup", "pytest_fixture_post_finalizer")
 OF_A_CELL = frozenset({"llm", "llm_prompt", "llm_result"})
 """Fixtures that say nothing, and leave nothing behind."""
-_MARKS_OF_COLLECTING = frozenset({MARKER, "parametrize"})
 _BUILT_IN = frozenset({"pytestconfig"})
 """Not ``request``, which may be given something to be done when the test is torn down."""
 _ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt)
@@ -56,11 +59,17 @@ def may_be_short(config: pytest.Config) -> bool:
     """Whether no plugin or ``conftest.py`` listens to the phases of a test, and nobody wants to stop in one."""
     if any_set(config, "usepdb", "setupshow", "setuponly", "reruns", "trace"):
         return False
-    for name in PHASE_HOOKS:
-        for implementation in getattr(config.hook, name).get_hookimpls():
-            if not implementation.function.__module__.startswith(_NOBODY):
-                return False
-    return True
+    return _nobody_hears(config, PHASE_HOOKS)
+
+
+def _nobody_hears(config: pytest.Config, hooks: Iterable[str]) -> bool:
+    """Whether no plugin but pytest's own and ours listens to them, and no ``conftest.py``."""
+    return all(_are_only(_NOBODY, getattr(config.hook, name).get_hookimpls()) for name in hooks)
+
+
+def may_share_body(config: pytest.Config) -> bool:
+    """Whether users' own tests may, too: nobody is told which test an assertion that passed stands in."""
+    return not config.hook.pytest_assertion_pass.get_hookimpls()
 
 
 def may_share(config: pytest.Config, *, loops: tuple[str, ...] = ()) -> bool:
@@ -75,41 +84,34 @@ def may_share(config: pytest.Config, *, loops: tuple[str, ...] = ()) -> bool:
     return not (config.pluginmanager.hasplugin("faulthandler") and float(config.getini("faulthandler_timeout") or 0))
 
 
-def has_other_marks(item: pytest.Item) -> bool:
-    """Whether it has marks besides ours that do anything while it runs: skip, xfail, flaky, ..."""
-    node: Any = item
-    while node is not None:
-        for mark in node.own_markers:
-            if mark.name not in _MARKS_OF_COLLECTING:
-                return True
-        node = node.parent
-    return False
-
-
 def run_along(
-    plugin: Running, cells: Iterable[tuple[CellItem, pytest.Item | None]], wanted: Wanted, config: pytest.Config
-) -> int:
-    """Run cells within the call for the first of them, until there are no more or something asks for a new call.
+    run: Callable[[T, pytest.Item | None], None], tests: Iterable[tuple[T, pytest.Item | None]], config: pytest.Config
+) -> None:
+    """Run tests within the call for the first of them, until there are no more or something asks for a new call.
 
-    :param cells: each with the test behind it, in a parallel worker whose reports may wait for each other.
-    :returns: how many were run.
+    :param run: runs one, given the test behind it.
+    :param tests: each with the one behind it; no more is taken than is run.
     """
-    done = 0
     shown = config.pluginmanager.hasplugin("warnings")
     catching: AbstractContextManager[list[warnings.WarningMessage] | None] = (
         warnings.catch_warnings(record=True) if shown else nullcontext()
     )
     with catching as heard:
-        for done, (item, following) in enumerate(cells, 1):
+        as_set = _ways_to_warn()
+        for item, following in tests:
             try:
-                run_short(plugin, item, wanted, following=following)
+                run(item, following)
             finally:
                 for warning in heard or ():
                     told = {"warning_message": warning, "nodeid": item.nodeid, "when": "runtest", "location": None}
                     item.ihook.pytest_warning_recorded.call_historic(kwargs=told)
-            if heard or item.session.shouldfail or item.session.shouldstop:
-                return done  # in a new call, the next test is told of the same warning again
-    return done
+            if heard or item.session.shouldfail or item.session.shouldstop or _ways_to_warn() != as_set:
+                return  # in a new call, the next test is told of the same warning again, and warned as it was set
+
+
+def _ways_to_warn() -> tuple[object, list[object]]:
+    """What a test may change for those behind it, unless pytest's call for it ends."""
+    return warnings.showwarning, [*warnings.filters]
 
 
 class Wanted(NamedTuple):
@@ -154,6 +156,7 @@ def run_short(
     :param following: the next test, in a parallel worker whose reports may wait for each other.
     """
     hook, nodeid, location = item.config.hook, item.nodeid, item.location
+    told_id = getattr(item, "id", nodeid)  # taken apart, by a pytest that would else do so for each report
     if wanted.bounds:
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
     plugin.begin_test(item)
@@ -170,14 +173,14 @@ def run_short(
     if following is not None and plugin.lets_wait(item, following, Held(nodeid, start, took), outcome):
         return
     report = pytest.TestReport(
-        nodeid=nodeid, location=location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
+        nodeid=told_id, location=location, keywords={item.name: 1, "llmci": 1}, outcome=outcome, longrepr=longrepr, when="call",
         duration=took, start=start, stop=start + took, user_properties=item.user_properties,
     )  # fmt: skip
     plugin.finish_report(item, report)
     hook.pytest_runtest_logreport(report=report)
     if wanted.teardown:
         report = pytest.TestReport(
-            nodeid=nodeid, location=location, keywords={}, outcome="passed", longrepr=None, when="teardown",
+            nodeid=told_id, location=location, keywords={}, outcome="passed", longrepr=None, when="teardown",
             duration=0.0, start=start + took, stop=start + took, user_properties=item.user_properties,
         )  # fmt: skip
         hook.pytest_runtest_logreport(report=report)
@@ -222,12 +225,18 @@ def _fail_with(error: BaseException) -> None:
 class FunctionsShort:
     """Runs such test functions: set-up and body in one phase, with one report."""
 
-    def __init__(self, plugin: Running) -> None:
+    def __init__(self, plugin: Running, giving: Giving) -> None:
         self._running = plugin
+        self._giving = giving
+        self._gives: bool | None = None
+        """Whether nobody hears of each fixture, so that pytest need not set them up one by one; None before the first test."""
         self._known: dict[object, _Place | None] = {}
         """Function -> where it stands, and None where it may not go the short way; thousands of tests share one."""
         self._sets_up: pytest.Function | None = None
         """The test whose phase begins with its set-up."""
+        self._hooked: object = None
+        self._hook: HookRelay | None = None
+        """That of the tests of this parent."""
 
     def takes(self, item: pytest.Function) -> bool:
         """Whether a test function may go the short way."""
@@ -245,7 +254,7 @@ class FunctionsShort:
 
         :param following: the next test.
         """
-        hook, nodeid, location = item.ihook, item.nodeid, item.location
+        hook, nodeid, location = self._hook_of(item), item.nodeid, item.location
         if wanted.bounds:
             hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         if item._request is False:  # type: ignore[comparison-overlap]  # noqa: SLF001  # as pytest's own loop does: it is run once more
@@ -258,8 +267,13 @@ class FunctionsShort:
         if wanted.bounds:
             hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
+    def _hook_of(self, item: pytest.Function) -> HookRelay:
+        """That of all tests of its module, which pytest looks for each time that it is asked."""
+        if item.parent is not self._hooked or self._hook is None:
+            self._hooked, self._hook = item.parent, item.ihook
+        return self._hook
+
     def _run_phases(self, item: pytest.Function, hook: HookRelay, following: pytest.Item) -> None:
-        """:param hook: the item's, which pytest looks for each time that it is asked."""
         stash = item.stash
         self._running.begin_test(item)
         stash[caplog_records_key] = {}
@@ -285,6 +299,11 @@ class FunctionsShort:
             self._report(item, hook, pytest.CallInfo.from_call(partial(_fail_with, error), when="teardown"))
 
     def _report(self, item: pytest.Function, hook: HookRelay, call: pytest.CallInfo[None]) -> None:
+        if call.excinfo is None and not has_other_marks(item):  # pytest's own hooks have nothing to say of such a pass
+            report = pytest.TestReport.from_item_and_call(item, call)
+            self._running.finish_report(item, report)
+            hook.pytest_runtest_logreport(report=report)
+            return
         report = hook.pytest_runtest_makereport(item=item, call=call)
         if call.when == "setup":
             report.sections = [(title.removesuffix(" call") + " setup", text) for title, text in report.sections]
@@ -295,6 +314,14 @@ class FunctionsShort:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         """Within the wrappers that catch what is printed and logged, and before the body."""
-        if self._sets_up is item:
-            item.session._setupstate.setup(item)  # noqa: SLF001  # pytest's own hook does
-            self._sets_up = None
+        function = self._sets_up
+        if function is None or function is not item:
+            return
+        if self._gives is None:
+            self._gives = _nobody_hears(item.config, FIXTURE_HOOKS)
+        if self._gives:
+            self._giving.leave_out(function)
+        item.session._setupstate.setup(item)  # noqa: SLF001  # pytest's own hook does
+        if self._gives:
+            self._giving.give(function)
+        self._sets_up = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import pytest
 
@@ -26,17 +26,19 @@ from . import junit
 from .collecting import model_of
 from .coverage import VERDICT_ATTRIBUTE
 from .failures import explain_in_report, hide_in_report
+from .giving import Giving
 from .holding import Ends, Held, Holding, let_ends_wait, may_wait
 from .items import CellItem, TaskItem
+from .marks import has_other_marks
 from .options import any_set
 from .planning import MANY_ITEMS, is_ours, keeps_nothing
 from .protocol import (
     XDIST,
     FunctionsShort,
     Wanted,
-    has_other_marks,
     may_be_short,
     may_share,
+    may_share_body,
     run_along,
     run_short,
     wanted,
@@ -48,10 +50,7 @@ from .replaying import cannot
 if TYPE_CHECKING:
     from .armed import ArmedPlugin
 
-MEASUREMENT: pytest.StashKey[CellMeasurement] = pytest.StashKey()
-BESIDE: pytest.StashKey[str] = pytest.StashKey()
-"""What the model failed with, where the test itself failed as well."""
-VERDICT: pytest.StashKey[str] = pytest.StashKey()
+T = TypeVar("T", bound=pytest.Item)
 _OUTCOMES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends a phase of a test and not the session: the last two are no ``Exception``."""
 
@@ -62,19 +61,31 @@ class Running:
     def __init__(self, plugin: ArmedPlugin) -> None:
         self._plugin = plugin
         self._current: pytest.Item | None = None
+        """The test that runs, or ran last; what follows is of this attempt at it."""
+        self._measurement: CellMeasurement | None = None
+        """What waits to be judged."""
+        self._beside = ""
+        """What the model failed with, where the test itself failed as well."""
+        self._verdict = ""
         self._short: bool | None = None
         self._wanted = Wanted(bounds=True, teardown=True)
         self._has_fixtures = self._may_drop_things = True
-        self.functions = FunctionsShort(self)
+        self.giving = Giving(plugin, self)
+        self.functions = FunctionsShort(self, self.giving)
         self._holding = Holding()
         self._ends: Ends | None = None
         self._may_wait = False
         """Whether reports may wait for each other."""
         self._goes_on = False
         """Whether a parallel worker's cells may run within the call for the one before."""
-        self._along: list[Any] = []
-        """Cells that may be run within the call for the one before them."""
-        self._ran_along = 0
+        self._line: Sequence[pytest.Item] = ()
+        """All tests, where this is what loops over them."""
+        self._behind = 0
+        """Where in that line the test stands that comes next."""
+        self._bodies_go_on = False
+        """Whether test functions may run within the call for the one before."""
+        self._tells_phases = True
+        """Whether each phase of a test function is asked for."""
         self._thresholds: tuple[int, int, int] | None = None
         """The collector's own, while it works rarely."""
         self._unsettled = 0
@@ -82,7 +93,7 @@ class Running:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """The cells of a model in one call of the hook around a test, where nobody counts these calls."""
+        """The cells of a model, and the test functions of a module, in one call of the hook around a test, where nobody counts them."""
         self.prepare(session)
         config = session.config
         errors = session.testsfailed and not config.option.continue_on_collection_errors
@@ -92,26 +103,38 @@ class Running:
         return True
 
     def _run_all(self, session: pytest.Session) -> None:
-        """What pytest's own loop does, but for the cells that were run along with another one."""
-        items = session.items
-        at = 0
-        while at < len(items):
-            item = items[at]
-            end = at + 1
-            while end < len(items) and self._runs_along(items[end], item, is_last=end + 1 == len(items)):
-                end += 1
-            self._along, self._ran_along = items[at + 1 : end], 0
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=items[at + 1] if at + 1 < len(items) else None)
-            at += 1 + self._ran_along
+        """What pytest's own loop does, but for the tests that were run along with another one."""
+        self._line, self._behind = session.items, 0
+        self._bodies_go_on = may_share_body(session.config)
+        while self._behind < len(self._line):
+            item = self._line[self._behind]
+            self._behind += 1
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=self._following())
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
             if session.shouldstop:
                 raise session.Interrupted(session.shouldstop)
 
-    def _runs_along(self, item: pytest.Item, first: pytest.Item, *, is_last: bool) -> bool:
-        if not isinstance(item, CellItem) or not isinstance(first, CellItem) or item.parent is not first.parent:
+    def _following(self) -> pytest.Item | None:
+        return self._line[self._behind] if self._behind < len(self._line) else None
+
+    def _and_those_behind(self, first: T) -> Iterator[tuple[T, pytest.Item | None]]:
+        """A test, and those behind it that run within the same call; each with the one that comes after it."""
+        item, following = first, self._following()
+        yield item, following
+        while following is not None and self._runs_along(following, first):
+            self._behind += 1
+            item, following = following, self._following()
+            yield item, following
+
+    def _runs_along(self, item: pytest.Item, first: T) -> TypeGuard[T]:
+        """Whether the test that comes next may run within the call for an earlier one."""
+        if item.parent is not first.parent or type(item) is not type(first) or has_other_marks(item):
             return False
-        return item.cell.model.alias == first.cell.model.alias and not (is_last and self._has_fixtures)
+        is_last = self._behind + 1 == len(self._line)
+        if isinstance(item, CellItem) and isinstance(first, CellItem):
+            return item.cell.model.alias == first.cell.model.alias and not (is_last and self._has_fixtures)
+        return isinstance(item, pytest.Function) and not is_last and self.functions.takes(item)
 
     def prepare(self, session: pytest.Session) -> None:
         """What lives on is looked at by :meth:`settle`, and not by ten young generations before."""
@@ -146,16 +169,16 @@ class Running:
             return None
         if not self._may_be_short() or has_other_marks(item):
             return None
-        if self._along:
-            along, self._along = itertools.takewhile(lambda each: not has_other_marks(each), self._along), []
-            cells = ((each, None) for each in (item, *along))
-            self._ran_along = run_along(self, cells, self._wanted, item.config) - 1
+        if self._line:
+            run_along(self._run_cell, self._and_those_behind(item), item.config)
         elif self._goes_on and nextitem is not None:
-            run_along(self, self._in_turn(item, nextitem), self._wanted, item.config)
+            run_along(self._run_cell, self._in_turn(item, nextitem), item.config)
         else:
-            following = nextitem if self._may_wait else None
-            run_short(self, item, self._wanted, is_last=nextitem is None, following=following)
+            self._run_cell(item, nextitem)
         return True
+
+    def _run_cell(self, item: CellItem, following: pytest.Item | None) -> None:
+        run_short(self, item, self._wanted, is_last=following is None, following=following if self._may_wait else None)
 
     def _in_turn(self, item: CellItem, following: pytest.Item) -> Iterator[tuple[CellItem, pytest.Item]]:
         """In a parallel worker: a cell, and those of its model behind it that run within the same call."""
@@ -174,14 +197,22 @@ class Running:
         """Not the last one, with which what is wider than a test is torn down, and not where the time of each phase is shown."""
         if following is None or not self.functions.takes(item) or not self._may_be_short():
             return None
-        if self._wanted.teardown or any_set(self._plugin.config, "durations") or has_other_marks(item):
+        if self._tells_phases or has_other_marks(item):
             return None
-        self.functions.run(item, following, self._wanted)
+        if self._line and self._bodies_go_on:
+            run_along(self._run_body, self._and_those_behind(item), item.config)
+        else:
+            self._run_body(item, following)
         return True
+
+    def _run_body(self, item: pytest.Function, following: pytest.Item | None) -> None:
+        assert following is not None  # the last one goes the long way
+        self.functions.run(item, following, self._wanted)
 
     def _may_be_short(self) -> bool:
         if self._short is None:
             self._short, self._wanted = may_be_short(self._plugin.config), self._what_is_wanted()
+            self._tells_phases = self._wanted.teardown or any_set(self._plugin.config, "durations")
             self._may_wait = self._plugin.may_hold_reports and not any(self._wanted)
             if self._may_wait:
                 self._ends = let_ends_wait(self._plugin.config, self._holding.waits_last)
@@ -213,13 +244,16 @@ class Running:
     def begin_test(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt left."""
         self._unsettled += 1
-        item.stash[VERDICT] = item.stash[BESIDE] = ""
-        junit.forget(item)
-        if MEASUREMENT in item.stash:
-            del item.stash[MEASUREMENT]
+        self._current = item
+        self._measurement, self._beside, self._verdict = None, "", ""
+        if self._fills_junit:
+            junit.forget(item)
         if self._plugin.is_running or model_of(item) is not None:
             self._plugin.session.test = CurrentTest(item.nodeid, getattr(item, "execution_count", 1) - 1)
-        self._current = item
+
+    @cached_property
+    def _fills_junit(self) -> bool:
+        return junit.is_wanted(self._plugin.config)
 
     def handle(self, spec: ModelSpec | str) -> LLM:
         """What the fixture ``llm`` gives."""
@@ -270,7 +304,7 @@ class Running:
             measurement = self._measure(cell, plan)
         except NotReplayed as error:
             raise cannot(error, self._plugin.settings) from None
-        item.stash[MEASUREMENT] = measurement
+        self._measurement = measurement
         return CellResult(measurement, self._plugin.planner.metrics, self._plugin.session.judge)
 
     def _plan_late(self, item: pytest.Item, llm: LLM, given: Any) -> tuple[Cell, CellPlan]:
@@ -301,7 +335,7 @@ class Running:
         __tracebackhide__ = True
         _, plan = self._plugin.collected.selected[item.nodeid]
         try:
-            item.stash[MEASUREMENT] = self._measure(cell, plan)
+            self._measurement = self._measure(cell, plan)
         except NotReplayed as error:
             raise cannot(error, self._plugin.settings) from None
         failure = self._conclude(item)
@@ -320,12 +354,12 @@ class Running:
             raise cannot(error, self._plugin.settings) from None
         self._plugin.comparing.compare_task(measurement)
         verdict = self._plugin.redactor.record(self._plugin.session.conclude_task(measurement))
-        if junit.is_wanted(self._plugin.config):
+        if self._fills_junit:
             junit.add_task(item, verdict, measurement.answers.rates)
         if verdict.verdict == "pass":
             return
         if verdict.verdict == "inconclusive":
-            item.stash[VERDICT] = "inconclusive"
+            self._verdict = "inconclusive"
         failure = explain_task(
             verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
             metrics=self._plugin.planner.metrics, room=self._plugin.room,
@@ -337,7 +371,7 @@ class Running:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Raise what the fixtures held, run the body, then judge: a missed budget adds to the body's own failure."""
         __tracebackhide__ = True
-        measurement = pyfuncitem.stash.get(MEASUREMENT, None)
+        measurement = self._measurement
         if measurement is not None and (measurement.error is not None or not measurement.rounds):
             self._refuse_to_run(pyfuncitem, measurement)
         return (yield from self._judged(pyfuncitem))
@@ -374,8 +408,8 @@ class Running:
         """Judge; a failure of the model's is told beside what the test itself failed with."""
         failure = self._conclude(item)
         if failure is not None:
-            item.stash[BESIDE] = with_commands_unwrapped(str(failure))
-            error.add_note("\n" + item.stash[BESIDE])
+            self._beside = with_commands_unwrapped(str(failure))
+            error.add_note("\n" + self._beside)
 
     def _refuse_to_run(self, item: pytest.Item, measurement: CellMeasurement) -> None:
         __tracebackhide__ = True
@@ -389,15 +423,13 @@ class Running:
         if not self._plugin.is_running:
             return None
         failures: list[Explained] = []
-        measurement = item.stash.get(MEASUREMENT, None)
-        if measurement is not None:
-            del item.stash[
-                MEASUREMENT
-            ]  # at once: a verdict that the full disk did not take is not tried again in each later phase
-        calls = [call for call in self._plugin.session.test.take_calls() if call.error is None]
-        for each in ([measurement] if measurement is not None else []) + calls:
-            verdict = self._plugin.session.conclude(each)
-            into_junit = each is measurement and junit.is_wanted(self._plugin.config)
+        session = self._plugin.session
+        measurement, self._measurement = self._measurement, None
+        # at once: a verdict that the full disk did not take is not tried again in each later phase
+        calls = [call for call in session.test.take_calls() if call.error is None]
+        for each in [measurement, *calls] if measurement is not None else calls:
+            verdict = session.conclude(each)
+            into_junit = each is measurement and self._fills_junit
             if verdict.verdict == "pass" and not into_junit:
                 continue
             verdict = self._plugin.redactor.record(verdict)
@@ -406,7 +438,7 @@ class Running:
             if verdict.verdict == "pass":
                 continue
             if verdict.verdict == "inconclusive":
-                item.stash[VERDICT] = "inconclusive"
+                self._verdict = "inconclusive"
             failure = explain(
                 verdict, each, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
                 metrics=self._plugin.planner.metrics, shown=self._plugin.redactor.shown,
@@ -428,13 +460,13 @@ class Running:
         report = yield
         if call.excinfo is not None:
             redact = self._plugin.settings.redact and is_ours(item)
-            explain_in_report(item, call, report, redact=redact, beside=item.stash.get(BESIDE, ""))
+            explain_in_report(item, call, report, redact=redact, beside=self._beside if item is self._current else "")
         self.finish_report(item, report)
         return report
 
     def finish_report(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Mark an undecided test; in a parallel worker, let the records travel with the report."""
-        if report.when == "call" and item.stash.get(VERDICT, "") == "inconclusive" and not report.failed:
+        if self._verdict == "inconclusive" and report.when == "call" and item is self._current and not report.failed:
             setattr(report, VERDICT_ATTRIBUTE, "inconclusive")
         if (report.sections or report.longrepr is not None) and is_ours(item):
             hide_in_report(report, self._plugin.redactor)
@@ -443,7 +475,7 @@ class Running:
 
     def lets_wait(self, item: CellItem, following: pytest.Item, held: Held, outcome: str) -> bool:
         """Whether the report of a cell waits for a later one, which takes it along."""
-        if outcome != "passed" or item.stash.get(VERDICT, "") or not may_wait(item, following):
+        if outcome != "passed" or self._verdict or not may_wait(item, following):
             return False
         return self._holding.note(held.nodeid, self._plugin.spool.path) and self._holding.keep(held)
 

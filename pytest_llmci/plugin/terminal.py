@@ -343,9 +343,10 @@ class Terminal(Silent):
         if self._bracket and self._model == cell.model.alias:
             self._write(self._estimate(cell, planned, seconds) + self._bracket)
             self._bracket = ""
-        self._doing = f"round {done} of {planned}"
-        self._began_ns = self._now()
-        self._show_status(f" {cell.id}: {self._doing}")
+        if self._is_tty:
+            self._doing = f"round {done} of {planned}"
+            self._began_ns = self._now()
+            self._show_status(f" {cell.id}: {self._doing}")
 
     def questions_answered(self, spec: ModelSpec, task: str, done: int, of: int) -> None:
         if self._bracket and self._model == spec.alias:

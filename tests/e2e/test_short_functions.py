@@ -22,6 +22,19 @@ def noted(self, item, *given):
 
 FunctionsShort.run = noted
 """
+NOTES_CALLS = """\
+from pytest_llmci.plugin import running
+
+run_along = running.run_along
+
+def noted(run, tests, config):
+    ran = []
+    run_along(lambda item, following: (ran.append(item.name), run(item, following)), tests, config)
+    with Path(__file__).with_name("calls.txt").open("a") as stream:
+        print(len(ran), file=stream)
+
+running.run_along = noted
+"""
 LISTENS = "def pytest_runtest_setup(item): pass\n"
 """What sends every test the long way."""
 TESTS = """\
@@ -46,6 +59,20 @@ def test_skips(llm, llm_prompt):
 
 def test_warns(llm):
     warnings.warn("mind this")
+
+def test_ignores_what_it_is_warned_of(llm_result):
+    warnings.simplefilter("ignore")
+    warnings.warn("of no interest")
+
+def test_is_warned_all_the_same(llm_result):
+    warnings.warn("of interest")
+
+def test_sends_warnings_elsewhere(llm_result):
+    logging.captureWarnings(True)
+    logging._warnings_showwarning = None  # or it would not do so twice
+
+def test_has_its_warnings_told(llm_result):
+    warnings.warn("told where all are")
 
 @pytest.mark.parametrize("llm", ["nonsense:x"], indirect=True)
 def test_cannot_be_set_up(llm, llm_prompt):
@@ -84,6 +111,10 @@ SHORT = (
     "test_misses_its_budget",
     "test_skips",
     "test_warns",
+    "test_ignores_what_it_is_warned_of",
+    "test_is_warned_all_the_same",
+    "test_sends_warnings_elsewhere",
+    "test_has_its_warnings_told",
     "test_cannot_be_set_up",
     "test_last",
 )
@@ -140,3 +171,57 @@ def test_an_error_of_the_teardown_is_told(bench: Bench) -> None:
     assert outcomes == {"passed": 8, "errors": 1}
     assert any("ERROR at teardown of test_" in line for line in lines)
     assert any("OSError: it is in use" in line for line in lines)
+
+
+def test_a_conftest_that_listens_still_hears_of_each_fixture(bench: Bench) -> None:
+    """Where nobody does, pytest sets none of them up."""
+    bench.write("test_it.py", "def test_first(llm_result):\n    pass\n\ndef test_second(llm_result):\n    pass\n")
+    heard = (
+        "import pytest\n\n\n"
+        "@pytest.hookimpl(wrapper=True)\n"
+        "def pytest_fixture_setup(fixturedef):\n"
+        "    with Path(__file__).with_name('heard.txt').open('a') as stream:\n        print(fixturedef.argname, file=stream)\n"
+        "    return (yield)\n"
+    )
+    bench.write("conftest.py", NOTES_SHORT + heard)
+    _, outcomes = shown(bench)
+    assert outcomes == {"passed": 8}
+    assert len((bench.path / "short.txt").read_text().split()) == 7
+    names = (bench.path / "heard.txt").read_text().split()
+    assert {name: names.count(name) for name in ("llm", "llm_prompt", "llm_result")} == {
+        "llm": 8,
+        "llm_prompt": 8,
+        "llm_result": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("listens", "calls"),
+    [
+        ("", [7]),
+        ("def pytest_assertion_pass(item): pass\n", []),
+        ("def pytest_runtest_protocol(item): pass\n", []),
+    ],
+)
+def test_those_of_a_module_run_within_one_call(bench: Bench, listens: str, calls: list[int]) -> None:
+    """Where nobody else is called for each, or told which test an assertion stands in."""
+    bench.write("test_it.py", "def test_first(llm_result):\n    pass\n\ndef test_second(llm_result):\n    pass\n")
+    bench.write("conftest.py", NOTES_SHORT + NOTES_CALLS + listens)
+    _, outcomes = shown(bench)
+    assert outcomes == {"passed": 8}
+    path = bench.path / "calls.txt"
+    assert ([int(line) for line in path.read_text().split()] if path.exists() else []) == calls
+    assert len((bench.path / "short.txt").read_text().split()) == 7
+
+
+def test_a_call_ends_with_a_test_that_warns_or_changes_how_it_is_warned(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        "import warnings\n\ndef test_first(llm_result):\n    pass\n\n"
+        "def test_second(llm_result):\n    warnings.simplefilter('error')\n\n"
+        "def test_third(llm_result):\n    warnings.warn('mind this')\n\ndef test_last(llm_result):\n    pass\n",
+    )
+    bench.write("conftest.py", NOTES_SHORT + NOTES_CALLS)
+    _, outcomes = shown(bench)
+    assert outcomes == {"passed": 16, "warnings": 4}
+    assert (bench.path / "calls.txt").read_text().split()[0] == "3"

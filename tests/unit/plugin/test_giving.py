@@ -22,7 +22,7 @@ def asked(name: str, module: str = OUR_MODULE, **known: object) -> tuple[Any, An
 def giving(**running: Any) -> Giving:
     config = SimpleNamespace(option=SimpleNamespace(setupplan=running.pop("setupplan", False)))
     plugin: Any = SimpleNamespace(config=config, running=SimpleNamespace(**running))
-    return Giving(plugin)
+    return Giving(plugin, plugin.running)
 
 
 @pytest.mark.parametrize("name", ["llm", "llm_prompt", "llm_result"])
@@ -82,3 +82,39 @@ def test_what_a_fixture_failed_with_is_kept_for_who_asks_again(outcome: Any) -> 
     value, key, (error, traceback) = definition.cached_result
     assert (value, key, error) == (None, "key", caught.value)
     assert traceback is not None
+
+
+def function(*names: str, **params: object) -> Any:
+    return SimpleNamespace(fixturenames=names, funcargs={}, callspec=SimpleNamespace(params=params))
+
+
+def test_a_test_is_given_what_it_asks_for_and_no_more() -> None:
+    asks: Any = function("llm", "llm_result", "llm_prompt", llm="spec", llm_prompt="row")
+    gives = giving(
+        handle=lambda spec: f"handle of {spec}", prompt=lambda row: f"the {row}", measure=lambda *given: given
+    )
+    gives.leave_out(asks)
+    assert asks.funcargs.keys() == {"llm", "llm_result", "llm_prompt"}, "else pytest would set them up"
+    gives.give(asks)
+    assert asks.funcargs == {
+        "llm": "handle of spec",
+        "llm_prompt": "the row",
+        "llm_result": ("handle of spec", "the row"),
+    }
+    alone: Any = function("llm", "pytestconfig", llm="spec")
+    gives.leave_out(alone)
+    alone.funcargs["pytestconfig"] = "what pytest gave"
+    gives.give(alone)
+    assert alone.funcargs == {"llm": "handle of spec", "pytestconfig": "what pytest gave"}
+
+
+def test_a_skip_of_a_test_that_is_given_all_is_told_at_its_line() -> None:
+    def skip(*given: object) -> None:
+        pytest.skip("no")
+
+    asks: Any = function("llm", llm="spec")
+    gives = giving(handle=skip)
+    gives.leave_out(asks)
+    with pytest.raises(pytest.skip.Exception) as caught:
+        gives.give(asks)
+    assert caught.value._use_item_location
