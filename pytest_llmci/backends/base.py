@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from ..errors import GenerationError
+from ..errors import GenerationError, ModelLoadError, UnknownNameError
 from ..records import (
     Completion,
     ContinuationScore,
@@ -215,8 +215,6 @@ def check_options(spec: ModelSpec, known: Mapping[str, str]) -> None:
     :param known: key -> one line of help.
     :raises ModelLoadError: naming the nearest known keys.
     """
-    from ..errors import ModelLoadError, UnknownNameError
-
     for key in spec.options:
         if key not in known and key not in COMMON_OPTIONS:
             wrong = UnknownNameError.build(f"model '{spec.text}'", "key", key, {*known, *COMMON_OPTIONS})

@@ -49,10 +49,11 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from ..clock import Clock, SystemClock
 from ..errors import ConfigError, GenerationError, ModelLoadError
+from ..quick_records import quickly_made
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
 from ..units import parse_duration_s, parse_quantity
 from .base import LoadContext, LoadedModel, Stamp, check_options
@@ -76,6 +77,7 @@ _WORDS: Final = tuple(_SENTENCE.split())
 Hang = Literal["sleep", "spin", "gil"]
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Script:
     """The keys of a spec, read. Times in nanoseconds, sizes in bytes."""
@@ -116,98 +118,71 @@ class Script:
         return not (self.strikes or self.ttft_ns or self.itl_ns or self.alloc_bytes or self.leak_bytes or self.stdout)
 
 
+_NOT_READ: Final = Script()
+"""The script of a model that was not loaded."""
+
+
 def read_script(spec: ModelSpec) -> Script:
     """Read and check the keys of a spec.
 
     :raises ModelLoadError: of kind ``option``, naming the key and what it expects.
     """
     check_options(spec, EchoBackend.OPTIONS)
+    keys, given = _Keys(spec), dict[str, Any]()
     try:
-        return _read(spec)
+        for key, value in spec.options.items():
+            if value and key in READERS:
+                field, read = READERS[key]
+                given[field] = read(keys, key)
     except ConfigError as error:
         raise ModelLoadError(str(error), kind="option") from error
-
-
-def _read(spec: ModelSpec) -> Script:
-    keys = _Keys(spec)
-    return Script(
-        text=spec.target,
-        tokens=keys.count("tokens"),
-        repeat=keys.text("repeat"),
-        finish=keys.text("finish"),
-        special_only=keys.switch("special_only"),
-        ttft_ns=round(keys.duration_s("ttft") * 1e9),
-        itl_ns=round(keys.duration_s("itl") * 1e9),
-        busy=keys.switch("busy"),
-        load_s=keys.duration_s("load"),
-        alloc_bytes=keys.size("alloc"),
-        alloc_s=keys.milliseconds("alloc_ms") / 1e3,
-        leak_bytes=keys.size("leak"),
-        load_alloc_bytes=keys.size("load_alloc"),
-        stdout=keys.text("stdout"),
-        child_s=keys.duration_s("child"),
-        load_fail=keys.text("load_fail"),
-        fail=keys.text("fail"),
-        crash=keys.crash("crash"),
-        hang=keys.hang("hang"),
-        oom_bytes=keys.size("oom"),
-        at=keys.moment("at"),
-        token=keys.count("token") or 0,
-        only_prompt=keys.text("only_prompt"),
-        scores=keys.text("scores"),
-    )
+    return Script(text=spec.target, **given)
 
 
 class _Keys:
-    """The values of a spec's keys, each read as what it must be."""
+    """The values of the keys that a spec gives, each read as what it must be."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._options = spec.options
         self._where = f"model '{spec.text}'"
 
     def text(self, key: str) -> str:
-        return self._options.get(key, "")
+        return self._options[key]
 
     def switch(self, key: str) -> bool:
         return self._one_of(key, _ON) != ""
 
-    def hang(self, key: str) -> Hang | None:
-        modes: tuple[Hang, ...] = ("sleep", "spin", "gil")
-        value = self._one_of(key, modes)
-        return next((mode for mode in modes if mode == value), None)
+    def hang(self, key: str) -> str:
+        return self._one_of(key, get_args(Hang))
 
-    def count(self, key: str) -> int | None:
+    def count(self, key: str) -> int:
         value = self.text(key)
-        if value and not (value.isascii() and value.isdigit()):
+        if not (value.isascii() and value.isdigit()):
             raise self._wrong(key, "a whole number from 0")
-        return int(value) if value else None
+        return int(value)
 
-    def moment(self, key: str) -> int | Literal["load"] | None:
+    def moment(self, key: str) -> int | Literal["load"]:
         return "load" if self.text(key) == "load" else self.count(key)
 
     def duration_s(self, key: str) -> float:
-        value = self.text(key)
-        return parse_duration_s(value, self._place(key)) if value else 0.0
+        return parse_duration_s(self.text(key), self._place(key))
 
-    def milliseconds(self, key: str) -> float:
-        value = self.text(key)
-        if not value:
-            return 0.0
+    def duration_ns(self, key: str) -> int:
+        return round(self.duration_s(key) * 1e9)
+
+    def milliseconds_as_s(self, key: str) -> float:
         with contextlib.suppress(ValueError):
-            return float(value)
-        return parse_duration_s(value, self._place(key)) * 1e3
+            return float(self.text(key)) / 1e3
+        return self.duration_s(key)
 
     def size(self, key: str) -> int:
-        value = self.text(key)
-        size = parse_quantity(value, "B", self._place(key)) if value else 0.0
-        if size < 0 or (value and size < 1):
+        size = parse_quantity(self.text(key), "B", self._place(key))
+        if size < 1:
             raise self._wrong(key, "a size such as 64MiB")
         return int(size)
 
     def crash(self, key: str) -> str:
         value = self.text(key)
-        if not value:
-            return ""
         kind, _, status = value.partition(":")
         if kind == "exit" and status.isascii() and status.isdigit() and int(status) < 256:
             return value
@@ -218,7 +193,7 @@ class _Keys:
 
     def _one_of(self, key: str, known: tuple[str, ...]) -> str:
         value = self.text(key)
-        if value and value not in known:
+        if value not in known:
             raise self._wrong(key, " or ".join(known))
         return value
 
@@ -227,6 +202,34 @@ class _Keys:
 
     def _place(self, key: str) -> str:
         return f"{self._where}: +{key}"
+
+
+READERS: Final[Mapping[str, tuple[str, Callable[[_Keys, str], Any]]]] = {
+    "tokens": ("tokens", _Keys.count),
+    "repeat": ("repeat", _Keys.text),
+    "finish": ("finish", _Keys.text),
+    "special_only": ("special_only", _Keys.switch),
+    "ttft": ("ttft_ns", _Keys.duration_ns),
+    "itl": ("itl_ns", _Keys.duration_ns),
+    "busy": ("busy", _Keys.switch),
+    "load": ("load_s", _Keys.duration_s),
+    "alloc": ("alloc_bytes", _Keys.size),
+    "alloc_ms": ("alloc_s", _Keys.milliseconds_as_s),
+    "leak": ("leak_bytes", _Keys.size),
+    "load_alloc": ("load_alloc_bytes", _Keys.size),
+    "stdout": ("stdout", _Keys.text),
+    "child": ("child_s", _Keys.duration_s),
+    "load_fail": ("load_fail", _Keys.text),
+    "fail": ("fail", _Keys.text),
+    "crash": ("crash", _Keys.crash),
+    "hang": ("hang", _Keys.hang),
+    "oom": ("oom_bytes", _Keys.size),
+    "at": ("at", _Keys.moment),
+    "token": ("token", _Keys.count),
+    "only_prompt": ("only_prompt", _Keys.text),
+    "scores": ("scores", _Keys.text),
+}
+"""Key of a spec -> field of the script, and how its value is read."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the words
@@ -257,8 +260,8 @@ def _length(script: Script, scripted: int, settings: GenerationSettings) -> int:
 
 
 def _opening(shown: str) -> list[str]:
-    quoted = [word.strip("\"'.,:;!?") for word in shown.split()[:6]]
-    return ["You", "asked", "about", *(word for word in quoted if word), "so", "here", "it", "is:"]
+    quoted = [word.strip("\"'.,:;!?") for word in shown.split(None, 6)[:6]]
+    return ["You", "asked", "about", *filter(None, quoted), "so", "here", "it", "is:"]
 
 
 def _filling(shown: str, settings: GenerationSettings, count: int) -> list[str]:
@@ -281,6 +284,7 @@ def _looped(words: list[str], count: int) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- the backend
 
 
+@quickly_made
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """What one inference gave."""
@@ -323,9 +327,13 @@ class EchoBackend:
     def __init__(self, spec: ModelSpec, clock: Clock | None = None) -> None:
         self._spec = spec
         self._clock: Clock = clock or SystemClock()
-        self._script = Script()
+        self._follow(_NOT_READ)
         self._answers = 0
         self._kept: list[bytes] = []
+
+    def _follow(self, script: Script) -> None:
+        self._script = script
+        self._is_immediate = script.is_immediate
 
     @staticmethod
     def unmeasurable(spec: ModelSpec) -> Mapping[str, str]:
@@ -348,7 +356,8 @@ class EchoBackend:
 
         :raises ModelLoadError: if the script is malformed, or wants it.
         """
-        script = self._script = read_script(self._spec)
+        script = read_script(self._spec)
+        self._follow(script)
         self._make_noise()
         if script.load_s:
             self._wait_until(self._clock.now_ns() + round(script.load_s * 1e9))
@@ -369,7 +378,7 @@ class EchoBackend:
         :raises GenerationError: if the script wants it.
         """
         words = write_answer(self._script, prompt, settings)
-        if self._script.is_immediate:
+        if self._is_immediate:
             for _ in words:
                 stamp()
         else:

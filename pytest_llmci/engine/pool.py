@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -89,15 +90,15 @@ class Pool:
         """
         if role != "reference":  # that has the alias of its model
             self._names.note(spec, "this process")
-        live = self._live.get((spec.alias, role))
-        if live is not None and live.worker.alive:
-            self._live[spec.alias, role] = self._live.pop((spec.alias, role))  # the most recently used is evicted last
-            return live
-        if (spec.alias, role) in self._hopeless:
-            raise self._hopeless[spec.alias, role].with_traceback(None)  # it would grow, and keep old frames alive
-        dead = self._live.pop((spec.alias, role), None)
-        if dead is not None:
-            dead.worker.close()
+        key = spec.alias, role
+        live = self._live.pop(key, None)
+        if live is not None:
+            if live.worker.alive:
+                self._live[key] = live  # the most recently used is evicted last
+                return live
+            live.worker.close()
+        if key in self._hopeless:
+            raise self._hopeless[key].with_traceback(None)  # it would grow, and keep old frames alive
         self._evict_down_to(self._capacity - 1, but=spec.alias)
         if not self._live:
             self.between_models()
@@ -105,9 +106,9 @@ class Pool:
 
     def _start(self, spec: ModelSpec, role: Role, pair: int | None) -> LiveModel:
         number = self._starts[spec.alias] = self._starts.get(spec.alias, 0) + 1
-        begun = WorkerRecord(
-            uid=self._new_uid(), model=spec.alias, spec=spec, started=utc_text(self._clock.utc()), pid=0, isolation=self._isolation,
-            role=role, pair=pair,
+        record_of = partial(
+            WorkerRecord, uid=self._new_uid(), model=spec.alias, spec=spec, started=utc_text(self._clock.utc()),
+            isolation=self._isolation, role=role, pair=pair,
         )  # fmt: skip
         self._observer.loading(spec)
         worker: ModelWorker | None = None
@@ -116,11 +117,11 @@ class Pool:
                 worker = self._build(spec, role, number)
                 loaded = worker.load()
         except WorkerError as error:
-            self._record_failure(begun, worker, error)
+            self._record_failure(record_of, worker, error)
             self.died(spec, error, role)
             raise
         except (BackendError, ConfigError) as error:
-            self._record_failure(begun, worker, error)
+            self._record_failure(record_of, worker, error)
             self._hopeless[spec.alias, role] = error
             if worker is not None:
                 worker.close()
@@ -129,8 +130,8 @@ class Pool:
             if worker is not None:
                 worker.close()
             raise
-        record = replace(
-            begun, pid=worker.pid, python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
+        record = record_of(
+            pid=worker.pid, python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
             info=loaded.info, log=_relative_log(worker.log),
         )  # fmt: skip
         live = self._live[spec.alias, role] = LiveModel(worker, record)
@@ -146,9 +147,11 @@ class Pool:
         setup = self._reference_setup if role == "reference" else self._setup
         return WorkerProcess(spec, setup, role, clock=self._clock, guard=self._guard, number=number)
 
-    def _record_failure(self, begun: WorkerRecord, worker: ModelWorker | None, error: LLMCIError) -> None:
+    def _record_failure(
+        self, record_of: Callable[..., WorkerRecord], worker: ModelWorker | None, error: LLMCIError
+    ) -> None:
         pid, log = (worker.pid, _relative_log(worker.log)) if worker else (0, "")
-        self._emit(replace(begun, pid=pid, log=log, error=error_info(error)))
+        self._emit(record_of(pid=pid, log=log, error=error_info(error)))
 
     def lived(self, spec: ModelSpec, role: Role = "timing") -> None:
         """The model finished what it was asked: its deaths no longer follow each other."""

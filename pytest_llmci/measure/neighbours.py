@@ -29,6 +29,11 @@ def _waited_ns(text: bytes) -> int:
     return int(text.split(None, 2)[1])
 
 
+def _pressed_us(text: bytes) -> int:
+    """``total`` of the line ``some`` of the file on pressure."""
+    return int(text[text.find(b"total=") + 6 : text.find(b"\n")])
+
+
 class NeighboursInstrument:
     """Run delay over all threads, and CPU pressure of the machine."""
 
@@ -111,8 +116,8 @@ class NeighboursInstrument:
     def _pressed_ns(self) -> Reading:
         before, after = self._pressures
         try:
-            pressed_us = int(after[after.find(b"total=") + 6 : after.find(b"\n")])
-            return (pressed_us - int(before[before.find(b"total=") + 6 : before.find(b"\n")])) * 1000
+            pressed_us = _pressed_us(after)
+            return (pressed_us - _pressed_us(before)) * 1000 if before != after else 0
         except ValueError:
             return _NO_PRESSURE
 

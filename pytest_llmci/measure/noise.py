@@ -163,10 +163,10 @@ class RunDelay:
 def run_delay_ns(before: bytes, after: bytes) -> Reading:
     """Time the thread was ready to run but had no CPU, between two readings of its ``schedstat``."""
     try:
-        first, last = before.split(), after.split()
+        last = after.split()
         if int(last[2]) == 0:  # times it was put on a CPU; the first field lags behind, this one does not
             return Missing("this kernel keeps no run-queue statistics")
-        return int(last[1]) - int(first[1])
+        return int(last[1]) - int(before.split()[1]) if before != after else 0
     except (IndexError, ValueError):
         return Missing("run-queue statistics (/proc/thread-self/schedstat) cannot be read here")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -53,20 +53,14 @@ class ProbeReading:
     """How far the peak may be off; None where that has no bound, as with a sampler."""
 
 
-def _reading(
-    found: Iterable[Mapping[str, Reading]], wall_ns: int, figures: Figures, reasons: dict[str, str]
-) -> ProbeReading:
-    """:param reasons: of metrics that nobody was asked for; completed with those of the others."""
-    values: dict[str, float] = {}
-    for part in found:
-        if isinstance(part, NothingRead):
-            reasons.update(part.reasons)
-            continue
-        for name, value in part.items():
-            if isinstance(value, Missing):
-                reasons[name] = value.reason
-            else:
-                values[name] = value
+def _set_apart(found: dict[str, Any], reasons: dict[str, str]) -> dict[str, float]:
+    """Move what could not be measured to the reasons; what is left are numbers."""
+    for name in [name for name, value in found.items() if isinstance(value, Missing)]:
+        reasons[name] = found.pop(name).reason
+    return found
+
+
+def _reading(values: dict[str, float], reasons: dict[str, str], wall_ns: int, figures: Figures) -> ProbeReading:
     has_peak = "peak_rss" in values
     return ProbeReading(
         values=values,
@@ -197,29 +191,34 @@ class Probe:
             run_delay_ns=figures.run_delay_ns,
         )
         instruments = self._instruments
-        asleep = instruments.asleep.copy()
-        cpu = cpu_values(figures.cpu_ns, figures.wall_ns)
-        cpu["net_time"] = net_time(wall_ns, figures.run_delay_ns, threads)
-        found: list[Mapping[str, Reading]] = [
-            latency_values(facts),
-            self._memory.read(figures),
-            cpu,
-            noise_values(figures),
-        ]
+        reasons = instruments.asleep.copy()
+        values = _set_apart(
+            {
+                **latency_values(facts),
+                **self._memory.read(figures),
+                **cpu_values(figures.cpu_ns, figures.wall_ns),
+                "net_time": net_time(wall_ns, figures.run_delay_ns, threads),
+                **noise_values(figures),
+            },
+            reasons,
+        )
         for plugin in instruments.asked:
             if not plugin.failure:
                 try:
                     given = plugin.instrument.read(facts)
                     if not plugin.is_built_in:
                         given = plugin.checked(given)
-                    elif isinstance(given, NothingRead) and given.until is not None:
-                        instruments.let_sleep(plugin, given, given.until)
-                    found.append(given)
+                    elif isinstance(given, NothingRead):
+                        if given.until is not None:
+                            instruments.let_sleep(plugin, given, given.until)
+                        reasons.update(given.reasons)
+                        continue
+                    values.update(_set_apart({**given}, reasons))
                     continue
                 except Exception as error:  # noqa: BLE001  # as above
                     plugin.fail(error)
-            found.append(plugin.nothing())
-        return _reading(found, wall_ns, figures, asleep)
+            _set_apart({**plugin.nothing()}, reasons)
+        return _reading(values, reasons, wall_ns, figures)
 
 
 # ------------------------------------------------------------------------------------------------------- for any code
@@ -244,13 +243,14 @@ def _read_region(region: Region) -> ProbeReading:
     figures = region.figures()
     wall_ns = figures.wall_ns
     wall = wall_ns if wall_ns >= 0 else CLOCK_WENT_BACK
-    found: tuple[Mapping[str, Reading], ...] = (
-        {"wall_time": wall},
-        cpu_values(figures.cpu_ns, wall_ns),
-        memory_values(figures.peak_rss, figures.rss_before, figures.memory_method),
-        noise_values(figures),
-    )
-    return _reading(found, wall_ns, figures, {})
+    found: dict[str, Reading] = {
+        "wall_time": wall,
+        **cpu_values(figures.cpu_ns, wall_ns),
+        **memory_values(figures.peak_rss, figures.rss_before, figures.memory_method),
+        **noise_values(figures),
+    }
+    reasons: dict[str, str] = {}
+    return _reading(_set_apart(found, reasons), reasons, wall_ns, figures)
 
 
 class Measured:

@@ -460,7 +460,8 @@ class Region:
         elif self._memory_reason:
             peak = Missing(self._memory_reason)
         else:
-            peak = max(self._peak, rss_before, resident_bytes(self._sizes_end))
+            grew = self._sizes_end is not self._sizes_begin
+            peak = max(self._peak, rss_before, resident_bytes(self._sizes_end) if grew else rss_before)
             if self._mark is not None:
                 peak = max(peak, self._mark.peak_between(begin.ru_maxrss, rss_before, end.ru_maxrss))
         return Figures(

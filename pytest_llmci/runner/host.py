@@ -128,10 +128,11 @@ class ModelHost:
         probe = Probe(self._registry, instruments=self._instruments.of(self._registry))
         # Built after what the load is measured by, and before any round: a constant of every peak that comes.
         anchor = self._anchor(described, factory) if self._wants_anchor else None
+        elsewhere = _elsewhere(factory, spec)
         self._loop = MeasuringLoop(
             backend, probe, threads=self._threads, progress=self._progress, isolated=self._isolated,
             before_round=MemoryPass().before_round if self._role == "memory" else None,
-            unmeasurable=_elsewhere(factory, spec), anchor=anchor,
+            unmeasurable=elsewhere, anchor=anchor,
         )  # fmt: skip
         self._progress.enter("idle")
         cost = own_cost(self._registry, self._progress)
@@ -140,7 +141,8 @@ class ModelHost:
         process: dict[str, Json] = {"threads": self._threads, "cpus": pinned_cpus(spec), **self._origin(spec)}
         if anchor is not None:
             process |= anchor.facts
-        return _without_elsewhere(_describe(described, values, figures, process), _elsewhere(factory, spec))
+        known = _describe(described, values, figures, process)
+        return _without_elsewhere(known, elsewhere) if elsewhere else known
 
     def _anchor(self, loaded: LoadedModel, factory: object) -> Anchor:
         return Anchor(

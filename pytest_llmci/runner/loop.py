@@ -60,6 +60,7 @@ class MeasuringLoop:
         self._sleep = sleep
         self._before_round = before_round
         self._backend = backend
+        self._timed: Callable[..., Any] | None = getattr(backend, "generate_timed", None)
         self._probe = probe
         self._threads = threads
         self._progress = progress
@@ -108,9 +109,8 @@ class MeasuringLoop:
 
     def _asked(self, stamps: list[int]) -> tuple[Callable[..., Any], Callable[..., None]]:
         """What answers, and what it tells of its tokens: that one is there, or when each was."""
-        timed = getattr(self._backend, "generate_timed", None)
-        if timed is not None:
-            return timed, _noter(stamps, self._progress)
+        if self._timed is not None:
+            return self._timed, _noter(stamps, self._progress)
         return self._backend.generate, _stamper(stamps, self._progress)
 
     def _with_first(self, record: RoundRecord) -> RoundRecord:

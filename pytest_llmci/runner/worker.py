@@ -195,9 +195,8 @@ class InlineWorker:
 
     def load(self) -> Loaded:
         loaded = self._host.load(self._spec, self._setup.say)
-        return replace(
-            loaded, reasons={**loaded.reasons, **dict.fromkeys(("start_time", "cold_start_time"), _NO_PROCESS)}
-        )
+        reasons = {**loaded.reasons, "start_time": _NO_PROCESS, "cold_start_time": _NO_PROCESS}
+        return Loaded(values=loaded.values, reasons=reasons, info=loaded.info)
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
         self._host.run(request, on_round)
