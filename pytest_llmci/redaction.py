@@ -103,18 +103,18 @@ class Redactor:
     def record(self, record: R) -> R:
         """The record as it may be written; itself where nothing is to be hidden. Doing it twice changes nothing more."""
         found: Any = record
-        if isinstance(found, FooterRecord):
-            return record
-        if isinstance(found, RoundsRecord):
+        if isinstance(found, RoundsRecord):  # by far the most frequent ones first
             found = self._rounds(found)
+        elif isinstance(found, VerdictRecord):
+            found = self._verdict(found)
+        elif isinstance(found, FooterRecord):
+            pass
         elif isinstance(found, QuestionsRecord):
             found = self._questions(found)
         elif isinstance(found, AnswersRecord):
             found = self._answers(found)
         elif isinstance(found, LoadRecord):
             found = self._load(found)
-        elif isinstance(found, VerdictRecord):
-            found = self._verdict(found)
         else:
             found = self._rare(found)
         masked: R = found
@@ -180,15 +180,10 @@ class Redactor:
 
     def _may_be_in_block(self, block: RoundsRecord) -> bool:
         """A quick look: most texts of a block are those of the block before."""
-        known, secrets = block.reasons.values(), self.secrets
-        if not secrets.are_clean(known) and secrets.may_be_in_any(known):
-            return True
-        if secrets.may_be_in_any(
-            (block.prompt, *filter(None, block.noisy), *block.warmup_failed, *block.variables.values())
-        ):
-            return True
-        own = (*block.outputs, *[message.content for message in block.messages], block.test, block.cell)
-        return secrets.may_be_in("\n".join(own))
+        return self.secrets.may_be_in_any(
+            (*block.reasons.values(), block.prompt, *block.noisy, *block.warmup_failed, *block.variables.values(), *block.outputs,
+             *[message.content for message in block.messages], block.test, block.cell)
+        )  # fmt: skip
 
     def _load(self, load: LoadRecord) -> LoadRecord:
         """Its requests are numbers; a server's words on a failure may quote a prompt."""
@@ -240,7 +235,7 @@ class Redactor:
             or verdict.samples is not None
             or not all(check.passed for check in verdict.checks)
         )
-        if not quotes and not self.secrets.may_be_in(_texts_of_verdict(verdict)):
+        if not quotes and not self.secrets.may_be_in_any(_texts_of_verdict(verdict)):
             return verdict
         return _masked(verdict, self.secrets)
 
@@ -275,7 +270,7 @@ def _without_messages(samples: SampleResult | None) -> SampleResult | None:
     return replace(samples, failures=failures)
 
 
-def _texts_of_verdict(verdict: VerdictRecord) -> str:
+def _texts_of_verdict(verdict: VerdictRecord) -> list[str]:
     texts = [verdict.test, verdict.cell]
     for check in verdict.checks:
         texts += (check.name, check.message)
@@ -283,12 +278,9 @@ def _texts_of_verdict(verdict: VerdictRecord) -> str:
         texts += (budget.budget, budget.origin, budget.reason)
     for each in verdict.comparisons:
         texts += (each.against, each.reason, each.accepted)
-    return "\n".join([*texts, *_texts_of_slowdown(verdict)])
-
-
-def _texts_of_slowdown(verdict: VerdictRecord) -> list[str]:
-    found = verdict.slowdown
-    return [] if found is None else [found.against, found.reason, *(part.reason for part in found.parts)]
+    if (found := verdict.slowdown) is not None:
+        texts += (found.against, found.reason, *(part.reason for part in found.parts))
+    return texts
 
 
 def _masked(record: R, secrets: Secrets) -> R:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -203,18 +203,16 @@ class Secrets:
                 return True
         return bool(self._values) and any(value in text for value in self._values)
 
-    def are_clean(self, texts: Collection[str]) -> bool:
-        """Whether all of them were looked at before, and nothing was found."""
-        return self._clean.issuperset(texts)
-
     def may_be_in_any(self, texts: Iterable[str]) -> bool:
-        """:meth:`may_be_in` for several texts; the same few come again in block after block, and are looked at once."""
-        for text in texts:
-            if text not in self._clean:
-                if self.may_be_in(text):
-                    return True
-                if len(text) < _SHORT and len(self._clean) < _MOST_CLEAN:
-                    self._clean.add(text)
+        """:meth:`may_be_in` for several texts; most of them stood in the record before, and are not looked at again."""
+        new = {*texts} - self._clean
+        if not new:
+            return False
+        if self.may_be_in("\n".join(new)):
+            return True
+        if len(self._clean) + len(new) > _MOST_CLEAN:  # those of later records are rather those of the last ones
+            self._clean.clear()
+        self._clean.update([text for text in new if len(text) < _SHORT])
         return False
 
     def may_be_known_in(self, written: bytes) -> bool:

@@ -23,8 +23,13 @@ class NonEmpty(BuiltIn):
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
+        fault = self.fault(output)
+        return self.failed(fault) if fault else self.passed("the output is not empty")
+
+    def fault(self, output: CheckInput) -> str:
+        """What is wrong with an output; empty if nothing is."""
         text = output.text
         if text[:1].isalnum() or any(char.isprintable() and not char.isspace() for char in text):
-            return self.passed("the output is not empty")
-        found = f"{len(output.text)} invisible characters" if output.text else "nothing at all"
-        return self.failed(f"the output is empty: expected text, found {found}")
+            return ""
+        found = f"{len(text)} invisible characters" if text else "nothing at all"
+        return f"the output is empty: expected text, found {found}"

@@ -64,10 +64,15 @@ class Repetition(BuiltIn):
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
+        fault = self.fault(output)
+        return self.failed(fault) if fault else self.passed("the output does not end in a loop")
+
+    def fault(self, output: CheckInput) -> str:
+        """What is wrong with an output; empty if nothing is."""
         loop = find_loop(output.text)
         if loop is None:
-            return self.passed("the output does not end in a loop")
-        return self.failed(
+            return ""
+        return (
             f"endless repetition: expected an end, found {excerpt(loop.unit)} {int(loop.repetitions)} times"
             f" back to back, {loop.share:.0%} of the output"
         )

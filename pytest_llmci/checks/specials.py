@@ -34,18 +34,24 @@ class SpecialTokens(BuiltIn):
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
+        fault = self.fault(output)
+        return self.failed(fault) if fault else self.passed("the output is more than special tokens")
+
+    def fault(self, output: CheckInput) -> str:
+        """What is wrong with an output; empty if nothing is."""
         if output.special_only:
-            return self._only(
+            return _only(
                 "the model produced tokens, but all of them were special ones (end of text, padding);"
                 " a chat model may want messages, or +template=on for plain text"
             )
         rest, count = _WRITTEN_OUT.subn("", output.text)
         if count and not rest.strip():
-            return self._only(f"found {excerpt(output.text)}")
-        return self.passed("the output is more than special tokens")
+            return _only(f"found {excerpt(output.text)}")
+        return ""
 
-    def _only(self, found: str) -> CheckResult:
-        return self.failed(f"only special tokens: expected text, {found}")
+
+def _only(found: str) -> str:
+    return f"only special tokens: expected text, {found}"
 
 
 class NoSpecialTokens(BuiltIn):

@@ -26,12 +26,11 @@ class Valid(BuiltIn):
         refuse_argument(argument, self.name)
         super().__init__()
         # Special tokens first: a text of nothing else is empty as well, and this is the better reason.
-        self._parts = (SpecialTokens(), NonEmpty(), Repetition())
+        self._faults = (SpecialTokens().fault, NonEmpty().fault, Repetition().fault)
 
     def __call__(self, output: CheckInput) -> CheckResult:
         """Judge one output."""
-        for part in self._parts:
-            result = part(output)
-            if not result.passed:
-                return self.failed(result.message)
+        for fault in self._faults:
+            if found := fault(output):
+                return self.failed(found)
         return self.passed("the output is valid")

@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from ..metrics import MetricDef
-from ..records import ErrorInfo, Json, RoundRecord, RoundsRecord, RunRequest
+from ..records import Completion, ErrorInfo, Json, RoundRecord, RoundsRecord, RunRequest
 from ..runner.attempts import attempts_in
 from .schedule import CellMeasurement
 
@@ -33,40 +32,44 @@ def block_record(
     cell = measurement.cell
     shown = cell.prompt.shown
     load = request.load
-    texts = [] if load else [record.completion.text for record in rounds]
+    answers = [record.completion for record in rounds]
+    texts = [] if load else [answer.text for answer in answers]
     outputs = list(dict.fromkeys(texts))
     place = {text: index for index, text in enumerate(outputs)}
     last = rounds[-1] if rounds else None
     methods = dict.fromkeys([record.memory_method for record in rounds if record.memory_method])
+    reasons: dict[str, str] = {}
+    for record in rounds:
+        reasons.update(record.reasons)
     return RoundsRecord(
         uid=uid, cell=cell.id, model=cell.model.alias, prompt_id=cell.prompt.id, prompt=shown,
         prompt_sha256=_sha256(shown), test=test, attempt=attempt,
         origin=origin, worker=worker, block=len(measurement.blocks),
         first_round=request.first_round, started=started, generation=request.generation, n=len(rounds),
         values=_columns(rounds),
-        reasons=dict(chain.from_iterable([record.reasons.items() for record in rounds])),
+        reasons=reasons,
         token_ns=[list(record.token_ns) for record in rounds],
         outputs=outputs, output_of_round=[place[text] for text in texts],
         md5=[output_md5(cell.model.alias, shown, text) for text in outputs],
         output_sha256=[hashlib.sha256(text.encode("utf-8")).hexdigest() for text in outputs],
-        finish_reasons=[record.completion.finish_reason for record in rounds], noisy=[record.noisy for record in rounds],
-        special_only=any(record.completion.special_only for record in rounds),
+        finish_reasons=[answer.finish_reason for answer in answers], noisy=[record.noisy for record in rounds],
+        special_only=any(answer.special_only for answer in answers),
         token_source=last.completion.token_source if last else "", templated=last.completion.templated if last else False,
         memory_method="+".join(methods), peak_rss_resolution_bytes=last.peak_rss_resolution_bytes if last else None,
         memory_isolated=isolated, contended=contended, error=error, worker_values=late,
-        messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(rounds, outputs),
+        messages=list(cell.prompt.messages), variables=dict(cell.prompt.variables), output_token_ids=_token_ids(answers, outputs),
         anchor=str((facts or {}).get("anchor") or "") if origin in ("measured", "reference") else "",
         load=load.text if load else "", warmup_failed=[each for record in rounds[:1] for each in record.warmup_failed],
     )  # fmt: skip
 
 
-def _token_ids(rounds: Sequence[RoundRecord], outputs: Iterable[str]) -> list[list[int]]:
+def _token_ids(answers: Iterable[Completion], outputs: Iterable[str]) -> list[list[int]]:
     """Of each distinct output the tokens of the first round that gave it; empty where no round tells any."""
-    if not any(record.completion.token_ids for record in rounds):
+    if not any(answer.token_ids for answer in answers):
         return []
     found: dict[str, list[int]] = {}
-    for record in rounds:
-        found.setdefault(record.completion.text, list(record.completion.token_ids))
+    for answer in answers:
+        found.setdefault(answer.text, list(answer.token_ids))
     return [found[text] for text in outputs] if any(found.values()) else []
 
 

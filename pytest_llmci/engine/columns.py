@@ -35,9 +35,10 @@ class MetricTable:
 
     def layout(self, names: tuple[str, ...]) -> dict[str, int]:
         """Metric -> position; the same object for the same names."""
-        if names not in self._layouts:
-            self._layouts[names] = {name: position for position, name in enumerate(names)}
-        return self._layouts[names]
+        layout = self._layouts.get(names)
+        if layout is None:
+            layout = self._layouts[names] = {name: position for position, name in enumerate(names)}
+        return layout
 
     def reasons(self, reasons: dict[str, str]) -> dict[str, str]:
         """The same object for equal reasons, of which there are few in a run."""

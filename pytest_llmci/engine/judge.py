@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from ..checks import parse_check
 from ..checks.arguments import cut_off
@@ -52,6 +53,7 @@ class Judge:
         self._services = services
         self._registry = registry
         self._metrics = metrics or {}
+        self._handed_along = tuple(self._metrics.values())
         self._why_contended = why_contended
         self._checks: dict[str, Check] = {}
 
@@ -92,7 +94,7 @@ class Judge:
         checked = measurement.sample_checks
         checked += [
             self.checks(measurement.plan.checks, [each])
-            for each in sampled_inputs(measurement, self._metrics.values(), len(checked))
+            for each in sampled_inputs(measurement, self._handed_along, len(checked))
         ]
 
     def _samples(self, measurement: CellMeasurement) -> SampleResult | None:
@@ -144,7 +146,7 @@ class Judge:
             checks = checks_of_samples(measurement, samples)
         else:
             checks = (
-                self.checks(measurement.plan.checks, measurement.outputs(self._metrics.values()))
+                self.checks(measurement.plan.checks, measurement.outputs(self._handed_along))
                 if measurement.error is None
                 else []
             )
@@ -237,18 +239,21 @@ def _overall(
     checks: Iterable[CheckResult], budgets: Sequence[BudgetResult], comparisons: Sequence[ComparisonResult],
     error: ErrorInfo | None, samples: SampleResult | None, *, unmeasured: bool,
 ) -> Verdict:  # fmt: skip
+    limits = {budget.verdict for budget in budgets}
+    sides = {each.verdict for each in comparisons if not (each.verdict == "regressed" and each.accepted)}
+    rate = "" if samples is None else samples.verdict
     if (
         error is not None
-        or any(not check.passed for check in checks)
-        or (samples is not None and samples.verdict == "failed")
-        or any(budget.verdict == "failed" for budget in budgets)
-        or any(comparison.verdict == "regressed" and not comparison.accepted for comparison in comparisons)
+        or not all(check.passed for check in checks)
+        or rate == "failed"
+        or "failed" in limits
+        or "regressed" in sides
     ):
         return "failed"
-    undecided = any(
-        comparison.verdict in ("inconclusive", "not comparable", "lost coverage") for comparison in comparisons
-    )
-    undecided = undecided or (samples is not None and samples.verdict == "inconclusive")
-    if unmeasured or undecided or any(budget.verdict == "inconclusive" for budget in budgets):
+    if unmeasured or rate == "inconclusive" or "inconclusive" in limits or not sides.isdisjoint(_UNDECIDED):
         return "inconclusive"
     return "pass"
+
+
+_UNDECIDED: Final = frozenset({"inconclusive", "not comparable", "lost coverage"})
+"""Verdicts of a comparison that leave a cell open."""

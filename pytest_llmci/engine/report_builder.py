@@ -14,7 +14,6 @@ from typing import Final
 
 from ..errors import StoreError
 from ..records import (
-    AnswersRecord,
     BenchmarkRecord,
     ErrorInfo,
     FooterRecord,
@@ -155,51 +154,54 @@ class ReportBuilder:
 
     def take(self, record: LogRecord) -> None:
         """Take the record of the next line."""
-        if isinstance(record, HeaderRecord):
+        self.lines += 1
+        if isinstance(
+            record, (RoundsRecord, VerdictRecord, WorkerRecord, QuestionsRecord, LoadRecord, BenchmarkRecord)
+        ):
+            if record.uid not in self._uids:
+                self._uids.add(record.uid)
+                self._take_new(record)
+        elif isinstance(record, HeaderRecord):
             self.header, self.table = record, MetricTable(record.metrics)
         elif isinstance(record, FooterRecord):
             self.footer = record
         elif isinstance(record, GateRecord):
             self.gates.append(record)
-        elif isinstance(record, AnswersRecord):
-            pass  # counted in lines of their own when all are there
         elif isinstance(record, ShardRecord):
             self.shard = record
-        elif record.uid not in self._uids:
-            self._uids.add(record.uid)
-            self._take_new(record)
-        self.lines += 1
+        # AnswersRecord: counted in lines of their own when all are there
 
     def _take_new(
-        self, record: WorkerRecord | RoundsRecord | LoadRecord | QuestionsRecord | VerdictRecord | BenchmarkRecord
+        self, record: RoundsRecord | VerdictRecord | WorkerRecord | QuestionsRecord | LoadRecord | BenchmarkRecord
     ) -> None:
-        if isinstance(record, LoadRecord):
-            self.loads.append(record)
-            return
-        if isinstance(record, BenchmarkRecord):
-            there = self.benchmarks.get(record.test)
-            if there is None or record.attempt >= there.attempt:
-                self.benchmarks[record.test] = record
-            return
-        if isinstance(record, WorkerRecord) and record.role == "judge":  # it may be no model of the session
-            return
-        workers = self.workers.get(record.model)
-        if workers is None:
-            workers = self.workers[self.table.text(record.model)] = _Workers()
         if isinstance(record, RoundsRecord):
-            if record.worker and record.error is not None and record.error.kind in _DEATHS:
-                workers.dead.add(record.worker)  # one that died while loading has a record of its own
-            self._take_rounds(record)
-        elif isinstance(record, QuestionsRecord):
-            if record.origin in ("measured", "replay"):
-                self.answers.setdefault(self._key(record.test, record.cell), Answers()).take(record)
-        elif isinstance(record, WorkerRecord):
-            self._take_worker(record, workers)
-        else:
+            self._take_rounds(record, self._of_model(record.model))
+        elif isinstance(record, VerdictRecord):
+            self._of_model(record.model)
             key = self._key(record.test, record.cell)
             judged = self.verdicts.get(key)
             if judged is None or record.attempt >= judged.attempt:
                 self.verdicts[key] = record
+        elif isinstance(record, WorkerRecord):
+            if record.role != "judge":  # it may be no model of the session
+                self._take_worker(record, self._of_model(record.model))
+        elif isinstance(record, QuestionsRecord):
+            self._of_model(record.model)
+            if record.origin in ("measured", "replay"):
+                self.answers.setdefault(self._key(record.test, record.cell), Answers()).take(record)
+        elif isinstance(record, LoadRecord):
+            self.loads.append(record)
+        else:
+            there = self.benchmarks.get(record.test)
+            if there is None or record.attempt >= there.attempt:
+                self.benchmarks[record.test] = record
+
+    def _of_model(self, alias: str) -> _Workers:
+        """What is known of the processes of a model, which is one of the run from the first line on that names it."""
+        workers = self.workers.get(alias)
+        if workers is None:
+            workers = self.workers[self.table.text(alias)] = _Workers()
+        return workers
 
     def _key(self, test: str, cell: str) -> tuple[str, str]:
         return self.table.text(test), self.table.text(cell)
@@ -217,18 +219,19 @@ class ReportBuilder:
             return
         if record.info:
             workers.info = record.info
-        self._learn(record.model, record.values)
+        self._learn(workers, record.values)
         workers.reasons.update(record.reasons)
 
-    def _learn(self, model: str, stored: dict[str, float]) -> None:
-        values = self.workers[model].values
+    def _learn(self, workers: _Workers, stored: dict[str, float]) -> None:
         for metric, value in stored.items():
             if metric in self.table.defs:
-                values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
+                workers.values.setdefault(metric, []).append(self.table.defs[metric].to_si(value))
 
-    def _take_rounds(self, record: RoundsRecord) -> None:
+    def _take_rounds(self, record: RoundsRecord, workers: _Workers) -> None:
+        if record.worker and record.error is not None and record.error.kind in _DEATHS:
+            workers.dead.add(record.worker)  # one that died while loading has a record of its own
         if record.origin != "reference":
-            self._learn(record.model, record.worker_values)
+            self._learn(workers, record.worker_values)
         block = Block.of(record, self.table)
         self.blocks.append(block)
         key = (block.test, block.cell)

@@ -51,15 +51,15 @@ class Seen:
             self.inferences += record.n if record.origin != "memory" else 0  # a second look at cells that are counted
             if record.n:
                 self.models.add(record.model)
+        elif isinstance(record, VerdictRecord):
+            self.tried.add(record.model)
+            self.inconclusive += record.verdict == "inconclusive"
         elif isinstance(record, QuestionsRecord):
             self.tried.add(record.model)
             self.models.add(record.model)
             self.questions += record.n if record.origin == "measured" else 0
         elif isinstance(record, WorkerRecord) and record.role != "judge":
             self.tried.add(record.model)
-        elif isinstance(record, VerdictRecord):
-            self.tried.add(record.model)
-            self.inconclusive += record.verdict == "inconclusive"
 
 
 def what_there_is(seen: Seen) -> str:

@@ -135,7 +135,14 @@ def test_a_text_in_which_nothing_was_hidden_is_looked_at_again_when_more_is_know
     text = "the answer of Zq8-plough-7731"
     assert secrets.hide(text) == text == secrets.hide(text)
     assert not secrets.may_be_in_any([text])
-    assert secrets.are_clean([text])
     secrets.learn("Zq8-plough-7731", "TOKEN", certain=True)
-    assert not secrets.are_clean([text])
+    assert secrets.may_be_in_any([text])
     assert secrets.hide(text) == "the answer of [secret TOKEN]"
+
+
+def test_a_secret_is_found_among_texts_of_which_more_were_looked_at_than_are_remembered() -> None:
+    secrets = Secrets({"Zq8-plough-7731": "TOKEN"})
+    for number in range(2100):
+        assert not secrets.may_be_in_any(["always there", f"text {number}"])
+    assert secrets.may_be_in_any(["always there", "text 2099", "text 1 and Zq8-plough-7731"])
+    assert not secrets.may_be_in_any(["always there", "text 1"])
