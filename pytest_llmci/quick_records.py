@@ -1,7 +1,7 @@
 """Frozen dataclasses of which there are dozens a cell, made in half the time.
 
-The ``__init__`` of a frozen dataclass goes through ``object.__setattr__``, which looks the field up by its name. Here the record
-is of a class that is not frozen, with the same slots, until they are set. Everything else of the class stays as it is.
+The ``__init__`` of a frozen dataclass goes through ``object.__setattr__``, which looks the field up by its name; here it sets
+the slots themselves. Everything else of the class stays as it is.
 """
 
 from __future__ import annotations
@@ -10,29 +10,26 @@ import dataclasses
 from typing import Any, Final, TypeVar
 
 C = TypeVar("C")
-_become: Final[Any] = object.__dict__["__class__"].__set__
-"""Gives a record its class."""
 _FRESH: Final = object()
 """Stands for a default that is made anew for each record."""
 
 
 def quickly_made(kind: type[C]) -> type[C]:
-    """Class decorator for a frozen dataclass with slots, without ``__post_init__`` and without subclasses; stands above ``@dataclass``."""
+    """Class decorator for a frozen dataclass with slots and without ``__post_init__``; stands above ``@dataclass``."""
     described: Any = kind
     fields = dataclasses.fields(described)
-    thawed = type(kind.__name__, kind.__bases__, {"__slots__": described.__slots__, "__setattr__": object.__setattr__})
-    names: dict[str, Any] = {"_fresh": _FRESH, "_become": _become, "_thawed": thawed, "_frozen": kind}
+    names: dict[str, Any] = {"_fresh": _FRESH}
     by_place = [_parameter(field, names) for field in fields if not field.kw_only]
     by_name = [_parameter(field, names) for field in fields if field.kw_only]
-    body = ["    _become(self, _thawed)"]
+    body: list[str] = []
     for field in fields:
         name = field.name
+        names[f"_set_{name}"] = getattr(kind, name).__set__
         value = name
         if field.default_factory is not dataclasses.MISSING:
             names[f"_make_{name}"] = field.default_factory
             value = f"_make_{name}() if {name} is _fresh else {name}"
-        body.append(f"    self.{name} = {value}")
-    body.append("    self.__class__ = _frozen")
+        body.append(f"    _set_{name}(self, {value})")
     parameters = ", ".join(["self", *by_place, *(["*", *by_name] if by_name else [])])
     source = f"def __init__({parameters}):\n" + "\n".join(body)
     exec(source, names)  # noqa: S102  # as dataclasses does, from the names of fields alone
