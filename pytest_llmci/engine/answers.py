@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..records import BudgetResult, ComparisonResult, ErrorInfo, QuestionsRecord, TaskFacts, Verdict
-from ..tasks.counting import Rate, pooled, rate
+
+if TYPE_CHECKING:
+    from ..tasks.counting import Rate
 
 SAME: Final = ("questions_sha256", "prompt_sha256", "metrics", "shots")
 """Facts of a task that must be the same where its answers are taken from another run."""
@@ -72,6 +74,8 @@ class Answers:
     @property
     def rates(self) -> dict[str, Rate]:
         """Metric -> rate; none where a question has no answer: a part would be another benchmark."""
+        from ..tasks.counting import rate
+
         return {metric: rate(self.values(metric)) for metric in self.facts.metrics} if self.is_complete else {}
 
     @property
@@ -156,6 +160,8 @@ def benchmark_scores(tasks: Iterable[TaskSummary]) -> list[BenchmarkScore]:
 
 
 def _score(suite: str, group: Sequence[TaskSummary]) -> BenchmarkScore:
+    from ..tasks.counting import pooled
+
     facts = [task.facts for task in group if task.facts is not None]
     main = facts[0].main
     combined = pooled([task.rates[main] for task in group])

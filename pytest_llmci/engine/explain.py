@@ -11,11 +11,7 @@ from ..metrics import MetricDef
 from ..records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, SampleResult, VerdictRecord
 from ..text import clipped, one_line, plain, shown_path, width, wrapped
 from ..units import format_quantity
-from .explain_comparison import comparison_block, regression_title
-from .headlines import budget_headline, told_apart
-from .sampling import percent, sampled_inputs
 from .schedule import CellMeasurement
-from .slowdown import of_record, slowdown_lines
 
 WIDTH = 80
 """The most columns of a text; narrower where the terminal is."""
@@ -81,6 +77,8 @@ def explain(
         fail_undecided and verdict.verdict == "inconclusive"
     ):
         return None
+    from .headlines import budget_headline
+
     lines: list[str] = []
     headlines: list[str] = []
     for check in failed_checks:
@@ -135,6 +133,9 @@ def _comparison(
     room: int,
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """The lines of a comparison and the headline of each result that is told."""
+    from .explain_comparison import comparison_block, regression_title
+    from .slowdown import of_record, slowdown_lines
+
     word = "RegressionDetected" if told[0].verdict == "regressed" else "Inconclusive"
     titles = [
         regression_title(result, metrics[result.metric])
@@ -164,6 +165,8 @@ def _samples(
         ]
     if result is None or result.verdict != "failed":
         return [], []
+    from .sampling import percent, sampled_inputs
+
     wanted = "every one must" if result.min_pass_rate == 1 else f"{percent(result.min_pass_rate)} are wanted"
     headline = f"{result.passed} of {result.n} samples passed, {wanted}"
     lines = [*_title(f"InvalidOutput: {headline}", room), "", *_wrapped("decided", result.reason, room)]
@@ -217,6 +220,8 @@ def _budget_lines(budget: BudgetResult, metric: MetricDef | None, room: int) -> 
     if budget.observed is None or metric is None:
         title = f"BudgetExceeded: {budget.budget}: {budget.reason}"
         return [*_title(title, room), *_wrapped("origin", budget.origin, room)]
+    from .headlines import told_apart
+
     observed, limit = told_apart(budget.observed, budget.limit, metric)
     over = {"<=": "over", "<": "not under", ">=": "under", ">": "not over", "==": "not"}[budget.operator]
     title = f"BudgetExceeded: {budget.metric} {observed} is {over} {limit}"

@@ -19,6 +19,7 @@ from ..records import (
     ErrorInfo,
     Missing,
     SampleResult,
+    SlowdownResult,
     Verdict,
     VerdictRecord,
 )
@@ -31,7 +32,6 @@ from ..text import one_line
 from .net_of_waiting import FAR, judge_net
 from .sampling import checks_of_samples, rate_so_far, sample_result, sampled_inputs
 from .schedule import CONTAMINATED_SHARE, OUT_OF_TIME, CellMeasurement, of_the_wall_clock
-from .slowdown import of_measurement
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 CONTENDED = "other timed work ran at the same time (--llmci-timing=parallel)"
@@ -166,8 +166,14 @@ class Judge:
             checks=checks, budgets=budgets, comparisons=measurement.comparisons, error=error, noisy_rounds=measurement.noisy_rounds,
             rounds=rounds, attempt=attempt, samples=samples, provenance=measurement.provenance,
             resumed_from=measurement.resumed_from, not_resumed=measurement.not_resumed,
-            slowdown=of_measurement(measurement, self._metrics) if measurement.comparisons else None,
+            slowdown=self._slowdown(measurement) if measurement.comparisons else None,
         )  # fmt: skip
+
+    def _slowdown(self, measurement: CellMeasurement) -> SlowdownResult | None:
+        """Where a time that became worse lies."""
+        from .slowdown import of_measurement
+
+        return of_measurement(measurement, self._metrics)
 
 
 def sample_of(measurement: CellMeasurement, budget: Budget) -> list[float] | Missing:

@@ -39,13 +39,13 @@ from ..store.environment import environment
 from ..text import one_line
 from .limits import Preflight
 from .schedule import CellPlan, least_answers
-from .task_cell import TaskCell
 
 if TYPE_CHECKING:
     from ..cost.chosen import ChosenPrices
     from ..store.baseline import Chosen
     from ..store.comparability import Part
     from ..tasks.loading import TaskTest
+    from .task_cell import TaskCell
 
 DEFAULT_CHECKS = ("valid",)
 OF_GENERATION = ("max_new_tokens", "temperature", "seed")
@@ -450,6 +450,8 @@ class Planner:
         """
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
+        from .task_cell import TaskCell
+
         tests = [test for test in self.tasks if test.suite == suite]
         return [
             TaskCell(id=f"{spec.alias}-{test.name}", model=spec, test=test, budgets=self._task_budgets(spec, test))

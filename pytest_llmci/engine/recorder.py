@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..cost.chosen import ChosenPrices, add_cost
 from ..metrics import MetricDef
 from ..records import LogRecord, RoundRecord, RoundsRecord, RunRequest
 from ..settings import Settings
@@ -16,6 +15,9 @@ from .limits import NEEDS_A_PROCESS, NO_MEMORY_PASS
 from .pool import LiveModel
 from .schedule import CellMeasurement
 from .under_load import load_records
+
+if TYPE_CHECKING:
+    from ..cost.chosen import ChosenPrices
 
 NOT_ASKED_FOR: Final = "it is measured in a memory pass, which a budget on it or --llmci-memory=exact asks for"
 
@@ -78,6 +80,8 @@ class Recorder:
             record.values.pop(name, None)
             record.reasons[name] = self._why_no_memory_pass(measurement, record.origin)
         if self._prices is not None and record.origin != "memory":
+            from ..cost.chosen import add_cost
+
             add_cost(record, self._prices.of(record.model))
         self.blocks += bool(record.n)
         self.emit(record)

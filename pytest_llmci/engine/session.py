@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..checks.base import CheckInput, Services
 from ..clock import Clock, utc_text
-from ..cost.chosen import ChosenPrices
 from ..errors import LLMCIError, WorkerCrashed, WorkerError
 from ..matrix import cell_id
 from ..measure.profile import Measured
@@ -45,22 +44,17 @@ from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
 from ..text import one_line
-from .against import Against
-from .against_baseline import BaselineRules
 from .apart import Apart
 from .batched import BatchedAnswers, counted_round, may_be_batched
-from .benchmark import TaskMeasurement, task_verdict
 from .blocks import (
     Origin,
     failed_in_memory_pass,
     failed_in_sample,
 )
 from .cache_dir import user_cache_dir
-from .comparing import Comparing
 from .current_test import CurrentTest
 from .earlier import Earlier, EarlierCell
 from .exclusive import MachineLock, lock_path
-from .interleaved import Ports
 from .judge import Judge
 from .observer import Observer
 from .pool import LiveModel, Pool, error_info
@@ -68,8 +62,15 @@ from .recorder import Recorder
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, Schedule
 from .services import Known, LiveServices, OpenModel
-from .taken_over import TakenOver
 from .turns import Request, Turns
+
+if TYPE_CHECKING:
+    from ..cost.chosen import ChosenPrices
+    from .against import Against
+    from .against_baseline import BaselineRules
+    from .benchmark import TaskMeasurement
+    from .comparing import Comparing
+    from .taken_over import TakenOver
 
 T = TypeVar("T")
 CLOSING_PATIENCE_S: Final = 5.0
@@ -157,11 +158,16 @@ class BenchSession:
     def _what_takes_over(self, earlier: Earlier | None) -> TakenOver | None:
         if earlier is None:
             return None
+        from .taken_over import TakenOver
+
         return TakenOver(earlier, self.recorder, self.schedule, new_uid=self.new_uid, fit=self.fit, load=self.load)
 
     def _what_compares(self, against: Against | None, baselines: BaselineRules | None) -> Comparing | None:
         if against is None and baselines is None:
             return None
+        from .comparing import Comparing
+        from .interleaved import Ports
+
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self.recorder.keep, new_uid=self.new_uid,
             turn=self._turns.request, undisturbed=self._apart.alone, out_of_time=self._out_of_time,
@@ -582,6 +588,8 @@ class BenchSession:
 
     def conclude_task(self, measurement: TaskMeasurement) -> VerdictRecord:
         """Judge a benchmark task and record the verdict."""
+        from .benchmark import task_verdict
+
         verdict = task_verdict(measurement, uid=self.new_uid(), test=self.test.id, attempt=self.test.attempt)
         self._emit(verdict)
         return verdict

@@ -10,14 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..records import ComparisonResult, Missing, Number
-from ..stats.by_block import LEAST_BLOCKS
 from ..text import one_line, sentence, shortened, shown_path, told_noisy, wrapped
 from ..units import format_bytes, format_duration, format_rate
-from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
 from .elsewhere import elsewhere_text
 from .explain import UNDECIDED
-from .explain_comparison import by_block_words, compared_lines, doubt, shared_words
-from .interleaved import NOT_ALONE
 from .load_table import load_lines, under_load
 from .report import CellSummary, ModelSummary, SessionReport
 from .retries import retry_text
@@ -240,9 +236,11 @@ def score_note(models: Sequence[ModelSummary]) -> str:
 
 def _costs(report: SessionReport, width: int) -> list[str]:
     """Of models with a price: what they cost, where there is more than one as a table."""
-    rows = chosen_rows(report)[:MOST_MODELS]
-    if not rows:
+    if not any(model.price for model in report.models):
         return []
+    from .costs import REQUESTS_A_DAY, chosen_rows, cost_table
+
+    rows = chosen_rows(report)[:MOST_MODELS]
     return [
         "",
         *cost_table(rows, requests=REQUESTS_A_DAY, width=width, today=date.fromisoformat(report.header.started[:10])),
@@ -396,6 +394,8 @@ def _compared(report: SessionReport, width: int) -> list[str]:
     cells = [(cell.id, cell.comparisons) for cell in report.cells if cell.comparisons]
     if not cells:
         return []
+    from .explain_comparison import by_block_words, compared_lines, shared_words
+
     whole = [(gate.model, result) for gate in report.gates for result in gate.comparisons]
     metrics = {metric.name: metric for metric in report.metrics}
     against = one_line(cells[0][1][0].against)
@@ -417,6 +417,9 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     cells = [cell for cell in report.cells if cell.verdict == "inconclusive"]
     if not cells:
         return []
+    from .explain_comparison import doubt
+    from .interleaved import NOT_ALONE
+
     of_a_worse_model = [cell for cell in cells if _is_open_for(cell, NOT_ALONE)]
     if of_a_worse_model:
         alone = f"{len(of_a_worse_model)} of {len(report.cells)} cells were not decided alone: their model as a whole regressed."
@@ -461,6 +464,8 @@ def _what_may_decide(results: Sequence[ComparisonResult]) -> list[str]:
         return ["  more time may decide: a longer --llmci-time-limit"]
     if not results:
         return []
+    from ..stats.by_block import LEAST_BLOCKS
+
     most = max(each.rounds for each in results)
     blocks = [LEAST_BLOCKS * -(-each.rounds // each.pairs) for each in results if each.by_block and each.pairs]
     return [f"  more rounds may decide: --llmci-max-rounds={max(2 * max(USUAL_ROUNDS, most), *blocks, 0)}"]

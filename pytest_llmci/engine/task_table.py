@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..records import ComparisonResult
-from ..tasks.counting import Rate, pooled
 from ..text import one_line, wrapped
 from .answers import TaskSummary
 from .report import ModelSummary, SessionReport
+
+if TYPE_CHECKING:
+    from ..tasks.counting import Rate
 
 MOST_TASKS = 50
 """Lines of the table; the rest is in results.json."""
@@ -50,6 +53,8 @@ def _found(suite: str, model: ModelSummary, group: Sequence[TaskSummary]) -> lis
         return [f"{answered}/{asked}", "n/a", f"{len(failed)}{of} {why}" if of else why]
     facts = group[0].facts
     assert facts is not None  # it has rates
+    from ..tasks.counting import pooled
+
     rates = {metric: pooled([task.rates[metric] for task in group]) for metric in facts.metrics}
     return [
         str(asked),

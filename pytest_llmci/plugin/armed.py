@@ -71,7 +71,7 @@ def arm(config: pytest.Config) -> None:
     config.stash[ARMED] = plugin
     config.pluginmanager.register(plugin, "llmci-armed")
     config.pluginmanager.register(plugin.planning, "llmci-planning")
-    if not config.option.collectonly:
+    if _runs_tests(config, plugin.settings):
         _prepare_to_run(config, plugin)
     if hasattr(config, "workerinput"):
         plugin.join_parallel_session(config.workerinput["llmci"])
@@ -92,8 +92,14 @@ def arm(config: pytest.Config) -> None:
         config.pluginmanager.register(ParallelSession(config, plugin), "llmci-xdist")
 
 
+def _runs_tests(config: pytest.Config, settings: Settings) -> bool:
+    """Whether tests run in this process, and not only in parallel workers."""
+    distributes = getattr(config.option, "dist", "no") != "no" and not settings.plan
+    return not config.option.collectonly and (hasattr(config, "workerinput") or not distributes)
+
+
 def _prepare_to_run(config: pytest.Config, plugin: ArmedPlugin) -> None:
-    """What a session that only collects does not even import."""
+    """What a process that runs no test does not even import."""
     config.pluginmanager.register(plugin.running, "llmci-running")
     config.pluginmanager.register(plugin.running.functions, "llmci-functions")
     config.pluginmanager.register(plugin.running.giving, "llmci-giving")

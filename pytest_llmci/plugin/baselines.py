@@ -11,11 +11,10 @@ from ..engine.report import SessionReport
 from ..errors import LLMCIError
 from ..records import Prompt, from_json
 from ..redaction import masked_row
-from ..store.baseline import BaselineSession, Saved, save
-from ..store.baseline_log import baseline_of_log
 from ..text import shown_path, wrapped
 
 if TYPE_CHECKING:
+    from ..store.baseline import BaselineSession, Saved
     from .armed import ArmedPlugin
 
 
@@ -52,6 +51,9 @@ class BaselineKeeper:
         if why := self._why_red(report, exit_status):
             self._say(f"Baseline {name} was not written: {why}.", red=True)
             return True
+        from ..store.baseline import save
+        from ..store.baseline_log import baseline_of_log
+
         try:
             rows = [masked_row(from_json(Prompt, row), self._plugin.redactor) for row in prompts]
             project = self._plugin.config.rootpath

@@ -35,7 +35,6 @@ from ..records import (
     to_json,
 )
 from ..settings import plain_settings
-from ..sinks.apart import Sent, later, send_apart
 from ..sinks.finish import Finished, finish_run
 from ..store.environment import environment
 from ..store.log import LogWriter
@@ -432,6 +431,10 @@ class Controller:
 
     def _send(self, session: pytest.Session, finished: Finished, folder: Path, exit_status: int | None) -> None:
         """Last of all, what may wait for a server: everything else is on disk by then."""
+        if not finished.apart:
+            return
+        from ..sinks.apart import Sent, later, send_apart
+
         for sink in finished.apart:
             variables = self._tracking.variables(sink)
             if exit_status in (None, pytest.ExitCode.INTERRUPTED):

@@ -7,14 +7,16 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..engine.schedule import CellPlan
-from ..engine.task_cell import TaskCell
 from ..records import Cell, ModelSpec, to_json
 from ..stats.budget_expression import Budget, of_tasks
+
+if TYPE_CHECKING:
+    from ..engine.task_cell import TaskCell
 
 COLLECTED_ATTRIBUTE = "llmci_collected"
 """Under which a parallel worker sends what it collected: on its first report, and when it ends."""

@@ -32,7 +32,6 @@ from .fixtures import MARKER, NAMES
 from .items import CellItem, Suite, TaskItem, TaskSuite, new_suite, new_task_suite
 from .marks import NO_VALUES, has_other_marks, own_marks, read_markers
 from .options import any_set
-from .sharding import take_shard
 from .suite_ids import deselect
 
 if TYPE_CHECKING:
@@ -172,6 +171,8 @@ class Planning:
 
     def _take_shard(self, items: list[pytest.Item]) -> tuple[()]:
         """Leave what is this shard's, and note what the others do."""
+        from .sharding import take_shard
+
         self._plugin.shard = take_shard(self._plugin, items)
         return ()
 

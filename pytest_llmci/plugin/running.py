@@ -12,12 +12,10 @@ import pytest
 
 from ..engine.current_test import CurrentTest
 from ..engine.explain import Explained, explain, with_commands_unwrapped
-from ..engine.explain_task import explain_task
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
-from ..engine.task_cell import TaskCell
 from ..errors import ConfigError, NotReplayed
 from ..garbage import RARELY
 from ..prompts.asked import prompt_of
@@ -48,6 +46,7 @@ from .repeat import repeat_command
 from .replaying import cannot
 
 if TYPE_CHECKING:
+    from ..engine.task_cell import TaskCell
     from .armed import ArmedPlugin
 
 T = TypeVar("T", bound=pytest.Item)
@@ -360,6 +359,8 @@ class Running:
             return
         if verdict.verdict == "inconclusive":
             self._verdict = "inconclusive"
+        from ..engine.explain_task import explain_task
+
         failure = explain_task(
             verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",
             metrics=self._plugin.planner.metrics, room=self._plugin.room,

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from ..engine.columns import Block
 from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
-from ..load.accounting import outcomes_of
 from ..metrics import MetricDef
 from ..records import Provenance
 from ..store.encoding import spelled
@@ -306,6 +305,8 @@ REQUEST_COLUMNS: Final = (
 
 def _requests(report: SessionReport) -> Iterator[list[_Field]]:
     """One row a request of what was measured under load."""
+    from ..load.accounting import outcomes_of
+
     for load in report.loads:
         run = load.run
         head: list[_Field] = [

@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from ..records import Json
+from ..version import installed_version
 
 PACKAGES: Final = (
     "pytest-llmci", "pytest", "pytest-xdist", "numpy", "scipy", "torch", "transformers", "tokenizers", "accelerate",
@@ -311,10 +311,5 @@ def _parse_status(text: str) -> Json:
 
 
 def _versions() -> Json:
-    found: dict[str, Json] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: installed_version(name) for name in PACKAGES}
+    return {name: version for name, version in found.items() if version is not None}

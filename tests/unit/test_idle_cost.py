@@ -115,3 +115,34 @@ def test_a_session_that_only_collects_imports_nothing_that_measures(tmp_path: Pa
     status, modules, output = run_session(tmp_path, *arguments)
     assert status == 0 and "10 tests collected" in output
     assert FOR_MEASURING & ours(modules) == set()
+
+
+def test_a_process_that_has_parallel_workers_imports_nothing_that_measures(tmp_path: Path) -> None:
+    arguments = ["-p", "xdist", "-n2", "--llm-models=echo", "--llmci-suite=inference", "--llmci-rounds=1"]
+    status, modules, output = run_session(tmp_path, *arguments)
+    assert status == 0 and "10 passed" in output
+    assert FOR_MEASURING & ours(modules) == set()
+
+
+FOR_COMPARING = {
+    *(".engine.against", ".engine.against_baseline", ".engine.compare_runs", ".engine.comparing", ".engine.comparison"),
+    *(".engine.explain_comparison", ".engine.interleaved", ".engine.slowdown", ".stats.compare", ".store.baseline"),
+}
+FOR_WHAT_FEW_ASK_FOR = {
+    *(
+        ".cost.chosen",
+        ".engine.benchmark",
+        ".engine.costs",
+        ".engine.explain_task",
+        ".engine.shards",
+        ".engine.task_cell",
+    ),
+    *(".engine.taken_over", ".load.accounting", ".plugin.sharding", ".sinks.apart", ".tasks"),
+}
+
+
+def test_a_session_imports_nothing_that_it_does_not_do(tmp_path: Path) -> None:
+    arguments = ["--llm-models=echo", "--llmci-suite=inference", "--llmci-isolation=inline", "--llmci-rounds=1"]
+    status, modules, output = run_session(tmp_path, *arguments)
+    assert status == 0 and "10 passed" in output
+    assert (FOR_COMPARING | FOR_WHAT_FEW_ASK_FOR) & ours(modules) == set()
