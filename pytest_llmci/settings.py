@@ -35,6 +35,9 @@ BASELINE_NAME = "main"
 BASELINES_FOLDER = "llmci-baselines"
 MOST_SAMPLES = 10_000
 """More samples of a cell than that are a slip of the finger, too."""
+ON: Final = ("yes", "1", "true", "on")
+OFF: Final = ("no", "0", "false", "off")
+"""How a setting that is a flag may be written, in any case."""
 MIN_PASS_RATE = 0.8
 """Share of a cell's samples that must pass, unless told otherwise."""
 
@@ -354,7 +357,10 @@ class _Reader:
         return parse(self.text(name, ""), self.origin(name)) if name in self._raw else None
 
     def flag(self, name: str) -> bool:
-        return self.choice(name, ("no", "yes")) == "yes"
+        text = self.text(name, "no")
+        if text.lower() not in ON + OFF:
+            raise ConfigError(f"{self.origin(name)}: '{text}' is none of no, yes.")
+        return text.lower() in ON
 
     def mlflow(self) -> tuple[str, bool]:
         """The sink, empty for none, and whether it must succeed."""
@@ -368,9 +374,9 @@ class _Reader:
             raise ConfigError(
                 f"{origin}: the address is empty; write one, such as http://127.0.0.1:5000, or leave it out for MLflow's default store."
             )
-        if uri.lower() in ("no", "0", "false", "off"):
+        if uri.lower() in OFF:
             return "", False
-        return ("mlflow" if uri.lower() in ("", "yes", "1", "true", "on") else f"mlflow:{uri}"), required
+        return ("mlflow" if uri.lower() in ("", *ON) else f"mlflow:{uri}"), required
 
     def plan(self) -> bool:
         origin = self.origin("plan")

@@ -48,7 +48,9 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: one that is free (default: %(default)s)")
     parser.add_argument(
-        "--device", default="", help="cpu, cuda, ... (default: as the model's spec says, else the server's choice)"
+        "--device",
+        default="",
+        help="of transformers serve: cpu, cuda, ... (default: as the model's spec says, else the server's choice)",
     )
     parser.add_argument(
         "--timeout", metavar="10m", default=f"{DEFAULT_TIMEOUT_S:g}s",

@@ -192,7 +192,7 @@ def _latency(model: ModelSummary) -> Estimate | str:
     if not n:
         return _why(model, "latency")
     if n < QUANTILE_ROUNDS:
-        note = f"the slowest of {n} rounds: p95 needs {QUANTILE_ROUNDS}"
+        note = f"{'the only round' if n == 1 else f'the slowest of {n} rounds'}: p95 needs {QUANTILE_ROUNDS}"
         return _interval(samples, lambda drawn, axis: drawn.max(axis=axis), note)
     return _interval(samples, _p95)
 

@@ -203,10 +203,11 @@ def is_armed(config: pytest.Config) -> bool:
     value = os.environ.get("LLMCI", "").strip().lower()
     if not value:
         _refuse_flags_without_effect(config)
-    if value in ("", "0", "false", "no", "off"):
         return False
-    if value in ("1", "true", "yes", "on"):
-        return True
+    from ..settings import OFF, ON
+
+    if value in ON + OFF:
+        return value in ON
     raise pytest.UsageError(f"LLMCI: '{value}' is neither 1 nor 0.")
 
 
@@ -299,8 +300,6 @@ def _from_environment(option: Option) -> Given | None:
     value = os.environ.get(name)
     if value is None or not value.strip():
         return None
-    if option.kind == "flag":
-        value = {"1": "yes", "0": "no"}.get(value, value)
     return Given(tuple(value.splitlines()) if option.kind in ("list", "names") else value, name)
 
 

@@ -33,6 +33,9 @@ class Launch:
 class Server(Protocol):
     """One kind of server."""
 
+    takes_device: bool
+    """Whether it can be told on which device to compute."""
+
     @property
     def name(self) -> str:
         """Kind and version, for people."""

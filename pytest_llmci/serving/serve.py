@@ -108,6 +108,11 @@ def serving(
     """
     clock = clock or SystemClock()
     server = server_of(wanted.server, f"{WHERE} --server")
+    if wanted.device and not server.takes_device:
+        raise ConfigError(
+            f"{WHERE} --device: {server.name} computes on the kind of device that it was built for; leave --device out, or give"
+            " --server=transformers."
+        )
     address = _address(wanted)
     proven = prove(found.pointer, WHERE, cache_dir or user_cache_dir(), say)
     say(proven.how)

@@ -20,6 +20,8 @@ INSTALL: Final = "pip install 'pytest-llmci[transformers,serve]' openai"
 class TransformersServer:
     """The server that comes with transformers."""
 
+    takes_device = True
+
     @property
     def name(self) -> str:
         try:

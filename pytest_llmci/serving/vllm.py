@@ -14,6 +14,8 @@ from .base import Launch
 class VllmServer:
     """vLLM."""
 
+    takes_device = False  # each build of it is for one kind
+
     @property
     def name(self) -> str:
         return "vllm serve"

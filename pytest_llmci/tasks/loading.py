@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, MissingExtraError, UnknownNameError
-from ..settings import FILES_OF_QUESTIONS, suite_name
+from ..settings import FILES_OF_QUESTIONS, SUITES, suite_name
 from . import TASKS
 from .base import Doc, QuestionSet, Task, build_questions
 from .hub import address, announcement, hub_docs, is_there, nowhere
@@ -106,7 +106,7 @@ def find_task(name: str, where: str) -> Task:
     :raises UnknownNameError: if there is none.
     """
     if name not in TASKS:
-        raise UnknownNameError.build(where, "suite", name, ("inference", *TASKS))
+        raise UnknownNameError.build(where, "suite", name, (*SUITES, *TASKS))
     return TASKS[name]
 
 
@@ -232,7 +232,7 @@ def _of_harness(asked: Asked, base: Path, limit: int | None) -> TaskTest:
         where = f"with the extra eval, every task of lm-evaluation-harness runs: pip install '{EXTRA}'"
         if asked.is_harness_file:
             raise MissingExtraError(f"{asked.origin}: {asked.place}: {where}.")
-        unknown = UnknownNameError.build(asked.origin, "suite", asked.name, ("inference", *TASKS))
+        unknown = UnknownNameError.build(asked.origin, "suite", asked.name, (*SUITES, *TASKS))
         raise UnknownNameError(f"{unknown} Or, {where}.")
     text = str(base / Path(asked.place).expanduser()) if asked.is_harness_file else asked.name
 

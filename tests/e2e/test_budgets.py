@@ -65,6 +65,12 @@ def test_flag_beats_ini(bench: Bench) -> None:
     assert {block["generation"]["max_new_tokens"] for block in bench.records("rounds")} == {9}
 
 
+def test_a_flag_takes_the_place_of_its_setting_and_adds_to_the_other_options(bench: Bench) -> None:
+    bench.write("pytest.ini", "[pytest]\nllmci_budget = output_tokens <= 1\n")
+    bench.suite("echo", "--llmci-max-new-tokens=2", "--llmci-budget=output_tokens <= 2").assert_outcomes(passed=2)
+    bench.suite("echo", "--llmci-max-new-tokens=2", "--llmci-max-memory=64GiB").assert_outcomes(failed=2)
+
+
 def test_a_glob_limits_the_budget_to_some_models(bench: Bench) -> None:
     result = bench.suite("fast=echo,slow=echo", "--llmci-budget=slow*: output_tokens <= 1", "--llmci-max-new-tokens=2")
     result.assert_outcomes(passed=2, failed=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,21 @@ def test_own_tests_run_armed_and_skip_unarmed(bench: Bench) -> None:
     _copy(bench, "own_tests")
     bench.run().assert_outcomes(passed=1, skipped=4)
     bench.run("--llm-models=echo", "--llm-prompts=prompts.yaml", fresh=True).assert_outcomes(passed=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [
+        ("domain_check", "careful=echo:Take 200 mg and see a doctor if it stays."),
+        ("extension", "parrot"),
+    ],
+)
+def test_the_commands_of_the_examples_work_where_they_lie(bench: Bench, name: str, models: str) -> None:
+    """In a clone the settings of the repository hold, under which pytest puts no folder on the import path; nor does ``-P``."""
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--llm-models={models}"]
+    command += ["--llm-prompts=prompts.yaml", f"--llmci-output={bench.path}"]
+    done = subprocess.run(command, cwd=EXAMPLES / name, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_check_of_ones_own_domain(bench: Bench) -> None:

@@ -9,8 +9,11 @@ import pytest
 from bench import Bench
 
 from pytest_llmci.checks import CHECKS, NEED_THE_EXTRA, parse_check, register
+from pytest_llmci.engine.handles import LLM
 from pytest_llmci.engine.planner import MarkerValues
+from pytest_llmci.engine.results import CellResult, Generation
 from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.plugin import fixtures
 from pytest_llmci.plugin.marks import _KEYWORDS
 from pytest_llmci.prompts import load_prompts
 from pytest_llmci.prompts.rows import KEYS, ROLES
@@ -55,6 +58,20 @@ def test_each_budget_is_read() -> None:
         assert parse_budget(text, "docs", metrics).text == text
     for name in (*BUDGET_STATISTICS, *OPERATORS):
         assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("kind", [LLM, CellResult, Generation])
+def test_each_thing_that_a_test_may_ask_is_told(kind: type) -> None:
+    section = TEXT.partition("\n## Fixtures\n")[2].partition("\n## ")[0]
+    names = {name for name in dir(kind) if not name.startswith("_")} - {"require"}  # which the attributes call
+    missing = [name for name in sorted(names) if f"`{name}" not in section]
+    assert missing == []
+
+
+def test_each_fixture_is_told() -> None:
+    section = TEXT.partition("\n## Fixtures\n")[2].partition("\n## ")[0]
+    ours = [name for name, value in vars(fixtures).items() if type(value).__name__ == "FixtureFunctionDefinition"]
+    assert set(re.findall(r"^\| `(llm\w*)` \|", section, re.MULTILINE)) == set(ours) != set()
 
 
 def test_each_suffix_is_read() -> None:

@@ -56,6 +56,7 @@ class ScriptedServer:
 
     part: str = "answers"
     name: str = "scripted 1.0"
+    takes_device: bool = True
 
     def missing(self) -> str:
         return ""

@@ -169,6 +169,14 @@ def test_a_settings_file_cannot_keep_every_session_from_measuring(origin: str) -
     assert all(resolve_settings({"plan": Given("yes", once)}, SINKS).plan for once in ("--llmci-plan", "LLMCI_PLAN"))
 
 
+@pytest.mark.parametrize("name", ["redact", "anchor", "plan"])
+def test_a_flag_is_written_as_its_user_writes_it_elsewhere(name: str) -> None:
+    for text in ("yes", "1", "true", "True", "on"):
+        assert getattr(resolve_settings({name: Given(text, "LLMCI_X")}, SINKS), name)
+    for text in ("no", "0", "false", "OFF"):
+        assert not getattr(resolve_settings({name: Given(text, "LLMCI_X")}, SINKS), name)
+
+
 def test_a_value_is_named_by_where_it_was_written() -> None:
     with pytest.raises(ConfigError, match="^pyproject.toml: llmci_rounds: "):
         resolve_settings({"rounds": Given("x", "pyproject.toml: llmci_rounds")}, SINKS)

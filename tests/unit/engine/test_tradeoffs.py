@@ -160,6 +160,9 @@ def test_few_rounds_have_their_slowest_in_place_of_a_quantile_and_say_so(tmp_pat
     (only,) = run(tmp_path, {"a": [1.0, 3.0, 2.0]})
     assert only.estimates["latency"].value == 3.0
     assert only.estimates["latency"].note == "the slowest of 3 rounds: p95 needs 20"
+    (tmp_path / "single").mkdir()
+    (single,) = run(tmp_path / "single", {"a": [1.0]})
+    assert single.estimates["latency"].note == "the only round: p95 needs 20"
     assert only.missing["cost"].startswith("no price") and only.missing["score"].startswith("no benchmark")
 
 

@@ -51,7 +51,7 @@ def test_environment_variables(configure: Configure, monkeypatch: pytest.MonkeyP
     ]:
         monkeypatch.setenv(f"LLMCI_{name}", value)
     assert gather(configure()) == {
-        "models": Given(("a,b",), "LLMCI_MODELS"), "rounds": Given("7", "LLMCI_ROUNDS"), "plan": Given("yes", "LLMCI_PLAN"),
+        "models": Given(("a,b",), "LLMCI_MODELS"), "rounds": Given("7", "LLMCI_ROUNDS"), "plan": Given("1", "LLMCI_PLAN"),
         "check": Given(("json", "max_words:5"), "LLMCI_CHECK"),
     }  # fmt: skip
 

@@ -349,6 +349,15 @@ def test_the_commands_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "--served-model-name bot --dtype float32" in " ".join(VllmServer().command(launch))
 
 
+def test_a_device_that_the_server_cannot_be_told_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "server_of", lambda *_: VllmServer())
+    with (
+        pytest.raises(ConfigError, match="serve --device: vllm serve computes on the kind .* --server=transformers"),
+        serving(promoted_model(tmp_path / "w"), Wanted(port=0, device="cpu")),
+    ):
+        pass
+
+
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(UnknownNameError, match="unknown server 'tgi'"):
         server_of("tgi", "serve --server")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from sample_run import METRICS, usual_records, write_log
 
 from pytest_llmci.cli.main import main
+from pytest_llmci.records import log_lines
 from pytest_llmci.sinks.csv import OWN_COLUMNS, PAPER_COLUMNS, PAPER_SUMMARY, results_columns
 
-TEXT = (Path(__file__).parents[3] / "docs" / "reading-results.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docs" / "reading-results.md").read_text(encoding="utf-8")
+SCHEMAS = ROOT / "pytest_llmci" / "store" / "schema"
 
 
 @pytest.fixture
@@ -31,6 +35,13 @@ def test_python_examples_run(latest: Path, capsys: pytest.CaptureFixture[str], n
     if number == 0:
         assert capsys.readouterr().out.splitlines()[-8] == "a 0.1 An answer."
     assert latest.is_dir()
+
+
+def test_every_line_of_the_log_and_every_part_of_the_results_is_told() -> None:
+    lines = {kind.TYPE for kind in vars(log_lines).values() if hasattr(kind, "TYPE")}
+    parts = set(json.loads((SCHEMAS / "results.schema.json").read_text("utf-8"))["properties"]) - {"results_version"}
+    assert {"rounds", "questions"} < lines and {"cells", "loads"} < parts
+    assert sorted(name for name in lines | parts if f"`{name}`" not in TEXT) == []
 
 
 def test_the_documented_check_notices_a_change(latest: Path) -> None:

@@ -50,6 +50,8 @@ def test_an_unknown_task_is_told_with_the_nearest(tmp_path: Path, monkeypatch: p
         found("arc_chalenge", tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean 'hellaswag'"):
         found("helaswag:file.jsonl", tmp_path)
+    with pytest.raises(UnknownNameError, match="Known: .*inference, load, mmlu"):
+        found("nothing_like_it", tmp_path)
 
 
 def test_what_is_not_ours_goes_through_the_harness_where_that_is_installed(
