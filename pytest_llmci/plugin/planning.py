@@ -270,7 +270,7 @@ class Planning:
                 self._plugin.collected.note_file_budget(budget, met=budget in plan.budgets)
             return
         marker = self.marker(item)
-        self._plugin.planner.checks(marker, None, "the marker")
+        self._plugin.planner.call_checks(marker, None, "the marker")
         prompt = self._prompt_of(item)
         own = read_markers(own_marks(item))
         has_result = resolves_to_ours(item, "llm_result")
@@ -283,6 +283,7 @@ class Planning:
             return
         if prompt is not None:
             cell = self._plugin.planner.test_cell(model, prompt)
+            self._plugin.planner.call_checks(marker, prompt, cell.id)
             self.note_cell(item, cell)
         if prompt is None or not has_result:
             if own.budgets and not has_result:
