@@ -65,7 +65,7 @@ class Planning:
             self._settle_what_to_collect()
 
     def _settle_what_to_collect(self) -> None:
-        """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests."""
+        """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests (not beside node ids)."""
         given_by_flag = self._plugin.settings.origins.get("suite", "").startswith("--")
         if given_by_flag and self._plugin.config.args_source is not pytest.Config.ArgsSource.ARGS:
             self._plugin.config.args = []
