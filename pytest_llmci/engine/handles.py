@@ -62,7 +62,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallDefaults:
-    """What ``llm.generate()`` does where the test says nothing."""
+    """What ``llm.generate()`` does where its arguments say nothing."""
 
     generation: GenerationSettings
     checks: tuple[str, ...]
@@ -71,7 +71,9 @@ class CallDefaults:
 class LLM:
     """One model. It is loaded when it is first asked something, in its own process; a failure is raised there."""
 
-    def __init__(self, session: BenchSession, spec: ModelSpec, defaults: Callable[[], CallDefaults]) -> None:
+    def __init__(
+        self, session: BenchSession, spec: ModelSpec, defaults: Callable[[Prompt | None], CallDefaults]
+    ) -> None:
         self._session = session
         self._spec = spec
         self._defaults = defaults
@@ -102,8 +104,10 @@ class LLM:
         :param prompt: text (goes raw), ``llm_prompt``, or messages (go through the chat template).
         :raises LLMCIError: if the model failed.
         """
-        settings, asked = self._settings(max_new_tokens, temperature, seed), self._session.prompt(prompt)
-        return self._generated(self._session.call_once(self._spec, asked, settings, self._defaults().checks))
+        asked = self._session.prompt(prompt)
+        defaults = self._defaults(asked)
+        settings = _settings(defaults.generation, max_new_tokens, temperature, seed)
+        return self._generated(self._session.call_once(self._spec, asked, settings, defaults.checks))
 
     def _generated(self, measurement: CellMeasurement) -> Generation:
         if measurement.error is not None:
@@ -119,13 +123,11 @@ class LLM:
         Where the task that waits is cancelled, the answer is cut off: the model's process is ended, the next request gets
         a new one.
         """
-        settings, asked, checks = (
-            self._settings(max_new_tokens, temperature, seed),
-            self._session.prompt(prompt),
-            self._defaults().checks,
-        )
+        asked = self._session.prompt(prompt)
+        defaults = self._defaults(asked)
+        settings = _settings(defaults.generation, max_new_tokens, temperature, seed)
         turn = self._session.request()
-        call = lambda: self._session.call_once(self._spec, asked, settings, checks, turn)  # noqa: E731  # one use
+        call = lambda: self._session.call_once(self._spec, asked, settings, defaults.checks, turn)  # noqa: E731  # one use
         return self._generated(await _aside(call, turn.withdraw))
 
     def stream(
@@ -139,7 +141,8 @@ class LLM:
 
         :raises GenerationError: if the model source cannot stream.
         """
-        settings, asked = self._settings(max_new_tokens, temperature, seed), self._session.prompt(prompt)
+        asked = self._session.prompt(prompt)
+        settings = _settings(self._defaults(asked).generation, max_new_tokens, temperature, seed)
         try:
             self._session.load(self._spec)  # here: only a process that the main thread started dies with it
         except WorkerError as error:
@@ -223,7 +226,7 @@ class LLM:
         :raises GenerationError: naming the prompt that cannot be answered.
         """
         asked = [self._session.prompt(prompt) for prompt in prompts]
-        settings = self._settings(max_new_tokens, temperature, seed)
+        settings = _settings(self._defaults(None).generation, max_new_tokens, temperature, seed)
         found: dict[int, Completion] = {}
 
         def keep(number: int, completion: Completion) -> None:
@@ -263,19 +266,19 @@ class LLM:
     def _batch(self, asked: int | None, otherwise: int) -> int:
         return (self._session.settings.batch or otherwise) if asked is None else _whole(asked, "batch", 1)
 
-    def _settings(self, max_new_tokens: int | None, temperature: float | None, seed: int | None) -> GenerationSettings:
-        base = self._defaults().generation
-        return replace(
-            base,
-            max_new_tokens=base.max_new_tokens
-            if max_new_tokens is None
-            else _whole(max_new_tokens, "max_new_tokens", 1),
-            temperature=base.temperature if temperature is None else _temperature(temperature),
-            seed=base.seed if seed is None else _whole(seed, "seed", 0),
-        )
-
     def __repr__(self) -> str:
         return f"<llm {self._spec.alias}: {self._spec.text}>"
+
+
+def _settings(
+    base: GenerationSettings, max_new_tokens: int | None, temperature: float | None, seed: int | None
+) -> GenerationSettings:
+    return replace(
+        base,
+        max_new_tokens=base.max_new_tokens if max_new_tokens is None else _whole(max_new_tokens, "max_new_tokens", 1),
+        temperature=base.temperature if temperature is None else _temperature(temperature),
+        seed=base.seed if seed is None else _whole(seed, "seed", 0),
+    )
 
 
 class _ProfiledBlock:

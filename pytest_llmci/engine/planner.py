@@ -654,13 +654,19 @@ class Planner:
             seed=s.seed if marker.seed is None else marker.seed,
         )
 
-    def checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
-        """The checks of a test: the default one, the session's, and the marker's or the prompt row's."""
-        if marker.checks == ():
-            return ()
-        if marker.checks is not None:
-            return self._checks(marker.checks, where, prompt)
-        return self._checks(prompt.checks if prompt else (), where, prompt)
+    def checks(self, marker: MarkerValues, prompt: Prompt, where: str) -> tuple[str, ...]:
+        """The checks of a test: the default one, the session's, and the marker's or the prompt row's.
+
+        :raises ConfigError: if there is no such check, or it compares with a reference and the prompt has none.
+        """
+        return () if marker.checks == () else self._checks(_named(marker, prompt), where, prompt)
+
+    def call_checks(self, marker: MarkerValues, prompt: Prompt | None, where: str) -> tuple[str, ...]:
+        """Those of an answer that a test's body asks for: whether there is a reference is seen when they judge.
+
+        :raises ConfigError: if there is no such check.
+        """
+        return () if marker.checks == () else self._checks(_named(marker, prompt), where, None)
 
     def _checks(self, names: tuple[str, ...], where: str, prompt: Prompt | None) -> tuple[str, ...]:
         found = [*DEFAULT_CHECKS]
@@ -682,3 +688,10 @@ class Planner:
                 self.open(model, f"{origin}: check '{one_line(name[:400])[:60]}'")
             self._checked[name] = (text_of(check, name), needs_reference(check))
         return self._checked[name]
+
+
+def _named(marker: MarkerValues, prompt: Prompt | None) -> tuple[str, ...]:
+    """The checks that the marker names, else those of the prompt's row."""
+    if marker.checks is not None:
+        return marker.checks
+    return prompt.checks if prompt else ()

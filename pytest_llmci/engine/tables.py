@@ -146,7 +146,7 @@ def _resumed(report: SessionReport, width: int) -> list[str]:
         for reason, number in sorted(why.items(), key=lambda item: -item[1])[:MOST_REASONS]
     ]
     if not texts and report.header.settings.get("resume") and not any(task.answers for task in report.tasks):
-        texts = ["Taken over: nothing, as the run to go on with was stopped before its first answer."]
+        texts = ["Taken over: nothing, as the run to go on with measured none of these cells to its end."]
     return [line for text in texts for line in wrapped(text, width, rest="  ")]
 
 

@@ -103,7 +103,9 @@ def _why_nothing(seen: Seen, collected: Mapping[str, Any]) -> str:
     if not cells:
         return "no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite was asked for"
     if not selected:
-        return f"{_all(cells, 'cell')} {'was' if cells == 1 else 'were'} deselected (-k, -m, --lf, --deselect)"
+        by_ids = "node ids" in collected.get("left_out_by", ())
+        how = "left out by node ids" if by_ids else "deselected (-k, -m, --lf, --deselect)"
+        return f"{_all(cells, 'cell')} {'was' if cells == 1 else 'were'} {how}"
     if selected == 1:
         return "the selected cell did not run to its end"
     return f"none of the {selected} selected cells ran to its end"

@@ -64,7 +64,7 @@ class Planning:
             self._settle_what_to_collect()
 
     def _settle_what_to_collect(self) -> None:
-        """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests."""
+        """``--llmci-suite`` without paths runs only the suite; from the settings it runs beside the tests (not beside node ids)."""
         given_by_flag = self._plugin.settings.origins.get("suite", "").startswith("--")
         if given_by_flag and self._plugin.config.args_source is not pytest.Config.ArgsSource.ARGS:
             self._plugin.config.args = []
@@ -276,7 +276,7 @@ class Planning:
         """A test of the user's own."""
         marker = self.marker(item)
         if marker.checks:
-            self._plugin.planner.checks(marker, None, "the marker")
+            self._plugin.planner.call_checks(marker, None, "the marker")
         prompt = self._prompt_of(item)
         own = read_markers(own_marks(item)) if marker is not NO_VALUES else marker
         has_result = resolves_to_ours(item, "llm_result")
@@ -289,6 +289,8 @@ class Planning:
             return
         if prompt is not None:
             cell = self._plugin.planner.test_cell(model, prompt)
+            if prompt.checks:
+                self._plugin.planner.call_checks(marker, prompt, cell.id)
             self.note_cell(item, cell)
         if prompt is None or not has_result:
             if own.budgets and not has_result:

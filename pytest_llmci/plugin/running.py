@@ -278,12 +278,14 @@ class Running:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         return LLM(self._plugin.session, spec, self._call_defaults)
 
-    def _call_defaults(self) -> CallDefaults:
+    def _call_defaults(self, prompt: Prompt | None) -> CallDefaults:
         marker = self._plugin.planning.marker(self._current) if self._current is not None else MarkerValues()
-        return CallDefaults(
-            generation=self._plugin.planner.generation(marker, None),
-            checks=self._plugin.planner.checks(marker, None, "llm.generate()"),
-        )
+        planner = self._plugin.planner
+        try:
+            checks = planner.call_checks(marker, prompt, "llm.generate()")
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        return CallDefaults(generation=planner.generation(marker, prompt), checks=checks)
 
     def measure(self, llm: LLM, prompt: Any) -> CellResult:
         """What the fixture ``llm_result`` gives; a failure of the model is held until the test's body would run."""

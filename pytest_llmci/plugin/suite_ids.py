@@ -18,6 +18,8 @@ class SuiteIds:
     """The arguments that name a suite, or a cell of one, and no file."""
 
     given: tuple[str, ...] = ()
+    nothing_else: bool = False
+    """Whether single tests were asked for, by node id, and nothing beside them: neither a file nor, by its flag, a suite."""
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -39,9 +41,11 @@ class SuiteIds:
         return [_no_such_cell(each, known) for each in self.given if "::" in each and each not in known]
 
     def leaves_out(self, nodeid: str) -> bool:
-        """Whether a cell was not asked for; false where its suite, or no suite, was."""
+        """Whether a cell was not asked for; false where its suite was, or where the settings' suites run beside the tests."""
         suite = _suite_of(nodeid)
-        return suite in self.suites and suite not in self.given and nodeid not in self.given
+        if suite not in self.suites:
+            return self.nothing_else
+        return suite not in self.given and nodeid not in self.given
 
 
 def take_suite_ids(config: pytest.Config) -> SuiteIds:
@@ -58,8 +62,9 @@ def take_suite_ids(config: pytest.Config) -> SuiteIds:
         for argument in config.args
         if _suite_of(argument) in known and not _is_there(here / _suite_of(argument), argument)
     ]
+    nothing_else = not config.getoption("llmci_suite", None) and all("::" in argument for argument in config.args)
     config.args = [argument for argument in config.args if argument not in given]
-    return SuiteIds(tuple(dict.fromkeys(given)))
+    return SuiteIds(tuple(dict.fromkeys(given)), nothing_else)
 
 
 def deselect(ids: SuiteIds, items: list[pytest.Item], cells: Sequence[pytest.Item], config: pytest.Config) -> None:

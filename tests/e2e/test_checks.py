@@ -63,6 +63,44 @@ def test_none(llm_result): pass
     }
 
 
+def test_a_rows_checks_and_its_most_tokens_hold_for_what_a_tests_body_asks_too(bench: Bench) -> None:
+    bench.write("prompts.yaml", "- {id: first, prompt: Name a colour., checks: json, max_new_tokens: 3}\n")
+    bench.write(
+        "test_it.py",
+        """
+import asyncio, pytest
+
+def test_row(llm, llm_prompt): assert llm.generate(llm_prompt).output_tokens == 3
+def test_async(llm, llm_prompt): assert asyncio.run(llm.agenerate(llm_prompt)).output_tokens == 3
+def test_stream(llm, llm_prompt): assert len("".join(llm.stream(llm_prompt)).split()) == 3
+def test_argument(llm, llm_prompt): assert llm.generate(llm_prompt, max_new_tokens=5).output_tokens == 5
+def test_text(llm, llm_prompt): assert llm.generate(llm_prompt.text).output_tokens > 5
+
+@pytest.mark.llmci(checks="not:json", max_new_tokens=4)
+def test_marker(llm, llm_prompt): assert llm.generate(llm_prompt).output_tokens == 4
+""",
+    )
+    result = bench.run(*ASKS)
+    result.assert_outcomes(passed=3, failed=3)
+    result.stdout.fnmatch_lines([f"FAILED test_it.py::test_{name}[[]*json: *" for name in ("row", "async", "argument")])
+
+
+def test_a_wrong_check_of_a_row_is_refused_where_only_a_tests_body_asks(bench: Bench) -> None:
+    bench.write("prompts.yaml", "- {id: first, prompt: Name a colour., checks: jsn}\n")
+    bench.write("test_it.py", "def test_it(llm, llm_prompt): llm.generate(llm_prompt)\n")
+    result = bench.run(*ASKS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*check of echo-first: check 'jsn': unknown check 'jsn'. Did you mean 'json'?*"])
+    bench.write(
+        "test_it.py",
+        "from pytest_llmci import Prompt\n"
+        "def test_it(llm): llm.generate(Prompt(id='own', text='Hi', checks=('jsn',)))\n",
+    )
+    result = bench.run("--llm-models=echo")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED *Failed: check of llm.generate(): check 'jsn': unknown check*"])
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

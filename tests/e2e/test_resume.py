@@ -20,6 +20,7 @@ from harness_task import write_harness_task
 from pytest_llmci.cli.main import main
 
 ROWS = 330
+NOTHING = "Taken over: nothing, as the run to go on with measured none of these cells*"
 
 
 def rows(count: int) -> str:
@@ -133,7 +134,14 @@ def test_a_run_that_was_stopped_before_its_first_answer_is_measured_whole(bench:
     for folder in (run, closed / run.name):
         found = bench.suite("a=echo", f"--llmci-resume={folder}")
         found.assert_outcomes(passed=2)
-        found.stdout.fnmatch_lines(["Taken over: nothing, as the run to go on with was stopped before its*"])
+        found.stdout.fnmatch_lines([NOTHING])
+
+
+def test_a_run_of_another_model_is_not_told_to_have_been_stopped(bench: Bench) -> None:
+    bench.suite("a=echo").assert_outcomes(passed=2)
+    found = bench.suite("b=echo", "--llmci-resume")
+    found.assert_outcomes(passed=2)
+    found.stdout.fnmatch_lines([NOTHING])
 
 
 def test_resuming_needs_a_run_with_answers(bench: Bench) -> None:

@@ -43,6 +43,23 @@ def test_a_node_id_leaves_out_models_and_budgets(three: Bench, parallel: tuple[s
     assert gate["message"] == "1 inference of 1 model (node ids left tests out: of these alone)"
 
 
+@pytest.mark.parametrize(
+    ("flags", "suite_cells"),
+    [((), 0), (("test_other.py",), 30), (("--llmci-suite=inference",), 30)],
+    ids=["alone", "file", "flag"],
+)
+@PARALLEL
+def test_a_node_id_leaves_out_the_suites_of_the_settings(
+    three: Bench, parallel: tuple[str, ...], flags: tuple[str, ...], suite_cells: int
+) -> None:
+    if parallel:
+        pytest.importorskip("xdist")
+    three.write("pytest.ini", "[pytest]\nllmci_suite = inference\n")
+    session(three, "test_it.py::test_cell[a-first]", *flags, *parallel)
+    cells = [verdict["test"] for verdict in three.records("verdict")]
+    assert cells.count("test_it.py::test_cell[a-first]") == 1 and len(cells) == 1 + suite_cells
+
+
 @PARALLEL
 def test_last_failed_leaves_out_models_and_budgets(
     three: Bench, monkeypatch: pytest.MonkeyPatch, parallel: tuple[str, ...]

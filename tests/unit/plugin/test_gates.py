@@ -54,6 +54,10 @@ def test_all_is_well() -> None:
     [
         ({}, "nothing was measured: no test uses the fixtures llm, llm_result or llm_profile, and no --llmci-suite"),
         ({"cells": 4, "selected": 0}, "nothing was measured: all 4 cells were deselected (-k, -m, --lf, --deselect)"),
+        (
+            {"cells": 4, "selected": 0, "left_out_by": ["node ids"]},
+            "nothing was measured: all 4 cells were left out by node ids",
+        ),
         ({"cells": 1, "selected": 0}, "nothing was measured: the only cell was deselected"),
         ({"tests": 1}, "nothing was measured: the only test of ours asked no model anything"),
         ({"tests": 3}, "nothing was measured: none of 3 tests of ours asked a model anything"),
