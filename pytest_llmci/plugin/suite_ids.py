@@ -72,7 +72,7 @@ def deselect(ids: SuiteIds, items: list[pytest.Item], cells: Sequence[pytest.Ite
 
     :raises ConfigError: if a cell was asked for that no suite has.
     """
-    if not ids.given:
+    if not ids.given and not ids.nothing_else:
         return
     wrong = ids.unknown(cell.nodeid for cell in cells)
     if wrong:

@@ -98,7 +98,7 @@ def test_a_wrong_check_of_a_row_is_refused_where_only_a_tests_body_asks(bench: B
     )
     result = bench.run("--llm-models=echo")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["FAILED *Failed: check of llm.generate(): check 'jsn': unknown check*"])
+    result.stdout.fnmatch_lines(["check of llm.generate(): check 'jsn': unknown check*"])
 
 
 @pytest.mark.parametrize(
