@@ -49,6 +49,8 @@ class Given:
     value: str | tuple[str, ...]
     origin: str
     """As messages name it: ``--llmci-rounds``, ``LLMCI_ROUNDS``, ``pyproject.toml: llmci_rounds``."""
+    instead_of: str = field(default="", compare=False)
+    """The next place that says something else, whose word does not count; empty where none does."""
 
 
 @dataclass(frozen=True, slots=True)

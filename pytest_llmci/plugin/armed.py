@@ -38,7 +38,7 @@ from . import ARMED
 from .benchmarked import PLUGINS, Benchmarked
 from .coverage import COLLECTED_ATTRIBUTE, USES_ATTRIBUTE, Collected
 from .not_comparing import NotComparing
-from .options import gather
+from .options import gather, replaced_gates
 from .planning import Planning
 from .registered import registered_baselines
 from .repeat import measuring_command
@@ -182,7 +182,9 @@ class ArmedPlugin:
         self.config = config
         self.registry = build_registry(config)
         self.suite_ids = take_suite_ids(config)
-        self.settings: Settings = self.suite_ids.added_to(resolve_settings(gather(config), self.registry.names("sink")))
+        given = gather(config)
+        self.replaced = replaced_gates(given)
+        self.settings: Settings = self.suite_ids.added_to(resolve_settings(given, self.registry.names("sink")))
         self.redactor = Redactor(secrets, redact=self.settings.redact)
         """What everything passes that is written or shown."""
         base = config.inipath.parent if config.inipath else config.rootpath

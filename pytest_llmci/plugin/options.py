@@ -112,6 +112,8 @@ ARMING_FLAGS = ("--llmci", *OPTIONS[0].flags, "--llmci-replay")
 """On the command line, any of these arms the plugin."""
 VARIABLES = ("SIGNING_KEY", "LOCK_FILE", "CACHE_DIR", "SINK_PROCESS")
 """What ``LLMCI_`` may precede besides: no settings."""
+GATES = ("budget", "max_latency", "max_memory", "check")
+"""What is asked of answers: where two places differ in it, it is said which of them counts."""
 FLAG_HINT = "--llm-models=SPEC (or --llmci, which takes the models from the settings)"
 
 
@@ -269,18 +271,26 @@ def gather_from(
     :param file: the ini file, for messages.
     :param table: ``[tool.llmci]``.
     """
+    from dataclasses import replace
+
     found: dict[str, Given] = {}
     for option in OPTIONS:
         name = "llmci_" + option.name
-        given = (
-            _from_command_line(typed(name), option)
-            or _from_environment(option)
-            or _from_ini(ini(name), f"{file}: {name}")
-            or table.get(option.name)
-        )
-        if given is not None:
-            found[option.name] = given
+        places = (
+            _from_command_line(typed(name), option), _from_environment(option), _from_ini(ini(name), f"{file}: {name}"),
+            table.get(option.name),
+        )  # fmt: skip
+        given = [place for place in places if place is not None]
+        if given:
+            other = next((place.origin for place in given[1:] if place.value != given[0].value), "")
+            found[option.name] = replace(given[0], instead_of=other) if other else given[0]
     return found
+
+
+def replaced_gates(given: Mapping[str, Given]) -> list[str]:
+    """What the header says of gates that stand in the settings and do not count."""
+    replaced = (given[name] for name in GATES if name in given)
+    return [f"{each.origin} takes the place of {each.instead_of}" for each in replaced if each.instead_of]
 
 
 def _from_command_line(value: Any, option: Option) -> Given | None:

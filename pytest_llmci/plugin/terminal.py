@@ -81,6 +81,7 @@ class Terminal(Silent):
             *self._describe_tasks(),
             *self._describe_comparison(),
             *self._describe_tables(),
+            *self._plugin.replaced,
             *self._plugin.planner.notes,
         ]
         return self._told(texts)

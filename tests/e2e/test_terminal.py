@@ -175,6 +175,18 @@ def test_the_header_tells_threads_of_the_models_and_what_is_pinned(
     bench.suite("a=echo:x+threads=auto", "--llmci-plan").stdout.fnmatch_lines(["llmci: *, 50 tokens, auto threads"])
 
 
+def test_the_header_names_gates_of_the_settings_that_do_not_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write("pytest.ini", "[pytest]\nllmci_budget = latency <= 1s\nllmci_check = json\nllmci_max_latency = 2s\n")
+    monkeypatch.setenv("LLMCI_CHECK", "max_words:5")
+    result = bench.suite("echo", "--llmci-plan", "--llmci-budget=ttft <= 1s", "--llmci-max-latency=2s")
+    assert [line for line in result.outlines if "takes the place" in line] == [
+        "llmci: --llmci-budget takes the place of pytest.ini: llmci_budget",
+        "llmci: LLMCI_CHECK takes the place of pytest.ini: llmci_check",
+    ]
+
+
 def test_a_second_load_stands_apart_and_within_the_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     bench.write("many.txt", "\n".join(f"prompt {number}" for number in range(10)))
