@@ -290,7 +290,9 @@ def test_what_cannot_be_proven_is_not_served(
 
 
 KILLED = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background of a shell, it is ignored
 sys.path[:0] = {path!r}
 from dataclasses import replace
 from pathlib import Path
@@ -315,7 +317,10 @@ def test_no_process_is_left_when_ours_is_killed(number: signal.Signals, tmp_path
         family = [server, *server.children(recursive=True)]
         home = Path(server.cwd())
         ours.send_signal(number)
-        ours.wait(30)
+        try:
+            ours.wait(30)
+        finally:
+            ours.kill()
     assert len(family) == 2 and not psutil.wait_procs(family, timeout=20)[1]
     until = time.monotonic() + 10
     while home.exists() and time.monotonic() < until:
