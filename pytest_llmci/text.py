@@ -74,16 +74,19 @@ def shortened(name: str, room: int) -> str:
 
 
 def wrapped(text: str, room: int, *, first: str = "", rest: str = "") -> list[str]:
-    """The text in lines of at most that many columns, broken at white space only: a path or a command stays whole.
+    """The text in lines of at most that many columns, broken at white space only: a path or a command stays whole,
+    and a number keeps its per cent sign.
 
     :param first: what the first line begins with.
     :param rest: what every other line begins with.
 
     >>> wrapped("one two three", 9, rest="  ")
     ['one two', '  three']
+    >>> wrapped("up by 5 %", 8)
+    ['up by', '5 %']
     """
     lines, line, is_empty = [], first, True
-    for word in one_line(text).split(" "):
+    for word in re.split(" (?!%)", one_line(text)):
         longer = line + word if is_empty else f"{line} {word}"
         if is_empty or width(longer) <= room:
             line, is_empty = longer, False
