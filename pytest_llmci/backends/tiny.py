@@ -26,18 +26,11 @@ from typing import ClassVar, Final
 from ..errors import ModelLoadError
 from ..records import Json, ModelSpec
 from .base import LoadContext, LoadedModel
+from .causal_backend import CausalBackend, finish_loading
 from .causal_lm import CausalLM
 from .load_errors import Wanted
+from .load_options import LoadOptions, check_build, choose_device, choose_dtype, read_options
 from .packages import Foreign, require, require_installed
-from .transformers import (
-    CausalBackend,
-    LoadOptions,
-    check_build,
-    choose_device,
-    choose_dtype,
-    finish_loading,
-    read_options,
-)
 
 _SPECIALS: Final = ("<pad>", "<s>", "</s>")
 _CONTEXT_TOKENS: Final = 2048

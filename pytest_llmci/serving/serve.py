@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..backends.transformers import TransformersBackend, read_options
+from ..backends.load_options import read_options
+from ..backends.transformers import TransformersBackend
 from ..clock import Clock, SystemClock
 from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, ServingError

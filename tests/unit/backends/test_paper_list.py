@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pytest_llmci.backends import BACKENDS
 from pytest_llmci.backends.hub import is_commit
-from pytest_llmci.backends.transformers import TransformersBackend, read_options
+from pytest_llmci.backends.load_options import read_options
+from pytest_llmci.backends.transformers import TransformersBackend
 from pytest_llmci.specs import read_specs
 
 UNPINNED = {"PY007/TinyLlama-1.1B-Chat-v0.1"}

@@ -15,11 +15,12 @@ import pytest
 from pytest_llmci.backends import tiny as tiny_module
 from pytest_llmci.backends.answer_scores import logprobs
 from pytest_llmci.backends.base import LoadContext, LoadedModel
+from pytest_llmci.backends.causal_backend import finish_loading
 from pytest_llmci.backends.causal_lm import CausalLM
 from pytest_llmci.backends.packages import installed_version
 from pytest_llmci.backends.smollm2 import SmolLM2Backend
 from pytest_llmci.backends.tiny import TinyBackend
-from pytest_llmci.backends.transformers import TransformersBackend, finish_loading
+from pytest_llmci.backends.transformers import TransformersBackend
 from pytest_llmci.errors import GenerationError, MissingExtraError, ModelLoadError
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt, to_json
 
@@ -506,7 +507,7 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_a_torch_that_says_to_be_built_without_cuda_is_refused_for_it_before_it_is_imported(
     spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, version: str, device: str, refused: bool
 ) -> None:
-    monkeypatch.setattr("pytest_llmci.backends.transformers.installed_version", lambda package: version)
+    monkeypatch.setattr("pytest_llmci.backends.load_options.installed_version", lambda package: version)
     if not refused:
         TinyBackend.preflight(spec("tiny", device=device))
         return
