@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +11,13 @@ from .. import measure
 from ..checks import parse_check
 from ..checks.combined import models_of, needs_reference, text_of
 from ..errors import ConfigError, StoreError, UnknownNameError
-from ..load.scenario import DEFAULT_SCENARIOS, LOAD_SUITE, parse_objective, parse_scenario, scenario_id, scenario_text
-from ..load.scenario import of_spec as load_of_spec
 from ..matrix import cell_id, check_prompt_ids, expand
 from ..measure.anchor import ANCHOR_METRICS
 from ..measure.memory import GROWTH
 from ..measure.starts import START_TIMES
-from ..measure.under_load import MAX_RATE
 from ..metrics import MetricDef
 from ..prompts import load_prompts
-from ..records import Cell, GenerationSettings, LoadPlan, ModelSpec, Prompt, Scenario
+from ..records import Cell, GenerationSettings, ModelSpec, Prompt, Scenario
 from ..registry import Registry
 from ..settings import DEFAULT_SUITE_PROMPTS, SUITE_MAX_NEW_TOKENS, TEST_MAX_NEW_TOKENS, Settings, Sourced
 from ..slugs import slug
@@ -32,12 +28,12 @@ from ..stats.budget_expression import (
     matching,
     max_latency_budget,
     max_memory_budget,
-    of_tasks,
     parse_budget,
 )
 from ..store.environment import environment
 from ..text import one_line
 from .limits import Preflight
+from .load_cells import LOAD, LoadCells
 from .schedule import CellPlan, least_answers
 
 if TYPE_CHECKING:
@@ -52,10 +48,6 @@ OF_GENERATION = ("max_new_tokens", "temperature", "seed")
 """Of :class:`MarkerValues`: how an answer is made."""
 INFERENCE = "inference"
 """The built-in suite of timed cells."""
-LOAD = "load"
-"""The built-in suite of scenarios."""
-USUAL_BATCH = 16
-"""Prompts that a model in this machine's memory works on at once, offline."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
 
@@ -129,8 +121,6 @@ class Planner:
         self.prices = self._chosen_prices() if settings.prices else None
         self._parsed: dict[str, Budget] = {}
         self._opened: dict[str, ModelSpec] = {}
-        self._suite_loads: dict[str, Scenario] = {}
-        """Id of a cell of the suite of scenarios -> its scenario."""
         self._suite_plans: dict[tuple[Prompt, tuple[Budget, ...], bool], CellPlan] = {}
         self._test_plans: dict[tuple[MarkerValues, Prompt, tuple[Budget, ...], bool], CellPlan] = {}
         self._checked: dict[str, tuple[str, bool]] = {}
@@ -141,15 +131,7 @@ class Planner:
         if settings.anchor:
             self.metrics.update((metric.name, metric) for metric in ANCHOR_METRICS)
         self.budgets = self._session_budgets()
-        self._objective = parse_objective([(each.text, each.origin) for each in settings.objective])
-        self._loads = [
-            parse_scenario(each.text, each.origin, self._objective)
-            for each in settings.load or [Sourced(text, "--llmci-suite=load") for text in DEFAULT_SCENARIOS]
-        ]
-        if settings.load and LOAD not in settings.suites:
-            raise ConfigError(
-                f"{settings.load[0].origin}: it is for the suite load: add --llmci-suite=load; a test says @pytest.mark.llmci(load=...)."
-            )
+        self._loads = LoadCells(settings)
         self.notes: list[str] = []
         """What people should know of the settings, one line each."""
         self.baselines = self._chosen_baselines()
@@ -167,9 +149,8 @@ class Planner:
         self._check_comparison()
         self.marker_prompts: list[Sourced] = []
         """Prompt sets and files that markers name."""
-        self.tasks: tuple[TaskTest, ...] = tuple(test for one in settings.tasks for test in self._task_tests(one))
+        self.tasks: tuple[TaskTest, ...] = self._task_tests()
         """What the benchmark tasks of the session ask, a test each."""
-        self._check_task_budgets()
         self.suite_prompts: tuple[Prompt, ...] = ()
         if INFERENCE in settings.suites or LOAD in settings.suites:
             self.suite_prompts = self.prompts or self.load_prompts([(DEFAULT_SUITE_PROMPTS, "--llmci-suite")])
@@ -377,71 +358,23 @@ class Planner:
         return cells
 
     def load_cells(self) -> list[Cell]:
-        """The cells of the suite of scenarios: each model under each load, or under the one that its spec says.
+        """The cells of the suite of scenarios.
 
         :raises ConfigError: if there is no model.
         """
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
-        shown = sha256("\0".join(prompt.shown for prompt in self.suite_prompts).encode("utf-8", "surrogatepass"))
-        found: dict[str, Cell] = {}
-        for spec in self.specs:
-            own = load_of_spec(spec, self._objective)
-            for scenario in self._loads if own is None else [own]:
-                many = len(self.suite_prompts)
-                text = (
-                    f"{scenario_text(scenario)}, of {many} prompt{'' if many == 1 else 's'} ({shown.hexdigest()[:16]})"
-                )
-                prompt = Prompt(id=scenario_id(scenario), text=text, source=LOAD_SUITE)
-                cell = Cell(id=f"{spec.alias}-{prompt.id}", model=spec, prompt=prompt)
-                self._suite_loads[cell.id] = scenario
-                if cell.id in found and found[cell.id].prompt != prompt:
-                    raise ConfigError(
-                        f"--llmci-load: '{found[cell.id].prompt.text}' and '{text}' would both be called {prompt.id}; measure them in"
-                        " two sessions."
-                    )
-                found[cell.id] = cell
-        return list(found.values())
+        return self._loads.cells(self.specs, self.suite_prompts)
 
-    def _load_plan(self, scenario: Scenario, prompts: tuple[Prompt, ...]) -> LoadPlan:
-        return LoadPlan(
-            scenario=scenario, prompts=prompts, text=scenario_text(scenario), batch=self._settings.batch or USUAL_BATCH,
-            timeout_s=self._settings.timeout_s,
-        )  # fmt: skip
+    def _task_tests(self) -> tuple[TaskTest, ...]:
+        budgets = [budget for budget in self.budgets if budget.metric.scope == "task"]
+        if not (self._settings.tasks or budgets):
+            return ()
+        from .task_cell import check_budgets, session_tests
 
-    def _under_load(self, cell: Cell, plan: CellPlan, load: LoadPlan, budgets: tuple[Budget, ...]) -> CellPlan:
-        """A plan whose rounds are runs of a scenario: nothing of a single answer is checked, sampled or measured apart.
-
-        A budget on the highest rate is for sweeps alone.
-        """
-        is_sweep = load.scenario.highest_rate is not None
-        budgets = budgets if is_sweep else tuple(budget for budget in budgets if budget.metric.name != MAX_RATE)
-        rounds = 1 if is_sweep and "rounds" not in self._settings.origins else plan.rounds
-        return replace(
-            plan, rounds=rounds, max_rounds=max(rounds, plan.max_rounds), block=1 if is_sweep else plan.block, memory_rounds=0,
-            samples=0, checks=(), budgets=budgets, load=load,
-        )  # fmt: skip
-
-    def _task_tests(self, asked: Sourced) -> list[TaskTest]:
-        from ..tasks.loading import parse_asked, task_tests
-
-        data = self._settings.task_data
-        if data is not None:
-            data = self.places.of(self._settings.origins.get("task_data", "")) / data
-        entry = parse_asked(asked.text, asked.origin)
-        return task_tests(entry, self.places.of(asked.origin), data=data, limit=self._settings.limit)
-
-    def _check_task_budgets(self) -> None:
-        """Refuse a budget on a benchmark that the session does not run."""
-        known = {name for test in self.tasks for name in (test.suite, test.name)}
-        for budget in self.budgets:
-            if budget.metric.scope == "task" and budget.statistic not in ("mean", *known):
-                where = f"{budget.origin}: budget '{budget.text}'"
-                if not known:
-                    raise ConfigError(
-                        f"{where}: no benchmark task runs; name one, --llmci-suite={budget.statistic}, or take the budget away."
-                    )
-                raise UnknownNameError.build(where, "benchmark task", budget.statistic, known)
+        tests = session_tests(self._settings, self.places.of)
+        check_budgets(budgets, tests)
+        return tests
 
     def task_cells(self, suite: str) -> list[TaskCell]:
         """What the tests of a benchmark ask, a model's together.
@@ -450,33 +383,22 @@ class Planner:
         """
         if not self.specs:
             raise ConfigError("--llmci-suite: no model: give --llm-models=SPEC or llmci_models in the settings.")
-        from .task_cell import TaskCell
+        from .task_cell import task_cells
 
-        tests = [test for test in self.tasks if test.suite == suite]
-        return [
-            TaskCell(id=f"{spec.alias}-{test.name}", model=spec, test=test, budgets=self._task_budgets(spec, test))
-            for spec in self.specs
-            for test in tests
-        ]
-
-    def _task_budgets(self, spec: ModelSpec, test: TaskTest) -> tuple[Budget, ...]:
-        """Those that this test alone decides: on its subject, or on a benchmark that has one test."""
-        alone = sum(other.suite == test.suite for other in self.tasks) == 1
-        names = {test.name, *([test.suite] if alone else [])}
-        return tuple(budget for budget in of_tasks(self.budgets, spec.alias) if budget.statistic in names)
+        return task_cells(self.specs, self.tasks, suite, self.budgets)
 
     def suite_plan(self, cell: Cell) -> CellPlan:
         """How a cell of the built-in suite is measured: at a fixed length."""
-        scenario = self._suite_loads.get(cell.id) if cell.prompt.source == LOAD_SUITE else None
-        own = load_of_spec(cell.model, self._objective) if scenario is None else None
+        scenario = self._loads.of_cell(cell)
+        own = self._loads.of_model(cell.model) if scenario is None else None
         budgets = matching(self.budgets, cell.model.alias, load=scenario is not None or own is not None)
         kind = (cell.prompt, budgets, cell.id in self._with_memory_pass)
         plan = self._suite_plans.get(kind)  # the same for one model after the other
         if plan is None:
             plan = self._suite_plans[kind] = self._plain_plan(cell, budgets)
         if scenario is not None:
-            return self._under_load(cell, plan, self._load_plan(scenario, self.suite_prompts), budgets)
-        return plan if own is None else self._under_load(cell, plan, self._load_plan(own, (cell.prompt,)), budgets)
+            return self._loads.planned(plan, scenario, self.suite_prompts, budgets)
+        return plan if own is None else self._loads.planned(plan, own, (cell.prompt,), budgets)
 
     def _plain_plan(self, cell: Cell, budgets: tuple[Budget, ...]) -> CellPlan:
         s = self._settings
@@ -557,7 +479,7 @@ class Planner:
             timed=marker.timed,
         )
         if scenario is not None:
-            return self._under_load(cell, plan, self._load_plan(scenario, (cell.prompt,)), budgets)
+            return self._loads.planned(plan, scenario, (cell.prompt,), budgets)
         self._test_plans[kind] = plan
         return plan
 
@@ -566,7 +488,7 @@ class Planner:
 
         :raises ConfigError: if it goes with something that needs single answers.
         """
-        own = load_of_spec(model, self._objective)
+        own = self._loads.of_model(model)
         if marker.load is None and own is None:
             return None
         if marker.load is not None and own is not None:
@@ -578,7 +500,7 @@ class Planner:
                 raise ConfigError(
                     f"marker llmci: {name}= is about single answers, and load= makes a round of many; take one away."
                 )
-        return own or parse_scenario(marker.load or "", "marker llmci: load", self._objective)
+        return own or self._loads.marked(marker.load or "")
 
     def _samples(self, marker: MarkerValues, checks: tuple[str, ...], generation: GenerationSettings) -> int:
         """How many samples a test's own cell may get.

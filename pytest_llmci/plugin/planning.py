@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from ..engine.planner import LOAD, MarkerValues
+from ..engine.load_cells import LOAD
+from ..engine.planner import MarkerValues
 from ..errors import ConfigError, StoreError
 from ..garbage import collector_paused, collector_rare
 from ..matrix import CellIds
