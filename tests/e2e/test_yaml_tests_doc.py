@@ -72,7 +72,7 @@ def test_the_converted_example_is_what_the_command_writes(
     assert main(["init", "--from", "promptfooconfig.yaml"]) == 0
     printed = capsys.readouterr().out
     (shown,) = [block for block in blocks() if block.startswith("wrote test_promptfoo")]
-    assert printed.startswith(shown)
+    assert printed == shown
     assert (tmp_path / "test_promptfoo.llm.yaml").read_text("utf-8") == (
         EXAMPLES / "test_promptfoo.llm.yaml"
     ).read_text("utf-8")
