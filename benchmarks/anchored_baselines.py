@@ -26,8 +26,8 @@ from typing import Final
 
 from benchmarks.pairs import machine_line
 from benchmarks.workers import ROOT
-from pytest_llmci.engine.compare_runs import compare_stored
-from pytest_llmci.engine.stored_run import StoredCell, StoredRun, read_run
+from pytest_llmci.engine.comparisons.compare_runs import compare_stored
+from pytest_llmci.engine.comparisons.stored_run import StoredCell, StoredRun, read_run
 from pytest_llmci.stats.rates import wilson_limits
 from pytest_llmci.store.runfolder import list_runs
 

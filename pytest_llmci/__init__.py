@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .engine.frames import Run, load_run
     from .engine.handles import LLM, Score
+    from .engine.reports.frames import Run, load_run
     from .engine.results import CellResult, Generation
     from .errors import BudgetExceeded, InvalidOutput, LLMCIError, MissingValue, RegressionDetected
     from .measure.profile import Measured, llm_profile, profile
@@ -48,12 +48,12 @@ _HOMES = {
     "Prompt": "records",
     "RegressionDetected": "errors",
     "Registry": "registry",
-    "Run": "engine.frames",
+    "Run": "engine.reports.frames",
     "Score": "engine.handles",
     "ScoreRequest": "records",
     "Verdicts": "stats.compare",
     "decide": "stats.compare",
-    "load_run": "engine.frames",
+    "load_run": "engine.reports.frames",
     "llm_profile": "measure.profile",
     "profile": "measure.profile",
 }

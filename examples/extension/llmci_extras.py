@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel, Stamp, check_options
 from pytest_llmci.checks import CheckInput, Exemplar
-from pytest_llmci.engine.report import SessionReport
+from pytest_llmci.engine.reports.report import SessionReport
 from pytest_llmci.measure.base import Reading, RoundFacts
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.plots.base import label

@@ -17,11 +17,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ..clock import Clock, SystemClock
 from ..dashboard.source import RunRow, Source
-from ..engine.compare_runs import compare_runs
-from ..engine.explain_runs import headline
-from ..engine.headlines import verdict_line
-from ..engine.report import CellSummary, SessionReport
-from ..engine.report_builder import build_report
+from ..engine.comparisons.compare_runs import compare_runs
+from ..engine.comparisons.explain_runs import headline
+from ..engine.reports.headlines import verdict_line
+from ..engine.reports.report import CellSummary, SessionReport
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError, LLMCIError, SinkError
 from ..records import Verdict
 from ..store.log import LOG_NAME

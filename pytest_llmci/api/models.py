@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, Field
 
 from ..dashboard.source import RunRow
-from ..engine.compare_runs import ComparedCell, RunsComparison
-from ..engine.report import CellSummary, ModelSummary, SessionReport
+from ..engine.comparisons.compare_runs import ComparedCell, RunsComparison
+from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..records import BudgetResult, CheckResult, ComparisonResult, GateRecord, Missing
 
 T = TypeVar("T")

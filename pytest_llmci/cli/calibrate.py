@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from ..clock import SystemClock
-from ..engine.advice import HISTORY_SESSIONS, INTERLEAVED_ROUNDS, STORED_ROUNDS, Visible, time_metric
 from ..engine.cache_dir import user_cache_dir
-from ..engine.calibrate import Calibration, MetricNoise, Trial, calibrate, write
-from ..engine.explain_comparison import percent
+from ..engine.comparisons.explain_comparison import percent
+from ..engine.machine.advice import HISTORY_SESSIONS, INTERLEAVED_ROUNDS, STORED_ROUNDS, Visible, time_metric
+from ..engine.machine.calibrate import Calibration, MetricNoise, Trial, calibrate, write
 from ..errors import ConfigError
 from ..prompts import load_prompts
 from ..records import to_json

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ..clock import SystemClock
-from ..engine import metrics_diff
-from ..engine.compare_runs import compare_runs
-from ..engine.comparison import Accept
-from ..engine.explain_runs import json_data, markdown, text_lines
-from ..engine.metrics_diff import compare_metrics, parse_tolerance, read_side
+from ..engine.comparisons import metrics_diff
+from ..engine.comparisons.compare_runs import compare_runs
+from ..engine.comparisons.comparison import Accept
+from ..engine.comparisons.explain_runs import json_data, markdown, text_lines
+from ..engine.comparisons.metrics_diff import compare_metrics, parse_tolerance, read_side
 from ..errors import ConfigError
 from ..garbage import collector_paused
 from ..settings import BASELINES_FOLDER, parse_smallest_change

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Final, get_args
 
 from ..clock import SystemClock
-from ..engine.doctor import Checkup, check_machine
-from ..engine.machine import Remark
+from ..engine.machine.doctor import Checkup, check_machine
+from ..engine.machine.findings import Remark
+from ..engine.machine.spinning import ThreadTiming
 from ..engine.planted.base import Finding, State, metric_table
-from ..engine.spinning import ThreadTiming
 from ..metrics import MetricDef
 from ..records import Json, to_json
 from ..text import wrapped

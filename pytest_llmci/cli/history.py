@@ -7,15 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..engine.explain_history import (
+from ..engine.comparisons.explain_history import (
     history_json,
     history_lines,
     judgement_json,
     judgement_lines,
     judgement_markdown,
 )
-from ..engine.history import DEFAULT_METRICS, choose_runs, read_history
-from ..engine.release_gate import judge_newest
+from ..engine.comparisons.history import DEFAULT_METRICS, choose_runs, read_history
+from ..engine.comparisons.release_gate import judge_newest
 from ..errors import ConfigError
 from ..garbage import collector_paused
 from . import Command

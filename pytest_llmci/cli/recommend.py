@@ -8,9 +8,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..cost.chosen import choose_prices
-from ..engine.explain_tradeoffs import recommendation_json, recommendation_lines
-from ..engine.report_builder import build_report
-from ..engine.tradeoffs import CRITERIA, Limits, recommend, standings
+from ..engine.comparisons.explain_tradeoffs import recommendation_json, recommendation_lines
+from ..engine.comparisons.tradeoffs import CRITERIA, Limits, recommend, standings
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError
 from ..settings import Sourced
 from ..store.runfolder import resolve_run

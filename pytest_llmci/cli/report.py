@@ -11,8 +11,8 @@ from typing import Final
 
 from ..clock import SystemClock
 from ..cost.chosen import choose_prices
-from ..engine.costs import REQUESTS_A_DAY, cost_rows, cost_table, prices_of
-from ..engine.report_builder import build_report
+from ..engine.reports.costs import REQUESTS_A_DAY, cost_rows, cost_table, prices_of
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError, StoreError
 from ..registry import Registry
 from ..settings import Sourced

@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.compare_runs import compare_runs
-from ..engine.explain_comparison import wide_rows
-from ..engine.explain_runs import known_metrics, text_lines
-from ..engine.frames import Run
-from ..engine.headlines import verdict_line
-from ..engine.history import Series, read_history
-from ..engine.report_builder import build_report
+from ..engine.comparisons.compare_runs import compare_runs
+from ..engine.comparisons.explain_comparison import wide_rows
+from ..engine.comparisons.explain_runs import known_metrics, text_lines
+from ..engine.comparisons.history import Series, read_history
+from ..engine.reports.frames import Run
+from ..engine.reports.headlines import verdict_line
+from ..engine.reports.report_builder import build_report
 from ..errors import LLMCIError
 from ..metrics import MetricDef
 from ..plots import plots_of, register

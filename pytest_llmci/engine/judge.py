@@ -171,7 +171,7 @@ class Judge:
 
     def _slowdown(self, measurement: CellMeasurement) -> SlowdownResult | None:
         """Where a time that became worse lies."""
-        from .slowdown import of_measurement
+        from .comparisons.slowdown import of_measurement
 
         return of_measurement(measurement, self._metrics)
 

@@ -30,8 +30,8 @@ from ..store.chain import ChainWalk
 from ..store.log import LOG_NAME, LogReader, LogWriter
 from ..store.machines import MERGED
 from ..store.runfolder import WORKERS_NAME, create_run_folder
-from .report import SessionReport
-from .report_builder import ReportBuilder
+from .reports.report import SessionReport
+from .reports.report_builder import ReportBuilder
 from .seen import Seen, count, what_there_is
 
 EXIT_FAILED: Final = 1

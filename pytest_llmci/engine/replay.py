@@ -36,7 +36,7 @@ from ..store.comparability import prompt_sha256
 from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
 from .benchmark import TaskMeasurement, facts_of
-from .report import replayed_run
+from .reports.report import replayed_run
 from .sampling import sample_seed
 from .schedule import CellMeasurement, CellPlan, of_the_wall_clock
 from .session import BenchSession, StartedProfile, single_call

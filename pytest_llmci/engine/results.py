@@ -25,8 +25,8 @@ from ..metrics import MetricDef
 from ..records import CheckResult, ErrorInfo, Missing, Number
 from ..stats.summary import Summary, summarise
 from ..text import one_line
-from .explain import fact_lines
 from .judge import run_check
+from .reports.explain import fact_lines
 from .sampling import sample_seeds, sampled_inputs
 from .schedule import CellMeasurement
 

@@ -2,7 +2,7 @@
 
 The unit is a model: its cells are selected as a group and measured one after the other on one live process. Without a
 comparison a cell is measured when its own test runs, so a group is worked off cell by cell; undecided budgets get more rounds.
-With one, the first test of a group has all of it measured, as :mod:`~pytest_llmci.engine.interleaved` says.
+With one, the first test of a group has all of it measured, as :mod:`~pytest_llmci.engine.comparisons.interleaved` says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..records import (
 from ..stats.budget_expression import Budget
 
 if TYPE_CHECKING:
-    from .comparison import CellSamples
+    from .comparisons.comparison import CellSamples
 
 
 def least_answers(rounds: int, warmup: int, memory_rounds: int) -> int:

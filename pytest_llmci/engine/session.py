@@ -66,10 +66,10 @@ from .turns import Request, Turns
 
 if TYPE_CHECKING:
     from ..cost.chosen import ChosenPrices
-    from .against import Against
-    from .against_baseline import BaselineRules
     from .benchmark import TaskMeasurement
-    from .comparing import Comparing
+    from .comparisons.against import Against
+    from .comparisons.against_baseline import BaselineRules
+    from .comparisons.comparing import Comparing
     from .taken_over import TakenOver
 
 T = TypeVar("T")
@@ -165,8 +165,8 @@ class BenchSession:
     def _what_compares(self, against: Against | None, baselines: BaselineRules | None) -> Comparing | None:
         if against is None and baselines is None:
             return None
-        from .comparing import Comparing
-        from .interleaved import Ports
+        from .comparisons.comparing import Comparing
+        from .comparisons.interleaved import Ports
 
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self.recorder.keep, new_uid=self.new_uid,

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from ..engine.columns import Block
-from ..engine.explain_comparison import interval, percent
-from ..engine.headlines import headlines
-from ..engine.report import CellSummary, SessionReport
-from ..engine.slowdown import of_record, rows, steal_words
+from ..engine.comparisons.explain_comparison import interval, percent
+from ..engine.comparisons.slowdown import of_record, rows, steal_words
+from ..engine.reports.columns import Block
+from ..engine.reports.headlines import headlines
+from ..engine.reports.report import CellSummary, SessionReport
 from ..metrics import MetricDef
 from ..records import BudgetResult, ComparisonResult, Missing, SlowdownResult
 from ..text import one_line

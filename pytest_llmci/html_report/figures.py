@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 from ..errors import FOREIGN_ERRORS, described
 from ..plots import plots_of, register
 from ..plots.base import EXTRA, Plot, inline_svg

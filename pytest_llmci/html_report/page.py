@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 from ..plots.base import EXTRA
 from ..registry import missing_package
 from ..text import one_line

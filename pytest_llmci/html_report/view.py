@@ -10,16 +10,16 @@ from itertools import islice
 from typing import Any, Final
 
 from ..cost.estimate import doubt
-from ..engine.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
-from ..engine.elsewhere import elsewhere_text
-from ..engine.explain_comparison import change_words, shown_results, wide_rows
-from ..engine.explain_tradeoffs import SHOW, TITLES
-from ..engine.headlines import headlines, verdict_line
-from ..engine.load_table import load_rows, under_load
-from ..engine.report import CellSummary, ModelSummary, SessionReport
-from ..engine.retries import retry_text
-from ..engine.slowdown import PARTS, Slowdown, of_record, row_of
-from ..engine.tradeoffs import CRITERIA, Estimate, Standing, standings
+from ..engine.comparisons.explain_comparison import change_words, shown_results, wide_rows
+from ..engine.comparisons.explain_tradeoffs import SHOW, TITLES
+from ..engine.comparisons.slowdown import PARTS, Slowdown, of_record, row_of
+from ..engine.comparisons.tradeoffs import CRITERIA, Estimate, Standing, standings
+from ..engine.reports.costs import REQUESTS_A_DAY, CostRow, chosen_rows, cost_rows, prices_of
+from ..engine.reports.elsewhere import elsewhere_text
+from ..engine.reports.headlines import headlines, verdict_line
+from ..engine.reports.load_table import load_rows, under_load
+from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
+from ..engine.reports.retries import retry_text
 from ..records import Json, Missing, Number, Price
 from ..text import one_line, sentence, told_noisy
 from ..units import format_bytes, format_duration, format_quantity, format_rate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..engine.history import Series
+from ..engine.comparisons.history import Series
 from .base import BLUE, FAINT, INK, VERMILION, entitle, label
 from .rows import plural, sentences
 from .scatter import frame

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..engine.columns import Block
-from ..engine.costs import prices_of
-from ..engine.history import History, read_history
-from ..engine.report import ModelSummary, SessionReport
+from ..engine.comparisons.history import History, read_history
+from ..engine.reports.columns import Block
+from ..engine.reports.costs import prices_of
+from ..engine.reports.report import ModelSummary, SessionReport
 from ..errors import ConfigError
 from ..metrics import MetricDef
 from ..records import Price, RoundsRecord

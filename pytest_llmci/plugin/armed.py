@@ -21,9 +21,9 @@ import pytest
 
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
-from ..engine.explain import WIDTH
 from ..engine.observer import Silent
 from ..engine.planner import Places, Planner
+from ..engine.reports.explain import WIDTH
 from ..errors import ConfigError
 from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json
 from ..redaction import Redactor

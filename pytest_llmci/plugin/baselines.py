@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 from ..errors import LLMCIError
 from ..records import Prompt, from_json
 from ..redaction import masked_row

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..clock import SystemClock
-from ..engine.against import GATE_TAG, Against
-from ..engine.against_baseline import BaselineRules, StoredBaseline
 from ..engine.benchmark import TaskMeasurement
 from ..engine.cache_dir import user_cache_dir
-from ..engine.code_origin import own_modules, prove_origin
-from ..engine.compare_questions import absent, compare_sides, side_of, side_of_baseline
-from ..engine.comparison import Accept
-from ..engine.old_environment import old_environment
-from ..engine.reference import Candidate, Reference, reference_of_spec
-from ..engine.revision import SettingsThen, reference_of_revision, split_revision
+from ..engine.comparisons.against import GATE_TAG, Against
+from ..engine.comparisons.against_baseline import BaselineRules, StoredBaseline
+from ..engine.comparisons.code_origin import own_modules, prove_origin
+from ..engine.comparisons.compare_questions import absent, compare_sides, side_of, side_of_baseline
+from ..engine.comparisons.comparison import Accept
+from ..engine.comparisons.old_environment import old_environment
+from ..engine.comparisons.reference import Candidate, Reference, reference_of_spec
+from ..engine.comparisons.revision import SettingsThen, reference_of_revision, split_revision
 from ..errors import ConfigError, StoreError
 from ..runner.placement import threads_of
 from ..specs import is_same_model

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..clock import SystemClock, utc_text
-from ..engine.report import SessionReport
-from ..engine.report_builder import ReportBuilder, build_report
+from ..engine.reports.report import SessionReport
+from ..engine.reports.report_builder import ReportBuilder, build_report
 from ..engine.score_gate import score_gates
 from ..engine.seen import Seen
 from ..errors import ConfigError, LLMCIError, StoreError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
-from ..engine.explain import Explained
+from ..engine.reports.explain import Explained
 from ..errors import LLMCIError, MissingValue, StoreError
 from ..redaction import WITHHELD, Redactor
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
-from ..engine.explain import WIDTH
+from ..engine.reports.explain import WIDTH
 from ..engine.seen import Seen, count, what_there_is
 from ..records import GateRecord
 from ..text import wrapped

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..text import one_line
 
 if TYPE_CHECKING:
-    from ..engine.report import SessionReport
+    from ..engine.reports.report import SessionReport
 
 SUMMARY_BYTES: Final = 1 << 20
 """Of all that a step writes to its summary; GitHub shows nothing of a longer one."""
@@ -26,7 +26,7 @@ def write_summary(report: SessionReport, environment: Mapping[str, str]) -> str:
     name = environment.get("GITHUB_STEP_SUMMARY")
     if not name:
         return ""
-    from ..engine.run_markdown import run_markdown
+    from ..engine.reports.run_markdown import run_markdown
 
     path = Path(name)
     try:
@@ -45,7 +45,7 @@ def failure_annotations(report: SessionReport, environment: Mapping[str, str]) -
     """Workflow commands that mark what failed, in GitHub Actions; none where nothing did."""
     if environment.get("GITHUB_ACTIONS") != "true":
         return []
-    from ..engine.headlines import headlines
+    from ..engine.reports.headlines import headlines
 
     metrics = {metric.name: metric for metric in report.metrics}
     found = [

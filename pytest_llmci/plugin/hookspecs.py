@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..engine.report import SessionReport
+    from ..engine.reports.report import SessionReport
     from ..records import Cell, LogRecord
     from ..registry import Registry
 

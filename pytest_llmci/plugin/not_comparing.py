@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..engine.against import Against
-    from ..engine.against_baseline import BaselineRules
     from ..engine.benchmark import TaskMeasurement
+    from ..engine.comparisons.against import Against
+    from ..engine.comparisons.against_baseline import BaselineRules
 
 
 class NotComparing:

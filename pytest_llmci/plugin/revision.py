@@ -13,7 +13,7 @@ from typing import Any, Final
 import iniconfig  # what pytest itself reads them with
 import pytest
 
-from ..engine.revision import SUBJECT_SETTINGS, SettingsThen
+from ..engine.comparisons.revision import SUBJECT_SETTINGS, SettingsThen
 from ..errors import ConfigError
 from ..settings import Given
 from ..store.checkout import Checkout

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import pytest
 
 from ..engine.current_test import CurrentTest
-from ..engine.explain import Explained, explain, with_commands_unwrapped
 from ..engine.handles import LLM, CallDefaults
 from ..engine.planner import MarkerValues
+from ..engine.reports.explain import Explained, explain, with_commands_unwrapped
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan
 from ..errors import ConfigError, NotReplayed
@@ -361,7 +361,7 @@ class Running:
             return
         if verdict.verdict == "inconclusive":
             self._verdict = "inconclusive"
-        from ..engine.explain_task import explain_task
+        from ..engine.reports.explain_task import explain_task
 
         failure = explain_task(
             verdict, measurement, repeat_command(item), fail_undecided=self._plugin.settings.inconclusive == "fail",

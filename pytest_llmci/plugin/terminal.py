@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from ..clock import SystemClock
+from ..engine.comparisons.streak import runs_undecided
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.observer import Silent
 from ..engine.planner import INFERENCE
-from ..engine.streak import runs_undecided
-from ..engine.tables import NARROWEST_NAME, summary_lines
+from ..engine.reports.tables import NARROWEST_NAME, summary_lines
 from ..measure.anchor import TYPICAL_S
 from ..measure.starts import START_TIMES
 from ..records import Cell, ModelSpec
@@ -139,7 +139,7 @@ class Terminal(Silent):
 
     def _units(self, references: Mapping[str, ModelSpec]) -> set[str]:
         """What may count as one value, of the models that are compared: ``round``, ``block``, or ``auto`` where the server decides."""
-        from ..engine.interleaved import planned_unit
+        from ..engine.comparisons.interleaved import planned_unit
 
         own = {spec.alias: spec for spec in self._plugin.planner.specs}
         sides = [(own[alias], spec) for alias, spec in references.items() if alias in own]
@@ -524,8 +524,8 @@ def visible_line(settings: Settings, cells: int, models: int, units: Collection[
 
     :param units: what counts as one value, of the models: ``round``, ``block``, or ``auto`` where their server decides.
     """
-    from ..engine.comparison import DETECT
-    from ..engine.explain_comparison import percent
+    from ..engine.comparisons.comparison import DETECT
+    from ..engine.comparisons.explain_comparison import percent
     from ..stats.by_block import LEAST_BLOCKS
     from ..stats.compare import GateSettings
     from ..stats.expected import expected_visible

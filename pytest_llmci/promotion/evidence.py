@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..engine.compare_runs import WHOLE_CELL, RunsComparison, compare_stored
-from ..engine.comparison import Accept
-from ..engine.explain_runs import headline
-from ..engine.stored_run import StoredRun
+from ..engine.comparisons.compare_runs import WHOLE_CELL, RunsComparison, compare_stored
+from ..engine.comparisons.comparison import Accept
+from ..engine.comparisons.explain_runs import headline
+from ..engine.comparisons.stored_run import StoredRun
 from ..errors import ConfigError, LogTamperedError
 from ..proof.verify import Proof, verify_run
 from ..records import FooterRecord, GateRecord, VerdictRecord, WorkerRecord

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal
 
-from ..engine.release_gate import pinned_spec
-from ..engine.stored_run import StoredRun
+from ..engine.comparisons.release_gate import pinned_spec
+from ..engine.comparisons.stored_run import StoredRun
 from ..errors import StoreError
 from ..records import Json, ModelSpec, from_json, to_json
 from ..store.comparability import SUBJECT_FACTS

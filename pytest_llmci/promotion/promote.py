@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from ..clock import Clock, SystemClock, utc_text
-from ..engine.compare_runs import RunsComparison
-from ..engine.comparison import Accept
-from ..engine.report_builder import build_report
-from ..engine.stored_run import StoredRun, read_run
+from ..engine.comparisons.compare_runs import RunsComparison
+from ..engine.comparisons.comparison import Accept
+from ..engine.comparisons.stored_run import StoredRun, read_run
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError, LogTamperedError, SinkError, UnknownNameError
 from ..records import Json, to_json
 from ..registry import Registry

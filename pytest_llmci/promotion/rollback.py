@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..clock import Clock, SystemClock, utc_text
-from ..engine.release_gate import way_back
+from ..engine.comparisons.release_gate import way_back
 from ..errors import ConfigError, LLMCIError
 from ..records import Json
 from ..text import one_line

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..engine.report_builder import build_report
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError
 from ..sinks.dvc import FOLDER, METRICS_NAME, PLOTS_NAME, RUN_NAME, write_plots
 from ..store.dvc import (

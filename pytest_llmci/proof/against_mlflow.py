@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..engine.report_builder import build_report
-from ..engine.stored_run import read_run
+from ..engine.comparisons.stored_run import read_run
+from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError, StoreError
 from ..records import HeaderRecord
 from ..store.log import LOG_NAME, read_log

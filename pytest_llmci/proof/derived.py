@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..engine.blocks import output_md5
-from ..engine.report import SessionReport
-from ..engine.report_builder import ReportBuilder
+from ..engine.reports.report import SessionReport
+from ..engine.reports.report_builder import ReportBuilder
 from ..garbage import collector_paused
 from ..records import RoundsRecord, Withheld
 from ..sinks.csv import CsvSink

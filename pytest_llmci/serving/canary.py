@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..engine.headlines import verdict_line
-from ..engine.report_builder import build_report
+from ..engine.reports.headlines import verdict_line
+from ..engine.reports.report_builder import build_report
 from ..errors import ServingError
 from ..records import Json
 from ..store.runfolder import list_runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 
 
 class Sink(Protocol):

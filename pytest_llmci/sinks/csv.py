@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..engine.columns import Block
-from ..engine.report import BlockStatus, CellSummary, ModelSummary, SessionReport
+from ..engine.reports.columns import Block
+from ..engine.reports.report import BlockStatus, CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import Provenance

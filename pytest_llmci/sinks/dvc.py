@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from ..engine.report import CellSummary, SessionReport
+from ..engine.reports.report import CellSummary, SessionReport
 from ..errors import LLMCIError, SinkError
 from ..metrics import MetricDef
 from ..store.dvc import POINTER_SUFFIX, STAGES_NAME, pointer_text, stage_that_makes

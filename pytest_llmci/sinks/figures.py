@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..engine.report import ModelSummary
+from ..engine.reports.report import ModelSummary
 from ..metrics import Direction, MetricDef
 
 

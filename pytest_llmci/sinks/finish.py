@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import SessionReport
-from ..engine.report_builder import build_report
+from ..engine.reports.report import SessionReport
+from ..engine.reports.report_builder import build_report
 from ..errors import FOREIGN_ERRORS, LLMCIError, described
 from ..garbage import collector_paused
 from ..registry import Registry

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import ModelSummary, SessionReport
+from ..engine.reports.report import ModelSummary, SessionReport
 from ..metrics import Direction
 from ..records import JsonObject
 from .figures import Figure, figures, unmeasured_cells

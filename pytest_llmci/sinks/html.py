@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 from ..html_report.page import check_installed
 from ..plots import register as register_plots
 from ..registry import Registry

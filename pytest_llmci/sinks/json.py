@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from ..engine.answers import TaskSummary
-from ..engine.columns import Block
-from ..engine.report import CellSummary, ModelSummary, SessionReport
+from ..engine.reports.columns import Block
+from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..errors import SinkError
 from ..metrics import MetricDef
 from ..records import BenchmarkRecord, Json, JsonObject, LoadRecord, json_view, to_json

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.report import SessionReport
-from ..engine.run_markdown import run_markdown
+from ..engine.reports.report import SessionReport
+from ..engine.reports.run_markdown import run_markdown
 from .files import target_file, written
 
 FILE_NAME = "summary.md"

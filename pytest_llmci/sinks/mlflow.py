@@ -11,8 +11,8 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import SessionReport
-from ..engine.stored_run import read_run
+from ..engine.comparisons.stored_run import read_run
+from ..engine.reports.report import SessionReport
 from ..text import one_line
 from ..tracking.connection import Connection, check_uri, connect, quiet
 from ..tracking.contents import Facts, model_contents, prompt_steps, session_contents

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ..backends.cache import locked
-from ..engine.report import ModelSummary, SessionReport
+from ..engine.reports.report import ModelSummary, SessionReport
 from ..errors import SinkError
 from .csv import guard_text
 from .figures import figures, unmeasured_cells

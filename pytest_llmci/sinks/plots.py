@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import SessionReport
+from ..engine.reports.report import SessionReport
 from ..errors import FOREIGN_ERRORS, SinkError, described
 from ..plots import plots_of
 from ..plots import register as register_plots

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..engine.report import CellSummary, SessionReport
+from ..engine.reports.report import CellSummary, SessionReport
 from ..records import BenchmarkRecord, Json, JsonObject
 from ..stats.quartiles import quartiles
 from ..stats.summary import Summary, summarise

@@ -16,8 +16,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
-from ..engine.report import CellSummary, ModelSummary, SessionReport
-from ..engine.stored_run import StoredCell, StoredRun
+from ..engine.comparisons.stored_run import StoredCell, StoredRun
+from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..metrics import MetricDef
 from ..records import ErrorInfo, Json
 from ..secrets import without_credentials

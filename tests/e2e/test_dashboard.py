@@ -120,7 +120,7 @@ def test_runs_that_were_logged_to_mlflow_are_listed_and_read(bench: Bench) -> No
     from mlflow_stores import fresh_store
 
     from pytest_llmci.dashboard.source import open_source
-    from pytest_llmci.engine.report_builder import build_report
+    from pytest_llmci.engine.reports.report_builder import build_report
 
     store = fresh_store(bench.path)
     result = bench.suite("a=echo,b=echo", f"--llmci-mlflow={store}", fresh=True)

@@ -13,7 +13,7 @@ from canonical import canonical_lines
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.dashboard.source import open_source
-from pytest_llmci.engine.stored_run import read_run
+from pytest_llmci.engine.comparisons.stored_run import read_run
 
 CONTROLLER = "controller = import_module('pytest_llmci.plugin.controller')"
 MODELS = "a=echo,b=echo,c=echo,d=echo,e=echo"

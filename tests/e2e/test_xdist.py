@@ -11,7 +11,7 @@ from collections.abc import Collection
 import pytest
 from bench import Bench
 
-from pytest_llmci.engine.stored_run import read_run
+from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.store.verify import verify_log
 
 pytest.importorskip("xdist")

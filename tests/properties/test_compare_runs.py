@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_runs import simple, write_run
 
-from pytest_llmci.engine.compare_runs import compare_stored
-from pytest_llmci.engine.stored_run import StoredRun, read_run
+from pytest_llmci.engine.comparisons.compare_runs import compare_stored
+from pytest_llmci.engine.comparisons.stored_run import StoredRun, read_run
 
 FACTORS = st.floats(0.4, 2.5)
 FEW = settings(max_examples=30, deadline=None)

@@ -17,7 +17,7 @@ from importing import read
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.imported import write_imported
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.importers import IMPORTERS
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmci.engine.comparison import CellSamples
-from pytest_llmci.engine.slowdown import Slowdown, slowdown
+from pytest_llmci.engine.comparisons.comparison import CellSamples
+from pytest_llmci.engine.comparisons.slowdown import Slowdown, slowdown
 from pytest_llmci.records import Missing
 
 _TIME = st.floats(1e-6, 100.0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.imported import ImportedFile, write_imported
-from pytest_llmci.engine.report import SessionReport
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report import SessionReport
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.importers import read_files, register
 from pytest_llmci.registry import Registry
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sample_run import rounds, verdict, worker, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.plots.run_data import RunData
 from pytest_llmci.records import LogRecord, PublishedScore

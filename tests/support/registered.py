@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_llmci.engine.stored_run import read_run
+from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.store.log import LOG_NAME
 from pytest_llmci.store.verify import verify_log
 from pytest_llmci.tracking.connection import Connection

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -124,16 +125,18 @@ def test_a_process_that_has_parallel_workers_imports_nothing_that_measures(tmp_p
     assert FOR_MEASURING & ours(modules) == set()
 
 
+COMPARISONS = ".engine.comparisons"
 FOR_COMPARING = {
-    *(".engine.against", ".engine.against_baseline", ".engine.compare_runs", ".engine.comparing", ".engine.comparison"),
-    *(".engine.explain_comparison", ".engine.interleaved", ".engine.slowdown", ".stats.compare", ".store.baseline"),
+    *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "compare_runs", "comparing", "comparison")),
+    *(f"{COMPARISONS}.{name}" for name in ("explain_comparison", "interleaved", "slowdown")),
+    *(".stats.compare", ".store.baseline"),
 }
 FOR_WHAT_FEW_ASK_FOR = {
     *(
         ".cost.chosen",
         ".engine.benchmark",
-        ".engine.costs",
-        ".engine.explain_task",
+        ".engine.reports.costs",
+        ".engine.reports.explain_task",
         ".engine.shards",
         ".engine.task_cell",
     ),
@@ -146,3 +149,8 @@ def test_a_session_imports_nothing_that_it_does_not_do(tmp_path: Path) -> None:
     status, modules, output = run_session(tmp_path, *arguments)
     assert status == 0 and "10 passed" in output
     assert (FOR_COMPARING | FOR_WHAT_FEW_ASK_FOR) & ours(modules) == set()
+
+
+def test_the_modules_that_are_not_to_be_imported_exist() -> None:
+    named = FOR_MEASURING | FOR_COMPARING | FOR_WHAT_FEW_ASK_FOR
+    assert [name for name in sorted(named) if find_spec(f"pytest_llmci{name}") is None] == []

@@ -10,8 +10,8 @@ import pytest
 from pytest_llmci.cli import calibrate as module
 from pytest_llmci.cli.calibrate import render
 from pytest_llmci.cli.main import main
-from pytest_llmci.engine.advice import Cost, advise, visible
-from pytest_llmci.engine.calibrate import Calibration, MetricNoise, SessionResult, Trial
+from pytest_llmci.engine.machine.advice import Cost, advise, visible
+from pytest_llmci.engine.machine.calibrate import Calibration, MetricNoise, SessionResult, Trial
 from pytest_llmci.stats.noise import Noise, Part
 
 NOISE = Noise(

@@ -12,10 +12,10 @@ from pytest_llmci.checks.exemplars import ExemplarResult
 from pytest_llmci.cli import doctor as module
 from pytest_llmci.cli.doctor import advise_threads, render
 from pytest_llmci.cli.main import main
-from pytest_llmci.engine.doctor import Checkup
-from pytest_llmci.engine.machine import Remark
+from pytest_llmci.engine.machine.doctor import Checkup
+from pytest_llmci.engine.machine.findings import Remark
+from pytest_llmci.engine.machine.spinning import ThreadTiming
 from pytest_llmci.engine.planted.base import Finding
-from pytest_llmci.engine.spinning import ThreadTiming
 
 OK = Finding(truth="ten tokens", metric="latency", state="ok", planted=0.065, reported=0.0650042, tolerance=9e-5)
 OFF = Finding(truth="a spike", metric="peak_rss", state="off", planted=90 << 20, reported=26 << 20, tolerance=786_432)

@@ -10,7 +10,7 @@ from importing import imported, read
 from sample_run import rounds, worker, write_log
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.compare_runs import compare_runs
+from pytest_llmci.engine.comparisons.compare_runs import compare_runs
 from pytest_llmci.engine.imported import ImportedCell, write_imported
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import RoundsRecord, WorkerRecord

@@ -10,11 +10,11 @@ from sample_run import METRICS, header, rounds, verdict, worker, write_log
 
 from pytest_llmci import backends, checks
 from pytest_llmci.clock import FakeClock
+from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.engine.current_test import CurrentTest
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.replay import ReplaySession, StoredAnswers, adopt, told
 from pytest_llmci.engine.schedule import CellPlan
-from pytest_llmci.engine.stored_run import read_run
 from pytest_llmci.errors import ConfigError, NotReplayed, StoreError
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import Cell, GenerationSettings, LogRecord, ModelSpec, Prompt, RoundsRecord, WorkerRecord

@@ -7,8 +7,8 @@ from sample_run import METRICS, rounds
 
 from pytest_llmci import checks as checks_table
 from pytest_llmci.checks.base import CheckInput
-from pytest_llmci.engine.explain import explain
 from pytest_llmci.engine.judge import Judge
+from pytest_llmci.engine.reports.explain import explain
 from pytest_llmci.engine.sampling import sample_result, sample_seed, sample_seeds
 from pytest_llmci.engine.schedule import OUT_OF_TIME, CellMeasurement, CellPlan, Schedule
 from pytest_llmci.records import (

@@ -7,8 +7,8 @@ import pytest
 from page import ParsedPage
 from sample_run import rounds, verdict, worker, write_log
 
-from pytest_llmci.engine.report import SessionReport
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report import SessionReport
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.html_report import figures
 from pytest_llmci.html_report.chart import rounds_chart
 from pytest_llmci.html_report.figures import run_figures

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from page import ParsedPage, hashes
 from sample_run import CRASH, rounds, usual_records, verdict, worker, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.html_report.cells import MOST_CELLS, repeat_command
 from pytest_llmci.html_report.figures import Figures
 from pytest_llmci.html_report.page import write_page

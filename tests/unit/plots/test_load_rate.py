@@ -15,7 +15,7 @@ from dataclasses import replace
 from loads import answered, load_line, run
 from sample_run import rounds, verdict, worker, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.plots import plots_of, register
 from pytest_llmci.plots.base import encode, render

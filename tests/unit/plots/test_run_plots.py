@@ -11,7 +11,7 @@ import pytest
 from plot_runs import written_run
 from stored_runs import block, judged, started, write_run
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.plots import plots_of, register
 from pytest_llmci.plots.average_latency import AverageLatency
 from pytest_llmci.plots.base import Plot, encode, inline_svg, label, labels, render, save

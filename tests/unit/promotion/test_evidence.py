@@ -8,7 +8,7 @@ from sample_run import header, verdict
 from stored_runs import block, judged, simple, started, write_run
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.stored_run import read_run
+from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.errors import ConfigError, LogTamperedError
 from pytest_llmci.promotion.base import Evidence, Finding
 from pytest_llmci.promotion.evidence import compare_with_champion, one_model, own_evidence, whole_run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from stored_runs import simple, started, write_run
 
-from pytest_llmci.engine.stored_run import read_run
+from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.errors import StoreError
 from pytest_llmci.promotion.pointer import pointer_of, read_pointer
 from pytest_llmci.records import ModelSpec

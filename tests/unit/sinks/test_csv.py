@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sample_run import METRICS, rounds, usual_records, verdict, worker, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import ErrorInfo, LogRecord, PublishedScore

@@ -9,7 +9,7 @@ import yaml
 from sample_run import rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.cli.report import rebuild
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.sinks.dvc import DvcSink
 from pytest_llmci.store.dvc import folder_md5, read_pointer

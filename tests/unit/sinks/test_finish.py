@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 from sample_run import usual_records, write_log
 
-from pytest_llmci.engine.report import SessionReport
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report import SessionReport
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.registry import Registry
 from pytest_llmci.sinks import finish, register

@@ -9,7 +9,7 @@ import pytest
 from sample_run import METRICS, header, rounds, usual_records, verdict, worker, write_log
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.sinks.github_benchmark import GithubBenchmarkSink
 from pytest_llmci.store.log import LOG_NAME, LogWriter

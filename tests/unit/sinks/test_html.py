@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sample_run import usual_records, write_log
 
-from pytest_llmci.engine.report import SessionReport
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report import SessionReport
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import MissingExtraError, SinkError
 from pytest_llmci.html_report import page
 from pytest_llmci.plots.base import Note

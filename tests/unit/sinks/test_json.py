@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sample_run import CRASH, benchmark, rounds, usual_records, verdict, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.records import BudgetResult, ErrorInfo, GateRecord, LogRecord
 from pytest_llmci.sinks.json import JsonSink, _cell, _CellWriter

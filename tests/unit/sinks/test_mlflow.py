@@ -12,7 +12,7 @@ from sample_run import CRASH, METRICS, header, rounds, usual_records, verdict, w
 from stored_runs import block, judged, simple, started, write_run
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import ConfigError, MissingExtraError, SinkError
 from pytest_llmci.metrics import MetricDef
 from pytest_llmci.records import GateRecord, LogRecord

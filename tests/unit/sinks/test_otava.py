@@ -12,8 +12,8 @@ import pytest
 from sample_run import CRASH, header, rounds, verdict, worker
 
 from pytest_llmci.clock import FakeClock
-from pytest_llmci.engine.report import SessionReport
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report import SessionReport
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.records import LogRecord
 from pytest_llmci.sinks.otava import OtavaSink
@@ -156,7 +156,7 @@ def test_the_real_otava_finds_a_step_under_the_documented_settings(tmp_path: Pat
 ADD = """
 import sys
 from pathlib import Path
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.sinks.otava import OtavaSink
 
 folder = Path(sys.argv[1])

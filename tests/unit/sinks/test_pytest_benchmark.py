@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sample_run import CRASH, benchmark, rounds, usual_records, verdict, worker, write_log
 
-from pytest_llmci.engine.report_builder import build_report
+from pytest_llmci.engine.reports.report_builder import build_report
 from pytest_llmci.errors import SinkError
 from pytest_llmci.records import LogRecord
 from pytest_llmci.sinks.pytest_benchmark import PytestBenchmarkSink, stats

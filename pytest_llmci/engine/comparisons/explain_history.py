@@ -1,0 +1,148 @@
+"""Many runs over time, and a judgement against a release, as text and as JSON data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ...metrics import MetricDef
+from ...records import ComparisonResult, Json, to_json
+from ...text import one_line, wrapped
+from ...units import format_quantity
+from .explain_comparison import aligned, compared_lines, percent
+from .explain_runs import PSEUDO_METRICS, WIDTH, facts, headline, json_data, markdown
+from .history import History, Point, Series
+from .release_gate import OUTPUTS, ReleaseJudgement, rollback_lines
+
+_DRIFT: Final = {
+    OUTPUTS: MetricDef(name=OUTPUTS, unit="1", direction="higher", definition="Cells that answer as the release did.")
+}
+
+
+def history_lines(history: History, *, most: int = 30) -> Iterator[str]:
+    """A table a model and metric, a line a run, the newest last, and what changed.
+
+    :param most: runs of each table.
+    """
+    for series in history.series:
+        yield f"{one_line(series.model)}: median {series.metric.heading}"
+        begins = {point.run.run_id: change for point, change in series.changes}
+        shown = series.points[-most:]
+        rows = [("date", "commit", "run", "rounds", "median", "")]
+        for point in shown:
+            change = begins.get(point.run.run_id)
+            mark = (
+                ""
+                if change is None
+                else f"{percent(change.change)} {'worse' if series.is_worse(change) else 'better'} from here on"
+            )
+            rows.append((*_facts(point, series.metric), mark or (f"({point.reason})" if point.reason else "")))
+        yield from (f"  {line}" for line in aligned(rows))
+        if len(series.points) > most:
+            yield f"  ... and {len(series.points) - most} older"
+        yield from wrapped(_verdict(series), WIDTH, first="  ", rest="  ")
+        yield ""
+    for reason in history.skipped:
+        yield from wrapped(f"left out: {reason}", WIDTH)
+
+
+def _facts(point: Point, metric: MetricDef) -> tuple[str, str, str, str, str]:
+    value = "n/a" if point.value is None else format_quantity(point.value, metric.unit)
+    return (
+        point.run.started[:16].replace("T", " "),
+        point.run.commit[:10],
+        one_line(point.run.run_id),
+        str(point.rounds),
+        value,
+    )
+
+
+def _verdict(series: Series) -> str:
+    if series.note:
+        return f"no change points: {series.note}"
+    if not series.changes:
+        return "no change point"
+    number = len(series.changes)
+    return f"{number} change point{'' if number == 1 else 's'}; a level counts once it has lasted"
+
+
+def history_json(history: History) -> dict[str, Json]:
+    """All points; times in seconds."""
+    return {
+        "series": [
+            {
+                "model": series.model,
+                "metric": series.metric.name,
+                "unit": series.metric.unit,
+                "points": [_point(point) for point in series.points],
+                "changes": [
+                    {
+                        "run_id": point.run.run_id, "commit": point.run.commit or None, "before": change.before, "after": change.after,
+                        "change": change.change, "worse": series.is_worse(change),
+                    }
+                    for point, change in series.changes
+                ],
+                "note": series.note,
+            }
+            for series in history.series
+        ],
+        "skipped": list(history.skipped),
+    }  # fmt: skip
+
+
+def _point(point: Point) -> dict[str, Json]:
+    return {
+        "run_id": point.run.run_id, "started": point.run.started, "commit": point.run.commit or None, "median": point.value,
+        "rounds": point.rounds, "alike": point.alike, "reason": point.reason,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------- the gate
+
+
+def judgement_lines(judged: ReleaseJudgement, *, most: int = 20) -> Iterator[str]:
+    """What changed since the release, and, where the run fails, the way back."""
+    found, release = judged.found, judged.release.runs[-1]
+    commit = f", commit {release.commit[:10]}" if release.commit else ""
+    yield from wrapped(
+        f"{found.candidate.name} against the release {release.name}{commit}: {judged.release.why}", WIDTH
+    )
+    yield ""
+    whole = [*found.models, *judged.drift]
+    metrics = {**found.metrics, **PSEUDO_METRICS, **_DRIFT}
+    yield from compared_lines([(cell.id, cell.results) for cell in found.cells], whole, metrics, most=most)
+    yield ""
+    for label, text in [
+        *facts(found),
+        *(("drift", _drift(alias, result)) for alias, result in judged.drift if result.reason),
+    ]:
+        yield from wrapped(one_line(text), WIDTH, first=f"{label:<12}", rest=" " * 12)
+    yield ""
+    yield f"{'FAILED' if judged.failed else 'undecided' if judged.undecided else 'ok'}: {headline(found)}"
+    if judged.failed:
+        yield "To go back to the release:"
+        yield from (f"  {line}" for line in rollback_lines(judged))
+
+
+def judgement_markdown(judged: ReleaseJudgement) -> str:
+    """The same for a step summary."""
+    lines = [markdown(judged.found), ""]
+    lines += [f"- drift: {_drift(alias, result)}" for alias, result in judged.drift if result.reason]
+    if judged.failed:
+        lines += ["", "To go back to the release:", "```", *rollback_lines(judged), "```"]
+    return "\n".join(lines)
+
+
+def _drift(alias: str, result: ComparisonResult) -> str:
+    return f"{alias}: {result.reason}"
+
+
+def judgement_json(judged: ReleaseJudgement) -> dict[str, Json]:
+    """The comparison with what the gate adds."""
+    return {
+        **json_data(judged.found),
+        "failed": judged.failed,
+        "release": {"run_id": judged.release.runs[-1].run_id, "why": judged.release.why},
+        "drift": [{"model": alias, **to_json(result)} for alias, result in judged.drift],
+        "rollback": list(rollback_lines(judged)) if judged.failed else [],
+    }

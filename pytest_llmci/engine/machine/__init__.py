@@ -1,0 +1,1 @@
+"""What the user's machine can measure, and how noisy it is."""
