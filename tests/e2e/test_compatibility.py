@@ -16,6 +16,12 @@ from pytest_llmci.engine.exclusive import MachineLock
 from pytest_llmci.store.verify import verify_log
 
 
+@pytest.fixture(autouse=True)
+def every_plugin(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here whatever is installed takes part."""
+    monkeypatch.delenv("PYTEST_ADDOPTS")
+
+
 def test_last_failed_runs_the_failed_cell_again(bench: Bench) -> None:
     args = (
         "--llm-models=a=echo,b=echo+fail=no",
@@ -25,8 +31,8 @@ def test_last_failed_runs_the_failed_cell_again(bench: Bench) -> None:
         "-p",
         "no:randomly",
     )
-    bench.pytester.runpytest_inprocess(*args).assert_outcomes(passed=2, failed=2)
-    result = bench.pytester.runpytest_inprocess(*args, "--lf")
+    bench.run_here(*args).assert_outcomes(passed=2, failed=2)
+    result = bench.run_here(*args, "--lf")
     result.assert_outcomes(failed=2, deselected=2)
 
 

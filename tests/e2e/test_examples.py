@@ -127,8 +127,11 @@ def test_a_property_of_a_model(bench: Bench) -> None:
     [("chat", [], 1), ("logits", [], 3), ("compare_models", ["--llm-prompts=prompts.yaml"], 2), ("properties", [], 1)],
 )
 @needs_models
-def test_on_a_real_model(bench: Bench, name: str, arguments: list[str], passed: int) -> None:
+def test_on_a_real_model(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, conversions: Path, name: str, arguments: list[str], passed: int
+) -> None:
     pytest.importorskip("hypothesis")
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(conversions))
     _copy(bench, name)
     bench.run("--llm-models=smollm2", *arguments, fresh=True).assert_outcomes(passed=passed)
 

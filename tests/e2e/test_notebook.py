@@ -14,7 +14,9 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "colab.ipynb"
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_from_its_first_cell_to_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conversions: Path
+) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     for package in ("ipykernel", "torch", "transformers", "pandas"):
@@ -24,6 +26,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path, monke
     shutil.copy(NOTEBOOK, tmp_path)
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(conversions))
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:cacheprovider")
     notebook = nbformat.read(tmp_path / NOTEBOOK.name, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"

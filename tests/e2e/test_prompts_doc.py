@@ -21,8 +21,9 @@ LISTED, TEMPLATES, DEFAULTS, GENERATED = re.findall(r"```yaml\n(.*?)```", TEXT, 
 @pytest.mark.model
 @needs_models
 def test_the_list_is_what_it_says(
-    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, conversions: Path
 ) -> None:
+    monkeypatch.setenv("LLMCI_CACHE_DIR", str(conversions))
     bench.write("mine.yaml", LISTED)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["prompts", "mine.yaml", "--model=smollm2"]) == 0

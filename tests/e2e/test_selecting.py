@@ -18,7 +18,7 @@ PARALLEL = pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "pa
 
 def session(bench: Bench, *args: str) -> pytest.RunResult:
     """With pytest's cache, which other tests do without."""
-    return bench.pytester.runpytest_inprocess("-p", "no:randomly", *GIVEN, *args)
+    return bench.run_here("-p", "no:randomly", *GIVEN, *args)
 
 
 def last_failed(bench: Bench) -> set[str]:

