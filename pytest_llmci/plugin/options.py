@@ -229,7 +229,9 @@ def gather(config: pytest.Config) -> dict[str, Given]:
     )  # its own name for what the file holds has changed; without it, pytest's warning is all there is
     _refuse_misspelt(held.get("_inicfg") or held.get("inicfg") or (), file)
     _refuse_misspelt_variables(os.environ)
-    return gather_from(lambda name: config.getoption(name, None), config.getini, file, _tool_table(config.rootpath))
+    emptied = [text[:-1] for text in config.getoption("override_ini", None) or () if text.endswith("=")]
+    table = {name: given for name, given in _tool_table(config.rootpath).items() if f"llmci_{name}" not in emptied}
+    return gather_from(lambda name: config.getoption(name, None), config.getini, file, table)
 
 
 def _refuse_misspelt(settings: Iterable[str], file: str) -> None:
