@@ -316,9 +316,15 @@ class Terminal(Silent):
 
     def say(self, text: str) -> None:
         self._doing = one_line(text)
-        if self._model and not self._is_tty:
-            self._write(f"{self._apart}{self._bracket}{self._doing} ... ")
-            self._apart = self._bracket = ""
+        reporter = self._reporter
+        if reporter is not None and reporter.showfspath and not reporter.showlongtestinfo and not self._is_tty:
+            before = self._apart + self._bracket
+            room = (
+                reporter._tw.fullwidth - reporter._tw.width_of_current_line - len(f"{before} ... ") - PROGRESS_COLUMNS
+            )
+            if room >= NARROWEST_NAME:
+                self._write(f"{before}{clipped(self._doing, room)} ... ")
+                self._apart = self._bracket = ""
         self.tick()
 
     def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
