@@ -69,7 +69,7 @@ def percent(change: float, *, sign: bool = True) -> str:
 
 
 def worded(result: ComparisonResult, metric: MetricDef) -> str:
-    """``net time 8.1 % slower``."""
+    """``net time 8.1 % slower``, ``net time 264x slower``."""
     change = result.change or 0.0
     better = (change < 0) == (metric.direction != "higher")
     if (metric.unit == "s" and metric.group != "cpu") or metric.name == "net_time":
@@ -78,7 +78,7 @@ def worded(result: ComparisonResult, metric: MetricDef) -> str:
         word = "less" if better else "more"
     else:
         word = "lower" if change < 0 else "higher"
-    return f"{metric.heading} {percent(change, sign=False)} {word}"
+    return f"{metric.heading} {percent(change, sign=100 * change >= MANY_PER_CENT)} {word}"
 
 
 def doubt(result: ComparisonResult) -> str:

@@ -215,6 +215,7 @@ def result(**changes: Any) -> ComparisonResult:
 
 def test_words_of_a_change() -> None:
     assert worded(result(), METRICS["net_time"]) == "net time 8.1 % slower"
+    assert worded(result(change=263.0), METRICS["net_time"]) == "net time 264x slower"
     assert worded(result(change=-0.2), METRICS["latency"]) == "latency 20 % faster"
     assert worded(result(), METRICS["cpu_time"]) == "CPU time 8.1 % more"
     assert worded(result(change=-0.1), METRICS["tokens_per_s"]) == "tokens/s 10 % lower"
