@@ -43,12 +43,17 @@ def import_target(target: str, where: str) -> object:
     if not _TARGET.match(target):
         raise ConfigError(f"{where}: '{target}' must have the form package.module:attribute.")
     module_name, _, path = target.partition(":")
-    found: object = importlib.import_module(module_name)
+    module = importlib.import_module(module_name)
+    found: object = module
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise ConfigError(f"{where}: module '{module_name}' has no attribute '{path}'.") from None
+            file = getattr(
+                module, "__file__", None
+            )  # perhaps not the one that is meant: the standard library comes first
+            place = f" It was read from {file}." if file else ""
+            raise ConfigError(f"{where}: module '{module_name}' has no attribute '{path}'.{place}") from None
     return found
 
 

@@ -231,7 +231,7 @@ def _of_run(options: Namespace, model: Accepted) -> list[Accepted]:
     if not entries:
         what = f"{options.metric} of '{options.cell}'" if options.metric else f"'{options.cell}'"
         raise ConfigError(
-            f"run {run.name} proved no regression of {what}: give --metric and --up-to, or another --run."
+            f"run {shown_path(run)} proved no regression of {what}: give --metric and --up-to, or another --run."
         )
     return list(dict.fromkeys(entries))
 

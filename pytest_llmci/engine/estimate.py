@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..measure.anchor import TYPICAL_S
+from ..store.runfolder import list_runs
+
+MOST_RUNS: Final = 20
+"""So many of the last runs are looked into for a model."""
 
 
-def read_history(output: Path) -> dict[str, Any]:
+def read_history(output: Path, models: Iterable[str] = ()) -> dict[str, Any]:
     """Model -> metric -> median of the last run; empty where there is none that can be read.
 
     :param output: folder of the run folders; ``latest/metrics.json`` is read.
+    :param models: aliases that are looked for in earlier runs, where the last one measured nothing of them.
     """
-    return read_metrics(output / "latest" / "metrics.json")
+    history = read_metrics(output / "latest" / "metrics.json")
+    unknown = {alias for alias in models if _number(history.get(alias), "latency") is None}
+    for run in reversed(list_runs(output)[-MOST_RUNS:] if unknown else []):
+        earlier = read_metrics(run / "metrics.json")
+        found = {alias for alias in unknown if _number(earlier.get(alias), "latency") is not None}
+        history |= {alias: earlier[alias] for alias in found}
+        unknown -= found
+        if not unknown:
+            break
+    return history
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

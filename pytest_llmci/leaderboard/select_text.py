@@ -17,9 +17,8 @@ _WIDTH: Final = 110
 def selection_lines(found: Selection) -> list[str]:
     """The models to measure with the reason for each, and why the others lost."""
     fit = len(found.chosen) + len(found.lower)
-    head = (
-        f"{shown_path(found.board.path)}: {found.models:,} models, {fit:,} within the limits ({_limits(found.wanted)})"
-    )
+    models = "1 model" if found.models == 1 else f"{found.models:,} models"
+    head = f"{shown_path(found.board.path)}: {models}, {fit:,} within the limits ({_limits(found.wanted)})"
     lines = wrapped(head, _WIDTH, rest="  ")
     if not found.chosen:
         lines += ["", "No model is within the limits."]

@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["llm", "llm_open", "llm_profile", "llm_prompt", "llm_result", "llmci_session"]
 
 YAML_SUFFIXES = (".llm.yaml", ".llm.yml")
+PLUGIN_NAMES = ("llmci", "pytest_llmci.plugin")
+"""What pytest calls this plugin: by its entry point, and by ``-p`` or ``pytest_plugins``."""
 ARMED: pytest.StashKey[ArmedPlugin] = pytest.StashKey()
 """Where an armed session keeps its state; absent otherwise."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Options and their ini twins."""
+    for name in PLUGIN_NAMES:
+        if not pluginmanager.hasplugin(name):
+            pluginmanager.set_blocked(name)  # to be loaded a second time, by its other name, is an error of pytest's
     add_options(parser, pluginmanager)
 
 

@@ -133,7 +133,11 @@ class Collected:
         held |= {id(budget) for cell in self.tasks.values() for budget in of_tasks(budgets, cell.model.alias)}
         self.unused_models = [spec.alias for spec in specs if spec.alias not in self.models]
         self.unmatched_budgets = [
-            *(f"{budget.text} (from {budget.origin})" for budget in budgets if id(budget) not in held),
+            *(
+                f"{budget.text} (from {budget.origin}{_way_out(budget)})"
+                for budget in budgets
+                if id(budget) not in held
+            ),
             *(f"{text} (from the marker of {place})" for (text, place), met in self.marker_budgets.items() if not met),
             *(f"{text} (from {place})" for (text, place), met in self.file_budgets.items() if not met),
         ]
@@ -164,3 +168,11 @@ class Collected:
             ),
             "tasks": len(self.tasks), "selected_tasks": len(self.selected_tasks), "idle_shard": self.idle_shard,
         }  # fmt: skip
+
+
+def _way_out(budget: Budget) -> str:
+    """How a session whose cells a budget of the settings is not meant for does without."""
+    place, _, name = budget.origin.rpartition(" ")
+    if place.endswith("[tool.llmci]"):
+        name = f"llmci_{name}"
+    return f", without it: -o {name}=" if place and name.startswith("llmci_") else ""

@@ -205,12 +205,24 @@ def is_armed(config: pytest.Config) -> bool:
     value = os.environ.get("LLMCI", "").strip().lower()
     if not value:
         _refuse_flags_without_effect(config)
+        _refuse_cells_without_models(config)
         return False
     from ..settings import OFF, ON
 
     if value in ON + OFF:
         return value in ON
     raise pytest.UsageError(f"LLMCI: '{value}' is neither 1 nor 0.")
+
+
+def _refuse_cells_without_models(config: pytest.Config) -> None:
+    """pytest would say of the id of a suite's cell that there is no such file."""
+    here = config.invocation_params.dir
+    if all((here / str(argument).partition("::")[0]).exists() for argument in config.args):
+        return
+    from .suite_ids import take_suite_ids
+
+    for cell in take_suite_ids(config).given:
+        raise pytest.UsageError(f"{cell}: a suite needs a model: add {FLAG_HINT}.")
 
 
 def _refuse_flags_without_effect(config: pytest.Config) -> None:
@@ -229,7 +241,9 @@ def gather(config: pytest.Config) -> dict[str, Given]:
     )  # its own name for what the file holds has changed; without it, pytest's warning is all there is
     _refuse_misspelt(held.get("_inicfg") or held.get("inicfg") or (), file)
     _refuse_misspelt_variables(os.environ)
-    return gather_from(lambda name: config.getoption(name, None), config.getini, file, _tool_table(config.rootpath))
+    emptied = [text[:-1] for text in config.getoption("override_ini", None) or () if text.endswith("=")]
+    table = {name: given for name, given in _tool_table(config.rootpath).items() if f"llmci_{name}" not in emptied}
+    return gather_from(lambda name: config.getoption(name, None), config.getini, file, table)
 
 
 def _refuse_misspelt(settings: Iterable[str], file: str) -> None:

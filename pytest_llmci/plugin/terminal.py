@@ -160,9 +160,10 @@ class Terminal(Silent):
     def _predicted_pair(self) -> str:
         """How long a pair of processes of every model takes, where all of them have run here before."""
         s, against = self._plugin.settings, self._plugin.comparing.against
-        history = read_history(self._plugin.planner.output_folder)
+        specs = against.specs if against else {}
+        history = read_history(self._plugin.planner.output_folder, specs)
         total = 0.0
-        for alias in against.specs if against else ():
+        for alias in specs:
             members = [(c, plan) for c, plan in self._plugin.collected.selected.values() if c.model.alias == alias]
             generation = members[0][1].generation if members else None
             tokens = generation.max_new_tokens if generation and generation.fixed_length else None
@@ -201,7 +202,7 @@ class Terminal(Silent):
         if INFERENCE not in s.suites:
             return ""
         planner, tokens = self._plugin.planner, s.max_new_tokens or SUITE_MAX_NEW_TOKENS
-        history = read_history(planner.output_folder)
+        history = read_history(planner.output_folder, [spec.alias for spec in planner.specs])
         known = [
             estimate_seconds(
                 history, spec.alias, answers=prompts * planner.suite_answers(spec), tokens=tokens, anchored=s.anchor
@@ -221,7 +222,7 @@ class Terminal(Silent):
         if reporter is None:
             return
         cells = self._plugin.collected.selected
-        history = read_history(self._plugin.planner.output_folder)
+        history = read_history(self._plugin.planner.output_folder, {cell.model.alias for cell, _ in cells.values()})
         reporter.section("llmci: plan", sep="=")
         groups: dict[str, list[Any]] = {}
         for cell, plan in cells.values():
@@ -316,9 +317,15 @@ class Terminal(Silent):
 
     def say(self, text: str) -> None:
         self._doing = one_line(text)
-        if self._model and not self._is_tty:
-            self._write(f"{self._apart}{self._bracket}{self._doing} ... ")
-            self._apart = self._bracket = ""
+        reporter = self._reporter
+        if reporter is not None and reporter.showfspath and not reporter.showlongtestinfo and not self._is_tty:
+            before = self._apart + self._bracket
+            room = (
+                reporter._tw.fullwidth - reporter._tw.width_of_current_line - len(f"{before} ... ") - PROGRESS_COLUMNS
+            )
+            if room >= NARROWEST_NAME:
+                self._write(f"{before}{clipped(self._doing, room)} ... ")
+                self._apart = self._bracket = ""
         self.tick()
 
     def loaded(self, spec: ModelSpec, seconds: float | None) -> None:

@@ -9,6 +9,8 @@ from ..errors import ConfigError
 from ..records import TEST_BODY, Message, Prompt
 from ..slugs import slug
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 
 def prompt_of(
     text_or_prompt: str | Prompt | Sequence[Mapping[str, str]],
@@ -25,13 +27,19 @@ def prompt_of(
         return text_or_prompt
     if isinstance(text_or_prompt, str):
         return Prompt(id=make_id(text_or_prompt), text=text_or_prompt, source=TEST_BODY)
-    try:
-        messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in text_or_prompt)
-        if not messages or not all(isinstance(text, str) for each in messages for text in (each.role, each.content)):
-            raise TypeError
-    except (TypeError, KeyError) as error:
+    messages = _messages(text_or_prompt)
+    if not messages:
         raise ConfigError(
             f"{where}: expected text, a prompt or a list of {{'role': ..., 'content': ...}}, got {type(text_or_prompt).__name__}."
-        ) from error
+        )
     prompt = Prompt(id="-", messages=messages, source=TEST_BODY)
     return replace(prompt, id=make_id(prompt.shown))
+
+
+def _messages(given: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:
+    """The messages of a chat; none if it is no such list."""
+    try:
+        messages = tuple(Message(role=entry["role"], content=entry["content"]) for entry in given)
+    except (TypeError, KeyError):
+        return ()
+    return messages if all(isinstance(text, str) for each in messages for text in (each.role, each.content)) else ()

@@ -236,3 +236,15 @@ def test_help_lists_fixtures_and_marker(bench: Bench) -> None:
     for name in ("llm ", "llm_prompt", "llm_result", "llm_profile", "llm_open", "llmci_session"):
         assert name in fixtures
     bench.run("--markers").stdout.fnmatch_lines(["@pytest.mark.llmci(models=*"])
+
+
+@pytest.mark.parametrize("argument", ["inference::echo-first", "inference"])
+def test_an_id_of_a_suite_without_a_model_names_the_flag(bench: Bench, argument: str) -> None:
+    result = bench.run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {argument}: a suite needs a model: add --llm-models=SPEC (or --llmci, *"])
+
+
+def test_a_file_called_like_a_suite_is_a_file(bench: Bench) -> None:
+    bench.write("inference/test_it.py", "def test_plain(): pass")
+    bench.run("inference").assert_outcomes(passed=1)

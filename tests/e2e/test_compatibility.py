@@ -340,3 +340,12 @@ def test_a_session_measures_whichever_of_pytests_own_plugins_is_blocked(bench: B
     assert result.ret == 0
     assert [each["verdict"] for each in bench.records("verdict")] == ["pass", "pass"]
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize("place", ["command line", "conftest.py"])
+def test_the_plugin_named_beside_its_entry_point_is_loaded_once(bench: Bench, place: str) -> None:
+    named = place == "command line"
+    if not named:
+        bench.write("conftest.py", "pytest_plugins = ['pytest_llmci.plugin']")
+    result = bench.suite("echo", *(["-p", "pytest_llmci.plugin"] if named else []), fresh=True)
+    result.assert_outcomes(passed=2)

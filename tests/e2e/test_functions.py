@@ -682,3 +682,12 @@ def test_same(llm, llm_open):
         ["two models are called 'echo': *'echo:other words' (llm_open)*other=echo:other words."]
     )
     result.stdout.no_fnmatch_line("*During handling*")
+
+
+@pytest.mark.parametrize("wrong", ["5", "[{'role': 'user'}]", "[]"])
+def test_what_is_no_prompt_fails_at_the_line_of_the_test(bench: Bench, wrong: str) -> None:
+    bench.write("test_it.py", f"def test_call(llm):\n    llm.generate({wrong})\n")
+    result = bench.run("--llm-models=echo")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E * llm.generate: expected text, a prompt or a list of *, got *"])
+    result.stdout.no_fnmatch_line("*asked.py:*")

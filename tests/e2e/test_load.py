@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from bench import Bench
+from bench import Bench, unwrapped
 from timing import on_real_time
 
 pytestmark = on_real_time
@@ -103,6 +103,30 @@ def test_a_budget_on_the_highest_rate_is_for_sweeps_alone(bench: Bench) -> None:
     alone = load(bench, *both[1:], "--llmci-rounds=1")
     alone.assert_outcomes(passed=1, failed=1)
     alone.stdout.fnmatch_lines(["*no cell matches the budget max_rate >= 20 (from --llmci-budget)*"])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "origin", "option"),
+    [
+        ("pytest.ini", "[pytest]\nllmci_budget = latency <= 9s\n", "pytest.ini: llmci_budget", "llmci_budget"),
+        (
+            "pyproject.toml",
+            "[tool.llmci]\nmax_latency = '9s'\n",
+            "pyproject.toml: [tool.llmci] max_latency",
+            "llmci_max_latency",
+        ),
+    ],
+    ids=["pytest", "table"],
+)
+def test_budgets_of_the_settings_on_single_answers_may_be_left_out(
+    bench: Bench, file: str, text: str, origin: str, option: str
+) -> None:
+    bench.write(file, text)
+    args = ("--llmci-load=concurrency=2 requests=4", "--llmci-rounds=1")
+    lost = load(bench, *args)
+    lost.assert_outcomes(passed=1, failed=1)
+    assert f"(from {origin}, without it: -o {option}=)" in unwrapped(lost)
+    load(bench, *args, "-o", f"{option}=").assert_outcomes(passed=1)
 
 
 def test_where_no_run_came_to_its_end_there_is_no_table(bench: Bench) -> None:

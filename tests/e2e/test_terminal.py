@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from contextlib import ExitStack
 
 import pytest
 from bench import Bench, unwrapped
+
+from pytest_llmci.clock import SystemClock
+from pytest_llmci.engine.exclusive import MachineLock
 
 
 def test_header_progress_table_hints_and_place(bench: Bench) -> None:
@@ -81,6 +86,26 @@ def test_verbose_names_each_cell(bench: Bench) -> None:
 
 def test_no_hint_where_something_is_gated(bench: Bench) -> None:
     assert "Nothing was gated" not in bench.suite("echo", "--llmci-max-latency=10s").stdout.str()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+@pytest.mark.parametrize("own", [True, False], ids=["own test", "suite"])
+def test_the_wait_for_the_machine_is_told_within_the_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    bench.write("test_it.py", "def test_cell(llm_result): pass")
+    lock = MachineLock(bench.path / "timing.lock", SystemClock())
+    with ExitStack() as held:
+        held.enter_context(lock.held(lambda: None, lambda text: None))
+        threading.Timer(4, held.close).start()
+        args = ("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=1", "-k", "first")
+        result = bench.run(*args, *([] if own else ["--llmci-suite=inference"]), fresh=True)
+    lock.close()
+    result.assert_outcomes(passed=1)
+    line = next(line for line in result.outlines if "waiting for other work on" in line)
+    assert line.startswith("test_it.py waiting" if own else "inference::echo (loaded in") and len(line) <= 80
+    assert line.endswith("[100%]")
 
 
 @pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "xdist"])

@@ -47,22 +47,29 @@ MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 """What a reader may not know of a metric that decides."""
 MOST_TOLD: Final = 10.0
 """The largest change that is named as one that could be seen: from there on a few rounds see nothing."""
+MANY_PER_CENT: Final = 1000.0
+"""From here on a change is told as a factor."""
 
 
 def percent(change: float, *, sign: bool = True) -> str:
-    """
-    >>> percent(0.081), percent(-0.0001), percent(0.05, sign=False), percent(2.5), percent(38.31, sign=False)
-    ('+8.1 %', '0.0 %', '5 %', '+250 %', '3,831 %')
+    """A change in per cent; as a factor where it is tenfold or more.
+
+    >>> percent(0.081), percent(-0.0001), percent(2.5), percent(248.12)
+    ('+8.1 %', '0.0 %', '+250 %', '249x')
+    >>> percent(0.05, sign=False), percent(38.31, sign=False)
+    ('5 %', '3,831 %')
     """
     number = 100 * change
     if not sign:
         return f"{abs(number):.3g} %" if abs(number) < 999.5 else f"{abs(number):,.0f} %"
+    if number >= MANY_PER_CENT:
+        return f"{1 + change:,.0f}x"
     text = f"{number:+.1f}" if abs(number) < 100 else f"{number:+.0f}"
     return ("0.0" if float(text) == 0 else text) + " %"
 
 
 def worded(result: ComparisonResult, metric: MetricDef) -> str:
-    """``net time 8.1 % slower``."""
+    """``net time 8.1 % slower``, ``net time 264x slower``."""
     change = result.change or 0.0
     better = (change < 0) == (metric.direction != "higher")
     if (metric.unit == "s" and metric.group != "cpu") or metric.name == "net_time":
@@ -71,7 +78,7 @@ def worded(result: ComparisonResult, metric: MetricDef) -> str:
         word = "less" if better else "more"
     else:
         word = "lower" if change < 0 else "higher"
-    return f"{metric.heading} {percent(change, sign=False)} {word}"
+    return f"{metric.heading} {percent(change, sign=100 * change >= MANY_PER_CENT)} {word}"
 
 
 def doubt(result: ComparisonResult) -> str:

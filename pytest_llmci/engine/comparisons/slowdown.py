@@ -281,11 +281,13 @@ def milliseconds(seconds: float) -> str:
 
 def percents(share: float) -> str:
     """
-    >>> percents(0.0123), percents(float("nan"))
-    ('+1.2 %', 'n/a')
+    >>> percents(0.0123), percents(198.882), percents(float("nan"))
+    ('+1.2 %', '+19,888 %', 'n/a')
     """
     if not math.isfinite(share):
         return "n/a"
+    if abs(share) >= 10:
+        return f"{100 * share:+,.0f} %"
     text = f"{100 * share:+.1f}"
     return f"{'0.0' if float(text) == 0 else text} %"
 

@@ -204,5 +204,15 @@ def test_bad_input_is_one_line_and_exit_status_4(
 def test_a_run_without_a_regression_accepts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     prove(regressed("latency", 0.06))
     assert main(["baseline", "accept", "a-tcp", "--reason=x"]) == 4
-    assert f"run {RUN} proved no regression of 'a-tcp': give --metric and --up-to" in capsys.readouterr().err
+    assert (
+        f"run llmci-results/{RUN} proved no regression of 'a-tcp': give --metric and --up-to" in capsys.readouterr().err
+    )
     assert not ROOT.exists()
+
+
+def test_a_run_that_was_given_by_its_path_is_called_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    prove(regressed("latency", 0.06))
+    Path("kept").mkdir()
+    Path("llmci-results", RUN).rename("kept/latest")
+    assert main(["baseline", "accept", "a-tcp", "--reason=x", "--run=kept/latest"]) == 4
+    assert "run kept/latest proved no regression" in capsys.readouterr().err

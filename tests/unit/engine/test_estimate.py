@@ -35,6 +35,19 @@ def test_what_has_never_run_is_unknown(output: Path, tmp_path: Path) -> None:
     assert estimate_seconds(read_history(tmp_path / "none"), "m", answers=1, tokens=None) is None
 
 
+def test_what_the_last_run_did_not_measure_is_looked_for_in_earlier_ones(output: Path) -> None:
+    for number, metrics in enumerate(
+        [{"old": {"latency": 9.0}, "m": {"latency": 9.0}}, {"old": {"latency": 7.0}}, {"old": {}}]
+    ):
+        run = output / f"2026010{number + 1}T000000Z-abcdef"
+        run.mkdir()
+        (run / "log.jsonl").touch()
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    known = read_history(output, ["m", "old", "never"])
+    assert (known["m"]["latency"], known["old"]["latency"], "never" in known) == (0.5, 7.0, False)
+    assert "old" not in read_history(output, ["m"])
+
+
 @pytest.mark.parametrize("content", ["not json", "[]", '{"m": 3}', '{"m": {"latency": "fast"}}'])
 def test_a_strange_history_is_no_history(tmp_path: Path, content: str) -> None:
     assert estimate_seconds(read_history(history(tmp_path, content)), "m", answers=1, tokens=None) is None

@@ -212,6 +212,7 @@ def test_the_text_says_who_lost_for_what(tmp_path: Path) -> None:
 
 def test_nothing_within_the_limits_is_said(tmp_path: Path) -> None:
     lines = selection_lines(select_from(tmp_path, [kaggle_row()], min_score=90.0))
+    assert "board.csv: 1 model, 0 within the limits (" in " ".join(" ".join(lines).split())
     assert "No model is within the limits." in lines and not any("--llm-models" in line for line in lines)
 
 

@@ -215,12 +215,14 @@ def result(**changes: Any) -> ComparisonResult:
 
 def test_words_of_a_change() -> None:
     assert worded(result(), METRICS["net_time"]) == "net time 8.1 % slower"
+    assert worded(result(change=263.0), METRICS["net_time"]) == "net time 264x slower"
     assert worded(result(change=-0.2), METRICS["latency"]) == "latency 20 % faster"
     assert worded(result(), METRICS["cpu_time"]) == "CPU time 8.1 % more"
     assert worded(result(change=-0.1), METRICS["tokens_per_s"]) == "tokens/s 10 % lower"
     assert worded(result(change=0.1), METRICS["peak_rss"]) == "peak RAM 10 % more"
     assert regression_title(result(), METRICS["net_time"]) == "net time 8.1 % slower than main (+6.4 % to +9.9 %)"
     assert percent(0.1234) == "+12.3 %"
+    assert (percent(9.994), percent(10.0), percent(248.12)) == ("+999 %", "11x", "249x")
 
 
 def test_what_an_undecided_result_could_hide() -> None:
