@@ -1,7 +1,7 @@
 """One machine, one measurement: a lock of all sessions of a machine.
 
-Who times something holds it alone. Who asks a model without timing it (scores, answers for checks, a test's own requests) holds it
-together with all others who do so: such work runs in parallel, and never beside what is timed.
+Who times something holds it alone. Who loads a model, or asks it without timing (scores, answers for checks, a test's own requests),
+holds it together with all others who do so: such work runs in parallel, and never beside what is timed.
 """
 
 from __future__ import annotations

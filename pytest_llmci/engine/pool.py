@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,8 @@ class Pool:
         self._hopeless: dict[tuple[str, Role], LLMCIError] = {}
         self.between_models: Callable[[], None] = lambda: None
         """Called before a model is loaded while no other one is alive."""
+        self.around_load: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Holds while a model is loaded."""
 
     def get(self, spec: ModelSpec, role: Role = "timing", pair: int | None = None) -> LiveModel:
         """The model, loaded.
@@ -113,7 +115,7 @@ class Pool:
         self._observer.loading(spec)
         worker: ModelWorker | None = None
         try:
-            with self._observer.uncharged():
+            with self.around_load(), self._observer.uncharged():
                 worker = self._build(spec, role, number)
                 loaded = worker.load()
         except WorkerError as error:

@@ -148,6 +148,7 @@ class BenchSession:
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
+        self.pool.around_load = self._apart.aside
         self.schedule = Schedule(
             self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time, sample=self._measure_sample,
             needs_sample=self.judge.needs_sample,

@@ -218,13 +218,8 @@ class _Run:
 
     async def _one(self, number: int, intended: int) -> Outcome:
         outcome = Outcome(self._order[number], intended, ready_ns=intended)
-        if self._room.locked():
-            async with self._room:
-                outcome.ready_ns = self._now()
-                await self._asked(outcome, number)
-        else:
-            async with self._room:
-                await self._asked(outcome, number)
+        async with self._room:
+            await self._asked(outcome, number)
         self._ended += 1
         self._sender.beat(self._ended)
         return outcome
@@ -266,7 +261,10 @@ class _Run:
 
 
 def most_connections(wanted: int) -> int:
-    """How many connections may be open at once: as many as are wanted, or as the system lets this process have."""
+    """How many connections may be open at once: as many as are wanted, or as the system lets this process have.
+
+    A request that waits for one is sent late, which is this side's fault and counts as its delay.
+    """
     try:
         import resource
     except ImportError:  # Windows

@@ -66,5 +66,5 @@ def refusal(own_ns: float, time_ns: float, what: str) -> Missing | None:
     own, seen = format_duration(own_ns / 1e9), format_duration(time_ns / 1e9)
     return Missing(
         f"the generator itself was too slow: {own} of {what} {seen} are its own, over {100 * LARGEST_SHARE:.0f} %; offer less, give it"
-        " a free core, or spread the load over several machines"
+        " a free core and as many open files (ulimit -n) as requests are under way, or spread the load over several machines"
     )

@@ -117,3 +117,37 @@ def test_it(llm):
     assert not [
         (one, other) for one in spans["timed"] for other in spans["asking"] if one[0] < other[1] and other[0] < one[1]
     ]
+
+
+LATE = """
+import pathlib, time
+begin = time.monotonic()
+time.sleep(0.5)
+pathlib.Path("loaded").write_text(f"{begin} {time.monotonic()}")
+def answer(prompt):
+    return "answer"
+"""
+
+
+def test_a_model_is_not_loaded_beside_what_is_timed(bench: Bench) -> None:
+    bench.write("late.py", LATE)
+    bench.write(
+        "conftest.py",
+        """
+import pathlib, time
+def pytest_collection_finish(session):
+    if "loading" in str(session.config.getoption("--llmci-output")):
+        until = time.monotonic() + 60
+        while not pathlib.Path("begun").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+""",
+    )
+    bench.write("begins.py", SPANS.replace("    begin", "    __import__('pathlib').Path('begun').touch()\n    begin"))
+    suite = ("--llmci-suite=inference", "--llm-prompts=prompts.yaml", "--llmci-warmup=0")
+    timed = started(bench, "--llm-models=py:begins:answer", *suite, "--llmci-rounds=60", "--llmci-output=timed")
+    loading = started(bench, "--llm-models=py:late:answer", *suite, "--llmci-rounds=1", "--llmci-output=loading")
+    assert (timed.wait(), loading.wait()) == (0, 0)
+    spans = [tuple(map(float, text.split()[1:])) for text in outputs(bench, "timed")]
+    begin, end = map(float, (bench.path / "loaded").read_text("utf-8").split())
+    assert begin < max(spans)[1], "they ran at the same time"
+    assert not [one for one in spans if one[0] < end and begin < one[1]]

@@ -163,7 +163,7 @@ def _key(spec: ModelSpec, name: str, environ: Mapping[str, str]) -> str:
         named = f"variable {name}" if _may_be_shown(name) else "variable that +key_env= names"
         raise _wrong(spec, f"the environment {named} is not set or empty; export it, or leave +key_env= out")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise _wrong(spec, f"the environment variable {name} holds what no header can carry; is it the key?")
+        raise _wrong(spec, f"the environment variable {name} holds what no header can carry; put the key alone into it")
     return key
 
 

@@ -43,7 +43,7 @@ from ...store.comparability import protocol_part, subject_part
 from ..blocks import Origin, block_record, learnt
 from ..observer import Observer
 from ..pool import LiveModel, Pool, error_info
-from ..schedule import CellMeasurement
+from ..schedule import OUT_OF_TIME, CellMeasurement
 from ..under_load import load_records
 from .against import Entry
 from .comparison import (
@@ -212,7 +212,7 @@ class Interleaved:
         found = ModelComparison()
         while look < looks and any(course.goes_on for course in self._courses):
             if self._ports.out_of_time():
-                self._stop(found, "out of time (--llmci-time-limit)")
+                self._stop(found, OUT_OF_TIME)
                 break
             if not self._measure_pair():
                 self._lost += 1
@@ -506,13 +506,13 @@ class Interleaved:
     # ------------------------------------------------------------------------------------------------------------ end
 
     def _stop(self, found: ModelComparison, reason: str) -> None:
-        """Leave the cells that go on as they are."""
+        """Leave the cells that go on as they are; that time was short is told before what it left open."""
         for course in self._courses:
             if not course.goes_on:
                 continue
             results = found.cells.get(course.entry.test, [])
             course.decided = [
-                replace(result, reason=result.reason or reason) if result.verdict == "inconclusive" else result
+                replace(result, reason=_together(reason, result.reason)) if result.verdict == "inconclusive" else result
                 for result in results
             ]
             if not results:
@@ -605,6 +605,10 @@ def _role(arm: Arm) -> Literal["timing", "reference"]:
 
 def _origin(arm: Arm) -> Origin:
     return "measured" if arm == "candidate" else "reference"
+
+
+def _together(stopped: str, own: str) -> str:
+    return f"{stopped}; {own}" if own and stopped == OUT_OF_TIME else own or stopped
 
 
 def _why_never(entry: Entry) -> str:

@@ -199,7 +199,7 @@ def _that_fit(rows: list[list[str]], name: int, width: int) -> list[list[str]]:
 
 def _templated(report: SessionReport, width: int) -> list[str]:
     """Which prompts the model saw inside its chat template, and which as they are."""
-    asked = [cell for cell in report.cells if cell.prompt]
+    asked = [cell for cell in report.cells if cell.prompt and (cell.rounds or cell.outputs)]
     templated = sum(cell.templated for cell in asked)
     if not templated:
         return []
@@ -259,11 +259,12 @@ def _judged(report: SessionReport, width: int) -> list[str]:
 
 
 def _best(models: Sequence[ModelSummary]) -> int | None:
-    """The fastest, where there is more than one to compare."""
+    """The fastest of those with any valid answer, where there is more than one to compare."""
     medians = [
         (value, number)
         for number, model in enumerate(models)
         if not isinstance(value := model.summary("latency").median, Missing)
+        and (model.valid_cells or not model.checked_cells)
     ]
     return min(medians)[1] if len(medians) > 1 else None
 

@@ -226,6 +226,7 @@ def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
 
         def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
             self.told.append("loaded")
+            held_by_other.enter_context(other.held(lambda: None, lambda text: None))
 
         def tick(self) -> None:
             if self.told[-1] == "not charged":
@@ -242,10 +243,11 @@ def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
         held_by_other.enter_context(other.held(lambda: None, lambda text: None))
         bed.measure("a=echo", rounds=1)
     assert watch.told == [
-        "loading", "not charged", "charged", "loaded", "not charged", "waited", "charged", "round",
+        "loading", "not charged", "waited", "charged", "not charged", "charged", "loaded",
+        "not charged", "waited", "charged", "round",
     ]  # fmt: skip
     block = bed.records[-1]
-    assert isinstance(block, RoundsRecord) and block.started >= "2026-01-01T00:00:05"
+    assert isinstance(block, RoundsRecord) and block.started >= "2026-01-01T00:00:10"
     bed.session.close()
     other.close()
 
@@ -262,6 +264,7 @@ def test_a_block_that_was_interrupted_before_it_began_tells_when_it_came(
             raise KeyboardInterrupt
 
     own = Bed(tmp_path, Impatient())
+    own.session.pool.get(own.model("a=echo"))
     own.clock.sleep(1)
     with other.held(lambda: None, lambda text: None), pytest.raises(KeyboardInterrupt):
         own.measure("a=echo", rounds=1)

@@ -112,7 +112,7 @@ def test_which_server_it_is(url: str, server: str, loopback: bool) -> None:
         ("openai:http://h/v1#m+timeout=nan", "+timeout=nan: expected"),
         ("openai:http://h/v1#m+key_env=MISSING", "the environment variable MISSING is not set or empty"),
         ("openai:http://h/v1#m+key_env=sk-abc", "takes the name of an environment variable"),
-        ("openai:http://h/v1#m+key_env=BAD", "holds what no header can carry"),
+        ("openai:http://h/v1#m+key_env=BAD", "holds what no header can carry; put the key alone into it."),
     ],
 )
 def test_what_cannot_be_right_is_one_line(text: str, says: str) -> None:

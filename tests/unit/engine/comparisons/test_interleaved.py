@@ -297,6 +297,14 @@ def test_when_the_time_is_up_what_is_known_is_said(hall: Hall) -> None:
     assert result.change is not None
 
 
+def test_when_the_time_is_up_that_is_told_before_what_it_left_open(hall: Hall) -> None:
+    hall.retries = 1
+    hall.time_is_up = lambda: len(hall.starts) >= 4
+    (found,) = hall.run().values()
+    result = next(result for result in found.comparisons if result.by_block)
+    assert result.reason == "out of time (--llmci-time-limit); 2 blocks: fewer than 4 decide nothing"
+
+
 @pytest.mark.parametrize(("now", "outcome"), [(100.0, "passed"), (101.0, "failed"), (50.0, "passed")])
 def test_weights_are_counted_and_any_growth_is_one(hall: Hall, now: float, outcome: str) -> None:
     hall.weights = {"old": {"model_footprint": 100.0}, "new": {"model_footprint": now}}

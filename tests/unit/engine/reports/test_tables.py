@@ -92,6 +92,32 @@ def test_a_single_model_is_not_the_best_of_one(tmp_path: Path) -> None:
     assert found[2] == "latency: median of 3 rounds."
 
 
+def test_a_model_none_of_whose_answers_is_valid_is_not_the_best(tmp_path: Path) -> None:
+    empty = CheckResult(name="valid", passed=False, message="the output is empty")
+    invalid = verdict("v2", "quick", verdict="failed", checks=[empty])
+    found = lines_of(tmp_path, [*two_models()[:-1], invalid])
+    assert "*" not in "".join(found)
+    assert found[2].split()[-1] == "0/1"
+
+
+def test_whether_a_template_was_applied_is_told_of_what_was_answered(tmp_path: Path) -> None:
+    failed = ErrorInfo(kind="server_died", message="gone")
+    dead: list[LogRecord] = [
+        worker("w3", "dead"), rounds("r3", "dead", latencies_ms=(), worker="w3", error=failed),
+        verdict("v3", "dead", verdict="failed", rounds=0, error=failed),
+    ]  # fmt: skip
+    (tmp_path / "all").mkdir()
+    (tmp_path / "some").mkdir()
+    through: list[LogRecord] = [
+        worker("w1", "slow"),
+        rounds("r1", "slow", templated=True),
+        verdict("v1", "slow"),
+    ]
+    assert "chat template: applied in the cell." in lines_of(tmp_path / "all", [*through, *dead])
+    said = "chat template: applied in 1 of 2 cells; the others went to the model as they are."
+    assert said in told(lines_of(tmp_path / "some", [*through, *two_models()[3:], *dead]))
+
+
 def test_noise_and_deaths_are_told(tmp_path: Path) -> None:
     found = lines_of(tmp_path, usual_records())
     assert "1 of 6 rounds was noisy. 1 process was lost." in " ".join(found)
