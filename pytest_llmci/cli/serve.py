@@ -15,6 +15,7 @@ from typing import Final
 
 from ..errors import ConfigError, ServingError
 from ..promotion.champion import promoted
+from ..prompts import load_prompts
 from ..serving import AUTO, SERVERS
 from ..serving.canary import Canary, run_canary
 from ..serving.serve import DEFAULT_PORT, DEFAULT_TIMEOUT_S, LOOPBACK, WHERE, Serving, Wanted, is_loopback, serving
@@ -142,6 +143,8 @@ def _wanted(options: Namespace) -> Wanted:
         )
     if options.canary_options and not options.canary:
         raise ConfigError("--canary-options: there is no canary; give its prompts with --canary.")
+    for each in options.canary:
+        load_prompts(each, "--canary", Path.cwd())  # what is wrong with it is said before a server is started
     return Wanted(
         host=options.host, port=options.port, server=options.server, device=options.device,
         timeout_s=parse_duration_s(options.timeout, "--timeout"), log=options.log,

@@ -258,7 +258,10 @@ class AnswerReader:
 
     def _event(self, event: object, at_ns: int) -> None:
         self._events += 1
-        if not isinstance(event, dict) or not self._is_ours(event):
+        if not isinstance(event, dict):
+            self._no_answer(event)
+            return
+        if not self._is_ours(event):
             return
         choice = _first_choice(event)
         if choice is None:
@@ -273,6 +276,11 @@ class AnswerReader:
         if isinstance(choice.get("finish_reason"), str):
             self._finished(choice["finish_reason"])
 
+    def _no_answer(self, event: object) -> None:
+        is_stream = self._form == "events"
+        kind = "events are no chat or completion chunks" if is_stream else "document is no answer of a model"
+        self._fail("server_protocol", f"the server's {kind}: {quote(json.dumps(event))}")
+
     def _finished(self, reason: str) -> None:
         self._finish = reason
         if reason in _BROKEN_OFF:
@@ -285,12 +293,7 @@ class AnswerReader:
             self._fail("server_error", f"the server broke off its answer: {words}")
             return False
         if "choices" not in event and "usage" not in event:
-            kind = (
-                "events are no chat or completion chunks"
-                if self._form == "events"
-                else "document is no answer of a model"
-            )
-            self._fail("server_protocol", f"the server's {kind}: {quote(json.dumps(event))}")
+            self._no_answer(event)
             return False
         if event.get("usage") is not None:
             self._usage = event["usage"]

@@ -64,6 +64,8 @@ def test_a_canary_decides(
         return Canary(passed=passed, run="r1", verdict="2 of 2")
 
     monkeypatch.setattr(module, "run_canary", run)
+    monkeypatch.chdir(folder.parent)
+    Path("a.yaml").write_text("- Say hello.\n", "utf-8")
     status = main(
         ["serve", "x", "--port=0", "--check", "--canary=a.yaml", "--canary-options=--llmci-max-latency=2s -x"]
     )
@@ -79,6 +81,7 @@ def test_a_canary_decides(
         (["--port=70000"], "70000 is no port"),
         (["--timeout=soon"], "--timeout"),
         (["--canary-options=-x"], "there is no canary"),
+        (["--canary=nosuch.yaml"], "--canary: there is no prompt"),
         (["--server-options='"], "cannot be split into words"),
         (["--port=0", "--log=/nowhere/x"], "--log: /nowhere/x: cannot be written"),
         (["--port=0", "--host=203.0.113.7"], "nothing can listen at 203.0.113.7"),

@@ -165,6 +165,7 @@ BROKEN: dict[str, tuple[tuple[Step, ...], str, str]] = {
     "no size of a chunk": ((CHUNKED + chunked(event("a")) + b"zz\r\n",), "server_protocol", "does not speak HTTP"),
     "another protocol": ((b"220 smtp.example ESMTP\r\n",), "server_protocol", "220 smtp.example ESMTP"),
     "JSON of something else": ((b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" + b'{"status": "ok"}',), "server_protocol", "document is no answer of a model: {"),
+    "events that are lists": ((CHUNKED + chunked(b"data: [1]\n\n") + END,), "server_protocol", "no chat or completion chunks: [1]"),
     "no UTF-8": ((CHUNKED + chunked(b'data: {"choices": "\xff\xfe"}\n\n') + END,), "server_stream", "no JSON"),
     "too deep": ((CHUNKED + chunked(b"data: " + b"[" * 200_000 + b"\n\n") + END,), "server_stream", "no JSON"),
     "headers without end": ((HEAD + b"X: y\r\n" * 50_000,), "server_protocol", "no end within 100 KiB"),
