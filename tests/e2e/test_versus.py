@@ -27,7 +27,7 @@ def test_a_slower_model_fails_with_effect_interval_and_both_sides(bench: Bench) 
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.re_match_lines(
         [
-            r"RegressionDetected: net time \d\d.* % slower than echo\+itl=1ms \(\+.* % to .*",
+            r"RegressionDetected: net time \d\d.* % slower than echo\+itl=1ms \(\+\d.*",
             r" +echo\+itl=1ms +now +change +looked for",
             r"  net time .* \+\d\d\.\d % +5 % +REGRESSED",
             r"  outputs +the same on both sides",
