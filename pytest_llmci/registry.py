@@ -147,4 +147,6 @@ def missing_package(what: str, package: str, extra: str) -> MissingExtraError:
     :param extra: the pip requirement that brings it; empty if it is not one of ours.
     """
     step = f"pip install '{extra}'" if extra else f"install '{package}' or fix the import"
+    if package == "torch":  # pip alone would take its CUDA build, gigabytes of it
+        step = f"install torch first, in the build for your machine (https://pytorch.org), then {step}"
     return MissingExtraError(f"{what} needs the package '{package}', which is not installed: {step}.")

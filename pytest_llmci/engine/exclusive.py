@@ -22,8 +22,8 @@ except ImportError:  # not a POSIX system: nothing is ever held there
     fcntl = None  # type: ignore[assignment]  # checked before use
 
 _POLL_S = 0.02
-ALONE: Final = "waiting for other work on this machine"
-TOGETHER: Final = "waiting for timed work on this machine"
+ALONE: Final = "waiting for the machine"
+TOGETHER: Final = "waiting for timed work"
 _PATIENCE_NS = 1_000_000_000
 _TURN_NS = 200_000_000
 """So long a process may take the lock again before those who wait: handing it over costs a poll, which short work would feel."""

@@ -42,7 +42,7 @@ def test_the_first_example_prints_what_is_shown(bench: Bench, monkeypatch: pytes
 
 def test_the_tests_run(bench: Bench) -> None:
     (tests,) = blocks("python")
-    bench.write("test_it.py", f"import pytest\nimport pytest_llmci\n\n\ndef work():\n    pass\n\n\n{tests}")
+    bench.write("test_it.py", tests)
     result = bench.run('--llm-models=echo=echo:{"a": 1}', "--llm-prompts=prompts.yaml", fresh=True)
     result.assert_outcomes(passed=6)
     verdicts = {record["test"].partition("[")[0]: record for record in bench.records("verdict")}

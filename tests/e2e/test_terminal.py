@@ -103,7 +103,7 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
         result = bench.run(*args, *([] if own else ["--llmci-suite=inference"]), fresh=True)
     lock.close()
     result.assert_outcomes(passed=1)
-    line = next(line for line in result.outlines if "waiting for timed work on this machine" in line)
+    line = next(line for line in result.outlines if "waiting for timed work" in line)
     assert line.startswith("test_it.py waiting" if own else "inference::echo waiting") and len(line) <= 80
     assert line.endswith("[100%]")
 

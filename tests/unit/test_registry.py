@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.errors import ConfigError, MissingExtraError, UnknownNameError
-from pytest_llmci.registry import Registry, import_target
+from pytest_llmci.registry import Registry, import_target, missing_package
 
 
 def test_loads_what_a_name_stands_for_and_only_then() -> None:
@@ -72,6 +72,14 @@ def test_a_missing_package_is_one_line_with_the_command(extra: str, step: str) -
         MissingExtraError, match=f"backend 'far' needs the package 'no_such_package', which is not installed: {step}"
     ):
         registry.load("backend", "far", "x")
+
+
+def test_torch_is_installed_before_what_would_pull_its_cuda_build() -> None:
+    told = str(missing_package("backend 'tiny'", "torch", "pytest-llmci[transformers]"))
+    assert told.endswith(
+        "not installed: install torch first, in the build for your machine (https://pytorch.org), then"
+        " pip install 'pytest-llmci[transformers]'."
+    )
 
 
 @pytest.mark.parametrize(

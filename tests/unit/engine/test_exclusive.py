@@ -57,7 +57,7 @@ def test_the_second_one_waits_and_says_so_once(locks: tuple[MachineLock, Machine
         with two.held(tick, said.append) as held:
             assert held
             assert clock.now_ns() > 3_000_000_000
-    assert said == ["waiting for other work on this machine"]
+    assert said == ["waiting for the machine"]
 
 
 def test_a_short_wait_is_not_worth_a_word(locks: tuple[MachineLock, MachineLock, FakeClock]) -> None:
@@ -229,7 +229,7 @@ def test_it_waits_for_what_is_timed_and_is_waited_for(locks: tuple[MachineLock, 
 
         with two.held(tick, said.append, alone=False) as held:
             assert held
-    assert said == ["waiting for timed work on this machine"]
+    assert said == ["waiting for timed work"]
 
 
 def test_those_who_work_together_do_not_keep_out_who_wants_to_be_alone(tmp_path: Path) -> None:
