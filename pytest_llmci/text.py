@@ -9,6 +9,8 @@ import unicodedata
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
+_BETWEEN_WORDS = re.compile(r" (?!%(?!\w))|(?<!\d) ")
+"""A blank, but not the one between a number and its per cent sign."""
 _FAR = os.path.join(os.pardir, os.pardir)
 
 
@@ -86,7 +88,7 @@ def wrapped(text: str, room: int, *, first: str = "", rest: str = "") -> list[st
     ['up by', '5 %']
     """
     lines, line, is_empty = [], first, True
-    for word in re.split(" (?!%)", one_line(text)):
+    for word in _BETWEEN_WORDS.split(one_line(text)):
         longer = line + word if is_empty else f"{line} {word}"
         if is_empty or width(longer) <= room:
             line, is_empty = longer, False

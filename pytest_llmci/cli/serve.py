@@ -19,6 +19,7 @@ from ..prompts import load_prompts
 from ..serving import AUTO, SERVERS
 from ..serving.canary import Canary, run_canary
 from ..serving.serve import DEFAULT_PORT, DEFAULT_TIMEOUT_S, LOOPBACK, WHERE, Serving, Wanted, is_loopback, serving
+from ..specs import split_list
 from ..tracking.connection import connect
 from ..units import format_duration, parse_duration_s
 from . import Command
@@ -143,7 +144,7 @@ def _wanted(options: Namespace) -> Wanted:
         )
     if options.canary_options and not options.canary:
         raise ConfigError("--canary-options: there is no canary; give its prompts with --canary.")
-    for each in options.canary:
+    for each in (part for text in options.canary for part in split_list(text)):
         load_prompts(each, "--canary", Path.cwd())  # what is wrong with it is said before a server is started
     return Wanted(
         host=options.host, port=options.port, server=options.server, device=options.device,

@@ -107,6 +107,15 @@ class Pool:
         return self._start(spec, role, pair)
 
     def _start(self, spec: ModelSpec, role: Role, pair: int | None) -> LiveModel:
+        with self.around_load():
+            live = self._live[spec.alias, role] = self._loaded(spec, role, pair)
+        self._emit(live.record)
+        if role == "timing" and not pair:
+            load_ns = live.record.values.get("load_time")
+            self._observer.loaded(spec, None if load_ns is None else load_ns / 1e9)
+        return live
+
+    def _loaded(self, spec: ModelSpec, role: Role, pair: int | None) -> LiveModel:
         number = self._starts[spec.alias] = self._starts.get(spec.alias, 0) + 1
         record_of = partial(
             WorkerRecord, uid=self._new_uid(), model=spec.alias, spec=spec, started=utc_text(self._clock.utc()),
@@ -115,7 +124,7 @@ class Pool:
         self._observer.loading(spec)
         worker: ModelWorker | None = None
         try:
-            with self.around_load(), self._observer.uncharged():
+            with self._observer.uncharged():
                 worker = self._build(spec, role, number)
                 loaded = worker.load()
         except WorkerError as error:
@@ -136,12 +145,7 @@ class Pool:
             pid=worker.pid, python=str(loaded.info.get("python", "")), values=loaded.values, reasons=loaded.reasons,
             info=loaded.info, log=_relative_log(worker.log),
         )  # fmt: skip
-        live = self._live[spec.alias, role] = LiveModel(worker, record)
-        self._emit(record)
-        if role == "timing" and not pair:
-            load_ns = loaded.values.get("load_time")
-            self._observer.loaded(spec, None if load_ns is None else load_ns / 1e9)
-        return live
+        return LiveModel(worker, record)
 
     def _build(self, spec: ModelSpec, role: Role, number: int) -> ModelWorker:
         if self._isolation == "inline":

@@ -215,9 +215,9 @@ def is_armed(config: pytest.Config) -> bool:
 
 
 def _refuse_cells_without_models(config: pytest.Config) -> None:
-    """pytest would say of the id of a suite's cell that there is no such file."""
+    """pytest would say of the id of a suite's cell that there is no such file; by ``--pyargs`` a package may have its name."""
     here = config.invocation_params.dir
-    if all((here / str(argument).partition("::")[0]).exists() for argument in config.args):
+    if config.option.pyargs or all(os.path.exists(here / str(each).partition("::")[0]) for each in config.args):
         return
     from .suite_ids import take_suite_ids
 

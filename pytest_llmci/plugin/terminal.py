@@ -317,6 +317,7 @@ class Terminal(Silent):
 
     def say(self, text: str) -> None:
         self._doing = one_line(text)
+        self._began_ns = self._now()
         reporter = self._reporter
         if reporter is not None and reporter.showfspath and not reporter.showlongtestinfo and not self._is_tty:
             before = self._apart + self._bracket

@@ -248,3 +248,15 @@ def test_an_id_of_a_suite_without_a_model_names_the_flag(bench: Bench, argument:
 def test_a_file_called_like_a_suite_is_a_file(bench: Bench) -> None:
     bench.write("inference/test_it.py", "def test_plain(): pass")
     bench.run("inference").assert_outcomes(passed=1)
+
+
+def test_a_package_called_like_a_suite_is_a_package(bench: Bench) -> None:
+    bench.write("src/inference/__init__.py", "")
+    bench.write("src/inference/test_it.py", "def test_plain(): pass")
+    bench.run("--pyargs", "inference", "-o", "pythonpath=src").assert_outcomes(passed=1)
+
+
+def test_an_argument_that_no_file_can_be_called_is_left_to_pytest(bench: Bench) -> None:
+    result = bench.run("x" * 300)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: file or directory not found: xxx*"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from bench import Bench, unwrapped
@@ -106,6 +108,29 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
     line = next(line for line in result.outlines if "waiting for timed work" in line)
     assert line.startswith("test_it.py waiting" if own else "inference::echo waiting") and len(line) <= 80
     assert line.endswith("[100%]")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Bench) -> None:
+    bench.write("late.py", "import time\ntime.sleep(2)\ndef answer(prompt): return 'x'")
+    lock = MachineLock(bench.path / "timing.lock", SystemClock())
+    screen, end = os.openpty()
+    with ExitStack() as held, open(screen, "rb", buffering=0) as terminal:
+        held.enter_context(lock.held(lambda: None, lambda text: None))
+        threading.Timer(4, held.close).start()
+        arguments = ("--llm-models=py:late:answer", "--llmci-suite=inference", "--llm-prompts=prompts.yaml")
+        command = [sys.executable, "-m", "pytest", *arguments, "--llmci-rounds=1", "-k", "first", "--color=yes"]
+        with subprocess.Popen(command, cwd=bench.path, stdin=subprocess.DEVNULL, stdout=end, stderr=end):
+            os.close(end)
+            with suppress(OSError):  # what Linux says at the end
+                seen = b""
+                while piece := terminal.read(4096):
+                    seen += piece
+    lock.close()
+    told = re.findall(r"(waiting|loading) [a-z ]+, (\d+) s", seen.decode())
+    kinds, seconds = [kind for kind, _ in told], [int(number) for _, number in told]
+    assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2
+    assert max(seconds) < 60
 
 
 @pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "xdist"])

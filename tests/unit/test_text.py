@@ -64,6 +64,9 @@ def test_clips_by_columns(text: str, room: int, expected: str) -> None:
         ("你好 你好 x", ["* 你好", "  你好 x"]),
         ("/a/path/that/is/long x", ["* /a/path/that/is/long", "  x"]),
         ("x /a/path/that/is/long", ["* x", "  /a/path/that/is/long"]),
+        ("up by 5 %, so", ["* up by", "  5 %, so"]),
+        ("got % % % % %", ["* got % %", "  % % %"]),
+        ("ab in 3 %s", ["* ab in 3", "  %s"]),
     ],
 )
 def test_wraps_at_white_space_by_columns(text: str, expected: list[str]) -> None:

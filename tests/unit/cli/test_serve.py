@@ -65,13 +65,14 @@ def test_a_canary_decides(
 
     monkeypatch.setattr(module, "run_canary", run)
     monkeypatch.chdir(folder.parent)
-    Path("a.yaml").write_text("- Say hello.\n", "utf-8")
+    for name in ("a.yaml", "b.yaml"):
+        Path(name).write_text("- Say hello.\n", "utf-8")
     status = main(
-        ["serve", "x", "--port=0", "--check", "--canary=a.yaml", "--canary-options=--llmci-max-latency=2s -x"]
+        ["serve", "x", "--port=0", "--check", "--canary=a.yaml,b.yaml", "--canary-options=--llmci-max-latency=2s -x"]
     )
     said = capsys.readouterr()
     assert (status, "READY" in said.out) == ((0, True) if passed else (1, False))
-    assert asked == [(["a.yaml"], "llmci-results", ["--llmci-max-latency=2s", "-x"])]
+    assert asked == [(["a.yaml,b.yaml"], "llmci-results", ["--llmci-max-latency=2s", "-x"])]
     assert ("canary passed: 2 of 2 (run r1)" if passed else "refused: the canary failed: 2 of 2 (run r1)") in said.err
 
 

@@ -27,6 +27,7 @@ from pytest_llmci.records import (
     Prompt,
     Role,
     RoundsRecord,
+    WorkerRecord,
 )
 from pytest_llmci.registry import Registry
 from pytest_llmci.settings import Settings
@@ -243,10 +244,11 @@ def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
         held_by_other.enter_context(other.held(lambda: None, lambda text: None))
         bed.measure("a=echo", rounds=1)
     assert watch.told == [
-        "loading", "not charged", "waited", "charged", "not charged", "charged", "loaded",
+        "not charged", "waited", "charged", "loading", "not charged", "charged", "loaded",
         "not charged", "waited", "charged", "round",
     ]  # fmt: skip
-    block = bed.records[-1]
+    start, block = bed.records
+    assert isinstance(start, WorkerRecord) and start.started >= "2026-01-01T00:00:05"
     assert isinstance(block, RoundsRecord) and block.started >= "2026-01-01T00:00:10"
     bed.session.close()
     other.close()
