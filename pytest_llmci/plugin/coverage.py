@@ -175,4 +175,4 @@ def _way_out(budget: Budget) -> str:
     place, _, name = budget.origin.rpartition(" ")
     if place.endswith("[tool.llmci]"):
         name = f"llmci_{name}"
-    return f"; -o {name}= leaves out all that stands there" if place and name.startswith("llmci_") else ""
+    return f", all of which -o {name}= leaves out" if place and name.startswith("llmci_") else ""

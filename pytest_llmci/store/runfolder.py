@@ -73,12 +73,14 @@ def discard_run_folder(run: Path) -> None:
 
 def list_runs(output: Path) -> list[Path]:
     """The run folders in ``output`` that have a log, oldest first; empty if there is no such folder."""
-    try:
-        found = [entry for entry in output.iterdir() if _RUN_NAME.match(entry.name) and (entry / LOG_NAME).is_file()]
-    except OSError:
-        return []
-    # The time of the log tells runs of one second apart.
-    return sorted(found, key=lambda run: (run.name[:16], (run / LOG_NAME).stat().st_mtime_ns, run.name))
+    found: list[tuple[str, int, Path]] = []
+    with suppress(OSError):
+        for run in output.iterdir():
+            log = run / LOG_NAME
+            if _RUN_NAME.match(run.name) and log.is_file():
+                with suppress(FileNotFoundError):  # another session may discard its run at any time
+                    found.append((run.name[:16], log.stat().st_mtime_ns, run))
+    return [run for *_, run in sorted(found)]  # the time of the log tells runs of one second apart
 
 
 def resolve_run(text: str, output: Path) -> Path:

@@ -125,7 +125,7 @@ def test_budgets_of_the_settings_on_single_answers_may_be_left_out(
     args = ("--llmci-load=concurrency=2 requests=4", "--llmci-rounds=1")
     lost = load(bench, *args)
     lost.assert_outcomes(passed=1, failed=1)
-    assert f"(from {origin}; -o {option}= leaves out all that stands there)" in unwrapped(lost)
+    assert f"(from {origin}, all of which -o {option}= leaves out)" in unwrapped(lost)
     load(bench, *args, "-o", f"{option}=").assert_outcomes(passed=1)
 
 

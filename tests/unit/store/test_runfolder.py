@@ -110,6 +110,21 @@ def test_runs_are_listed_oldest_first(output: Path) -> None:
     assert list_runs(output / "nowhere") == []
 
 
+def test_a_run_that_another_session_discards_meanwhile_is_not_listed(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_file = Path.is_file
+
+    def last_seen(path: Path) -> bool:
+        found = is_file(path)
+        if path.parent.name == FIRST:
+            discard_run_folder(path.parent)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", last_seen)
+    assert [run.name for run in list_runs(output)] == [SECOND, THIRD]
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
