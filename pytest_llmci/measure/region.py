@@ -40,7 +40,8 @@ from .memory import (
 from .noise import RunDelay, Steal, StealSample, ThreadDelay, run_delay_ns
 
 LONG_NS: Final = 1_000_000
-"""A longer block reads at once what it has waited, which takes some 500 ns; of a shorter one the time until it does is taken off."""
+"""A longer block reads at once what it has waited, which takes some 500 ns; of a shorter one the time until it does is taken off,
+so that it may seem to have waited less than it did, by what the thread ran in that time."""
 LATE_NS: Final = 50_000
 """That long a reading does not take: the thread was put off its CPU before it."""
 _FORKED = Missing("the process forked inside the block, and this is the child: the block did not begin here")
@@ -378,8 +379,8 @@ class Region:
         else:
             waits.kept = b""
             if not self._delay_end:
+                self._late_ns = perf_counter_ns() - self._end_ns  # a wait behind the reading is not in it
                 self._delay_end = waits.raw()
-                self._late_ns = perf_counter_ns() - self._end_ns
         begin = self._begin_usage
         # Memory cannot have grown where no page was faulted in and the kernel's own sum is no larger; sandboxes count no faults at all.
         if (
