@@ -36,7 +36,12 @@ def history_lines(history: History, *, most: int = 30) -> Iterator[str]:
                 if change is None
                 else f"{percent(change.change)} {'worse' if series.is_worse(change) else 'better'} from here on"
             )
-            rows.append((*_facts(point, series.metric), mark or (f"({point.reason})" if point.reason else "")))
+            notes = (
+                mark,
+                f"other {', '.join(point.begins)}" if point.begins else "",
+                f"({point.reason})" if point.reason else "",
+            )
+            rows.append((*_facts(point, series.metric), "; ".join(filter(None, notes))))
         yield from (f"  {line}" for line in aligned(rows))
         if len(series.points) > most:
             yield f"  ... and {len(series.points) - most} older"
@@ -93,7 +98,7 @@ def history_json(history: History) -> dict[str, Json]:
 def _point(point: Point) -> dict[str, Json]:
     return {
         "run_id": point.run.run_id, "started": point.run.started, "commit": point.run.commit or None, "median": point.value,
-        "rounds": point.rounds, "alike": point.alike, "reason": point.reason,
+        "rounds": point.rounds, "alike": point.alike, "reason": point.reason, "begins": list(point.begins),
     }  # fmt: skip
 
 
