@@ -262,7 +262,8 @@ def compared_lines(
         ((alias, result) for alias, result in whole if _is_shown(result)), key=lambda each: _rank(each[1])
     )
     rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in of_models[:most]]
-    lines = aligned(_fitted([_WIDE_HEADINGS, *rows], width)) if rows else []
+    spare, least = ((), _NARROWEST_CELL) if width >= WIDTH else (_SPARE, SHORTEST_NAME)
+    lines = aligned(fitted([_WIDE_HEADINGS, *rows], width, spare, least=least)) if rows else []
     left_out = max(0, len(ranked) - most) + max(0, len(of_models) - most)
     if left_out:
         lines.append(f"... and {left_out} more")
@@ -303,13 +304,26 @@ def shown_results(
 
 _WIDE_HEADINGS: Final = ("cell", "metric", "before", "now", "change", "interval", "verdict")
 _NARROWEST_CELL: Final = 16
+SHORTEST_NAME: Final = 8
+"""Columns of it, in a terminal of less than 80."""
 
 
-def _fitted(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """The rows with names so short that a line fits the screen, if it can."""
-    others = sum(max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0])))
-    room = max(_NARROWEST_CELL, width - others)
-    return [(shortened(row[0], room), *row[1:]) for row in rows]
+_SPARE: Final = (5, 2, 3)
+"""Columns of the wide table, in the order in which a narrow terminal does without them."""
+
+
+def fitted(rows: Sequence[tuple[str, ...]], width: int, spare: Sequence[int], *, least: int) -> list[tuple[str, ...]]:
+    """The rows without as many columns, and with names so short, that a line fits the screen, if it can.
+
+    :param spare: columns that can be left out, the first one first.
+    :param least: columns that a name is left with; names stand in the first column.
+    """
+    left, kept = list(spare), list(range(len(rows[0])))
+    widths = [max(len(row[column]) for row in rows) for column in kept]
+    while left and min(widths[0], least) + sum(widths[column] + 2 for column in kept[1:]) > width:
+        kept.remove(left.pop(0))
+    room = max(least, width - sum(widths[column] + 2 for column in kept[1:]))
+    return [(shortened(row[0], room), *(row[column] for column in kept[1:])) for row in rows]
 
 
 def _is_shown(result: ComparisonResult) -> bool:
@@ -331,13 +345,13 @@ def _wide_row(name: str, result: ComparisonResult, metrics: Mapping[str, MetricD
     return one_line(name), heading, *shown, change, limits, verdict
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of texts in columns, the first two and the last one to the left."""
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
+    """Rows of texts in columns, the first ones and the last one to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = {0, 1, len(widths) - 1}
+    at_left = {*range(left), len(widths) - 1}
     return [
         "  ".join(
-            text.ljust(wide) if column in left else text.rjust(wide)
+            text.ljust(wide) if column in at_left else text.rjust(wide)
             for column, (text, wide) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
