@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
@@ -47,6 +48,12 @@ MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 """What a reader may not know of a metric that decides."""
 MOST_TOLD: Final = 10.0
 """The largest change that is named as one that could be seen: from there on a few rounds see nothing."""
+NO_LIMIT: Final = "no limit"
+"""In the place of an endless change, as at the end of an interval."""
+NOT_TOLD: Final = "n/a"
+"""In the place of what is no number."""
+BEYOND: Final = "any number of times"
+"""An endless change in a sentence: so much slower."""
 MANY_PER_CENT: Final = 1000.0
 """From here on a change is told as a factor."""
 
@@ -58,7 +65,11 @@ def percent(change: float, *, sign: bool = True) -> str:
     ('+8.1 %', '0.0 %', '+250 %', '249x')
     >>> percent(0.05, sign=False), percent(38.31, sign=False)
     ('5 %', '3,831 %')
+    >>> percent(math.inf), percent(math.nan)
+    ('no limit', 'n/a')
     """
+    if not math.isfinite(change):
+        return NOT_TOLD if math.isnan(change) else NO_LIMIT
     number = 100 * change
     if not sign:
         return f"{abs(number):.3g} %" if abs(number) < 999.5 else f"{abs(number):,.0f} %"
@@ -78,7 +89,8 @@ def worded(result: ComparisonResult, metric: MetricDef) -> str:
         word = "less" if better else "more"
     else:
         word = "lower" if change < 0 else "higher"
-    return f"{metric.heading} {percent(change, sign=100 * change >= MANY_PER_CENT)} {word}"
+    much = percent(change, sign=100 * change >= MANY_PER_CENT) if math.isfinite(change) else BEYOND
+    return f"{metric.heading} {much} {word}"
 
 
 def doubt(result: ComparisonResult) -> str:
@@ -86,7 +98,7 @@ def doubt(result: ComparisonResult) -> str:
     parts = [result.reason] if result.reason else []
     worst = max((abs(limit) for limit in (result.low, result.high) if limit is not None), default=None)
     if result.verdict == "inconclusive" and worst is not None:
-        parts.append(f"could be up to {percent(worst, sign=False)} worse")
+        parts.append(f"could be {f'up to {percent(worst, sign=False)}' if math.isfinite(worst) else BEYOND} worse")
     if result.visible is not None and result.detect is not None:
         parts.append(f"this sees {seen(result.visible)}, you asked for {percent(result.detect, sign=False)}")
     return f"{result.metric} against {one_line(result.against)}: {'; '.join(parts) or result.verdict}"
@@ -94,10 +106,12 @@ def doubt(result: ComparisonResult) -> str:
 
 def seen(visible: float) -> str:
     """
+    The smallest change that would have been found.
+
     >>> seen(0.12), seen(12345678.0)
     ('a change of 12 % or more', 'no change up to 1,000 %')
     """
-    if visible > MOST_TOLD:
+    if not visible <= MOST_TOLD:
         return f"no change up to {percent(MOST_TOLD, sign=False)}"
     return f"a change of {percent(visible, sign=False)} or more"
 

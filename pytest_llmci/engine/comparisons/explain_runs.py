@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final
@@ -14,7 +15,7 @@ from ..reports.markdown import COMPARED_TEXTS, escaped, table
 from .compare_questions import METRIC
 from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
-from .explain_comparison import WIDTH, compared_lines, percent, wide_rows
+from .explain_comparison import MOST_TOLD, WIDTH, compared_lines, percent, wide_rows
 from .slowdown import Slowdown, one_line_of
 from .stored_run import StoredRun
 
@@ -152,11 +153,17 @@ def _could_see(found: RunsComparison) -> Iterator[tuple[str, str]]:
         whole = [result.visible for _, result in found.models if result.metric == metric and result.visible is not None]
         asked = next(result.detect for result in _times(found) if result.metric == metric)
         if cells:
-            model = f", of a whole model {percent(median(whole), sign=False)}" if whole else ""
+            cell, model = median(cells), median(whole or [math.inf])
+            of_model = f", of a whole model {percent(model, sign=False)}" if model <= MOST_TOLD else ""
             wanted = f"; you asked for {percent(asked, sign=False)}" if asked else ""
+            size = (
+                f"of {percent(cell, sign=False)} or more"
+                if cell <= MOST_TOLD
+                else f"up to {percent(MOST_TOLD, sign=False)}"
+            )
             yield (
                 "sees",
-                f"a change of {metric} of {percent(median(cells), sign=False)} or more in a usual cell{model}{wanted}",
+                f"{'a' if cell <= MOST_TOLD else 'no'} change of {metric} {size} in a usual cell{of_model}{wanted}",
             )
 
 
