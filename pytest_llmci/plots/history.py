@@ -75,7 +75,7 @@ class MetricHistory:
             figure,
             f"History: {heading}",
             sentences(
-                "Dots: median over all rounds of a run; lines join runs that are alike. Hollow: another model or machine, other prompts or"
+                "Dots: median over all rounds of a run; lines join runs that are alike. Hollow: another machine, other prompts or"
                 " settings than the newest run.",
                 _note_words(self.series),
                 f"The {MOST_PANELS} of {self.models:,} models, those that changed first."

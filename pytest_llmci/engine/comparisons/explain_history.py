@@ -46,7 +46,7 @@ def history_lines(history: History, *, most: int = 30, columns: int = 1_000, roo
             )
             notes = (
                 mark,
-                f"other {', '.join(point.begins)}" if point.begins else "",
+                f"changed: {', '.join(point.changed)}" if point.changed else "",
                 f"({point.reason})" if point.reason else "",
             )
             rows.append(_facts(point, series.metric))
@@ -121,7 +121,7 @@ def history_json(history: History) -> dict[str, Json]:
 def _point(point: Point) -> dict[str, Json]:
     return {
         "run_id": point.run.run_id, "started": point.run.started, "commit": point.run.commit or None, "median": point.value,
-        "rounds": point.rounds, "alike": point.alike, "reason": point.reason, "begins": list(point.begins),
+        "rounds": point.rounds, "alike": point.alike, "reason": point.reason, "changed": list(point.changed),
     }  # fmt: skip
 
 

@@ -24,8 +24,8 @@ FOUND: Final = {
     "revision": "revision", "manifest_sha256": "weights", "file_sha256": "weights", "quantization": "quantization", "dtype": "dtype",
     "architecture": "architecture", "parameters": "parameters", "chat_template_sha256": "chat template", "served_model": "served model",
 }  # fmt: skip
-"""What a model turned out to be -> its name in a table. It may change while the same model is asked for; libraries, code and servers
-are what a history is to show, and are not told in it."""
+"""What a model turned out to be -> its name in a table. It may change while the same model is asked for; what libraries, code and servers
+do is what a history shows, and is not told in it."""
 _WEIGHTS: Final = ("manifest_sha256", "file_sha256")
 _WHERE_IT_RUNS: Final = "python"
 """An option of a spec that makes no other model."""
@@ -40,11 +40,11 @@ class Point:
     """Median over all rounds, SI; None where it is missing."""
     rounds: int
     alike: bool
-    """Whether model, machine, prompts and settings are those of the newest run: only such points make one series."""
+    """Whether machine, prompts and settings are those of the newest run: only such points make one series."""
     reason: str = ""
     """Why there is no value, or why it is not alike."""
-    begins: tuple[str, ...] = ()
-    """What of the model is other than in the point before that is alike, such as its weights."""
+    changed: tuple[str, ...] = ()
+    """What of the model is other than in the point before that is alike: ``dtype: none -> bfloat16``, ``weights``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,8 +155,6 @@ def _point(run: StoredRun, newest: StoredRun, alias: str, metric: str) -> Point:
 
 def _unlike(run: StoredRun, newest: StoredRun, alias: str) -> str:
     one, other = run.models.get(alias), newest.models.get(alias)
-    if differences := _model_differences(one, other):
-        return f"another model: {differences[0]}"
     if differences := machine_differences(one, other):
         return elsewhere(differences[:1])
     return "" if _question(run, alias) == _question(newest, alias) else "other prompts or settings"
@@ -190,16 +188,21 @@ def _weights(model: StoredModel) -> list[tuple[str, Json]]:
 def _marked(points: Sequence[Point], alias: str) -> tuple[Point, ...]:
     """The points, each with what of the model is other than in the one before it in the series."""
     marked: list[Point] = []
-    before: dict[str, Json] = {}
+    last: StoredModel | None = None
+    known: dict[str, Json] = {}
     for point in points:
         model = point.run.models.get(alias)
         if not point.alike or model is None:
             marked.append(point)
             continue
         facts = model.subject.facts
-        changed = [label for name, label in FOUND.items() if _is_other(before.get(name), facts.get(name))]
-        marked.append(replace(point, begins=tuple(dict.fromkeys(changed))))
-        before = {**before, **{name: fact for name, fact in facts.items() if fact is not None}}
+        asked = _model_differences(last, model)
+        told = {text.partition(":")[0] for text in asked}
+        found = [
+            label for name, label in FOUND.items() if label not in told and _is_other(known.get(name), facts.get(name))
+        ]
+        marked.append(replace(point, changed=tuple(dict.fromkeys([*asked, *found]))))
+        last, known = model, {**known, **{name: fact for name, fact in facts.items() if fact is not None}}
     return tuple(marked)
 
 

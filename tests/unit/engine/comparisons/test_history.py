@@ -70,23 +70,26 @@ def test_other_hardware_and_other_prompts_are_no_change_of_the_model(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("older", "newer", "reason"),
+    ("older", "newer", "changed"),
     [
-        ({"options": {"dtype": "bfloat16"}}, {}, "another model: dtype: bfloat16 -> none"),
-        ({"revision": "v1"}, {"revision": "v2"}, "another model: revision: v1 -> v2"),
-        ({"backend": "echo"}, {"backend": "hf", "target": "x/y"}, "another model: model: echo: -> hf:x/y"),
+        ({"options": {"dtype": "bfloat16"}}, {}, "dtype: bfloat16 -> none"),
+        ({"revision": "v1"}, {"revision": "v2"}, "revision: v1 -> v2"),
+        ({"backend": "echo"}, {"backend": "hf", "target": "x/y"}, "model: echo: -> hf:x/y"),
         ({"options": {"python": "a"}}, {"options": {"python": "b"}}, ""),
     ],
 )
-def test_another_model_under_one_alias_is_no_change_of_the_model(
-    tmp_path: Path, older: dict[str, Any], newer: dict[str, Any], reason: str
+def test_another_model_under_one_alias_is_marked(
+    tmp_path: Path, older: dict[str, Any], newer: dict[str, Any], changed: str
 ) -> None:
     folders = [
         write_run(tmp_path, number, [started(spec=spec_of(**changes)), *simple(factor=factor)[1:]])
         for number, (changes, factor) in enumerate([(older, 2.0), (newer, 1.0)])
     ]
     series = only(folders)
-    assert [(point.alike, point.reason) for point in series.points] == [(not reason, reason), (True, "")]
+    assert [(point.alike, point.changed) for point in series.points] == [
+        (True, ()),
+        (True, (changed,) if changed else ()),
+    ]
 
 
 def test_the_same_weights_are_the_same_model_whatever_they_are_called(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_the_same_weights_are_the_same_model_whatever_they_are_called(tmp_path: 
         )
         for number, path in enumerate(["/tmp/ci-1/m.gguf", "/tmp/ci-2/m.gguf"])
     ]
-    assert [point.alike for point in only(folders).points] == [True, True]
+    assert [point.changed for point in only(folders).points] == [(), ()]
 
 
 def test_a_server_is_a_place_and_its_port_no_model(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_server_is_a_place_and_its_port_no_model(tmp_path: Path) -> None:
         return write_run(tmp_path, number, [started(spec=spec, info=info), *simple()[1:]])
 
     series = only([run(0, 1, "b"), run(1, 2, "a"), run(2, 3, "a")])
-    assert [point.reason for point in series.points] == ["another model: model: b -> a", "", ""]
+    assert [point.changed for point in series.points] == [(), ("model: b -> a",), ()]
 
 
 def test_where_a_spec_loads_something_else_is_marked(tmp_path: Path) -> None:
@@ -120,10 +123,10 @@ def test_where_a_spec_loads_something_else_is_marked(tmp_path: Path) -> None:
     ]
     folders = [write_run(tmp_path, number, simple(info=info)) for number, info in enumerate(facts)]
     history = read_history(folders)
-    assert [point.begins for point in history.series[0].points] == [(), (), (), ("weights", "dtype")]
-    assert [line for line in history_lines(history) if line.endswith("other weights, dtype")]
+    assert [point.changed for point in history.series[0].points] == [(), (), (), ("weights", "dtype")]
+    assert [line for line in history_lines(history) if line.endswith("changed: weights, dtype")]
     data: Any = history_json(history)
-    assert data["series"][0]["points"][-1]["begins"] == ["weights", "dtype"]
+    assert data["series"][0]["points"][-1]["changed"] == ["weights", "dtype"]
 
 
 def test_models_and_metrics_are_chosen(tmp_path: Path) -> None:
