@@ -24,8 +24,8 @@ from ..text import shown_path, wrapped
 from ..units import format_duration, parse_duration_s
 from . import Command
 from .main import printable
+from .screen import heading, row, text_columns
 
-WIDTH: Final = 80
 SESSIONS_FOR_ONE_PERCENT: Final = 299
 """Without a false alarm among them, the rate is under 1 % with 95 % confidence."""
 MANY_PROCESS_SDS: Final = 1.5
@@ -139,22 +139,22 @@ def _place(found: Calibration) -> Path:
 
 
 def render(found: Calibration) -> Iterator[str]:
-    """The report in lines of at most 80 columns."""
+    """The report in lines that fit the terminal."""
     asked = (
         f"{found.model} against itself: {_count_of(found.sessions, 'session')},"
         f" {_count_of(found.prompts, 'prompt')} ({', '.join(found.prompts)}),"
         f" {found.rounds} rounds a side in pairs of processes of {found.block}, {found.max_new_tokens} tokens"
     )
-    yield from wrapped(asked, WIDTH)
+    yield from wrapped(asked, text_columns())
     yield ""
     yield from _false_alarms(found)
     yield from _noise(found)
     yield from _visible(found)
     yield from _advice(found)
     if found.left_out:
-        yield _heading("left out")
+        yield heading("left out")
         for line in found.left_out:
-            yield from wrapped(line, WIDTH, rest="  ")
+            yield from wrapped(line, text_columns(), rest="  ")
         yield ""
 
 
@@ -163,33 +163,34 @@ def _count_of(things: Sequence[object], what: str) -> str:
 
 
 def _false_alarms(found: Calibration) -> Iterator[str]:
-    yield _heading("false alarms of the gate")
+    yield heading("false alarms of the gate")
     if found.false_alarm_limit is None:
-        yield from wrapped("No session was judged to its end, so nothing is known of them.", WIDTH)
+        yield from wrapped("No session was judged to its end, so nothing is known of them.", text_columns())
     else:
-        yield (
+        yield from wrapped(
             f"{found.false_alarms} of {found.judged}: under {percent(found.false_alarm_limit, sign=False)} with 95 %"
-            " confidence"
+            " confidence",
+            text_columns(),
         )
         for session in found.sessions:
             yield from (f"  {alarm}" for alarm in session.false_alarms)
         if found.false_alarm_limit > 0.01:
             yield from wrapped(
                 f"It takes {SESSIONS_FOR_ONE_PERCENT} sessions without one to show that it is under 1 %:"
-                f" --sessions={SESSIONS_FOR_ONE_PERCENT}.", WIDTH, first="  ", rest="  ",
+                f" --sessions={SESSIONS_FOR_ONE_PERCENT}.", text_columns(), first="  ", rest="  ",
             )  # fmt: skip
         undecided = sum(bool(session.inconclusive) for session in found.sessions)
         if undecided:
             yield from wrapped(
                 f"{undecided} of {len(found.sessions)} sessions decided not every cell: {found.rounds} rounds are few.",
-                WIDTH, first="  ", rest="  ",
+                text_columns(), first="  ", rest="  ",
             )  # fmt: skip
     yield ""
 
 
 def _noise(found: Calibration) -> Iterator[str]:
-    yield _heading("noise by its cause")
-    yield f"  {'':<10}{'round':>8}{'both sides':>12}{'process':>22}{'session':>22}"
+    yield heading("noise by its cause")
+    yield row((f"  {'':<10}", f"{'round':>8}", f"{'both sides':>12}", f"{'process':>22}", f"{'session':>22}"))
     for each in found.noise:
         yield from _noise_row(each, _label(each))
     for each in found.beside:
@@ -197,24 +198,24 @@ def _noise(found: Calibration) -> Iterator[str]:
     yield from wrapped(
         "Standard deviations; in brackets the upper limits at 95 %. Round: from round to round in one process. Both"
         " sides: of candidate over base in the same round, which an interleaved comparison sees. Process: what a process"
-        " keeps for its life. Session: what a session keeps.", WIDTH, first="  ", rest="  ",
+        " keeps for its life. Session: what a session keeps.", text_columns(), first="  ", rest="  ",
     )  # fmt: skip
     if found.beside:
         text = "/frozen: divided by the time of a frozen model beside each round (--llmci-anchor)."
-        yield from wrapped(text, WIDTH, first="  ", rest="  ")
+        yield from wrapped(text, text_columns(), first="  ", rest="  ")
     for line in _not_separated(found):
-        yield from wrapped(line, WIDTH, first="  ", rest="  ")
+        yield from wrapped(line, text_columns(), first="  ", rest="  ")
     yield ""
 
 
 def _noise_row(each: MetricNoise, name: str) -> Iterator[str]:
     label = f"  {name:<10}"
     if each.noise is None:
-        yield from wrapped(f"n/a: {each.reason}", WIDTH, first=label, rest=" " * len(label))
+        yield from wrapped(f"n/a: {each.reason}", text_columns(), first=label, rest=" " * len(label))
         return
     parts = each.noise
-    shown = f"{_sd(parts.round):>8}{_sd(parts.ratio):>12}{_limited(parts.process):>22}{_limited(parts.session):>22}"
-    yield label + shown
+    process, session = (f"{_limited(part):>22}" for part in (parts.process, parts.session))
+    yield row((label, f"{_sd(parts.round):>8}", f"{_sd(parts.ratio):>12}", process, session))
 
 
 def _sd(part: Part) -> str:
@@ -278,27 +279,27 @@ def _sessions_differ(each: MetricNoise, *, anchored: bool = False) -> bool:
 def _visible(found: Calibration) -> Iterator[str]:
     if not found.visible:
         return
-    yield _heading("smallest slowdown that is found in 95 of 100 cases")
+    yield heading("smallest slowdown that is found in 95 of 100 cases")
     modes = ("saved", "anchored", "history") if found.beside else ("saved", "history")
-    columns = [*map(str, INTERLEAVED_ROUNDS), *(_COLUMNS[mode] for mode in modes)]
-    wide = 9 if len(columns) < 7 else 8
-    yield f"  {'rounds':<22}{''.join(f'{column:>{wide}}' for column in columns)}"
+    headings = [*map(str, INTERLEAVED_ROUNDS), *(_COLUMNS[mode] for mode in modes)]
+    wide = 9 if len(headings) < 7 else 8
+    yield row((f"  {'rounds':<22}", *(f"{each:>{wide}}" for each in headings)))
     for metric in found.gated:
-        rows = [row for row in found.visible if row.metric == metric]
-        stored: dict[str, Visible] = {row.mode: row for row in rows if row.mode != "interleaved"}
-        shown = [*(row for row in rows if row.mode == "interleaved"), *(stored.get(mode) for mode in modes)]
-        for label, take in (("one cell", lambda row: row.cell), ("whole model", lambda row: row.model)):
+        sizes = [each for each in found.visible if each.metric == metric]
+        stored: dict[str, Visible] = {each.mode: each for each in sizes if each.mode != "interleaved"}
+        shown = [*(each for each in sizes if each.mode == "interleaved"), *(stored.get(mode) for mode in modes)]
+        for label, take in (("one cell", lambda each: each.cell), ("whole model", lambda each: each.model)):
             name = f"{_LABELS.get(metric, metric)}, {label}"
-            yield f"  {name:<22}{''.join(f'{_size(row, take):>{wide}}' for row in shown)}"
+            yield row((f"  {name:<22}", *(f"{_size(each, take):>{wide}}" for each in shown)))
     yield from wrapped(
         f"Rounds: interleaved, in pairs of processes of 5. Saved: against one stored session of {STORED_ROUNDS} rounds,"
-        f" history: against {HISTORY_SESSIONS} of them, on a machine that is no busier than then.", WIDTH, first="  ", rest="  ",
+        f" history: against {HISTORY_SESSIONS} of them, on a machine that is no busier than then.", text_columns(), first="  ", rest="  ",
     )  # fmt: skip
     if found.beside:
         text = (
             "Frozen: as saved, each round divided by the time of the frozen model beside it, in both (--llmci-anchor)."
         )
-        yield from wrapped(text, WIDTH, first="  ", rest="  ")
+        yield from wrapped(text, text_columns(), first="  ", rest="  ")
     yield ""
 
 
@@ -308,22 +309,18 @@ def _size(row: Visible | None, take: Callable[[Visible], float | None]) -> str:
 
 
 def _advice(found: Calibration) -> Iterator[str]:
-    yield _heading("settings for this machine")
+    yield heading("settings for this machine")
     advice = found.advice
     if advice is None:
-        yield from wrapped("None: no time that is gated could be measured.", WIDTH)
+        yield from wrapped("None: no time that is gated could be measured.", text_columns())
     else:
         yield from advice.lines
         yield ""
         yield from wrapped(
             f"It is {advice.reason}; a session that needs all rounds takes {format_duration(advice.seconds)} with these"
-            f" prompts, and stops earlier where all is decided.", WIDTH,
+            f" prompts, and stops earlier where all is decided.", text_columns(),
         )  # fmt: skip
     yield ""
-
-
-def _heading(text: str) -> str:
-    return f"{' ' + text + ' ':=^{WIDTH}}"
 
 
 COMMAND = Command(configure=_configure, run=_run, own_output=True)

@@ -24,6 +24,7 @@ from ..store.accepted import accepting
 from ..store.runfolder import resolve_run
 from . import Command
 from .main import EXIT_FAILED, printable
+from .screen import UNLIMITED, columns, text_columns
 
 EXIT_INCONCLUSIVE: Final = 2
 
@@ -143,7 +144,7 @@ def _run_metrics(options: Namespace) -> int:
     if options.json:
         print(json.dumps(metrics_diff.json_data(found)))
     else:
-        for line in metrics_diff.text_lines(found, most=max(1, options.rows)):
+        for line in metrics_diff.text_lines(found, most=max(1, options.rows), columns=columns(UNLIMITED)):
             print(printable(line))
     return exit_status(found, options.fail_on)
 
@@ -166,7 +167,7 @@ def _run(options: Namespace) -> int:
     elif options.markdown:
         print(markdown(found))
     else:
-        for line in text_lines(found, most=max(1, options.rows)):
+        for line in text_lines(found, most=max(1, options.rows), columns=columns(), room=text_columns()):
             print(printable(line))
     return exit_status(found, options.fail_on)
 

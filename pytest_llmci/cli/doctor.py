@@ -22,8 +22,8 @@ from . import Command
 from .doctor_checks import run_checks, summary_lines
 from .doctor_endpoint import run_endpoints
 from .main import EXIT_FAILED, printable
+from .screen import columns, heading, row, text_columns
 
-WIDTH: Final = 80
 GROUPS: Final[dict[str, dict[str, str]]] = {
     "machine": {
         "cpu_model": "CPU", "machine": "architecture", "cpu_flags_sha256": "instruction sets", "microcode": "microcode",
@@ -85,7 +85,7 @@ def _run(options: Namespace) -> int:
 def _say(text: str) -> None:
     """Show what is going on in a line that the next one replaces."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text[: WIDTH - 1]}", end="\r", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{text[: columns() - 1]}", end="\r", file=sys.stderr, flush=True)
 
 
 def _in_reach(line: str) -> str:
@@ -98,10 +98,10 @@ def _in_reach(line: str) -> str:
 
 
 def render(checkup: Checkup) -> Iterator[str]:
-    """The report in lines of at most 80 columns."""
+    """The report in lines that fit the terminal."""
     yield from _environment(checkup)
     yield from _findings(checkup)
-    yield _heading("output checks under their exemplars")
+    yield heading("output checks under their exemplars")
     yield from summary_lines(checkup.exemplars)
     yield ""
     yield from _remarks(checkup.remarks)
@@ -113,7 +113,7 @@ def render(checkup: Checkup) -> Iterator[str]:
 
 
 def _environment(checkup: Checkup) -> Iterator[str]:
-    yield _heading(f"environment (read in {format_duration(checkup.environment_s)})")
+    yield heading(f"environment (read in {format_duration(checkup.environment_s)})")
     told = {name for facts in GROUPS.values() for name in facts} | _HIDDEN
     other = {name: name.replace("_", " ") for name in checkup.environment if name not in told}
     for group, facts in {**GROUPS, "other": other}.items():
@@ -122,7 +122,7 @@ def _environment(checkup: Checkup) -> Iterator[str]:
             yield group
         for name, label in shown:
             text = _fact(checkup.environment[name], name)
-            yield from wrapped(text, WIDTH, first=f"  {label:<{_LABEL}} ", rest=" " * (_LABEL + 3))
+            yield from wrapped(text, text_columns(), first=f"  {label:<{_LABEL}} ", rest=" " * (_LABEL + 3))
     yield ""
 
 
@@ -144,8 +144,17 @@ def _fact(value: Json, name: str = "") -> str:
 
 
 def _findings(checkup: Checkup) -> Iterator[str]:
-    yield _heading("instruments under planted truths")
-    yield f"  {'':<13}{'metric':<21}{'planted':>11}{'reported':>11}{'error':>11}{'allowed':>10}"
+    yield heading("instruments under planted truths")
+    yield row(
+        (
+            f"  {'':<13}",
+            f"{'metric':<21}",
+            f"{'planted':>11}",
+            f"{'reported':>11}",
+            f"{'error':>11}",
+            f"{'allowed':>10}",
+        )
+    )
     table = metric_table()
     for truth in dict.fromkeys(finding.truth for finding in checkup.findings):
         yield truth or "nothing could be planted for"
@@ -154,12 +163,14 @@ def _findings(checkup: Checkup) -> Iterator[str]:
             if finding.planted is not None:
                 yield _row(finding, table[finding.metric])
                 if finding.reason:
-                    yield from wrapped(finding.reason, WIDTH, first=" " * 15, rest=" " * 15)
+                    yield from wrapped(finding.reason, text_columns(), first=" " * 15, rest=" " * 15)
         for reason in dict.fromkeys(finding.reason for finding in mine if finding.planted is None):
             names = [finding.metric for finding in mine if finding.planted is None and finding.reason == reason]
             state = next(finding.state for finding in mine if finding.planted is None and finding.reason == reason)
             first = f"  {state:<13}"
-            yield from wrapped(f"{', '.join(dict.fromkeys(names))}: {reason}", WIDTH, first=first, rest=" " * 15)
+            yield from wrapped(
+                f"{', '.join(dict.fromkeys(names))}: {reason}", text_columns(), first=first, rest=" " * 15
+            )
     yield ""
 
 
@@ -167,7 +178,12 @@ def _row(finding: Finding, metric: MetricDef) -> str:
     planted, reported = (_shown(value, metric.unit) for value in (finding.planted, finding.reported))
     error, allowed = (_difference(value, metric.unit) for value in (finding.error, finding.tolerance))
     sign = "+" if (finding.error or 0) > 0 else ""
-    return f"  {finding.state:<13}{finding.metric:<21}{planted:>11}{reported:>11}{sign + error:>11}{allowed:>10}"
+    return row(
+        (
+            f"  {finding.state:<13}", f"{finding.metric:<21}", f"{planted:>11}", f"{reported:>11}", f"{sign + error:>11}",
+            f"{allowed:>10}",
+        )
+    )  # fmt: skip
 
 
 def _shown(value: float | None, unit: Unit) -> str:
@@ -187,32 +203,34 @@ def _difference(value: float | None, unit: Unit) -> str:
 
 
 def _remarks(found: list[Remark]) -> Iterator[str]:
-    for limits, heading in ((True, "what limits the numbers here"), (False, "what this machine can do")):
+    for limits, title in ((True, "what limits the numbers here"), (False, "what this machine can do")):
         chosen = [remark for remark in found if remark.limits is limits]
         if not chosen:
             continue
-        yield _heading(heading)
+        yield heading(title)
         for remark in chosen:
-            yield from wrapped(f"{remark.topic}: {remark.found}", WIDTH, rest="  ")
-            yield from wrapped(remark.means, WIDTH, first="  means  ", rest=" " * 9)
+            yield from wrapped(f"{remark.topic}: {remark.found}", text_columns(), rest="  ")
+            yield from wrapped(remark.means, text_columns(), first="  means  ", rest=" " * 9)
             if remark.advice:
-                yield from wrapped(remark.advice, WIDTH, first="  do     ", rest=" " * 9)
+                yield from wrapped(remark.advice, text_columns(), first="  do     ", rest=" " * 9)
         yield ""
 
 
 def _threads(checkup: Checkup) -> Iterator[str]:
-    yield _heading("two threads and busy neighbours (the OpenMP trap)")
+    yield heading("two threads and busy neighbours (the OpenMP trap)")
     if not checkup.threads:
-        yield from wrapped(f"not shown: {checkup.threads_reason}", WIDTH)
+        yield from wrapped(f"not shown: {checkup.threads_reason}", text_columns())
     else:
         first = checkup.threads[0]
-        yield f"  {'threads':<9}{'OMP_WAIT_POLICY':<17}{'alone':>18}{'beside 2 busy processes':>27}"
+        yield row(
+            (f"  {'threads':<9}", f"{'OMP_WAIT_POLICY':<17}", f"{'alone':>18}", f"{'beside 2 busy processes':>27}")
+        )
         for timing in checkup.threads:
             alone = f"{format_duration(timing.alone_s)} {_times(timing.alone_s / first.alone_s)}"
             more = "over " if timing.stuck else ""
             busy = f"{more}{format_duration(timing.busy_s)} {_times(timing.busy_s / first.busy_s)}"
-            yield f"  {timing.threads:<9}{timing.wait_policy:<17}{alone:>18}{busy:>27}"
-    yield from wrapped(advise_threads(checkup.threads), WIDTH)
+            yield row((f"  {timing.threads:<9}", f"{timing.wait_policy:<17}", f"{alone:>18}", f"{busy:>27}"))
+    yield from wrapped(advise_threads(checkup.threads), text_columns())
     yield ""
 
 
@@ -243,29 +261,26 @@ def advise_threads(threads: list[ThreadTiming]) -> str:
 def _summary(checkup: Checkup) -> Iterator[str]:
     counts = Counter(finding.state for finding in checkup.findings)
     parts = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
-    yield _heading(", ".join(parts))
+    yield heading(", ".join(parts))
     if not checkup.exclusive:
         yield from wrapped(
-            "Other sessions may have measured at the same time: the machine's lock cannot be held.", WIDTH
+            "Other sessions may have measured at the same time: the machine's lock cannot be held.", text_columns()
         )
     if checkup.off:
         names = ", ".join(dict.fromkeys(finding.metric for finding in checkup.off))
-        yield from wrapped(f"Do not trust {names} on this machine; please report this output.", WIDTH)
+        yield from wrapped(f"Do not trust {names} on this machine; please report this output.", text_columns())
     elif checkup.wrong:
         names = ", ".join(dict.fromkeys(result.name for result in checkup.wrong))
         yield from wrapped(
-            f"Do not trust the checks {names} here: another version of a library? Please report this output.", WIDTH
+            f"Do not trust the checks {names} here: another version of a library? Please report this output.",
+            text_columns(),
         )
     elif counts["disturbed"]:
         yield from wrapped(
-            "Nothing is wrong. What was disturbed can be told on a quieter machine: run it again.", WIDTH
+            "Nothing is wrong. What was disturbed can be told on a quieter machine: run it again.", text_columns()
         )
     else:
         yield "Every instrument that can measure here is right."
-
-
-def _heading(text: str) -> str:
-    return f"{' ' + text + ' ':=^{WIDTH}}"
 
 
 COMMAND = Command(configure=_configure, run=_run)

@@ -16,8 +16,8 @@ from ..records import to_json
 from ..registry import Registry, import_target
 from ..text import one_line, wrapped
 from .main import EXIT_FAILED, printable
+from .screen import text_columns
 
-WIDTH: Final = 80
 _INDENT: Final = " " * 10
 
 
@@ -61,10 +61,10 @@ def add_targets(registry: Registry, targets: Iterable[str]) -> list[str]:
 
 
 def render(found: Sequence[ExemplarResult], registry: Registry) -> Iterator[str]:
-    """The table in lines of at most 80 columns, but for words that are longer."""
+    """The table in lines that fit the terminal, but for words that are longer."""
     for name in dict.fromkeys(result.name for result in found):
         summary = registry.get("check", name, "doctor").summary
-        yield from wrapped(f"{name}: {summary}" if summary else name, WIDTH, rest="  ")
+        yield from wrapped(f"{name}: {summary}" if summary else name, text_columns(), rest="  ")
         for result in (each for each in found if each.name == name):
             yield from _rows(result)
         yield ""
@@ -73,17 +73,17 @@ def render(found: Sequence[ExemplarResult], registry: Registry) -> Iterator[str]
 
 def _rows(result: ExemplarResult) -> Iterator[str]:
     if result.state == "not run":
-        yield from wrapped(result.message, WIDTH, first="  not run ", rest=_INDENT)
+        yield from wrapped(result.message, text_columns(), first="  not run ", rest=_INDENT)
         return
     verdict = "passes" if result.passes else "fails"
     context = f" ({result.context})" if result.context else ""
     mark = "  " if result.state == "right" else "! "
     asked = f"{_shown(result.check)} on {_shown(result.text, quoted=True)}{context}"
-    yield from wrapped(one_line(asked), WIDTH, first=f"{mark}{verdict:<8}", rest=_INDENT)
+    yield from wrapped(one_line(asked), text_columns(), first=f"{mark}{verdict:<8}", rest=_INDENT)
     if result.state == "wrong" or not result.passes:
         yield from wrapped(
             result.message,
-            WIDTH,
+            text_columns(),
             first=f"{_INDENT}{'wrong: ' if result.state == 'wrong' else 'says '}",
             rest=_INDENT + "  ",
         )
@@ -102,10 +102,14 @@ def summary_lines(found: Sequence[ExemplarResult]) -> Iterator[str]:
     names = {result.name for result in found if result.state != "not run"}
     wrong = [result for result in found if result.state == "wrong"]
     right = "each with the right verdict" if not wrong else f"{counts['right']} with the right verdict"
-    yield from wrapped(f"{counts['right'] + counts['wrong']} exemplars of {len(names)} checks, {right}.", WIDTH)
+    yield from wrapped(
+        f"{counts['right'] + counts['wrong']} exemplars of {len(names)} checks, {right}.", text_columns()
+    )
     for result in wrong:
-        yield from wrapped(f"{_shown(result.check)}: {result.message}", WIDTH, first="  wrong   ", rest=_INDENT)
+        yield from wrapped(
+            f"{_shown(result.check)}: {result.message}", text_columns(), first="  wrong   ", rest=_INDENT
+        )
     missing = [result for result in found if result.state == "not run"]
     for message in dict.fromkeys(result.message.partition(" needs ")[2] for result in missing):
         mine = ", ".join(dict.fromkeys(result.name for result in missing if result.message.endswith(message)))
-        yield from wrapped(f"{mine} needs {message}", WIDTH, first="  not run ", rest=_INDENT)
+        yield from wrapped(f"{mine} needs {message}", text_columns(), first="  not run ", rest=_INDENT)

@@ -15,8 +15,8 @@ from ..secrets import without_credentials
 from ..specs import parse_spec
 from ..text import one_line, wrapped
 from .main import EXIT_FAILED, printable
+from .screen import text_columns
 
-WIDTH: Final = 80
 _LABEL: Final = 13
 _MARKS: Final = {"ok": "ok", "lacks": "lacks", "failed": "FAILED"}
 
@@ -52,4 +52,4 @@ def run_endpoints(specs: Sequence[str], *, as_json: bool) -> int:
 
 def _lines(finding: Finding) -> Iterator[str]:
     head = f"  {_MARKS[finding.state]:<6} {finding.name:<{_LABEL}} "
-    yield from wrapped(one_line(finding.text), WIDTH, first=head, rest=" " * len(head))
+    yield from wrapped(one_line(finding.text), text_columns(), first=head, rest=" " * len(head))

@@ -21,6 +21,7 @@ from ..garbage import collector_paused
 from . import Command
 from .compare import add_judging, exit_status, meant, smallest_changes
 from .main import printable
+from .screen import UNLIMITED, columns, text_columns
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -71,7 +72,8 @@ def _show(options: Namespace, folders: list[Path]) -> int:
     if options.json:
         print(json.dumps(history_json(history), indent=1))
     else:
-        _print(history_lines(history, most=max(1, options.rows)))
+        room = columns(UNLIMITED)
+        _print(history_lines(history, most=max(1, options.rows), columns=room, room=text_columns()))
     return 0
 
 
@@ -93,7 +95,7 @@ def _gate(options: Namespace, folders: list[Path]) -> int:
     elif options.markdown:
         print(judgement_markdown(judged))
     else:
-        _print(judgement_lines(judged, most=max(1, options.rows)))
+        _print(judgement_lines(judged, most=max(1, options.rows), columns=columns(), room=text_columns()))
     return exit_status(judged, options.fail_on)
 
 

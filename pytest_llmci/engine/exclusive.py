@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ _POLL_S = 0.02
 ALONE: Final = "waiting for the machine"
 TOGETHER: Final = "waiting for timed work"
 _PATIENCE_NS = 1_000_000_000
+_MARK_BYTES: Final = 32
 _TURN_NS = 200_000_000
 """So long a process may take the lock again before those who wait: handing it over costs a poll, which short work would feel."""
 
@@ -55,9 +56,14 @@ class MachineLock:
     Used by one thread at a time.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, session: str = "") -> None:
+        """:param session: what the processes of one session have in common; a wait for one of them is not worth a word, as the
+        session does go on. Empty where it has this process alone.
+        """
         self._path = path
         self._clock = clock
+        self._mark = session.encode()[:_MARK_BYTES].ljust(_MARK_BYTES)
+        self._knows_others = bool(session)
         self._files: _Files | None = None
         self._owner = 0
         self._depth = 0
@@ -86,7 +92,7 @@ class MachineLock:
 
         :param alone: False: others may hold it, too, who say the same. Within itself the stricter holds, until the outermost ends.
         :param tick: called all the time while waiting.
-        :param say: told once, after a second, what is being waited for.
+        :param say: told once, after a second of waiting for other sessions, what is being waited for.
         """
         if not self.works:
             yield False
@@ -125,12 +131,18 @@ class MachineLock:
     def _acquire(
         self, files: _Files, tick: Callable[[], None], say: Callable[[str], None], *, alone: bool
     ) -> None:  # fmt: skip
-        wait = _Wait(self._clock, tick, say, ALONE if alone else TOGETHER)
+        def is_own() -> bool:
+            """Whether the last to get the lock was a process of this session."""
+            return self._knows_others and os.pread(files.timing, _MARK_BYTES, 0) == self._mark
+
+        wait = _Wait(self._clock, tick, say, ALONE if alone else TOGETHER, is_own)
         wait.until_locked(files.next, alone=alone)
         try:
             wait.until_locked(files.timing, alone=alone)
         finally:
             _unlock(files.next)
+        with suppress(OSError):  # as on a full disk: then a wait is told that need not be, or is not told
+            os.pwrite(files.timing, self._mark, 0)
         self._turn_began_ns = self._clock.now_ns()
 
     def _open(self) -> _Files:
@@ -156,17 +168,22 @@ class MachineLock:
 class _Wait:
     """One wait, for whatever it takes."""
 
-    def __init__(self, clock: Clock, tick: Callable[[], None], say: Callable[[str], None], words: str) -> None:
+    def __init__(
+        self, clock: Clock, tick: Callable[[], None], say: Callable[[str], None], words: str, is_own: Callable[[], bool]
+    ) -> None:
         self._clock = clock
         self._tick = tick
         self._say = say
         self._words = words
+        self._is_own = is_own
         self._began_ns = clock.now_ns()
         self._said = False
 
     def until_locked(self, fd: int, *, alone: bool) -> None:
         while not _try_lock(fd, alone=alone):
             self._tick()
+            if not self._said and self._is_own():
+                self._began_ns = self._clock.now_ns()
             if not self._said and self._clock.now_ns() - self._began_ns > _PATIENCE_NS:
                 self._said = True
                 self._say(self._words)

@@ -313,7 +313,7 @@ def find_faults(parts: Sequence[Part]) -> list[str]:
             )
             faults.append(f"lost coverage: {part.name} {how}: {what}")
     told = [gate for part in parts for gate in part.gates if gate.name == "coverage"]
-    faults += [fault for gate in told if gate.outcome == "failed" for fault in gate.message.split("; ")]
+    faults += [fault for gate in told if gate.outcome == "failed" for fault in gate.reasons or [gate.message]]
     return list(dict.fromkeys(faults))
 
 
@@ -462,7 +462,13 @@ def _gates(parts: Sequence[Part], faults: Sequence[str], seen: Seen) -> Iterator
     if not faults and seen.nothing and not seen.failed_tests:
         faults = ["nothing was measured by any shard"]
     message = "; ".join(faults) or what_there_is(seen) + _left_out(told)
-    yield GateRecord(name="coverage", outcome="failed" if faults else "passed", message=message, counts=seen.counts)
+    yield GateRecord(
+        name="coverage",
+        outcome="failed" if faults else "passed",
+        message=message,
+        reasons=list(faults),
+        counts=seen.counts,
+    )
     others = [gate for part in parts for gate in part.gates if gate.name != "coverage"]
     order = {
         alias: at

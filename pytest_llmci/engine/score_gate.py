@@ -48,8 +48,13 @@ def _gate(alias: str, budget: Budget, tasks: Sequence[TaskSummary], uid: str) ->
     parts = [f"{score.suite} {score.per_cent:.1f} % ({score.metric} over {score.label})" for score in scores]
     met = budget.is_met_by(value)
     what = f"mean of {len(scores)} benchmarks " if len(scores) > 1 else ""
-    message = (
-        f"{budget.text} (from {budget.origin}): {'met' if met else 'missed'}: {what}{format_quantity(value, budget.metric.unit)}; "
-        + "; ".join(parts)
+    found = f"{'met' if met else 'missed'}: {what}{format_quantity(value, budget.metric.unit)}"
+    reasons = [f"{budget.text} (from {budget.origin}): {found}", *parts]
+    return GateRecord(
+        uid=uid,
+        name=name,
+        model=alias,
+        outcome="passed" if met else "failed",
+        message="; ".join(reasons),
+        reasons=reasons,
     )
-    return GateRecord(uid=uid, name=name, model=alias, outcome="passed" if met else "failed", message=message)

@@ -103,12 +103,13 @@ class BenchSession:
 
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Mapping[str, MetricDef], *, clock: Clock, observer: Observer,
-        emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main",
+        emit: Callable[[LogRecord], None], log_folder: Path, sys_path: Sequence[str], process: str = "main", together: str = "",
         against: Against | None = None, baselines: BaselineRules | None = None, redactor: Redactor | None = None,
         prices: ChosenPrices | None = None,
         open_model: OpenModel | None = None, earlier: Earlier | None = None,
     ) -> None:  # fmt: skip
-        """:param against: what every model is compared with, measured alternately with it.
+        """:param together: what the processes of a parallel session have in common.
+        :param against: what every model is compared with, measured alternately with it.
         :param baselines: those whose stored numbers every model is compared with.
         :param open_model: finds the models that checks name; None: checks cannot ask models.
         :param earlier: a run that is gone on with: its cells are taken over where they are the same.
@@ -128,8 +129,12 @@ class BenchSession:
         self._serial = itertools.count(1)
         self._turns = Turns()
         self._apart = Apart(
-            MachineLock(lock_path(), clock), observer, self._tick, together=settings.timing == "parallel", is_parallel=process != "main"
-        )  # fmt: skip
+            MachineLock(lock_path(), clock, together),
+            observer,
+            self._tick,
+            together=settings.timing == "parallel",
+            is_parallel=process != "main",
+        )
         self.recorder = Recorder(settings, metrics, emit=emit, new_uid=self.new_uid, prices=prices)
         self._began_ns = clock.now_ns()
         limits = Limits(

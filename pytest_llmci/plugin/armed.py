@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -156,11 +156,19 @@ class RedirectedObserver(Silent):
 
 
 class ControllerWatch(Silent):
-    """In a parallel worker: ends it, and its model, when the controller is gone; pytest-xdist alone would let both live on."""
+    """In a parallel worker: ends it, and its model, when the controller is gone; pytest-xdist alone would let both live on.
 
-    def __init__(self, plugin: ArmedPlugin) -> None:
+    What is to be said, the controller says.
+    """
+
+    def __init__(self, plugin: ArmedPlugin, tell: Callable[[str], None]) -> None:
         self._plugin = plugin
+        self._tell = tell
         self._parent = os.getppid()
+
+    def say(self, text: str) -> None:
+        with suppress(OSError):  # the controller is gone, as the next tick finds
+            self._tell(text)
 
     def tick(self) -> None:
         if os.getppid() != self._parent:
@@ -278,7 +286,7 @@ class ArmedPlugin:
         if self._session is None:
             self._session = self._kind_of_session()(
                 self.settings, self.registry, self.planner.metrics, clock=SystemClock(), observer=self.observer, emit=self.emit,
-                log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process,
+                log_folder=self._log_folder(), sys_path=import_path(self.config), process=self.process, together=self._together,
                 against=self.comparing.against, baselines=self.comparing.baselines, redactor=self.redactor, prices=self.planner.prices,
                 open_model=lambda text: self.planner.open(text, "check"), earlier=self.earlier,
             )  # fmt: skip
@@ -341,6 +349,11 @@ class ArmedPlugin:
         given = getattr(self.config, "workerinput", {}).get("workerid", "main")
         return str(given)
 
+    @property
+    def _together(self) -> str:
+        """What the workers of a parallel session have in common; empty elsewhere."""
+        return str(getattr(self.config, "workerinput", {}).get("testrunuid", ""))
+
     def _log_folder(self) -> Path:
         return (self.run_folder or self.planner.output_folder) / "workers"
 
@@ -359,9 +372,9 @@ class ArmedPlugin:
             else:
                 self.pending.append(encode_record(self.redactor.record(record)))
 
-    def join_parallel_session(self, facts: dict[str, str]) -> None:
+    def join_parallel_session(self, facts: dict[str, Any]) -> None:
         """In a parallel worker: find the controller's run folder, if we share a file system, and tell which machine this is."""
-        self.observer.target = ControllerWatch(self)
+        self.observer.target = ControllerWatch(self, facts["say"].send)
         self.elsewhere = machine_elsewhere(facts["machine"])
         folder = Path(facts["run"])
         if (folder / "spool" / facts["token"]).exists():

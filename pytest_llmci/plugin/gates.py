@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,9 +44,7 @@ def judge_coverage(
             else "nothing was measured: " + _why_nothing(seen, collected)
         )
         if _suite_was_emptied(collected):
-            return GateRecord(
-                name="coverage", outcome="failed", message="; ".join(faults), counts=seen.counts
-            )  # the rest follows from it
+            return _failed(faults, seen)  # the rest follows from it
     removed, left_out_by = collected.get("removed", {}), collected.get("left_out_by", ())
     faults += [
         f"no test used the model '{alias}'"
@@ -68,7 +66,13 @@ def judge_coverage(
         again = f", replayed from run {replayed}" if replayed and not seen.nothing else ""
         done = idle if idle and seen.nothing else what_there_is(seen)
         return GateRecord(name="coverage", outcome="passed", message=done + again + part, counts=seen.counts)
-    return GateRecord(name="coverage", outcome="failed", message="; ".join(faults), counts=seen.counts)
+    return _failed(faults, seen)
+
+
+def _failed(faults: Sequence[str], seen: Seen) -> GateRecord:
+    return GateRecord(
+        name="coverage", outcome="failed", message="; ".join(faults), reasons=list(faults), counts=seen.counts
+    )
 
 
 def _suite_was_emptied(collected: Mapping[str, Any]) -> bool:
@@ -147,7 +151,8 @@ def _report(
     outcome: Any = gate.outcome if when == "call" else "passed"
     longrepr: Any = None
     if outcome == "failed":
-        faults = [line for fault in gate.message.split("; ") for line in wrapped(fault, room, first="  ", rest="    ")]
+        reasons = gate.reasons or [gate.message]
+        faults = [line for reason in reasons for line in wrapped(reason, room, first="  ", rest="    ")]
         lines = [f"Gate {gate.name} failed:\n", *(f"{fault}\n" for fault in faults)]
         if any(each.verdict == "regressed" and not each.accepted for each in gate.comparisons):
             lines.append(f'  if meant: llmci baseline accept "{gate.model}*" --reason "..."\n')

@@ -241,7 +241,8 @@ def gather(config: pytest.Config) -> dict[str, Given]:
     )  # its own name for what the file holds has changed; without it, pytest's warning is all there is
     _refuse_misspelt(held.get("_inicfg") or held.get("inicfg") or (), file)
     _refuse_misspelt_variables(os.environ)
-    emptied = [text[:-1] for text in config.getoption("override_ini", None) or () if text.endswith("=")]
+    overridden = [text.partition("=") for text in config.getoption("override_ini", None) or ()]
+    emptied = [name for name, equals, value in overridden if equals and not value.strip()]
     table = {name: given for name, given in _tool_table(config.rootpath).items() if f"llmci_{name}" not in emptied}
     return gather_from(lambda name: config.getoption(name, None), config.getini, file, table)
 
@@ -330,7 +331,8 @@ def _from_environment(option: Option) -> Given | None:
 def _from_ini(value: Any, origin: str) -> Given | None:
     from ..settings import Given
 
-    return None if value is None or value in ([], "") else Given(_as_text(value), origin)
+    is_empty = value in (None, []) or (isinstance(value, str) and not value.strip())
+    return None if is_empty else Given(_as_text(value), origin)
 
 
 def _as_text(value: object) -> str | tuple[str, ...]:

@@ -37,6 +37,10 @@ SHORT_S = 5.0
 """Estimates below that are not worth a word."""
 LOADED_EXAMPLE = "(loaded in 27.3 µs) "
 """What follows the name of a model in its line; a name is cut to leave room for it."""
+LEAST_SAID = 30
+"""Of a longer text so much is worth the rest of a line."""
+NOT_AT_A_TEST = -2
+"""What pytest calls a line behind which the next test begins a new one."""
 NARROW = 80
 PROGRESS_COLUMNS = len(". [100%]") + 1
 """Room for a letter and pytest's own progress."""
@@ -301,14 +305,19 @@ class Terminal(Silent):
     def _begin_line(self, place: str, alias: str = "") -> None:
         """What pytest does for the first test of a file, with a label of our own; a gate comes after its last percentage."""
         reporter = self._reporter
-        if reporter.currentfspath is not None and reporter._show_progress_info and not reporter._is_last_item:
-            reporter._write_progress_information_filling_space()
+        self._end_line(progress=reporter.currentfspath is not None)
         reporter.currentfspath = self._config.rootpath / place
-        reporter._tw.line()
         room = reporter._tw.fullwidth - len(f"{place}:: {LOADED_EXAMPLE}") - PROGRESS_COLUMNS
         shown = f"{place}::{shortened(alias, max(room, NARROWEST_NAME))}" if alias else place
         reporter._tw.write(f"{shown} ", flush=True)
         self._apart = ""
+
+    def _end_line(self, *, progress: bool = True) -> None:
+        """With pytest's own percentage, where it has one to tell."""
+        reporter = self._reporter
+        if progress and reporter._show_progress_info and not reporter._is_last_item:
+            reporter._write_progress_information_filling_space()
+        reporter._tw.line()
 
     def loading(self, spec: ModelSpec) -> None:
         self._doing = f"loading {spec.alias}"
@@ -318,16 +327,33 @@ class Terminal(Silent):
     def say(self, text: str) -> None:
         self._doing = one_line(text)
         self._began_ns = self._now()
-        reporter = self._reporter
-        if reporter is not None and reporter.showfspath and not reporter.showlongtestinfo and not self._is_tty:
-            before = self._apart + self._bracket
-            room = (
-                reporter._tw.fullwidth - reporter._tw.width_of_current_line - len(f"{before} ... ") - PROGRESS_COLUMNS
-            )
-            if room >= NARROWEST_NAME:
-                self._write(f"{before}{clipped(self._doing, room)} ... ")
-                self._apart = self._bracket = ""
+        if self._reporter is not None and self._verbosity >= -1 and not self._is_tty:
+            with self._uncaptured():
+                if self._reporter.showlongtestinfo:
+                    self._say_apart()
+                else:
+                    self._say_within()
         self.tick()
+
+    def _say_apart(self) -> None:
+        """In a line of its own, where each test has one; what follows begins a new one."""
+        reporter = self._reporter
+        reporter.ensure_newline()
+        self._write(clipped(f"llmci: {self._doing}", reporter._tw.fullwidth - 1))
+        reporter.currentfspath = NOT_AT_A_TEST
+
+    def _say_within(self) -> None:
+        """Between the letters of a line; in a new one where too little of it is left."""
+        before = self._apart + self._bracket
+        writer = self._reporter._tw
+        room = writer.fullwidth - len(f"{before} ... ") - PROGRESS_COLUMNS
+        if writer.width_of_current_line and room - writer.width_of_current_line < min(len(self._doing), LEAST_SAID):
+            self._write(self._bracket)
+            self._end_line()
+            before = ""
+        text = clipped(self._doing, max(room - writer.width_of_current_line, NARROWEST_NAME))
+        self._write(f"{before}{text} ... ")
+        self._apart = self._bracket = ""
 
     def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
         self._doing = ""
@@ -412,8 +438,11 @@ class Terminal(Silent):
 
     @cached_property
     def _is_tty(self) -> bool:
+        """Whether what goes on may be shown behind the cursor; of parallel workers nobody here knows how long it takes."""
         reporter = self._reporter
-        return bool(reporter is not None and reporter.isatty and reporter.hasmarkup and self._verbosity == 0)
+        if reporter is None or getattr(self._config.option, "dist", "no") != "no":
+            return False
+        return bool(reporter.isatty and reporter.hasmarkup and self._verbosity == 0)
 
     def _show_status(self, text: str) -> None:
         """Behind the cursor, which stays where it is; overwritten by whatever comes next."""

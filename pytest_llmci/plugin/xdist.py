@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BROKEN_MODES = ("loadgroup", "loadscope", "loadfile")
 LAST_BROKEN_XDIST = (3, 8)
+SAID: Final = "llmci_said"
+"""The event of a worker that has something to say, among those of pytest-xdist."""
 OURS = ("load", "worksteal")
 """Modes that spread the tests of one model over all workers; ours takes their place."""
 
@@ -65,6 +67,8 @@ class ParallelSession:
         """Ours, where it is that."""
         self._settling = Settling(every=MANY_ITEMS)
         """Of records and reports: no test of a user's runs in this process."""
+        self._said: set[str] = set()
+        """What workers had to say since the last report."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -81,7 +85,21 @@ class ParallelSession:
             "holds": self._config.getoption("dist") in OURS,
             "room": self._plugin.room,
             "registered": {text: str(path) for text, path in self._plugin.registered.items()},
+            "say": self._ear(node),
         }
+
+    def _ear(self, node: Any) -> Any:
+        """A channel whose other end the worker speaks into; its words stand in line with what pytest-xdist is told."""
+        setattr(self._config.pluginmanager.getplugin("dsession"), f"worker_{SAID}", self._say)
+        channel = node.gateway.newchannel()
+        channel.setcallback(lambda text: node.putevent((SAID, {"text": text})))
+        return channel
+
+    def _say(self, text: str) -> None:
+        """Once for all workers that say the same while no test ends."""
+        if text not in self._said:
+            self._said.add(text)
+            self._plugin.terminal.say(text)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -129,6 +147,7 @@ class ParallelSession:
     def pytest_runtest_logreport(self) -> None:
         """Thousands of them come, and what came with them stays."""
         self._settling.note()
+        self._said.clear()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

@@ -341,6 +341,8 @@ class GateRecord:
     name: str
     outcome: Literal["passed", "failed", "skipped"]
     message: str
+    reasons: list[str] = field(default_factory=list)
+    """What the message joins, each by itself; empty where it is one."""
     model: str = ""
     """Alias of the model that it is about; empty for the session."""
     comparisons: list[ComparisonResult] = field(default_factory=list)

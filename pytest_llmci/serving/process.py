@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ _TAIL_BYTES: Final = 8192
 _LONGEST: Final = 300
 _FRAME: Final = " │┃║|"
 """Sides of a frame around an error."""
+_FAULT: Final = re.compile(r"(?:[\w./ -]+: )?[\w.]*(?:[Ee]rror|ERROR|Exception): *\S")
+"""``Error: ...``, ``vllm serve: error: ...``, ``ValueError: ...``."""
 _QUIET: Final = {
     "HF_HUB_OFFLINE": "1",  # a request may name any model: none is fetched
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -124,7 +127,9 @@ class ServerProcess:
 
     @property
     def said(self) -> str:
-        """The last line of its output that holds a word, to be put at the end of a message: some draw a frame around an error."""
+        """What it said in the end, to be put at the end of a message: the last line that names a fault, else the last one that holds a
+        word. Some draw a frame around an error, others list all options behind it.
+        """
         try:
             with self._log.open("rb") as output:
                 output.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
@@ -132,7 +137,10 @@ class ServerProcess:
         except OSError:
             return "; what it said cannot be read."
         last = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
-        return f". Its last line: {last[:_LONGEST]}" if last else "; it said nothing."
+        fault = next((line for line in reversed(lines) if _FAULT.match(line)), last)
+        if not last:
+            return "; it said nothing."
+        return f". {'Its last line' if fault == last else 'It said'}: {fault[:_LONGEST]}"
 
     def wait(self) -> int:
         """Until it ends by itself."""

@@ -65,7 +65,8 @@ def _write_results(stream: IO[str], report: SessionReport) -> None:
     said = {model.alias: _said(model) for model in report.models}
     writer = _CellWriter(report.metrics, said)
     gates = (
-        {key: value for key, value in to_json(gate).items() if key not in ("type", "uid")} for gate in report.gates
+        {key: value for key, value in to_json(gate).items() if key not in ("type", "uid", "reasons")}
+        for gate in report.gates
     )
     _write_list(stream, "models", (_model(model, said[model.alias]) for model in report.models))
     _write_list(stream, "cells", map(writer.line, report.cells))

@@ -7,13 +7,46 @@ import re
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from bench import Bench, unwrapped
 
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.exclusive import MachineLock
+
+
+@contextmanager
+def machine_taken(bench: Bench) -> Iterator[None]:
+    """Another session times something, until two seconds after a session has begun to wait for it."""
+    import fcntl
+
+    lock = MachineLock(bench.path / "timing.lock", SystemClock())
+    over = threading.Event()
+
+    def give_back_in_time() -> None:
+        with (bench.path / "timing.lock.next").open("r+b") as turn:
+            while not over.wait(0.1):
+                try:
+                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(2)
+                    break
+                fcntl.flock(turn, fcntl.LOCK_UN)
+        held.close()
+
+    with ExitStack() as held:
+        held.enter_context(lock.held(lambda: None, lambda text: None))
+        waiter = threading.Thread(target=give_back_in_time)
+        waiter.start()
+        try:
+            yield
+        finally:
+            over.set()
+            waiter.join()
+            lock.close()
 
 
 def test_header_progress_table_hints_and_place(bench: Bench) -> None:
@@ -97,13 +130,9 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     bench.write("test_it.py", "def test_cell(llm_result): pass")
-    lock = MachineLock(bench.path / "timing.lock", SystemClock())
-    with ExitStack() as held:
-        held.enter_context(lock.held(lambda: None, lambda text: None))
-        threading.Timer(4, held.close).start()
+    with machine_taken(bench):
         args = ("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=1", "-k", "first")
         result = bench.run(*args, *([] if own else ["--llmci-suite=inference"]), fresh=True)
-    lock.close()
     result.assert_outcomes(passed=1)
     line = next(line for line in result.outlines if "waiting for timed work" in line)
     assert line.startswith("test_it.py waiting" if own else "inference::echo waiting") and len(line) <= 80
@@ -111,13 +140,62 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+@pytest.mark.parametrize(
+    ("args", "before", "words", "behind"),
+    [
+        (("-q",), "", "waiting for timed work ... . *[[]100%[]]", ""),
+        (
+            ("-v",),
+            "inference::echo-first *",
+            "llmci: waiting for timed work",
+            "inference::echo-first PASSED *[[]100%[]]",
+        ),
+        (("-n1",), "1 worker *", "waiting for timed work ... . *[[]100%[]]", ""),
+        (("-n2", "-v"), "", "llmci: waiting for timed work", "[[]gw?[]] [[]100%[]] PASSED inference::echo-first*"),
+        (("-qq",), "", "", ""),
+    ],
+    ids=["-q", "-v", "-n1", "-n2 -v", "-qq"],
+)
+def test_the_wait_for_the_machine_is_told_once_whatever_the_tests_lines(
+    bench: Bench, args: tuple[str, ...], before: str, words: str, behind: str
+) -> None:
+    if args[0].startswith("-n"):
+        pytest.importorskip("xdist")
+    with machine_taken(bench):
+        result = bench.suite("echo", "--llmci-rounds=1", "-k", "first", *args, fresh=True)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([text for text in (before, words, behind) if text])
+    assert str(result.stdout).count("waiting") == bool(words)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+def test_parallel_workers_do_not_tell_that_they_wait_for_each_other(bench: Bench) -> None:
+    pytest.importorskip("xdist")
+    result = bench.suite("a=echo+ttft=1500ms,b=echo+ttft=1500ms", "--llmci-rounds=1", "-k", "first", "-n2", fresh=True)
+    result.assert_outcomes(passed=2)
+    assert "waiting" not in str(result.stdout)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
+def test_what_is_said_at_the_end_of_a_line_begins_a_new_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ", ".join(f"'{number}'" for number in range(60))
+    bench.write(
+        "test_it.py",
+        f"import pytest\n@pytest.mark.parametrize('n', [{names}])\ndef test_a(n): pass\n"
+        "def test_b(llm): llm.generate('x')\n",
+    )
+    with machine_taken(bench):
+        result = bench.run("--llm-models=echo", "test_it.py", fresh=True)
+    result.assert_outcomes(passed=61)
+    result.stdout.re_match_lines([r"test_it.py \.+ +\[ 98%\]$", r"waiting for timed work \.\.\. \. +\[100%\]$"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
 def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Bench) -> None:
     bench.write("late.py", "import time\ntime.sleep(2)\ndef answer(prompt): return 'x'")
-    lock = MachineLock(bench.path / "timing.lock", SystemClock())
     screen, end = os.openpty()
-    with ExitStack() as held, open(screen, "rb", buffering=0) as terminal:
-        held.enter_context(lock.held(lambda: None, lambda text: None))
-        threading.Timer(4, held.close).start()
+    with machine_taken(bench), open(screen, "rb", buffering=0) as terminal:
         arguments = ("--llm-models=py:late:answer", "--llmci-suite=inference", "--llm-prompts=prompts.yaml")
         command = [sys.executable, "-m", "pytest", *arguments, "--llmci-rounds=1", "-k", "first", "--color=yes"]
         with subprocess.Popen(command, cwd=bench.path, stdin=subprocess.DEVNULL, stdout=end, stderr=end):
@@ -126,7 +204,6 @@ def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Benc
                 seen = b""
                 while piece := terminal.read(4096):
                     seen += piece
-    lock.close()
     told = re.findall(r"(waiting|loading) [a-z ]+, (\d+) s", seen.decode())
     kinds, seconds = [kind for kind, _ in told], [int(number) for _, number in told]
     assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2

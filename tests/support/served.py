@@ -24,6 +24,11 @@ if part == "dies": sys.exit("no room for the weights")
 if part == "frames":
     sys.stderr.buffer.write("╭─ Error ─╮\\n│ No such option: --x │\\n╰────╯\\n\\n".encode())
     sys.exit(2)
+if part == "hints":
+    print("Error: No such option '--x'.\\n\\nAvailable options:\\n  --host TEXT  The address.\\n\\nRun 'serve --help' for full details.")
+    sys.exit(2)
+if part == "argues": sys.exit("serve: error: unrecognized arguments: --x\\nTry --help")
+if part == "raises": sys.exit("Error: of before\\nTraceback (most recent call last):\\nValueError: no such dtype")
 if part == "sleeps": time.sleep(600)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path("child").write_text(str(child.pid))

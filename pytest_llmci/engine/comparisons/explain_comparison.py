@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
@@ -47,6 +48,12 @@ MEANING: Final = {"net_time": "latency less the time spent waiting for a CPU"}
 """What a reader may not know of a metric that decides."""
 MOST_TOLD: Final = 10.0
 """The largest change that is named as one that could be seen: from there on a few rounds see nothing."""
+NO_LIMIT: Final = "no limit"
+"""In the place of an endless change, as at the end of an interval."""
+NOT_TOLD: Final = "n/a"
+"""In the place of what is no number."""
+BEYOND: Final = "any number of times"
+"""An endless change in a sentence: so much slower."""
 MANY_PER_CENT: Final = 1000.0
 """From here on a change is told as a factor."""
 
@@ -58,7 +65,11 @@ def percent(change: float, *, sign: bool = True) -> str:
     ('+8.1 %', '0.0 %', '+250 %', '249x')
     >>> percent(0.05, sign=False), percent(38.31, sign=False)
     ('5 %', '3,831 %')
+    >>> percent(math.inf), percent(math.nan)
+    ('no limit', 'n/a')
     """
+    if not math.isfinite(change):
+        return NOT_TOLD if math.isnan(change) else NO_LIMIT
     number = 100 * change
     if not sign:
         return f"{abs(number):.3g} %" if abs(number) < 999.5 else f"{abs(number):,.0f} %"
@@ -78,7 +89,8 @@ def worded(result: ComparisonResult, metric: MetricDef) -> str:
         word = "less" if better else "more"
     else:
         word = "lower" if change < 0 else "higher"
-    return f"{metric.heading} {percent(change, sign=100 * change >= MANY_PER_CENT)} {word}"
+    much = percent(change, sign=100 * change >= MANY_PER_CENT) if math.isfinite(change) else BEYOND
+    return f"{metric.heading} {much} {word}"
 
 
 def doubt(result: ComparisonResult) -> str:
@@ -86,7 +98,7 @@ def doubt(result: ComparisonResult) -> str:
     parts = [result.reason] if result.reason else []
     worst = max((abs(limit) for limit in (result.low, result.high) if limit is not None), default=None)
     if result.verdict == "inconclusive" and worst is not None:
-        parts.append(f"could be up to {percent(worst, sign=False)} worse")
+        parts.append(f"could be {f'up to {percent(worst, sign=False)}' if math.isfinite(worst) else BEYOND} worse")
     if result.visible is not None and result.detect is not None:
         parts.append(f"this sees {seen(result.visible)}, you asked for {percent(result.detect, sign=False)}")
     return f"{result.metric} against {one_line(result.against)}: {'; '.join(parts) or result.verdict}"
@@ -94,10 +106,12 @@ def doubt(result: ComparisonResult) -> str:
 
 def seen(visible: float) -> str:
     """
+    The smallest change that would have been found.
+
     >>> seen(0.12), seen(12345678.0)
     ('a change of 12 % or more', 'no change up to 1,000 %')
     """
-    if visible > MOST_TOLD:
+    if not visible <= MOST_TOLD:
         return f"no change up to {percent(MOST_TOLD, sign=False)}"
     return f"a change of {percent(visible, sign=False)} or more"
 
@@ -262,7 +276,8 @@ def compared_lines(
         ((alias, result) for alias, result in whole if _is_shown(result)), key=lambda each: _rank(each[1])
     )
     rows += [_wide_row(f"{alias} as a whole", result, metrics) for alias, result in of_models[:most]]
-    lines = aligned(_fitted([_WIDE_HEADINGS, *rows], width)) if rows else []
+    spare, least = ((), _NARROWEST_CELL) if width >= WIDTH else (_SPARE, SHORTEST_NAME)
+    lines = aligned(fitted([_WIDE_HEADINGS, *rows], width, spare, least=least)) if rows else []
     left_out = max(0, len(ranked) - most) + max(0, len(of_models) - most)
     if left_out:
         lines.append(f"... and {left_out} more")
@@ -303,13 +318,26 @@ def shown_results(
 
 _WIDE_HEADINGS: Final = ("cell", "metric", "before", "now", "change", "interval", "verdict")
 _NARROWEST_CELL: Final = 16
+SHORTEST_NAME: Final = 8
+"""Columns of it, in a terminal of less than 80."""
 
 
-def _fitted(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """The rows with names so short that a line fits the screen, if it can."""
-    others = sum(max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0])))
-    room = max(_NARROWEST_CELL, width - others)
-    return [(shortened(row[0], room), *row[1:]) for row in rows]
+_SPARE: Final = (5, 2, 3)
+"""Columns of the wide table, in the order in which a narrow terminal does without them."""
+
+
+def fitted(rows: Sequence[tuple[str, ...]], width: int, spare: Sequence[int], *, least: int) -> list[tuple[str, ...]]:
+    """The rows without as many columns, and with names so short, that a line fits the screen, if it can.
+
+    :param spare: columns that can be left out, the first one first.
+    :param least: columns that a name is left with; names stand in the first column.
+    """
+    left, kept = list(spare), list(range(len(rows[0])))
+    widths = [max(len(row[column]) for row in rows) for column in kept]
+    while left and min(widths[0], least) + sum(widths[column] + 2 for column in kept[1:]) > width:
+        kept.remove(left.pop(0))
+    room = max(least, width - sum(widths[column] + 2 for column in kept[1:]))
+    return [(shortened(row[0], room), *(row[column] for column in kept[1:])) for row in rows]
 
 
 def _is_shown(result: ComparisonResult) -> bool:
@@ -331,13 +359,13 @@ def _wide_row(name: str, result: ComparisonResult, metrics: Mapping[str, MetricD
     return one_line(name), heading, *shown, change, limits, verdict
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of texts in columns, the first two and the last one to the left."""
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
+    """Rows of texts in columns, the first ones and the last one to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = {0, 1, len(widths) - 1}
+    at_left = {*range(left), len(widths) - 1}
     return [
         "  ".join(
-            text.ljust(wide) if column in left else text.rjust(wide)
+            text.ljust(wide) if column in at_left else text.rjust(wide)
             for column, (text, wide) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

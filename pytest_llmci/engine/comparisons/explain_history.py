@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ...metrics import MetricDef
 from ...records import ComparisonResult, Json, to_json
-from ...text import one_line, wrapped
+from ...text import one_line, shortened, width, wrapped
 from ...units import format_quantity
-from .explain_comparison import aligned, compared_lines, percent
-from .explain_runs import PSEUDO_METRICS, WIDTH, facts, headline, json_data, markdown
+from .explain_comparison import WIDTH, aligned, compared_lines, fitted, percent
+from .explain_runs import PSEUDO_METRICS, facts, headline, json_data, labelled, markdown
 from .history import History, Point, Series
 from .release_gate import OUTPUTS, ReleaseJudgement, rollback_lines
 
@@ -19,16 +19,24 @@ _DRIFT: Final = {
 }
 
 
-def history_lines(history: History, *, most: int = 30) -> Iterator[str]:
+_SPARE: Final = (1, 3, 2)
+"""Columns of the table, in the order in which a narrow terminal does without them."""
+_INDENT: Final = 2
+
+
+def history_lines(history: History, *, most: int = 30, columns: int = 1_000, room: int = WIDTH) -> Iterator[str]:
     """A table a model and metric, a line a run, the newest last, and what changed.
 
     :param most: runs of each table.
+    :param columns: that the table may fill, if it can.
+    :param room: columns that texts may fill.
     """
     for series in history.series:
-        yield f"{one_line(series.model)}: median {series.metric.heading}"
+        what = f": median {series.metric.heading}"
+        yield shortened(one_line(series.model), columns - len(what)) + what
         begins = {point.run.run_id: change for point, change in series.changes}
         shown = series.points[-most:]
-        rows = [("date", "commit", "run", "rounds", "median", "")]
+        rows, told = [("date", "commit", "run", "rounds", "median")], [""]
         for point in shown:
             change = begins.get(point.run.run_id)
             mark = (
@@ -36,14 +44,34 @@ def history_lines(history: History, *, most: int = 30) -> Iterator[str]:
                 if change is None
                 else f"{percent(change.change)} {'worse' if series.is_worse(change) else 'better'} from here on"
             )
-            rows.append((*_facts(point, series.metric), mark or (f"({point.reason})" if point.reason else "")))
-        yield from (f"  {line}" for line in aligned(rows))
+            notes = (
+                mark,
+                f"changed: {', '.join(point.changed)}" if point.changed else "",
+                f"({point.reason})" if point.reason else "",
+            )
+            rows.append(_facts(point, series.metric))
+            told.append("; ".join(filter(None, notes)))
+        yield from _table(rows, told, columns)
         if len(series.points) > most:
             yield f"  ... and {len(series.points) - most} older"
-        yield from wrapped(_verdict(series), WIDTH, first="  ", rest="  ")
+        yield from wrapped(_verdict(series), room, first="  ", rest="  ")
         yield ""
     for reason in history.skipped:
-        yield from wrapped(f"left out: {reason}", WIDTH)
+        yield from wrapped(f"left out: {reason}", room)
+
+
+def _table(rows: Sequence[tuple[str, ...]], notes: Sequence[str], columns: int) -> Iterator[str]:
+    """Each row with its note behind it, or below where that does not fit."""
+    kept = fitted(rows, columns - _INDENT, _SPARE, least=len(rows[-1][0]))
+    lines = aligned([(*row, "") for row in kept])
+    behind = max(map(len, lines)) + 2
+    for line, note in zip(lines, notes, strict=True):
+        whole = f"{'':<{_INDENT}}{line:<{behind if note else 0}}{note}"
+        if width(whole) <= columns:
+            yield whole
+        else:
+            yield f"{'':<{_INDENT}}{line}"
+            yield from wrapped(note, columns, first=" " * 2 * _INDENT, rest=" " * 2 * _INDENT)
 
 
 def _facts(point: Point, metric: MetricDef) -> tuple[str, str, str, str, str]:
@@ -93,32 +121,39 @@ def history_json(history: History) -> dict[str, Json]:
 def _point(point: Point) -> dict[str, Json]:
     return {
         "run_id": point.run.run_id, "started": point.run.started, "commit": point.run.commit or None, "median": point.value,
-        "rounds": point.rounds, "alike": point.alike, "reason": point.reason,
+        "rounds": point.rounds, "alike": point.alike, "reason": point.reason, "changed": list(point.changed),
     }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------- the gate
 
 
-def judgement_lines(judged: ReleaseJudgement, *, most: int = 20) -> Iterator[str]:
-    """What changed since the release, and, where the run fails, the way back."""
+def judgement_lines(
+    judged: ReleaseJudgement, *, most: int = 20, columns: int = WIDTH, room: int = WIDTH
+) -> Iterator[str]:
+    """What changed since the release, and, where the run fails, the way back.
+
+    :param columns: that the table may fill.
+    :param room: columns that texts may fill.
+    """
     found, release = judged.found, judged.release.runs[-1]
     commit = f", commit {release.commit[:10]}" if release.commit else ""
-    yield from wrapped(
-        f"{found.candidate.name} against the release {release.name}{commit}: {judged.release.why}", WIDTH
-    )
+    yield from wrapped(f"{found.candidate.name} against the release {release.name}{commit}: {judged.release.why}", room)
     yield ""
     whole = [*found.models, *judged.drift]
     metrics = {**found.metrics, **PSEUDO_METRICS, **_DRIFT}
-    yield from compared_lines([(cell.id, cell.results) for cell in found.cells], whole, metrics, most=most)
+    yield from compared_lines(
+        [(cell.id, cell.results) for cell in found.cells], whole, metrics, most=most, width=columns
+    )
     yield ""
     for label, text in [
         *facts(found),
         *(("drift", _drift(alias, result)) for alias, result in judged.drift if result.reason),
     ]:
-        yield from wrapped(one_line(text), WIDTH, first=f"{label:<12}", rest=" " * 12)
+        yield from labelled(label, text, room)
     yield ""
-    yield f"{'FAILED' if judged.failed else 'undecided' if judged.undecided else 'ok'}: {headline(found)}"
+    state = "FAILED" if judged.failed else "undecided" if judged.undecided else "ok"
+    yield from wrapped(f"{state}: {headline(found)}", room, rest="  ")
     if judged.failed:
         yield "To go back to the release:"
         yield from (f"  {line}" for line in rollback_lines(judged))

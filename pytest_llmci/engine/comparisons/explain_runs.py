@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final
@@ -14,11 +15,10 @@ from ..reports.markdown import COMPARED_TEXTS, escaped, table
 from .compare_questions import METRIC
 from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
 from .comparison import LENGTH
-from .explain_comparison import compared_lines, percent, wide_rows
+from .explain_comparison import MOST_TOLD, WIDTH, compared_lines, percent, wide_rows
 from .slowdown import Slowdown, one_line_of
 from .stored_run import StoredRun
 
-WIDTH: Final = 80
 _LABEL: Final = 12
 _SHOWN: Final = 5
 _LOAD: Final = "load_time"
@@ -36,22 +36,25 @@ def known_metrics(found: RunsComparison) -> dict[str, MetricDef]:
     return {**found.metrics, **PSEUDO_METRICS}
 
 
-def text_lines(found: RunsComparison, *, most: int = 20) -> Iterator[str]:
+def text_lines(found: RunsComparison, *, most: int = 20, columns: int = WIDTH, room: int = WIDTH) -> Iterator[str]:
     """What changed first, then what did not, then how much could have been seen.
 
     :param most: rows of single cells.
+    :param columns: that the table may fill.
+    :param room: columns that texts may fill.
     """
     for run, label in _sides(found):
-        yield f"{label:<{_LABEL}}{one_line(run.name)}  {_when(run)}"
+        line = f"{label:<{_LABEL}}{one_line(run.name)}  {_when(run)}"
+        yield from [line] if columns >= WIDTH else labelled(label, f"{run.name}, {_when(run)}", columns)
     yield ""
     yield from compared_lines(
-        [(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found), most=most
+        [(cell.id, cell.results) for cell in found.cells], found.models, known_metrics(found), most=most, width=columns
     )
     yield ""
     for label, text in facts(found):
-        yield from _labelled(label, text)
+        yield from labelled(label, text, room)
     yield ""
-    yield headline(found)
+    yield from wrapped(headline(found), room, rest="  ")
 
 
 def headline(found: RunsComparison) -> str:
@@ -150,11 +153,17 @@ def _could_see(found: RunsComparison) -> Iterator[tuple[str, str]]:
         whole = [result.visible for _, result in found.models if result.metric == metric and result.visible is not None]
         asked = next(result.detect for result in _times(found) if result.metric == metric)
         if cells:
-            model = f", of a whole model {percent(median(whole), sign=False)}" if whole else ""
+            cell, model = median(cells), median(whole or [math.inf])
+            of_model = f", of a whole model {percent(model, sign=False)}" if model <= MOST_TOLD else ""
             wanted = f"; you asked for {percent(asked, sign=False)}" if asked else ""
+            size = (
+                f"of {percent(cell, sign=False)} or more"
+                if cell <= MOST_TOLD
+                else f"up to {percent(MOST_TOLD, sign=False)}"
+            )
             yield (
                 "sees",
-                f"a change of {metric} of {percent(median(cells), sign=False)} or more in a usual cell{model}{wanted}",
+                f"{'a' if cell <= MOST_TOLD else 'no'} change of {metric} {size} in a usual cell{of_model}{wanted}",
             )
 
 
@@ -187,8 +196,9 @@ def _failed(result: ComparisonResult) -> bool:
     return result.verdict == "regressed" and not result.accepted
 
 
-def _labelled(label: str, text: str) -> list[str]:
-    return wrapped(one_line(text), WIDTH, first=f"{label:<{_LABEL}}", rest=" " * _LABEL)
+def labelled(label: str, text: str, room: int) -> list[str]:
+    """A fact with its label, in as many lines as it takes."""
+    return wrapped(one_line(text), room, first=f"{label:<{_LABEL}}", rest=" " * _LABEL)
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
@@ -12,12 +12,23 @@ from typing import Final
 
 from ...errors import ConfigError, LogTamperedError, MissingExtraError, StoreError
 from ...metrics import MetricDef
+from ...records import Json
 from ...stats.change_points import LEAST_POINTS, LEAST_SEGMENT, ChangePoint, find_change_points
+from ...store.comparability import Part
 from ...store.runfolder import list_runs, resolve_run
 from .compare_runs import check_metrics, elsewhere, machine_differences
-from .stored_run import StoredCell, StoredRun, read_run
+from .stored_run import StoredCell, StoredModel, StoredRun, read_run
 
 DEFAULT_METRICS: Final = ("latency",)
+FOUND: Final = {
+    "revision": "revision", "manifest_sha256": "weights", "file_sha256": "weights", "quantization": "quantization", "dtype": "dtype",
+    "architecture": "architecture", "parameters": "parameters", "chat_template_sha256": "chat template", "served_model": "served model",
+}  # fmt: skip
+"""What a model turned out to be -> its name in a table. It may change while the same model is asked for; what libraries, code and servers
+do is what a history shows, and is not told in it."""
+_WEIGHTS: Final = ("manifest_sha256", "file_sha256")
+_WHERE_IT_RUNS: Final = "python"
+"""An option of a spec that makes no other model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +43,8 @@ class Point:
     """Whether machine, prompts and settings are those of the newest run: only such points make one series."""
     reason: str = ""
     """Why there is no value, or why it is not alike."""
+    changed: tuple[str, ...] = ()
+    """What of the model is other than in the point before that is alike: ``dtype: none -> bfloat16``, ``weights``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +125,7 @@ def read_history(
 def _series(runs: Sequence[StoredRun], alias: str, metric: str) -> Series:
     having = [run for run in runs if any(model == alias for model, _ in run.cells)]
     newest = having[-1]
-    points = tuple(_point(run, newest, alias, metric) for run in having)
+    points = _marked([_point(run, newest, alias, metric) for run in having], alias)
     usable = [point for point in points if point.alike and point.value]
     definition = next(run.metrics[metric] for run in reversed(runs) if metric in run.metrics)
     changes: list[ChangePoint] = []
@@ -145,6 +158,56 @@ def _unlike(run: StoredRun, newest: StoredRun, alias: str) -> str:
     if differences := machine_differences(one, other):
         return elsewhere(differences[:1])
     return "" if _question(run, alias) == _question(newest, alias) else "other prompts or settings"
+
+
+def _model_differences(one: StoredModel | None, other: StoredModel | None) -> list[str]:
+    """How two specs of one alias ask for other models: ``dtype: none -> bfloat16``."""
+    if one is None or other is None:
+        return []
+    asked = [
+        {"model": _named(each), "revision": each.spec.revision or None, **each.spec.options} for each in (one, other)
+    ]
+    if any(weights is not None and weights == other.subject.facts.get(name) for name, weights in _weights(one)):
+        asked = [{name: value for name, value in each.items() if name not in ("model", "revision")} for each in asked]
+    before, after = (Part({name: value for name, value in each.items() if name != _WHERE_IT_RUNS}) for each in asked)
+    return list(map(str, before.differences(after)))
+
+
+def _named(model: StoredModel) -> str:
+    """What a spec names, in short; behind a server that is the name there, as an address is a place."""
+    spec = model.spec
+    if "server" in model.subject.facts:
+        return str(model.subject.facts.get("model_name") or spec.target.partition("#")[2])
+    return f"{spec.backend}:{spec.target}"
+
+
+def _weights(model: StoredModel) -> list[tuple[str, Json]]:
+    return [(name, model.subject.facts.get(name)) for name in _WEIGHTS]
+
+
+def _marked(points: Sequence[Point], alias: str) -> tuple[Point, ...]:
+    """The points, each with what of the model is other than in the one before it in the series."""
+    marked: list[Point] = []
+    last: StoredModel | None = None
+    known: dict[str, Json] = {}
+    for point in points:
+        model = point.run.models.get(alias)
+        if not point.alike or model is None:
+            marked.append(point)
+            continue
+        facts = model.subject.facts
+        asked = _model_differences(last, model)
+        told = {text.partition(":")[0] for text in asked}
+        found = [
+            label for name, label in FOUND.items() if label not in told and _is_other(known.get(name), facts.get(name))
+        ]
+        marked.append(replace(point, changed=tuple(dict.fromkeys([*asked, *found]))))
+        last, known = model, {**known, **{name: fact for name, fact in facts.items() if fact is not None}}
+    return tuple(marked)
+
+
+def _is_other(before: Json, now: Json) -> bool:
+    return before is not None and now is not None and before != now
 
 
 def _question(run: StoredRun, alias: str) -> str:

@@ -19,7 +19,9 @@ from ...errors import ConfigError
 from ...metrics import Direction, MetricDef
 from ...store.log import LOG_NAME, read_log
 from ...store.runfolder import resolve_run
+from ...text import wrapped
 from ...units import format_quantity, parse_quantity
+from .explain_comparison import SHORTEST_NAME, aligned, fitted
 
 METRICS_NAME: Final = "metrics.json"
 IN_GIT: Final = "llmci-dvc/metrics.json"
@@ -290,24 +292,33 @@ def _verdict(change: float, allowed: float, direction: Direction) -> ChangeVerdi
 _ORDER: Final[tuple[ChangeVerdict, ...]] = ("worse", "lost", "better", "within", "new", "not judged")
 
 
-def text_lines(found: MetricsComparison, *, most: int = 20) -> Iterator[str]:
-    """A table of what was judged, worst first, and a line of counts; of what was not, where nothing was."""
-    yield f"old  {found.old}"
-    yield f"new  {found.new}"
+def text_lines(found: MetricsComparison, *, most: int = 20, columns: int = 1_000) -> Iterator[str]:
+    """A table of what was judged, worst first, and a line of counts; of what was not, where nothing was.
+
+    :param columns: that lines may fill, if they can.
+    """
+    for label, side in (("old", found.old), ("new", found.new)):
+        yield from wrapped(side, columns, first=f"{label}  ", rest=" " * 5)
     judged = [change for change in found.changes if change.verdict != "not judged"]
     rows = sorted(judged or found.changes, key=lambda change: _ORDER.index(change.verdict))
     yield ""
-    yield from _table([_HEADINGS, *(_row(change) for change in rows[:most])])
+    yield from aligned(
+        fitted([_HEADINGS, *(_row(change) for change in rows[:most])], columns, _SPARE, least=SHORTEST_NAME), left=1
+    )
     if len(rows) > most:
         yield f"and {len(rows) - most} more (--rows)"
     yield ""
     counts = [f"{found.count(verdict)} {verdict}" for verdict in _ORDER if found.count(verdict)]
-    yield f"{len(found.changes)} metrics: {', '.join(counts)}"
+    yield from wrapped(f"{len(found.changes)} metrics: {', '.join(counts)}", columns, rest="  ")
     if not any(change.tolerance for change in found.changes):
-        yield "nothing but lost metrics fails without a tolerance: --tolerance latency=5%"
+        yield from wrapped(
+            "nothing but lost metrics fails without a tolerance: --tolerance latency=5%", columns, rest="  "
+        )
 
 
 _HEADINGS: Final = ("metric", "old", "new", "change", "tolerance", "verdict")
+_SPARE: Final = (4, 1)
+"""Columns of the table, in the order in which a narrow terminal does without them."""
 
 
 def _row(change: MetricChange) -> tuple[str, ...]:
@@ -322,16 +333,6 @@ def _shown(change: MetricChange, value: float | None) -> str:
     if value is None:
         return "n/a"
     return format_quantity(value, change.definition.unit) if change.definition else f"{value:.6g}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADINGS))]
-    for row in rows:
-        cells = [
-            text.ljust(width) if place in (0, len(row) - 1) else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def json_data(found: MetricsComparison) -> dict[str, Any]:

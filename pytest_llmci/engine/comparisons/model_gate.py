@@ -39,7 +39,7 @@ def model_gate(
     told += [f"inconclusive: {doubt(result)}" for result in undecided]
     failed = worst or (fail_undecided and undecided)
     return GateRecord(
-        uid=uid, name=f"regression-{alias}", outcome="failed" if failed else "passed", message="; ".join(told), model=alias,
+        uid=uid, name=f"regression-{alias}", outcome="failed" if failed else "passed", message="; ".join(told), reasons=told, model=alias,
         comparisons=list(results),
     )  # fmt: skip
 

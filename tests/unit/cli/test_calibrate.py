@@ -40,9 +40,11 @@ def shown(**changes: Any) -> str:
     return "\n".join(render(calibration(**changes)))
 
 
-def test_the_report_fits_into_80_columns() -> None:
-    lines = list(render(calibration(left_out=("word " * 40,), model="m" * 70)))
-    assert max(map(len, lines)) <= 80
+@pytest.mark.parametrize(("told", "most"), [("45", 45), ("60", 60), ("80", 80), ("200", 100)])
+def test_the_report_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, told: str, most: int) -> None:
+    monkeypatch.setenv("COLUMNS", told)
+    lines = list(render(calibration(left_out=("word " * 40,), model="m" * (most - 10))))
+    assert most - 4 <= max(map(len, lines)) <= most
 
 
 def test_false_alarms_have_a_limit_and_not_only_a_count() -> None:

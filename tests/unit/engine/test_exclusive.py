@@ -70,6 +70,25 @@ def test_a_short_wait_is_not_worth_a_word(locks: tuple[MachineLock, MachineLock,
     assert said == []
 
 
+@pytest.mark.parametrize(
+    ("holder", "waiter", "told"), [("s", "s", False), ("s", "other", True), ("s", "", True), ("", "s", True)]
+)
+def test_a_wait_for_ones_own_session_is_not_told(tmp_path: Path, holder: str, waiter: str, told: bool) -> None:
+    clock = FakeClock()
+    earlier = MachineLock(tmp_path / "lock", FakeClock(), "other")
+    one, two = MachineLock(tmp_path / "lock", FakeClock(), holder), MachineLock(tmp_path / "lock", clock, waiter)
+    said: list[str] = []
+    with earlier.held(quiet, silent):
+        pass
+    with ExitStack() as held_by_one:
+        held_by_one.enter_context(one.held(quiet, silent))
+        with two.held(lambda: held_by_one.close() if clock.now_ns() > 3_000_000_000 else None, said.append):
+            pass
+    assert bool(said) == told
+    for lock in (earlier, one, two):
+        lock.close()
+
+
 def test_within_itself_it_does_not_wait_and_frees_only_at_the_end(
     locks: tuple[MachineLock, MachineLock, FakeClock],
 ) -> None:

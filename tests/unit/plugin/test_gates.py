@@ -6,7 +6,7 @@ import pytest
 from sample_run import CRASH, rounds, usual_records, verdict, worker
 
 from pytest_llmci.engine.seen import Seen
-from pytest_llmci.plugin.gates import judge_coverage
+from pytest_llmci.plugin.gates import _place, _report, judge_coverage
 from pytest_llmci.records import GateRecord
 
 
@@ -168,3 +168,13 @@ def test_lost_results_fail_whatever_was_measured_and_all_faults_are_told() -> No
 def test_tests_that_no_worker_ran_fail_it(never_run: int, said: str) -> None:
     gate = judged(seen(rounds()), {"cells": 8, "selected": 8, "selected_models": ["a"]}, never_run=never_run)
     assert gate.outcome == "failed" and gate.message.startswith(said)
+
+
+def test_a_fault_with_a_semicolon_is_one() -> None:
+    lost = "disk full; 3 lines are gone"
+    gate = judged(Seen(), {"unused_models": ["b"]}, store_error=lost, never_run=1)
+    assert gate.reasons[1] == f"results were lost: {lost}" and gate.message == "; ".join(gate.reasons)
+    shown = str(_report(*_place(gate), "call", gate, room=80).longrepr).splitlines()
+    assert [line.strip() for line in shown if lost in line] == [f"results were lost: {lost}"]
+    older = GateRecord(name="coverage", outcome="failed", message="a; b")
+    assert "  a; b" in str(_report(*_place(older), "call", older, room=80).longrepr).splitlines()

@@ -239,6 +239,9 @@ def test_weights_that_change_while_they_are_loaded_are_refused(play: ScriptedSer
     [
         ("dies", "the server ended with exit status 1. Its last line: no room for the weights"),
         ("frames", "the server ended with exit status 2. Its last line: No such option: --x"),
+        ("hints", "the server ended with exit status 2. It said: Error: No such option '--x'."),
+        ("argues", "the server ended with exit status 1. It said: serve: error: unrecognized arguments: --x"),
+        ("raises", "the server ended with exit status 1. Its last line: ValueError: no such dtype"),
         ("quits", "the server ended with exit status 3; it said nothing."),
         ("fails", "/v1/chat/completions answers 500 (no template)"),
         ("nonsense", 'is none of OpenAI\'s protocol: {"hello": 1}'),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from pytest_llmci.engine.comparisons.explain_comparison import (
     change_words,
     compared_lines,
     comparison_block,
+    doubt,
+    regression_title,
     shown_results,
 )
 from pytest_llmci.measure import builtin_metrics
@@ -55,6 +58,19 @@ def test_a_change_that_is_visibly_not_that_of_the_medians_is_explained() -> None
 def test_nothing_is_explained_that_nobody_sees(facts: dict[str, Any], words: str) -> None:
     found = change_words([result(**facts)])
     assert found.startswith(words) and bool(found) == bool(words)
+
+
+def test_an_endless_change_is_told_in_words() -> None:
+    endless = result(change=math.inf, high=math.inf, visible=math.nan)
+    assert (
+        regression_title(endless, METRICS["net_time"])
+        == "net time any number of times slower than main (-1.0 % to no limit)"
+    )
+    assert doubt(endless) == (
+        "net_time against main: could be any number of times worse; this sees no change up to 1,000 %, you asked for 5 %"
+    )
+    text = " ".join([*compared_lines([("a-tcp", [endless])], [], METRICS), *comparison_block([endless], None, METRICS)])
+    assert "infx" not in text and "nan" not in text
 
 
 def test_each_kind_of_comparison_is_explained_once() -> None:

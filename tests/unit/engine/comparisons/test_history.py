@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stored_runs import simple, write_run
+from stored_runs import simple, started, write_run
 
 from pytest_llmci.engine.comparisons.explain_history import history_json, history_lines
 from pytest_llmci.engine.comparisons.history import Series, choose_runs, read_history
 from pytest_llmci.errors import ConfigError
+from pytest_llmci.records import ModelSpec
 
 
 def written(output: Path, factors: list[float], **changes: Any) -> list[Path]:
@@ -17,6 +18,10 @@ def written(output: Path, factors: list[float], **changes: Any) -> list[Path]:
         write_run(output, number, simple(seed=number, factor=factor), **changes)
         for number, factor in enumerate(factors)
     ]
+
+
+def spec_of(**changes: Any) -> ModelSpec:
+    return ModelSpec(**{"alias": "a", "backend": "echo", **changes})
 
 
 def only(folders: list[Path], **options: Any) -> Series:
@@ -62,6 +67,66 @@ def test_other_hardware_and_other_prompts_are_no_change_of_the_model(tmp_path: P
     assert series.points[0].reason == "other hardware: cpu_model: B -> A"
     assert series.points[10].reason == "other prompts or settings"
     assert series.note.startswith("9 comparable runs: ")
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "changed"),
+    [
+        ({"options": {"dtype": "bfloat16"}}, {}, "dtype: bfloat16 -> none"),
+        ({"revision": "v1"}, {"revision": "v2"}, "revision: v1 -> v2"),
+        ({"backend": "echo"}, {"backend": "hf", "target": "x/y"}, "model: echo: -> hf:x/y"),
+        ({"options": {"python": "a"}}, {"options": {"python": "b"}}, ""),
+    ],
+)
+def test_another_model_under_one_alias_is_marked(
+    tmp_path: Path, older: dict[str, Any], newer: dict[str, Any], changed: str
+) -> None:
+    folders = [
+        write_run(tmp_path, number, [started(spec=spec_of(**changes)), *simple(factor=factor)[1:]])
+        for number, (changes, factor) in enumerate([(older, 2.0), (newer, 1.0)])
+    ]
+    series = only(folders)
+    assert [(point.alike, point.changed) for point in series.points] == [
+        (True, ()),
+        (True, (changed,) if changed else ()),
+    ]
+
+
+def test_the_same_weights_are_the_same_model_whatever_they_are_called(tmp_path: Path) -> None:
+    folders = [
+        write_run(
+            tmp_path,
+            number,
+            [started(spec=spec_of(backend="gguf", target=path), info={"file_sha256": "f"}), *simple()[1:]],
+        )
+        for number, path in enumerate(["/tmp/ci-1/m.gguf", "/tmp/ci-2/m.gguf"])
+    ]
+    assert [point.changed for point in only(folders).points] == [(), ()]
+
+
+def test_a_server_is_a_place_and_its_port_no_model(tmp_path: Path) -> None:
+    def run(number: int, port: int, name: str) -> Path:
+        spec = spec_of(backend="openai", target=f"http://127.0.0.1:{port}/v1#{name}")
+        info = {"source": "endpoint", "server": f"http://127.0.0.1:{port}", "model_name": name}
+        return write_run(tmp_path, number, [started(spec=spec, info=info), *simple()[1:]])
+
+    series = only([run(0, 1, "b"), run(1, 2, "a"), run(2, 3, "a")])
+    assert [point.changed for point in series.points] == [(), ("model: b -> a",), ()]
+
+
+def test_where_a_spec_loads_something_else_is_marked(tmp_path: Path) -> None:
+    facts: list[dict[str, Any]] = [
+        {"manifest_sha256": "1"},
+        {"manifest_sha256": "1"},
+        {},
+        {"manifest_sha256": "2", "dtype": "x"},
+    ]
+    folders = [write_run(tmp_path, number, simple(info=info)) for number, info in enumerate(facts)]
+    history = read_history(folders)
+    assert [point.changed for point in history.series[0].points] == [(), (), (), ("weights", "dtype")]
+    assert [line for line in history_lines(history) if line.endswith("changed: weights, dtype")]
+    data: Any = history_json(history)
+    assert data["series"][0]["points"][-1]["changed"] == ["weights", "dtype"]
 
 
 def test_models_and_metrics_are_chosen(tmp_path: Path) -> None:
