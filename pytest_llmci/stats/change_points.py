@@ -12,12 +12,14 @@ Source: Killick, Fearnhead and Eckley 2012 (PELT); Truong, Oudre and Vayatis 202
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
+from ..errors import MissingExtraError
 from ..registry import missing_package
 
 LEAST_POINTS: Final = 12
@@ -27,6 +29,8 @@ LEAST_SEGMENT: Final = 4
 MOST_POINTS: Final = 300
 """The newest that are looked at; more would take minutes."""
 EXTRA: Final = "pytest-llmci[history]"
+TOO_NEW: Final = (3, 14)
+"""No release of ruptures up to 1.1.10 takes a Python of that version, so that the extra brings none there."""
 _PENALTY: Final = 3.5
 _LEAST_SD: Final = 0.002
 """As logarithm: medians that repeat to the digit are still no proof of such a clock."""
@@ -77,6 +81,11 @@ def _segments(logs: Sequence[float]) -> list[int]:
     try:
         import ruptures
     except ModuleNotFoundError as error:
+        if sys.version_info >= TOO_NEW:
+            raise MissingExtraError(
+                f"looking for change points needs the package 'ruptures', which takes no Python from {'.'.join(map(str, TOO_NEW))} on:"
+                f" read the runs with an older one, and '{EXTRA}' there."
+            ) from error
         raise missing_package("looking for change points", error.name or "ruptures", EXTRA) from error
     import numpy as np
 

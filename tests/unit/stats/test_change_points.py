@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from pytest_llmci.errors import MissingExtraError
+from pytest_llmci.stats import change_points
 from pytest_llmci.stats.change_points import LEAST_POINTS, LEAST_SEGMENT, find_change_points, noise
 
 
@@ -64,5 +65,13 @@ def test_too_few_points_are_refused() -> None:
 
 def test_without_the_library_the_pip_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ruptures", None)
+    monkeypatch.setattr(change_points, "TOO_NEW", (99,))
     with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llmci\[history\]'"):
+        find_change_points([1.0] * 12)
+
+
+def test_on_a_python_that_the_library_takes_not_an_older_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ruptures", None)
+    monkeypatch.setattr(change_points, "TOO_NEW", sys.version_info[:2])
+    with pytest.raises(MissingExtraError, match=r"takes no Python from 3\.\d+ on: read the runs with an older one"):
         find_change_points([1.0] * 12)

@@ -11,6 +11,7 @@ from pytest_llmci.engine.comparisons.explain_history import history_json, histor
 from pytest_llmci.engine.comparisons.history import Series, choose_runs, read_history
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import ModelSpec
+from pytest_llmci.stats import change_points
 
 
 def written(output: Path, factors: list[float], **changes: Any) -> list[Path]:
@@ -156,6 +157,7 @@ def test_without_the_library_the_table_stands_and_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ruptures", None)
+    monkeypatch.setattr(change_points, "TOO_NEW", (99,))
     series = only(written(tmp_path, [1.0] * 12))
     assert series.note.endswith("pip install 'pytest-llmci[history]'.")
 
