@@ -139,7 +139,7 @@ class Terminal(Silent):
 
     def _units(self, references: Mapping[str, ModelSpec]) -> set[str]:
         """What may count as one value, of the models that are compared: ``round``, ``block``, or ``auto`` where the server decides."""
-        from ..engine.comparisons.interleaved import planned_unit
+        from ..engine.comparisons.round_or_block import planned_unit
 
         own = {spec.alias: spec for spec in self._plugin.planner.specs}
         sides = [(own[alias], spec) for alias, spec in references.items() if alias in own]

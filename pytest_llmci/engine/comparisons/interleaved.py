@@ -58,6 +58,7 @@ from .comparison import (
     samples_of,
 )
 from .model_gate import model_gate
+from .round_or_block import repeated_requests, why_by_block
 from .starts import compare_starts, starts_shown
 
 Arm = Literal["candidate", "reference"]
@@ -66,8 +67,6 @@ LEAST_SAMPLE_S: Final = 0.05
 """Answers that are shorter are taken several at a time: the clocks and the scheduler's ticks would drown a single one."""
 MOST_REPEATS: Final = 50
 MOST_FILES: Final = 3
-_MAY_LIMIT_RATES: Final = ("openai",)
-"""Backends behind which a server may say that it limits rates."""
 _MODULES_NOW: Final = "pytest_llmci.runner.origin:modules_now"
 NOT_ALONE: Final = "not decided alone: the model as a whole regressed"
 _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
@@ -630,33 +629,3 @@ def shared_place(reference: WorkerRecord, candidate: WorkerRecord) -> str:
     if len(devices) == 1 and all(device.startswith(("cuda", "mps")) for device in devices):
         return f"one accelerator, {devices.pop()}"
     return ""
-
-
-def repeated_requests(record: RoundRecord) -> int:
-    """Requests of a round that the server put off: answered at a further attempt, or refused for their number under load."""
-    refused = sum(run.failures.count("server_busy") for run in record.runs)
-    return (record.completion.retries or 0) + refused
-
-
-def planned_unit(sides: Sequence[ModelSpec]) -> Literal["round", "block", "auto"]:
-    """What counts as one value, as far as is known before anything runs; ``auto``: the server's answers decide."""
-    asked = {side.options.get("unit", "auto") for side in sides}
-    if "block" in asked:
-        return "block"
-    return "auto" if "round" not in asked and any(side.backend in _MAY_LIMIT_RATES for side in sides) else "round"
-
-
-def why_by_block(sides: Sequence[WorkerRecord], repeated: int) -> str:
-    """Why the block is the unit of the test; empty where the round is.
-
-    :param repeated: requests that were put off so far.
-    """
-    asked = {side.spec.options.get("unit", "auto") for side in sides}
-    if "block" in asked:
-        return "+unit=block says so"
-    if "round" in asked:
-        return ""
-    if repeated:
-        return f"{repeated} request{' was' if repeated == 1 else 's were'} put off by the server (429, 5xx or no connection)"
-    told = [str(side.info["limits_rate"]) for side in sides if side.info.get("limits_rate")]
-    return f"the server limits rates ({told[0]})" if told else ""
