@@ -48,9 +48,10 @@ from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
     from ..engine.benchmark import TaskRunner
-    from ..engine.replay import ReplayedTasks, StoredAnswers
+    from ..engine.replay import ReplayedTasks
     from ..engine.resume import EarlierRun
     from ..engine.session import BenchSession
+    from ..engine.stored_answers import StoredAnswers
     from ..leaderboard.published import PublishedScores
     from .controller import Controller
     from .running import Running
