@@ -36,17 +36,17 @@ from .comparison import (
     counted,
     gated_times,
 )
+from .pairing import Pair, pair_cells
 from .reading import read_runs
+from .run_differences import differing, elsewhere, machine_differences, what_changed
 from .runs_comparison import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison
 from .slowdown import READ, Slowdown, is_explained, slowdown
 from .starts import compare_starts
-from .stored_run import StoredCell, StoredModel, StoredRun
+from .stored_run import StoredCell, StoredRun
 
 LEAST_ROUNDS: Final = 3
 _NOT_GATED: Final = (PEAK, GROWTH, LENGTH)
 """Compared by rules of their own."""
-_JUDGED_ELSEWHERE: Final = frozenset({"memory_method", "anchor"})
-"""Of the protocol: another method, or a frozen model on one side alone, makes memory incomparable, and nothing else."""
 _SHOWN: Final = 5
 _MOST_SLOWDOWNS: Final = 3
 
@@ -127,29 +127,6 @@ def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef], where:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
-    """One cell that both sides have."""
-
-    id: str
-    base: StoredCell
-    candidate: StoredCell
-    older: tuple[StoredCell, ...] = ()
-
-    @property
-    def differences(self) -> list[Difference]:
-        """In what was asked."""
-        return differing(self.base, self.candidate)
-
-
-def differing(base: StoredCell, candidate: StoredCell) -> list[Difference]:
-    """Where what was asked of a cell, or how it was measured, is not the same."""
-    if base.protocol is None or candidate.protocol is None or base.protocol == candidate.protocol:
-        return []
-    found = base.protocol.differences(candidate.protocol)
-    return [each for each in found if each.name not in _JUDGED_ELSEWHERE]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
     """Cells that are judged alike; all of a live run are of one kind."""
 
@@ -159,7 +136,7 @@ class _Kind:
     by_run: bool = False
     """Whether both sides are several runs of another tool, whose spread tells all that its runs differ by."""
 
-    def sides(self, pair: _Pair) -> Sides:
+    def sides(self, pair: Pair) -> Sides:
         """The samples of both sides."""
         if self.by_run:
             return Sides(base=pair.base.by_run, candidate=pair.candidate.by_run)
@@ -168,14 +145,14 @@ class _Kind:
         return Sides(base=pair.base.samples, candidate=pair.candidate.samples)
 
 
-def _kinds(cells: Mapping[str, _Pair]) -> dict[_Kind, dict[str, _Pair]]:
-    found: dict[_Kind, dict[str, _Pair]] = {}
+def _kinds(cells: Mapping[str, Pair]) -> dict[_Kind, dict[str, Pair]]:
+    found: dict[_Kind, dict[str, Pair]] = {}
     for name, pair in cells.items():
         found.setdefault(_kind(pair), {})[name] = pair
     return found
 
 
-def _kind(pair: _Pair) -> _Kind:
+def _kind(pair: Pair) -> _Kind:
     base, candidate = pair.base, pair.candidate
     if not base.runs or not candidate.runs:
         return _Kind(judged_by=judged_by_text(candidate.load))
@@ -223,7 +200,7 @@ class _Comparing:
             raise ConfigError(self._nothing_common())
         if pairs:
             self._refuse_other_question(pairs)
-        by_model: dict[str, list[_Pair]] = {}
+        by_model: dict[str, list[Pair]] = {}
         for pair in pairs:
             by_model.setdefault(pair.candidate.model, []).append(pair)
         shifts = _shifts([pair for pair in pairs if pair.base.rounds and pair.candidate.rounds])
@@ -273,7 +250,7 @@ class _Comparing:
             " Cells are paired by alias and prompt id: give the models the same alias= and take the same prompts."
         )
 
-    def _refuse_other_question(self, pairs: Sequence[_Pair]) -> None:
+    def _refuse_other_question(self, pairs: Sequence[Pair]) -> None:
         """One error instead of as many rows as there are cells, where all cells were asked otherwise."""
         found = [pair.differences for pair in pairs]
         common = set.intersection(*({each.name for each in one} for one in found))
@@ -287,9 +264,9 @@ class _Comparing:
         )
 
     def _compare_model(
-        self, alias: str, pairs: Sequence[_Pair], family: int, shifts: Mapping[TimeMetric, float]
+        self, alias: str, pairs: Sequence[Pair], family: int, shifts: Mapping[TimeMetric, float]
     ) -> None:
-        judged: dict[str, _Pair] = {}
+        judged: dict[str, Pair] = {}
         for pair in pairs:
             early = self._without_comparison(pair)
             self._note(pair.candidate, *early, pair=pair)
@@ -303,7 +280,7 @@ class _Comparing:
             self._compare_times(alias, cells, kind, family, shifts)
 
     def _compare_times(
-        self, alias: str, timed: Mapping[str, _Pair], kind: _Kind, family: int, shifts: Mapping[TimeMetric, float]
+        self, alias: str, timed: Mapping[str, Pair], kind: _Kind, family: int, shifts: Mapping[TimeMetric, float]
     ) -> None:
         machines = machine_differences(self._base.models.get(alias), self._candidate.models.get(alias))
         self._hardware.update(dict.fromkeys(machines))
@@ -355,7 +332,7 @@ class _Comparing:
     def _on_cpu(self, alias: str) -> bool:
         return all(run.models[alias].on_cpu for run in (self._base, self._candidate) if alias in run.models)
 
-    def _without_comparison(self, pair: _Pair) -> tuple[ComparisonResult, ...]:
+    def _without_comparison(self, pair: Pair) -> tuple[ComparisonResult, ...]:
         """Why a cell that both sides name cannot be compared at all."""
         if pair.differences:
             reason = "; ".join(map(str, pair.differences))
@@ -375,7 +352,7 @@ class _Comparing:
             rounds=cell.rounds, reason=reason,
         )  # fmt: skip
 
-    def _note(self, cell: StoredCell, *results: ComparisonResult, pair: _Pair | None = None) -> None:
+    def _note(self, cell: StoredCell, *results: ComparisonResult, pair: Pair | None = None) -> None:
         name = pair.id if pair else cell.id
         changed = settled = None
         if pair is not None and not pair.differences and pair.base.outputs and pair.candidate.outputs:
@@ -387,7 +364,7 @@ class _Comparing:
             id=name, model=cell.model, prompt_id=cell.prompt_id, results=results, outputs_changed=changed, outputs_settled=bool(settled)
         )  # fmt: skip
 
-    def _settled(self, cell: str, result: ComparisonResult, pair: _Pair) -> ComparisonResult:
+    def _settled(self, cell: str, result: ComparisonResult, pair: Pair) -> ComparisonResult:
         few = pair.base.rounds if pair.base.rounds < LEAST_ROUNDS else 0
         if few and result.mode != "exact" and result.verdict == "inconclusive" and few <= pair.candidate.rounds:
             side = "either side" if pair.candidate.rounds == few else "the reference"
@@ -403,7 +380,7 @@ class _Comparing:
     # ------------------------------------------------------------------------------------------- several older runs
 
     def _with_history(
-        self, alias: str, timed: Mapping[str, _Pair], sides: dict[str, Sides], rules: Rules
+        self, alias: str, timed: Mapping[str, Pair], sides: dict[str, Sides], rules: Rules
     ) -> tuple[dict[str, Sides], Rules]:
         """The older runs that hold what the reference holds of a model, of the same machine and asked the same."""
         times = gated_times(sides.values(), rules)
@@ -424,7 +401,7 @@ class _Comparing:
         return joined, replace(rules, mode="history", against=f"{len(sessions) + 1} runs")
 
     def _usable(
-        self, run: StoredRun, alias: str, timed: Mapping[str, _Pair], times: Sequence[str]
+        self, run: StoredRun, alias: str, timed: Mapping[str, Pair], times: Sequence[str]
     ) -> tuple[str, dict[str, StoredCell]]:
         machines = machine_differences(run.models.get(alias), self._candidate.models.get(alias))
         if alias not in run.models or machines:
@@ -440,7 +417,7 @@ class _Comparing:
 
     # ----------------------------------------------------------------------------------------------------- answers
 
-    def _quality(self, alias: str, pairs: Sequence[_Pair]) -> list[ComparisonResult]:
+    def _quality(self, alias: str, pairs: Sequence[Pair]) -> list[ComparisonResult]:
         """The answers of one model that passed their checks, the same questions on both sides."""
         asked = [pair for pair in pairs if pair.base.checks.keys() & pair.candidate.checks.keys()]
         if not asked or (self._only and CHECKS not in self._only):
@@ -465,33 +442,6 @@ class _Comparing:
         return [self._maybe_accepted(alias, result)]
 
 
-def pair_cells(base: StoredRun, candidate: StoredRun) -> tuple[list[_Pair], list[StoredCell], list[StoredCell]]:
-    """Cells of both runs, of the candidate alone, and of the base alone.
-
-    Where several tests measured a cell, those of the same name belong together.
-    """
-    pairs: list[_Pair] = []
-    new: list[StoredCell] = []
-    lost: list[StoredCell] = []
-    for key, now in candidate.cells.items():
-        before = base.cells.get(key, ())
-        if len(before) == len(now) == 1:
-            pairs.append(_Pair(id=now[0].id, base=before[0], candidate=now[0]))
-            continue
-        by_test = {cell.test: cell for cell in before}
-        for cell in now:
-            there = by_test.pop(cell.test, None)
-            if there is None:
-                new.append(cell)
-            else:
-                pairs.append(
-                    _Pair(id=f"{cell.id} ({cell.test})" if len(now) > 1 else cell.id, base=there, candidate=cell)
-                )
-        lost += by_test.values()
-    lost += [cell for key, cells in base.cells.items() if key not in candidate.cells for cell in cells]
-    return pairs, new, lost
-
-
 def _passed(cell: StoredCell, other: StoredCell) -> bool:
     """Whether it passed all checks that both sides made."""
     return all(passed for name, passed in cell.checks.items() if name in other.checks)
@@ -503,38 +453,7 @@ def _why_new(cell: StoredCell, base: StoredRun) -> str:
     )
 
 
-def machine_differences(base: StoredModel | None, candidate: StoredModel | None) -> list[str]:
-    """How the machines of two stored numbers differ: ``cpu_model: A -> B``."""
-    if base is None or candidate is None:
-        return []
-    return list(map(str, base.place.differences(candidate.place)))
-
-
-def elsewhere(differences: Sequence[str]) -> str:
-    """Why times cannot be compared, by what :func:`machine_differences` found.
-
-    >>> elsewhere(["cores_allowed: 2 -> 4"]), elsewhere(["server: http://a:80 -> http://b:80"])
-    ('other hardware: cores_allowed: 2 -> 4', 'another server: http://a:80 -> http://b:80')
-    """
-    told = "; ".join(differences)
-    only_server = len(differences) == 1 and told.startswith("server: ")
-    return f"another {told}" if only_server else f"other hardware: {told}"
-
-
-def what_changed(base: StoredRun, candidate: StoredRun) -> tuple[str, ...]:
-    """What differs in what was on trial, what all models share told once."""
-    shared = [alias for alias in candidate.models if alias in base.models]
-    found = {
-        alias: list(map(str, base.models[alias].subject.differences(candidate.models[alias].subject)))
-        for alias in shared
-    }
-    told = dict.fromkeys(text for texts in found.values() for text in texts)
-    everywhere = [text for text in told if all(text in texts for texts in found.values())]
-    single = [f"{alias}: {text}" for alias, texts in found.items() for text in texts if text not in everywhere]
-    return (*everywhere, *single)
-
-
-def _shifts(pairs: Sequence[_Pair]) -> dict[TimeMetric, float]:
+def _shifts(pairs: Sequence[Pair]) -> dict[TimeMetric, float]:
     """What a change of the machine's load could explain, by kind of time. Empty where nothing computed on the CPU."""
     sides = [_witnesses([pair.base for pair in pairs]), _witnesses([pair.candidate for pair in pairs])]
     if any(wall <= 0 or cpu < LEAST_CPU_SHARE * wall for wall, cpu in sides):
