@@ -23,7 +23,7 @@ from ..records import (
     RoundsRecord,
     WorkerRecord,
 )
-from ..runner.worker import ModelWorker
+from ..runner.model_worker import ModelWorker
 from ..settings import Settings, Sourced
 from ..store.comparability import prompt_sha256
 from .benchmark import TaskMeasurement, facts_of

@@ -39,8 +39,8 @@ from ..records import (
 )
 from ..redaction import Redactor
 from ..registry import Registry
+from ..runner.model_worker import Limits, ModelWorker, WorkerSetup
 from ..runner.token_counts import tokens_of
-from ..runner.worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
 from ..text import one_line

@@ -20,7 +20,8 @@ from pytest_llmci.prompts import load_prompts
 from pytest_llmci.records import GenerationSettings, Json, Prompt, RoundRecord, RunRequest
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.guard import Guard
-from pytest_llmci.runner.worker import Limits, WorkerProcess, WorkerSetup
+from pytest_llmci.runner.model_worker import Limits, WorkerSetup
+from pytest_llmci.runner.worker import WorkerProcess
 from pytest_llmci.settings import Given, Sourced, resolve_settings
 from pytest_llmci.specs import read_specs
 from pytest_llmci.store.checkout import Checkout
