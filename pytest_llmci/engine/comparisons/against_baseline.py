@@ -17,8 +17,9 @@ from ...stats.looks import SESSION_ALPHA
 from ...store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
 from ...store.comparability import Part
 from ..schedule import StoredSide
+from .cell_samples import MemoryPass
 from .compare_runs import compare_stored
-from .comparison import Accept, MemoryPass
+from .comparison import Accept
 from .runs_comparison import WHOLE_CELL
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun

@@ -21,6 +21,7 @@ from ...stats.quality import compare_answers
 from ...stats.stored import ANCHORED_SHARE, TimeMetric, Witnesses, environment_shift
 from ...store.comparability import Difference
 from ..under_load import judged_by_text
+from .cell_samples import Sides
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     AS_MEASURED,
@@ -30,7 +31,6 @@ from .comparison import (
     Accept,
     ModelComparison,
     Rules,
-    Sides,
     accepted_or_not,
     compare_model,
     counted,

@@ -46,17 +46,8 @@ from ..pool import LiveModel, Pool, error_info
 from ..schedule import OUT_OF_TIME, CellMeasurement
 from ..under_load import load_records
 from .against import Entry
-from .comparison import (
-    Accept,
-    ModelComparison,
-    Rules,
-    Sides,
-    accepted_or_not,
-    compare_model,
-    gated_starts,
-    met,
-    samples_of,
-)
+from .cell_samples import Sides, met, samples_of
+from .comparison import Accept, ModelComparison, Rules, accepted_or_not, compare_model, gated_starts
 from .model_gate import model_gate
 from .round_or_block import repeated_requests, why_by_block
 from .starts import compare_starts, starts_shown
