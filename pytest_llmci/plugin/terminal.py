@@ -532,8 +532,8 @@ def visible_line(settings: Settings, cells: int, models: int, units: Collection[
 
     :param units: what counts as one value, of the models: ``round``, ``block``, or ``auto`` where their server decides.
     """
-    from ..engine.comparisons.comparison import DETECT
     from ..engine.comparisons.explain_comparison import percent
+    from ..engine.comparisons.rules import DETECT
     from ..stats.by_block import LEAST_BLOCKS
     from ..stats.compare import GateSettings
     from ..stats.expected import expected_visible

@@ -127,8 +127,12 @@ def test_a_process_that_has_parallel_workers_imports_nothing_that_measures(tmp_p
 
 COMPARISONS = ".engine.comparisons"
 FOR_COMPARING = {
-    *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "compare_runs", "comparing", "comparison")),
-    *(f"{COMPARISONS}.{name}" for name in ("explain_comparison", "interleaved", "slowdown")),
+    *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "cell_samples", "compare_runs", "comparing")),
+    *(
+        f"{COMPARISONS}.{name}"
+        for name in ("comparison", "exact", "explain_comparison", "interleaved", "round_or_block")
+    ),
+    *(f"{COMPARISONS}.{name}" for name in ("rules", "runs_comparison", "slowdown")),
     *(".stats.compare", ".store.baseline"),
 }
 FOR_WHAT_FEW_ASK_FOR = {

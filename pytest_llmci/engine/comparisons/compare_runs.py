@@ -26,18 +26,16 @@ from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     AS_MEASURED,
     LEAST_CPU_SHARE,
-    LENGTH,
-    PEAK,
     Accept,
     ModelComparison,
-    Rules,
     accepted_or_not,
     compare_model,
-    counted,
     gated_times,
 )
+from .exact import LENGTH, PEAK, counted
 from .pairing import Pair, pair_cells
 from .reading import read_runs
+from .rules import Rules
 from .run_differences import differing, elsewhere, machine_differences, what_changed
 from .runs_comparison import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison
 from .slowdown import READ, Slowdown, is_explained, slowdown

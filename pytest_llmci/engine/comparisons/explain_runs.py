@@ -13,7 +13,7 @@ from ...units import format_duration
 from ..reports.markdown import COMPARED_TEXTS, escaped, table
 from .compare_questions import METRIC
 from .compare_runs import LEAST_ROUNDS
-from .comparison import LENGTH
+from .exact import LENGTH
 from .explain_comparison import compared_lines, percent, wide_rows
 from .runs_comparison import CHECKS, WHOLE_CELL, RunsComparison
 from .slowdown import Slowdown, one_line_of

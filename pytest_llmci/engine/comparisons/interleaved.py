@@ -47,9 +47,10 @@ from ..schedule import OUT_OF_TIME, CellMeasurement
 from ..under_load import load_records
 from .against import Entry
 from .cell_samples import Sides, met, samples_of
-from .comparison import Accept, ModelComparison, Rules, accepted_or_not, compare_model, gated_starts
+from .comparison import Accept, ModelComparison, accepted_or_not, compare_model, gated_starts
 from .model_gate import model_gate
 from .round_or_block import repeated_requests, why_by_block
+from .rules import Rules
 from .starts import compare_starts, starts_shown
 
 Arm = Literal["candidate", "reference"]

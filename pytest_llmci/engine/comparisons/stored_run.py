@@ -33,7 +33,7 @@ from ..imported import BACKEND
 from ..reports.report import replayed_run
 from ..under_load import GATED_UNDER_LOAD
 from .cell_samples import CellSamples, MemoryPass, anchor_of, samples_of
-from .comparison import MEAN_LENGTH
+from .exact import MEAN_LENGTH
 
 COMPARED: Final = (
     "cpu_time",
