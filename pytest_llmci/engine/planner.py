@@ -38,7 +38,7 @@ from .schedule import CellPlan, least_answers
 
 if TYPE_CHECKING:
     from ..cost.chosen import ChosenPrices
-    from ..store.baseline import Chosen
+    from ..store.baseline_folder import Chosen
     from ..store.comparability import Part
     from ..tasks.loading import TaskTest
     from .task_cell import TaskCell
@@ -180,7 +180,7 @@ class Planner:
         to_write = ("save_baseline", "update_baseline")
         if not wanted and not any(getattr(self._settings, option) for option in to_write):
             return []
-        from ..store.baseline import check_name
+        from ..store.baseline_file import check_name
         from ..store.comparability import machine_part
 
         for option in to_write:
@@ -201,14 +201,14 @@ class Planner:
 
     def is_made_here(self, name: str) -> bool:
         """Whether this session writes the baseline, and only its usual settings compare with it: then it need not be there or fit."""
-        from ..store.baseline import is_path
+        from ..store.baseline_folder import is_path
 
         s = self._settings
         is_meant = s.save_baseline == name or (bool(s.save_baseline) and is_path(name))
         return is_meant and not s.origins.get("baseline", "--").startswith("--")
 
     def _chosen(self, asked: Sourced, here: Part) -> Chosen:
-        from ..store.baseline import choose
+        from ..store.baseline_folder import choose
 
         file = self._registered.get(asked.text)
         if file is None:

@@ -14,7 +14,8 @@ from ...measure.starts import START_TIMES
 from ...metrics import MetricDef
 from ...records import Comparability, ComparisonResult, HeaderRecord, Json, LogRecord
 from ...stats.looks import SESSION_ALPHA
-from ...store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
+from ...store.baseline_folder import Chosen
+from ...store.baseline_record import BaselineCell, BaselineRecord, BaselineSession
 from ...store.comparability import Part
 from ..schedule import StoredSide
 from .cell_samples import MemoryPass
