@@ -22,7 +22,8 @@ import pytest
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
 from ..engine.observer import Silent
-from ..engine.planner import Places, Planner
+from ..engine.places import Places
+from ..engine.planner import Planner
 from ..engine.reports.explain import WIDTH
 from ..errors import ConfigError
 from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..engine.planner import Places
+from ..engine.places import Places
 from ..errors import ConfigError, NotReplayed, StoreError
 from ..settings import SUITES, Settings
 from ..store.runfolder import resolve_run

@@ -15,7 +15,7 @@ from ...settings import DEFAULT_SUITE_PROMPTS, Given, Settings, Sourced, resolve
 from ...specs import is_same_model, read_specs, rewritten, split_options
 from ...store.checkout import Checkout
 from ...testfiles.names import has_suffix
-from ..planner import Places
+from ..places import Places
 from ..testfile import prompts_of_file
 from .code_origin import moved_path
 from .differences import GENERATION_SETTINGS, notes, nothing_to_compare

@@ -14,7 +14,7 @@ from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.comparisons.code_origin import prove_origin
 from pytest_llmci.engine.comparisons.reference import Candidate, Reference
 from pytest_llmci.engine.comparisons.revision import SettingsThen, reference_of_revision, split_revision
-from pytest_llmci.engine.planner import Places
+from pytest_llmci.engine.places import Places
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.prompts import load_prompts
 from pytest_llmci.records import GenerationSettings, Json, Prompt, RoundRecord, RunRequest
