@@ -107,7 +107,7 @@ def test_a_folder_with_a_test_file_without_python(tmp_path: Path) -> None:
     assert ours(modules) == ALWAYS | FOR_A_TEST_FILE
 
 
-FOR_MEASURING = {".plugin.running", ".plugin.comparing", ".engine.session", ".engine.handles"}
+FOR_MEASURING = {".plugin.running", ".plugin.comparing", ".engine.session", ".engine.block_runner", ".engine.handles"}
 """What it takes to measure or to compare."""
 
 

@@ -106,15 +106,14 @@ def test_a_memory_pass_ends_with_the_time_limit_and_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
-    bed = Bed(tmp_path, time_limit_s=10.0)
 
     class Slow(Silent):
         def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
-            bed.clock.sleep(4)
+            own.clock.sleep(4)
 
-    bed.session._observer = Slow()
-    measurement = bed.measure("a=echo:one two", rounds=1, max_rounds=1, memory_rounds=5)
-    bed.session.close()
+    own = Bed(tmp_path, Slow(), time_limit_s=10.0)
+    measurement = own.measure("a=echo:one two", rounds=1, max_rounds=1, memory_rounds=5)
+    own.session.close()
     assert measurement.rounds == 1
     assert [(block.origin, block.n, block.error) for block in measurement.memory_blocks] == [("memory", 2, None)]
     assert not measurement.out_of_time
