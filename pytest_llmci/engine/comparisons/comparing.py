@@ -19,8 +19,9 @@ from ..under_load import judged_of
 from .against import Against, Entry
 from .against_baseline import BaselineRules, against_baselines
 from .exact import counted
-from .interleaved import Interleaved, Ports
+from .interleaved import Interleaved
 from .model_gate import model_gate
+from .pairs import Ports
 from .rules import Rules
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines

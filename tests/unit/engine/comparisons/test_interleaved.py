@@ -13,8 +13,9 @@ import sample_run
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.comparisons.against import Against, Entry
-from pytest_llmci.engine.comparisons.interleaved import Interleaved, Ports, shared_place
+from pytest_llmci.engine.comparisons.interleaved import Interleaved, shared_place
 from pytest_llmci.engine.comparisons.model_gate import model_gate
+from pytest_llmci.engine.comparisons.pairs import Ports
 from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel
