@@ -67,7 +67,6 @@ class Interleaved:
         self._courses = [
             Course(entry, CellMeasurement(cell=entry.cell, plan=entry.plan, against=rules.against)) for entry in entries
         ]
-        self._most = max(entry.plan.max_rounds for entry in entries)
         self._changed: tuple[str, ...] = ()
         self._shared = ""
         self._start_times = {name: metrics[name] for name in START_TIMES if name in metrics}
