@@ -26,11 +26,12 @@ from ..engine.places import Places
 from ..engine.planner import Planner
 from ..engine.reports.explain import WIDTH
 from ..errors import ConfigError
+from ..given import resolve_settings
 from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
-from ..settings import Settings, plain_settings, resolve_settings
+from ..settings import Settings, plain_settings
 from ..store.environment import environment, machine_elsewhere
 from ..store.machines import MACHINE
 from ..store.record_bytes import encode_record

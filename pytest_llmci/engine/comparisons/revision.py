@@ -9,9 +9,10 @@ from typing import Final
 
 from ...backends.hub import is_local
 from ...errors import ConfigError
+from ...given import Given, resolve_settings
 from ...prompts import load_prompts, split_source
 from ...records import ModelSpec, Prompt
-from ...settings import DEFAULT_SUITE_PROMPTS, Given, Settings, Sourced, resolve_settings
+from ...settings import DEFAULT_SUITE_PROMPTS, Settings, Sourced
 from ...specs import is_same_model, read_specs, rewritten, split_options
 from ...store.checkout import Checkout
 from ...testfiles.names import has_suffix

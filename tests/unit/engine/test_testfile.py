@@ -13,8 +13,8 @@ from pytest_llmci.engine.places import Places
 from pytest_llmci.engine.planner import Planner
 from pytest_llmci.engine.testfile import PlannedTest, prompts_of_file, read_file
 from pytest_llmci.errors import ConfigError
+from pytest_llmci.given import Given, resolve_settings
 from pytest_llmci.registry import Registry
-from pytest_llmci.settings import Given, resolve_settings
 from pytest_llmci.testfiles.keys import KEYS
 from pytest_llmci.testfiles.nodes import Faults
 
