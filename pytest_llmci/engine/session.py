@@ -157,7 +157,7 @@ class BenchSession:
         if against is None and baselines is None:
             return None
         from .comparisons.comparing import Comparing
-        from .comparisons.pairs import Ports
+        from .comparisons.process_pairs import Ports
 
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self.recorder.keep, new_uid=self.new_uid,

@@ -128,8 +128,8 @@ def test_a_process_that_has_parallel_workers_imports_nothing_that_measures(tmp_p
 COMPARISONS = ".engine.comparisons"
 FOR_COMPARING = {
     *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "cell_samples", "compare_runs", "comparing")),
-    *(f"{COMPARISONS}.{name}" for name in ("comparison", "exact", "explain_comparison", "interleaved", "pairs")),
-    *(f"{COMPARISONS}.{name}" for name in ("round_or_block", "rules", "runs_comparison", "slowdown")),
+    *(f"{COMPARISONS}.{name}" for name in ("comparison", "exact", "explain_comparison", "interleaved")),
+    *(f"{COMPARISONS}.{name}" for name in ("process_pairs", "round_or_block", "rules", "runs_comparison", "slowdown")),
     *(".stats.compare", ".store.baseline_file", ".store.baseline_folder", ".store.baseline_record"),
 }
 FOR_WHAT_FEW_ASK_FOR = {

@@ -21,6 +21,7 @@ from ...stats.quality import compare_answers
 from ...stats.stored import ANCHORED_SHARE, TimeMetric, Witnesses, environment_shift
 from ...store.comparability import Difference
 from ..under_load import judged_by_text
+from .cell_pairs import Pair, pair_cells
 from .cell_samples import Sides
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
@@ -33,7 +34,6 @@ from .comparison import (
     gated_times,
 )
 from .exact import LENGTH, PEAK, counted
-from .pairing import Pair, pair_cells
 from .reading import read_runs
 from .rules import Rules
 from .run_differences import differing, elsewhere, machine_differences, what_changed

@@ -21,7 +21,7 @@ from .against_baseline import BaselineRules, against_baselines
 from .exact import counted
 from .interleaved import Interleaved
 from .model_gate import model_gate
-from .pairs import Ports
+from .process_pairs import Ports
 from .rules import Rules
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines

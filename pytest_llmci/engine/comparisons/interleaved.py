@@ -26,7 +26,7 @@ from .against import Entry
 from .cell_samples import Sides, met, samples_of
 from .comparison import Accept, ModelComparison, accepted_or_not, compare_model, gated_starts
 from .model_gate import model_gate
-from .pairs import Course, Pairs, Ports
+from .process_pairs import Course, Ports, ProcessPairs
 from .round_or_block import why_by_block
 from .rules import Rules
 from .starts import compare_starts, starts_shown
@@ -70,7 +70,7 @@ class Interleaved:
         self._changed: tuple[str, ...] = ()
         self._shared = ""
         self._start_times = {name: metrics[name] for name in START_TIMES if name in metrics}
-        self._pairs = Pairs(
+        self._pairs = ProcessPairs(
             self._courses, ports, looks=rules.looks, block=block, start_times=self._start_times.values(), rng=rng, prove=prove,
             own_modules=own_modules,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.comparisons.against import Against, Entry
 from pytest_llmci.engine.comparisons.interleaved import Interleaved, shared_place
 from pytest_llmci.engine.comparisons.model_gate import model_gate
-from pytest_llmci.engine.comparisons.pairs import Ports
+from pytest_llmci.engine.comparisons.process_pairs import Ports
 from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel

@@ -116,7 +116,7 @@ class Ports:
     out_of_time: Callable[[], bool]
 
 
-class Pairs:
+class ProcessPairs:
     """Begins pair after pair and measures a block of each cell in it."""
 
     def __init__(
