@@ -6,14 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import fmean, median
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from ...measure.memory import GROWTH
 from ...metrics import MetricDef
 from ...records import RoundsRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
