@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.pairs import machine_line
 from benchmarks.workers import worker_starter
-from pytest_llmci.engine.comparisons.comparison import Rules
+from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.engine.comparisons.starts import compare_starts
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.measure.starts import START_TIMES

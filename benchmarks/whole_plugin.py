@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.pairs import Targets, in_turn, machine_line, paired_ratio
 from benchmarks.process_cost import RunFailedError, plugin_session
-from pytest_llmci.runner.worker import worker_environment
+from pytest_llmci.runner.launch import worker_environment
 
 if TYPE_CHECKING:
     from pytest_llmci.engine.handles import LLM

@@ -14,7 +14,8 @@ from pytest_llmci import backends, measure
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.guard import Guard
-from pytest_llmci.runner.worker import Limits, WorkerProcess, WorkerSetup
+from pytest_llmci.runner.model_worker import Limits, WorkerSetup
+from pytest_llmci.runner.worker import WorkerProcess
 from pytest_llmci.specs import parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]

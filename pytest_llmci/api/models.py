@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, Field
 
 from ..dashboard.source import RunRow
-from ..engine.comparisons.compare_runs import ComparedCell, RunsComparison
+from ..engine.comparisons.runs_comparison import ComparedCell, RunsComparison
 from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..records import BudgetResult, CheckResult, ComparisonResult, GateRecord, Missing
 

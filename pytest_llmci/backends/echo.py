@@ -49,239 +49,23 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import ClassVar, Final
 
 from ..clock import Clock, SystemClock
-from ..errors import ConfigError, GenerationError, ModelLoadError
+from ..errors import GenerationError, ModelLoadError
 from ..quick_records import quickly_made
 from ..records import Completion, GenerationSettings, Json, ModelSpec, Prompt
-from ..units import parse_duration_s, parse_quantity
-from .base import LoadContext, LoadedModel, Stamp, check_options
+from .base import LoadContext, LoadedModel, Stamp
+from .echo_script import OPTIONS, Hang, Script, read_script
+from .echo_words import write_answer
 
-_ON: Final = ("on", "ok", "yes", "true", "1")
 _NO_WEIGHTS: Final = "echo has no weights"
 _NO_DEVICE: Final = "echo computes on no GPU"
 _FOREVER_S: Final = 3600
 DRIFT: Final = "~"
 """At the end of ``scores``: each answer's last digits are others, as where a machine adds up in another order each time."""
-_SENTENCE: Final = (
-    "the a river stone morning small model answers with words that follow each other quietly across seven green hills"
-    " while someone counts every token and writes down how long it took because numbers matter more than promises when"
-    " code changes under pressure of late afternoon light near open windows old clocks keep steady time for careful"
-    " readers who ask good questions about latency memory rounds budgets noise baselines verdicts plus what difference"
-    " really means in practice after many patient trials on shared machines"
-)
-_WORDS: Final = tuple(_SENTENCE.split())
-"""All different, and a prime number of them, so that any step through them visits all before one comes again."""
-
-Hang = Literal["sleep", "spin", "gil"]
-
-
-@quickly_made
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Script:
-    """The keys of a spec, read. Times in nanoseconds, sizes in bytes."""
-
-    text: str = ""
-    tokens: int | None = None
-    repeat: str = ""
-    finish: str = ""
-    special_only: bool = False
-    ttft_ns: int = 0
-    itl_ns: int = 0
-    busy: bool = False
-    load_s: float = 0.0
-    alloc_bytes: int = 0
-    alloc_s: float = 0.0
-    leak_bytes: int = 0
-    load_alloc_bytes: int = 0
-    stdout: str = ""
-    child_s: float = 0.0
-    load_fail: str = ""
-    fail: str = ""
-    crash: str = ""
-    hang: Hang | None = None
-    oom_bytes: int = 0
-    at: int | Literal["load"] | None = None
-    token: int = 0
-    only_prompt: str = ""
-    scores: str = ""
-
-    @property
-    def strikes(self) -> bool:
-        """True where something goes wrong at some time."""
-        return bool(self.fail or self.crash or self.hang or self.oom_bytes)
-
-    @property
-    def is_immediate(self) -> bool:
-        """True where nothing happens between the tokens, so that stamping them is all there is to do."""
-        return not (self.strikes or self.ttft_ns or self.itl_ns or self.alloc_bytes or self.leak_bytes or self.stdout)
-
-
 _NOT_READ: Final = Script()
 """The script of a model that was not loaded."""
-
-
-def read_script(spec: ModelSpec) -> Script:
-    """Read and check the keys of a spec.
-
-    :raises ModelLoadError: of kind ``option``, naming the key and what it expects.
-    """
-    check_options(spec, EchoBackend.OPTIONS)
-    keys, given = _Keys(spec), dict[str, Any]()
-    try:
-        for key, value in spec.options.items():
-            if value and key in READERS:
-                field, read = READERS[key]
-                given[field] = read(keys, key)
-    except ConfigError as error:
-        raise ModelLoadError(str(error), kind="option") from error
-    return Script(text=spec.target, **given)
-
-
-class _Keys:
-    """The values of the keys that a spec gives, each read as what it must be."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self._options = spec.options
-        self._where = f"model '{spec.text}'"
-
-    def text(self, key: str) -> str:
-        return self._options[key]
-
-    def switch(self, key: str) -> bool:
-        return self._one_of(key, _ON) != ""
-
-    def hang(self, key: str) -> str:
-        return self._one_of(key, get_args(Hang))
-
-    def count(self, key: str) -> int:
-        value = self.text(key)
-        if not (value.isascii() and value.isdigit()):
-            raise self._wrong(key, "a whole number from 0")
-        return int(value)
-
-    def moment(self, key: str) -> int | Literal["load"]:
-        return "load" if self.text(key) == "load" else self.count(key)
-
-    def duration_s(self, key: str) -> float:
-        return parse_duration_s(self.text(key), self._place(key))
-
-    def duration_ns(self, key: str) -> int:
-        return round(self.duration_s(key) * 1e9)
-
-    def milliseconds_as_s(self, key: str) -> float:
-        with contextlib.suppress(ValueError):
-            return float(self.text(key)) / 1e3
-        return self.duration_s(key)
-
-    def size(self, key: str) -> int:
-        size = parse_quantity(self.text(key), "B", self._place(key))
-        if size < 1:
-            raise self._wrong(key, "a size such as 64MiB")
-        return int(size)
-
-    def crash(self, key: str) -> str:
-        value = self.text(key)
-        kind, _, status = value.partition(":")
-        if kind == "exit" and status.isascii() and status.isdigit() and int(status) < 256:
-            return value
-        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
-        if name not in signal.Signals.__members__:
-            raise self._wrong(key, "a signal such as SIGKILL, or exit:N with N below 256")
-        return name
-
-    def _one_of(self, key: str, known: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in known:
-            raise self._wrong(key, " or ".join(known))
-        return value
-
-    def _wrong(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self._where}: +{key}={self.text(key)} must be {expected}.")
-
-    def _place(self, key: str) -> str:
-        return f"{self._where}: +{key}"
-
-
-READERS: Final[Mapping[str, tuple[str, Callable[[_Keys, str], Any]]]] = {
-    "tokens": ("tokens", _Keys.count),
-    "repeat": ("repeat", _Keys.text),
-    "finish": ("finish", _Keys.text),
-    "special_only": ("special_only", _Keys.switch),
-    "ttft": ("ttft_ns", _Keys.duration_ns),
-    "itl": ("itl_ns", _Keys.duration_ns),
-    "busy": ("busy", _Keys.switch),
-    "load": ("load_s", _Keys.duration_s),
-    "alloc": ("alloc_bytes", _Keys.size),
-    "alloc_ms": ("alloc_s", _Keys.milliseconds_as_s),
-    "leak": ("leak_bytes", _Keys.size),
-    "load_alloc": ("load_alloc_bytes", _Keys.size),
-    "stdout": ("stdout", _Keys.text),
-    "child": ("child_s", _Keys.duration_s),
-    "load_fail": ("load_fail", _Keys.text),
-    "fail": ("fail", _Keys.text),
-    "crash": ("crash", _Keys.crash),
-    "hang": ("hang", _Keys.hang),
-    "oom": ("oom_bytes", _Keys.size),
-    "at": ("at", _Keys.moment),
-    "token": ("token", _Keys.count),
-    "only_prompt": ("only_prompt", _Keys.text),
-    "scores": ("scores", _Keys.text),
-}
-"""Key of a spec -> field of the script, and how its value is read."""
-
-
-# ----------------------------------------------------------------------------------------------------------- the words
-
-
-def write_answer(script: Script, prompt: Prompt, settings: GenerationSettings) -> list[str]:
-    """The words of an answer.
-
-    :returns: the script's words, or a sentence of our own, cut and filled up as the script and the settings want.
-    """
-    if script.repeat:
-        return _looped(
-            script.repeat.split(),
-            settings.max_new_tokens if script.tokens is None else min(script.tokens, settings.max_new_tokens),
-        )
-    words = script.text.split() if script.text else _opening(prompt.shown)
-    wanted = _length(script, len(words), settings)
-    if len(words) < wanted:
-        words = words + _filling(prompt.shown, settings, wanted - len(words))
-    return words[:wanted]
-
-
-def _length(script: Script, scripted: int, settings: GenerationSettings) -> int:
-    if settings.fixed_length:
-        return settings.max_new_tokens
-    own = script.tokens if script.tokens is not None else scripted if script.text else scripted + 24
-    return min(own, settings.max_new_tokens)
-
-
-def _opening(shown: str) -> list[str]:
-    quoted = [word.strip("\"'.,:;!?") for word in shown.split(None, 6)[:6]]
-    return ["You", "asked", "about", *filter(None, quoted), "so", "here", "it", "is:"]
-
-
-def _filling(shown: str, settings: GenerationSettings, count: int) -> list[str]:
-    """Words in an order that depends on the prompt, and on the seed where the answer is sampled."""
-    key = f"{settings.seed}:{shown}" if settings.temperature > 0 else shown
-    number = zlib.crc32(key.encode("utf-8", "surrogatepass"))
-    total = len(_WORDS)
-    start, step = number % total, 1 + number // total % (total - 1)
-    words: list[str] = []
-    while len(words) < count:
-        words += [_WORDS[(start + place * step) % total] for place in range(min(total, count - len(words)))]
-        step = 1 + step % (total - 1)  # another order for the next lap, so that no lap repeats the one before
-    return words
-
-
-def _looped(words: list[str], count: int) -> list[str]:
-    return (words * (count // max(1, len(words)) + 1))[:count] if words else []
-
-
-# --------------------------------------------------------------------------------------------------------- the backend
 
 
 @quickly_made
@@ -298,31 +82,7 @@ class EchoBackend:
     """Answers by script."""
 
     keeps_length: ClassVar[bool] = True
-    OPTIONS: ClassVar[Mapping[str, str]] = {
-        "tokens": "words of the script",
-        "repeat": "text to loop",
-        "finish": "finish reason",
-        "special_only": "only special tokens",
-        "ttft": "time until the first token",
-        "itl": "time between tokens",
-        "busy": "burn CPU instead of sleeping",
-        "load": "time to load",
-        "alloc": "memory allocated and freed in each answer",
-        "alloc_ms": "how long it is held",
-        "leak": "memory kept in each answer",
-        "load_alloc": "memory kept from load on",
-        "stdout": "noise on stdout and stderr",
-        "child": "leave a sleeping grandchild process",
-        "load_fail": "loading fails",
-        "fail": "answers fail",
-        "crash": "the process dies",
-        "hang": "the process stops answering",
-        "oom": "allocate without end",
-        "at": "when they strike",
-        "token": "after how many tokens they strike",
-        "only_prompt": "for which prompt they strike",
-        "scores": "which log-probabilities: any text; with ~ at its end their last digits change",
-    }
+    OPTIONS: ClassVar[Mapping[str, str]] = OPTIONS
 
     def __init__(self, spec: ModelSpec, clock: Clock | None = None) -> None:
         self._spec = spec

@@ -27,17 +27,9 @@ from ..store.accepted import (
     read_accepted,
     size_to_accept,
 )
-from ..store.baseline import (
-    OLD_AFTER,
-    BaselineCell,
-    BaselineFile,
-    BaselineRecord,
-    find,
-    list_baselines,
-    load,
-    prune,
-    renewal,
-)
+from ..store.baseline_file import load
+from ..store.baseline_folder import OLD_AFTER, BaselineFile, find, list_baselines, prune, renewal
+from ..store.baseline_record import BaselineCell, BaselineRecord
 from ..store.runfolder import resolve_run
 from ..text import shown_path
 from ..units import format_quantity

@@ -19,7 +19,8 @@ from ..engine.comparisons.explain_runs import json_data, markdown, text_lines
 from ..engine.comparisons.metrics_diff import compare_metrics, parse_tolerance, read_side
 from ..errors import ConfigError
 from ..garbage import collector_paused
-from ..settings import BASELINES_FOLDER, parse_smallest_change
+from ..given import parse_smallest_change
+from ..settings import BASELINES_FOLDER
 from ..store.accepted import accepting
 from ..store.runfolder import resolve_run
 from . import Command

@@ -18,7 +18,7 @@ from ..settings import BASELINES_FOLDER
 from ..sinks import check_builtin, register
 from ..sinks.apart import send_apart
 from ..sinks.finish import finish_run
-from ..store.baseline import save
+from ..store.baseline_file import save
 from ..store.baseline_log import baseline_of_log
 from ..store.chain import CUT_OFF
 from ..store.comparability import machine_part

@@ -31,7 +31,7 @@ from ..records import (
     VerdictRecord,
     WorkerRecord,
 )
-from ..runner.worker import ModelWorker
+from ..runner.model_worker import ModelWorker
 from ..stats.budget_expression import Budget
 from ..tasks.base import Answer, Question, QuestionSet
 from ..tasks.counting import chosen

@@ -24,8 +24,8 @@ from ..records import (
     Prompt,
     ScoreRequest,
 )
+from ..runner.model_worker import ModelWorker
 from ..runner.wire import pack_arguments
-from ..runner.worker import ModelWorker
 from ..slugs import slug
 from .pool import error_info
 from .results import Generation, as_exception

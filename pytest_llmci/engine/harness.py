@@ -18,7 +18,7 @@ from ..records import (
     ScoreRequest,
     TaskFacts,
 )
-from ..runner.worker import ModelWorker
+from ..runner.model_worker import ModelWorker
 from ..tasks.base import digest
 from ..tasks.counting import chosen
 from ..tasks.lm_eval_bridge import run_lm_eval_task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,63 +33,22 @@ from ..store.environment import environment
 from ..text import one_line
 from .limits import Preflight
 from .load_cells import LOAD, LoadCells
+from .marker_values import OF_GENERATION, MarkerValues
+from .places import Places
 from .schedule import CellPlan, least_answers
 
 if TYPE_CHECKING:
     from ..cost.chosen import ChosenPrices
-    from ..store.baseline import Chosen
+    from ..store.baseline_folder import Chosen
     from ..store.comparability import Part
     from ..tasks.loading import TaskTest
     from .task_cell import TaskCell
 
 DEFAULT_CHECKS = ("valid",)
-OF_GENERATION = ("max_new_tokens", "temperature", "seed")
-"""Of :class:`MarkerValues`: how an answer is made."""
 INFERENCE = "inference"
 """The built-in suite of timed cells."""
 MEMORY_ROUNDS = 3
 """Of a memory pass; they differ by no more than the kernel's counters hide (``peak_rss_resolution_bytes``)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarkerValues:
-    """What one test asks for beyond the session's settings."""
-
-    models: tuple[str, ...] | None = None
-    prompts: tuple[str, ...] | None = None
-    rounds: int | None = None
-    max_rounds: int | None = None
-    warmup: int | None = None
-    max_new_tokens: int | None = None
-    seed: int | None = None
-    budgets: tuple[str, ...] = ()
-    """All markers' budgets together, since each is a promise of its own."""
-    checks: tuple[str, ...] | None = None
-    """Besides the default check; None: those of the prompt row; an empty tuple: no check at all, not even the default one."""
-    samples: int | None = None
-    """Most sampled outputs that the checks are judged on; None: what the session says."""
-    min_pass_rate: float | None = None
-    """Share of the samples that must pass, over 0 and up to 1."""
-    temperature: float | None = None
-    """Of rounds and samples; 0 is greedy."""
-    timed: bool = True
-    """False: one round, no warm-up, no budget on time."""
-    load: str | None = None
-    """The scenario that the test's prompt is asked under."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Places:
-    """What relative paths start from."""
-
-    command: Path
-    """Where the command was given: for what stands on the command line."""
-    settings: Path
-    """Folder of the settings file: for all else."""
-
-    def of(self, origin: str) -> Path:
-        """The folder for a path with that origin."""
-        return self.command if origin.startswith("--") else self.settings
 
 
 class Planner:
@@ -180,7 +138,7 @@ class Planner:
         to_write = ("save_baseline", "update_baseline")
         if not wanted and not any(getattr(self._settings, option) for option in to_write):
             return []
-        from ..store.baseline import check_name
+        from ..store.baseline_file import check_name
         from ..store.comparability import machine_part
 
         for option in to_write:
@@ -201,14 +159,14 @@ class Planner:
 
     def is_made_here(self, name: str) -> bool:
         """Whether this session writes the baseline, and only its usual settings compare with it: then it need not be there or fit."""
-        from ..store.baseline import is_path
+        from ..store.baseline_folder import is_path
 
         s = self._settings
         is_meant = s.save_baseline == name or (bool(s.save_baseline) and is_path(name))
         return is_meant and not s.origins.get("baseline", "--").startswith("--")
 
     def _chosen(self, asked: Sourced, here: Part) -> Chosen:
-        from ..store.baseline import choose
+        from ..store.baseline_folder import choose
 
         file = self._registered.get(asked.text)
         if file is None:

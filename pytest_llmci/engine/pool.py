@@ -22,7 +22,9 @@ from ..errors import (
 )
 from ..records import ErrorInfo, ModelSpec, Role, WorkerRecord
 from ..runner.guard import Guard
-from ..runner.worker import InlineWorker, ModelWorker, WorkerProcess, WorkerSetup
+from ..runner.inline_worker import InlineWorker
+from ..runner.model_worker import ModelWorker, WorkerSetup
+from ..runner.worker import WorkerProcess
 from ..settings import Isolation
 from ..specs import ModelNames
 from .observer import Observer

@@ -15,8 +15,9 @@ from ..prompts.fit import fitted
 from ..records import Prompt
 from ..registry import Registry
 from ..runner.guard import Guard
+from ..runner.model_worker import Limits, ModelWorker, WorkerSetup
 from ..runner.token_counts import TokenCount, count_tokens, tokens_of
-from ..runner.worker import Limits, ModelWorker, WorkerProcess, WorkerSetup
+from ..runner.worker import WorkerProcess
 from ..specs import read_specs
 from .cache_dir import user_cache_dir
 from .limits import Preflight

@@ -26,8 +26,8 @@ from ..store.machines import environment_of
 from ..store.shelf import Place, Shelf
 from .answers import SAME, WORDS
 from .earlier import EarlierCell
-from .replay import MeasuredCell, StoredAnswers, look_of, plan_of
 from .schedule import CellPlan
+from .stored_answers import MeasuredCell, StoredAnswers, look_of, plan_of
 from .task_cell import TaskCell
 
 MEASURED_BY: Final = ("warmup", "isolation", "threads", "timing", "memory", "block", "batch")

@@ -29,7 +29,7 @@ from ..records import (
 from ..stats.budget_expression import Budget
 
 if TYPE_CHECKING:
-    from .comparisons.comparison import CellSamples
+    from .comparisons.cell_samples import CellSamples
 
 
 def least_answers(rounds: int, warmup: int, memory_rounds: int) -> int:

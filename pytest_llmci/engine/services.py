@@ -16,7 +16,7 @@ from ..runner.wire import pack_arguments
 from ..text import one_line
 
 if TYPE_CHECKING:
-    from ..runner.worker import ModelWorker
+    from ..runner.model_worker import ModelWorker
     from .session import BenchSession
 
 T = TypeVar("T")

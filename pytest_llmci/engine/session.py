@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,39 +16,29 @@ from ..matrix import cell_id
 from ..measure.profile import Measured
 from ..metrics import MetricDef
 from ..prompts.asked import prompt_of
-from ..prompts.fit import fitted
 from ..records import (
     TEST_BODY,
     AnswersRecord,
     BenchmarkRecord,
     Cell,
-    ErrorInfo,
-    Fill,
     GenerationSettings,
     LogRecord,
     ModelSpec,
     Prompt,
     QuestionsRecord,
     Role,
-    RoundRecord,
     RunRequest,
     VerdictRecord,
     WorkerRecord,
 )
 from ..redaction import Redactor
 from ..registry import Registry
-from ..runner.token_counts import tokens_of
-from ..runner.worker import Limits, ModelWorker, WorkerSetup
+from ..runner.model_worker import Limits, ModelWorker, WorkerSetup
 from ..secrets import Secrets
 from ..settings import Settings
-from ..text import one_line
 from .apart import Apart
 from .batched import BatchedAnswers, counted_round, may_be_batched
-from .blocks import (
-    Origin,
-    failed_in_memory_pass,
-    failed_in_sample,
-)
+from .block_runner import BlockRunner
 from .cache_dir import user_cache_dir
 from .current_test import CurrentTest
 from .earlier import Earlier, EarlierCell
@@ -147,13 +135,15 @@ class BenchSession:
         )  # fmt: skip
         self._batched = BatchedAnswers()
         self._earlier = earlier
-        self._fits: dict[tuple[str, str, Fill], Prompt] = {}
-        """(Spec, prompt id, what was asked for) -> the prompt of that length."""
         self.pool = Pool(
             setup, settings.isolation, clock=clock, observer=observer, emit=emit, new_uid=self.new_uid,
             reference_setup=against.setup(setup) if against else None,
         )  # fmt: skip
         self.pool.around_load = self._apart.aside
+        self._blocks = BlockRunner(
+            self.pool, self.recorder, self._apart, clock=clock, observer=observer, time_limit_s=settings.time_limit_s,
+            out_of_time=self._out_of_time,
+        )  # fmt: skip
         self.schedule = Schedule(
             self._measure_block, self._measure_memory, self.judge.undecided, self._out_of_time, sample=self._measure_sample,
             needs_sample=self.judge.needs_sample,
@@ -172,7 +162,7 @@ class BenchSession:
         if against is None and baselines is None:
             return None
         from .comparisons.comparing import Comparing
-        from .comparisons.interleaved import Ports
+        from .comparisons.process_pairs import Ports
 
         ports = Ports(
             pool=self.pool, clock=self._clock, observer=self._observer, emit=self._emit, keep=self.recorder.keep, new_uid=self.new_uid,
@@ -299,7 +289,7 @@ class BenchSession:
         )  # fmt: skip
         with self._turns.request():
             if not self._answered_in_batch(measurement, request):
-                self._run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
+                self._blocks.run(measurement, request, "measured", max(plan.rounds, done + rounds), self.test)
 
     def _answered_in_batch(self, measurement: CellMeasurement, request: RunRequest) -> bool:
         """Record the answer of an untimed cell that was, or is now, asked together with others."""
@@ -352,7 +342,7 @@ class BenchSession:
             warmup=1,
         )  # fmt: skip
         with self._turns.request():
-            self._run(measurement, request, "memory", plan.memory_rounds, self.test)
+            self._blocks.run(measurement, request, "memory", plan.memory_rounds, self.test)
 
     def _measure_sample(self, measurement: CellMeasurement) -> None:
         """One inference with the seed of the next sample."""
@@ -367,97 +357,7 @@ class BenchSession:
             first_round=number,
         )
         with self._turns.request():
-            self._run(measurement, request, "sample", plan.samples, self.test)
-
-    def _run(
-        self, measurement: CellMeasurement, request: RunRequest, origin: Origin, planned: int, test: CurrentTest
-    ) -> None:
-        """Carry out one block, in one's turn, and record it, whatever became of it.
-
-        :param test: the one that asked; when the turn comes, another one may run.
-        """
-        cell = measurement.cell
-        rounds: list[RoundRecord] = []
-        began = self._clock.now_ns()
-
-        def on_round(record: RoundRecord) -> None:
-            nonlocal began
-            rounds.append(record)
-            now = self._clock.now_ns()
-            parts = 1 + request.warmup if len(rounds) == 1 else 1  # the warm-up went before the first round
-            self._observer.round_ended(cell, request.first_round + len(rounds), planned, (now - began) / 1e9 / parts)
-            began = now
-
-        def failed(error: ErrorInfo) -> None:
-            if origin == "memory":
-                measurement.memory_error = failed_in_memory_pass(error)
-            elif origin == "sample":
-                measurement.error = failed_in_sample(error, request, planned)
-            else:
-                measurement.error = error
-
-        role: Role = "memory" if origin == "memory" else "timing"
-        try:
-            live = self.pool.get(cell.model, role)
-            if request.prompt.is_open:
-                request = self._closed_request(measurement, request, live)
-        except LLMCIError as error:
-            failed(error_info(error))
-            started = utc_text(self._clock.utc())
-            self.recorder.block(measurement, request, rounds, origin, None, test=test, started=started)
-            return
-        if origin != "memory":
-            measurement.worker_values, measurement.worker_reasons = live.record.values, live.record.reasons
-            measurement.worker = live.record
-        contended, came_ns, started = False, self._clock.now_ns(), ""
-        try:
-            is_timed = origin == "memory" or (origin == "measured" and measurement.plan.timed)
-            with self._apart.alone() if is_timed else self._apart.aside() as contended:
-                started, began = utc_text(self._clock.utc()), self._clock.now_ns()
-                for part in self._parts(request, origin):
-                    live.worker.run(part, on_round)
-            self.pool.lived(cell.model, role)
-        except WorkerError as error:
-            self.pool.died(cell.model, error, role)
-            failed(error_info(error))
-        except LLMCIError as error:
-            failed(error_info(error))
-        except BaseException as error:  # Ctrl-C or another plugin's time-out: what was measured is not lost
-            failed(
-                ErrorInfo(
-                    kind="interrupted",
-                    message=f"interrupted: {type(error).__name__}: {one_line(str(error))}".removesuffix(": "),
-                )
-            )
-            started = started or self._utc_at(came_ns)
-            self.recorder.block(
-                measurement, request, rounds, origin, live, test=test, started=started, contended=contended
-            )
-            raise
-        started = started or self._utc_at(came_ns)
-        self.recorder.block(measurement, request, rounds, origin, live, test=test, started=started, contended=contended)
-
-    def _utc_at(self, moment_ns: int) -> str:
-        """The time of day at a moment of the session's clock."""
-        return utc_text(self._clock.utc() - timedelta(microseconds=(self._clock.now_ns() - moment_ns) // 1000))
-
-    def _closed_request(self, measurement: CellMeasurement, request: RunRequest, live: LiveModel) -> RunRequest:
-        """The request, and its cell, with as much filler as the model's own tokenizer asks for."""
-        prompt = self._fitted(measurement.cell.model, request.prompt, live)
-        measurement.cell = replace(measurement.cell, prompt=prompt)
-        return replace(request, prompt=prompt)
-
-    def _fitted(self, model: ModelSpec, prompt: Prompt, live: LiveModel) -> Prompt:
-        """Worked out once a model."""
-        assert prompt.fill is not None  # that is what makes it open
-        known = (model.text, prompt.id, prompt.fill)
-        if known not in self._fits:
-            try:
-                self._fits[known] = fitted(prompt, partial(tokens_of, live.worker), model.alias)
-            except WorkerError as error:
-                self.pool.died(model, error, live.record.role)
-                raise
-        return self._fits[known]
+            self._blocks.run(measurement, request, "sample", plan.samples, self.test)
 
     def fit(self, model: ModelSpec, prompt: Prompt) -> Prompt:
         """A prompt that the model can be asked: itself, unless its length in tokens is open.
@@ -467,22 +367,7 @@ class BenchSession:
         if not prompt.is_open:
             return prompt
         with self._turns.request():
-            return self._fitted(model, prompt, self.pool.get(model))
-
-    def _parts(self, request: RunRequest, origin: Origin) -> Iterable[RunRequest]:
-        """What a block asks for: at once, but a memory pass under a time limit round by round."""
-        if origin != "memory" or self.settings.time_limit_s is None:
-            return (request,)
-        return self._while_there_is_time(request)
-
-    def _while_there_is_time(self, request: RunRequest) -> Iterator[RunRequest]:
-        """Its rounds one by one, no more once the time is over."""
-        for number in range(request.rounds):
-            if number and self._out_of_time():
-                return
-            yield replace(
-                request, rounds=1, warmup=request.warmup if not number else 0, first_round=request.first_round + number
-            )
+            return self._blocks.fitted(model, prompt, self.pool.get(model))
 
     def _out_of_time(self) -> bool:
         limit = self.settings.time_limit_s
@@ -505,7 +390,7 @@ class BenchSession:
         test, measurement = self.test, single_call(model, prompt, generation, checks)
         request = RunRequest(cell=measurement.cell.id, prompt=prompt, generation=generation, rounds=1, warmup=0)
         with turn or self._turns.request():
-            self._run(measurement, request, "call", 1, test)
+            self._blocks.run(measurement, request, "call", 1, test)
             test.calls.append(measurement)
             test.asked[measurement.cell.id] = measurement.cell
             test.answers += 1

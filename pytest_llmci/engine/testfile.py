@@ -15,7 +15,8 @@ from ..slugs import slug
 from ..stats.budget_expression import Budget
 from ..testfiles.nodes import Faults, Place
 from ..testfiles.read import FileTest, InlinePrompt, Mark, Text, decoded, read_tests
-from .planner import MarkerValues, Planner
+from .marker_values import MarkerValues
+from .planner import Planner
 from .schedule import CellPlan
 
 T = TypeVar("T")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from ..cost.estimate import doubt
 from ..engine.comparisons.explain_comparison import change_words, shown_results, wide_rows
@@ -20,29 +20,18 @@ from ..engine.reports.headlines import headlines, verdict_line
 from ..engine.reports.load_table import load_rows, under_load
 from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..engine.reports.retries import retry_text
-from ..records import Json, Missing, Number, Price
+from ..records import Missing, Number, Price
 from ..text import one_line, sentence, told_noisy
 from ..units import format_bytes, format_duration, format_quantity, format_rate
 from .cells import CellView, Drill, repeat_command
+from .facts import cut, flat
+from .questions import TaskView, task_view
+from .table import Table, Value
 
 MOST_ROWS: Final = 200
 """Of changes, failures, costs and trade-offs each; the models are all there."""
 MOST_MODELS_AT_ALL_PRICES: Final = 20
 MOST_EXPLAINED: Final = 50
-MOST_VALUE: Final = 500
-"""Characters of a value of the environment."""
-MOST_QUESTIONS: Final = 100
-"""Of a benchmark task that were answered wrong."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Value:
-    """A number in a table that can be sorted."""
-
-    text: str
-    value: float | None = None
-    why: str = ""
-    """Why it is missing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,19 +43,6 @@ class ModelRow:
     """Empty where the page holds none of its cells."""
     state: str
     numbers: tuple[Value, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """Rows of texts, and how many more there are."""
-
-    headings: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    more: int = 0
-    anchors: Sequence[str] = ()
-    """Of each row, where on the page there is more."""
-    values: Sequence[Sequence[float | None]] = ()
-    """Of each row what its texts are sorted by, where not by themselves; the first column is not among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +60,6 @@ class ModelView:
     """Cells of the model."""
     shown: int
     """Cells of it on the page."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskView:
-    """One benchmark task of one model."""
-
-    name: str
-    label: str
-    right: int
-    answered: int
-    wrong: Table
 
 
 @dataclass(frozen=True)
@@ -204,7 +169,7 @@ class RunView:
         )  # fmt: skip
 
     def _why(self, cell: CellSummary) -> str:
-        return _cut("; ".join(map(one_line, headlines(cell, self.drill.metrics))) or "see the test's own failure")
+        return cut("; ".join(map(one_line, headlines(cell, self.drill.metrics))) or "see the test's own failure")
 
     # -------------------------------------------------------------------------------------------------------- models
 
@@ -349,7 +314,7 @@ class RunView:
         """The questions of benchmark tasks that were answered wrong."""
         for task in getattr(self.report, "tasks", ()):
             if task.answers is not None and task.answers.records:
-                yield _task(task)
+                yield task_view(task)
 
     @cached_property
     def gates(self) -> Table:
@@ -429,33 +394,6 @@ def _cost(row: CostRow | None) -> Value:
     return Value(text="n/a", why="no price") if row is None else _number(row.thousand, format_rate)
 
 
-def _task(task: Any) -> TaskView:
-    """:param task: a summary of a task, with its answers."""
-    facts, answers = task.facts, task.answers
-    main = answers.values(facts.main)
-    places = [place for place, value in enumerate(main) if value < 1]
-    columns = [answers.column(name) for name in ("index", "gold", "prediction")]
-    outputs = answers.column("outputs") if facts.kind == "generation" else []
-    rows = [
-        (
-            str(columns[0][place]),
-            _cut(one_line(str(outputs[place]))) if outputs else _choice(columns[2][place]),
-            " or ".join(map(_choice, columns[1][place])) or "n/a",
-        )
-        for place in places[:MOST_QUESTIONS]
-    ]  # fmt: skip
-    return TaskView(
-        name=f"{one_line(task.model)}: {one_line(task.name)}", label=one_line(facts.label), right=len(main) - len(places),
-        answered=len(main),
-        wrong=Table(headings=("question", "answer", "right"), rows=rows, more=len(places) - len(rows)),
-    )  # fmt: skip
-
-
-def _choice(place: Any) -> str:
-    """A choice as a letter, as benchmarks print them."""
-    return chr(ord("A") + place) if isinstance(place, int) and 0 <= place < 26 else str(place)
-
-
 def _state(model: ModelSummary) -> str:
     parts = [
         f"{count} {word}"
@@ -523,46 +461,6 @@ def _known(value: Number) -> float | None:
 
 def _usd(value: Number) -> str:
     return "n/a" if isinstance(value, Missing) else format_rate(value)
-
-
-def flat(facts: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested facts as pairs of a dotted name and a text; quantities by the unit that ends their name.
-
-    >>> list(flat({"git": {"dirty": True}, "load": [1, 2], "none": None}))
-    [('git.dirty', 'yes'), ('load', '1, 2'), ('none', 'n/a')]
-    >>> list(flat({"parts_ns": {"imports": 4391268871}, "limit_bytes": 2**30}))
-    [('parts.imports', '4.39 s'), ('limit', '1 GiB')]
-    """
-    for name, value in facts.items():
-        full = f"{prefix}{name}"
-        unit = next((unit for unit in _WRITERS if f"{full}.".find(f"_{unit}.") > 0), "")
-        if isinstance(value, dict):
-            yield from flat(value, f"{full}.")
-        elif unit and isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield one_line(f"{full}.".replace(f"_{unit}.", ".")[:-1]), _WRITERS[unit](value)
-        else:
-            yield one_line(full), _cut(_plain(value))
-
-
-_WRITERS: Final[Mapping[str, Callable[[float], str]]] = {
-    "ns": lambda value: format_duration(value / 1e9),
-    "bytes": format_bytes,
-}
-"""End of a name -> how its number is written."""
-
-
-def _plain(value: Json) -> str:
-    if value is None or value in ("", []):
-        return "n/a"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return one_line(str(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_VALUE else f"{text[: MOST_VALUE - 3]}..."
 
 
 def utc(text: str) -> str:

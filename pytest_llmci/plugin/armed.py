@@ -22,14 +22,16 @@ import pytest
 from .. import backends, checks, measure, sinks
 from ..clock import SystemClock
 from ..engine.observer import Silent
-from ..engine.planner import Places, Planner
+from ..engine.places import Places
+from ..engine.planner import Planner
 from ..engine.reports.explain import WIDTH
 from ..errors import ConfigError
+from ..given import resolve_settings
 from ..records import Cell, Json, LogRecord, ModelSpec, ShardRecord, WorkerRecord, to_json
 from ..redaction import Redactor
 from ..registry import Registry
 from ..secrets import Secrets
-from ..settings import Settings, plain_settings, resolve_settings
+from ..settings import Settings, plain_settings
 from ..store.environment import environment, machine_elsewhere
 from ..store.machines import MACHINE
 from ..store.record_bytes import encode_record
@@ -48,9 +50,10 @@ from .timeouts import Stopwatch
 
 if TYPE_CHECKING:
     from ..engine.benchmark import TaskRunner
-    from ..engine.replay import ReplayedTasks, StoredAnswers
+    from ..engine.replay import ReplayedTasks
     from ..engine.resume import EarlierRun
     from ..engine.session import BenchSession
+    from ..engine.stored_answers import StoredAnswers
     from ..leaderboard.published import PublishedScores
     from .controller import Controller
     from .running import Running

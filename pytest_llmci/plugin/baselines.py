@@ -14,7 +14,8 @@ from ..redaction import masked_row
 from ..text import shown_path, wrapped
 
 if TYPE_CHECKING:
-    from ..store.baseline import BaselineSession, Saved
+    from ..store.baseline_file import Saved
+    from ..store.baseline_record import BaselineSession
     from .armed import ArmedPlugin
 
 
@@ -51,7 +52,7 @@ class BaselineKeeper:
         if why := self._why_red(report, exit_status):
             self._say(f"Baseline {name} was not written: {why}.", red=True)
             return True
-        from ..store.baseline import save
+        from ..store.baseline_file import save
         from ..store.baseline_log import baseline_of_log
 
         try:

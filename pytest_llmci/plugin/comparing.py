@@ -24,7 +24,9 @@ from ..runner.placement import threads_of
 from ..specs import is_same_model
 from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
-from ..store.baseline import Chosen, choose, is_name, list_baselines, protocol_differences
+from ..store.baseline_file import is_name
+from ..store.baseline_folder import Chosen, choose, list_baselines
+from ..store.baseline_record import protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Difference, Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..engine.planner import MarkerValues
+from ..engine.marker_values import MarkerValues
 from ..settings import MOST_SAMPLES
 from .fixtures import MARKER
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from ..settings import Given
+    from ..given import Given
 
 
 class Option:
@@ -207,7 +207,7 @@ def is_armed(config: pytest.Config) -> bool:
         _refuse_flags_without_effect(config)
         _refuse_cells_without_models(config)
         return False
-    from ..settings import OFF, ON
+    from ..given import OFF, ON
 
     if value in ON + OFF:
         return value in ON
@@ -309,7 +309,7 @@ def replaced_gates(given: Mapping[str, Given]) -> list[str]:
 
 
 def _from_command_line(value: Any, option: Option) -> Given | None:
-    from ..settings import Given
+    from ..given import Given
 
     if value is None:
         return None
@@ -319,7 +319,7 @@ def _from_command_line(value: Any, option: Option) -> Given | None:
 
 
 def _from_environment(option: Option) -> Given | None:
-    from ..settings import Given
+    from ..given import Given
 
     name = "LLMCI_" + option.name.upper()
     value = os.environ.get(name)
@@ -329,7 +329,7 @@ def _from_environment(option: Option) -> Given | None:
 
 
 def _from_ini(value: Any, origin: str) -> Given | None:
-    from ..settings import Given
+    from ..given import Given
 
     is_empty = value in (None, []) or (isinstance(value, str) and not value.strip())
     return None if is_empty else Given(_as_text(value), origin)
@@ -374,7 +374,7 @@ def read_table(table: Mapping[str, object], where: str) -> Mapping[str, Given]:
     :raises ConfigError: naming a key whose value is of another type.
     """
     from ..errors import ConfigError
-    from ..settings import Given
+    from ..given import Given
 
     found = {}
     for name, value in table.items():

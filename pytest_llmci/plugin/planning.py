@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ..engine.load_cells import LOAD
-from ..engine.planner import MarkerValues
+from ..engine.marker_values import MarkerValues
 from ..errors import ConfigError, StoreError
 from ..garbage import collector_paused, collector_rare
 from ..matrix import CellIds

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..engine.planner import Places
+from ..engine.places import Places
 from ..errors import ConfigError, NotReplayed, StoreError
 from ..settings import SUITES, Settings
 from ..store.runfolder import resolve_run
 
 if TYPE_CHECKING:
-    from ..engine.replay import StoredAnswers
+    from ..engine.stored_answers import StoredAnswers
 
 MARK = "not replayed: "
 """Before the reason of a skipped test."""
@@ -23,7 +23,8 @@ def replaying(config: pytest.Config, settings: Settings, places: Places) -> tupl
 
     :raises ConfigError: if there is no such run, it cannot be read, or the session asks for what is for live numbers.
     """
-    from ..engine.replay import StoredAnswers, adopt
+    from ..engine.replay import adopt
+    from ..engine.stored_answers import StoredAnswers
 
     origin = settings.origins["replay"]
     output = places.of(settings.origins.get("output", "--")) / settings.output

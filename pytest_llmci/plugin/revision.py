@@ -15,7 +15,7 @@ import pytest
 
 from ..engine.comparisons.revision import SUBJECT_SETTINGS, SettingsThen
 from ..errors import ConfigError
-from ..settings import Given
+from ..given import Given
 from ..store.checkout import Checkout
 from .options import OPTIONS, UNNAMED, Option, gather_from, read_table
 

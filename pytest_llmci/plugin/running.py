@@ -12,7 +12,7 @@ import pytest
 
 from ..engine.current_test import CurrentTest
 from ..engine.handles import LLM, CallDefaults
-from ..engine.planner import MarkerValues
+from ..engine.marker_values import MarkerValues
 from ..engine.reports.explain import Explained, explain, with_commands_unwrapped
 from ..engine.results import CellResult
 from ..engine.schedule import CellMeasurement, CellPlan

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..engine.shards import assign, plan_digest, predicted_costs, read_costs, shard_of_file
+from ..given import parse_shard
 from ..leaderboard.cells import size_in_name
 from ..records import ModelSpec, ShardRecord
-from ..settings import parse_shard
 from .collecting import model_of
 
 if TYPE_CHECKING:

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..clock import SystemClock
 from ..engine.comparisons.streak import runs_undecided
-from ..engine.estimate import estimate_seconds, read_history
 from ..engine.observer import Silent
-from ..engine.planner import INFERENCE
 from ..engine.reports.tables import NARROWEST_NAME, summary_lines
-from ..measure.anchor import TYPICAL_S
-from ..measure.starts import START_TIMES
+from ..engine.seen import count
 from ..records import Cell, ModelSpec
-from ..runner.placement import threads_of
-from ..settings import SUITE_MAX_NEW_TOKENS, Settings
-from ..stats.looks import SESSION_ALPHA
 from ..text import clipped, one_line, plain, shortened, wrapped
 from ..units import format_duration
+from .announcing import SHORT_S, Announcer
 from .coverage import VERDICT_ATTRIBUTE
 from .failures import rewrite_failure
 from .gates import GATE_FILE
 from .github import failure_annotations
 
 if TYPE_CHECKING:
-    from ..engine.task_cell import TaskCell
     from .armed import ArmedPlugin
 
-SHORT_S = 5.0
-"""Estimates below that are not worth a word."""
 LOADED_EXAMPLE = "(loaded in 27.3 µs) "
 """What follows the name of a model in its line; a name is cut to leave room for it."""
 LEAST_SAID = 30
@@ -52,6 +43,7 @@ class Terminal(Silent):
     def __init__(self, config: pytest.Config, plugin: ArmedPlugin) -> None:
         self._config = config
         self._plugin = plugin
+        self._announcer = Announcer(plugin)
         self._model = ""
         """Alias whose line is being written; empty outside of a suite."""
         self._suite = ""
@@ -80,208 +72,27 @@ class Terminal(Silent):
         """One line: what will be measured."""
         if self._verbosity < -1 or not (self._plugin.planner.specs or self._plugin.replayed):
             return []
-        texts = [
-            self._describe(),
-            *self._describe_tasks(),
-            *self._describe_comparison(),
-            *self._describe_tables(),
-            *self._plugin.replaced,
-            *self._plugin.planner.notes,
-        ]
-        return self._told(texts)
+        return self._told(self._announcer.before_collection())
 
     def _told(self, texts: Sequence[str]) -> list[str]:
         """Each as ``llmci: ...``, in lines that fit."""
         return [line for text in texts for line in wrapped(f"llmci: {one_line(text)}", self.width(), rest="  ")]
 
-    def _describe_tasks(self) -> list[str]:
-        """What each benchmark asks; of the hub's, what will be fetched."""
-        texts: list[str] = []
-        for suite in dict.fromkeys(test.suite for test in self._plugin.planner.tasks):
-            tests = [test for test in self._plugin.planner.tasks if test.suite == suite]
-            if tests[0].announcement:
-                texts.append(tests[0].announcement)
-                continue
-            sets = [test.load() for test in tests]
-            asked = _count(sum(len(each.questions) for each in sets), "question")
-            part = "" if all(each.is_whole for each in sets) else ", a part of the benchmark"
-            text = f"{sets[0].label}, from {sets[0].source}" if len(sets) == 1 else f"{asked}, from {len(sets)} files"
-            texts.append(f"{suite}: {text}{part}")
-        return texts
-
-    def _describe_comparison(self) -> list[str]:
-        asked = self._plugin.comparing.asked_for
-        return [f"compared with {asked}"] if asked else []
-
-    def _describe_tables(self) -> list[str]:
-        """What was joined to the models from tables that people bring."""
-        published, planner = self._plugin.published, self._plugin.planner
-        texts = published.summary(planner.specs) if published is not None else []
-        texts += (
-            planner.prices.describe(planner.specs, SystemClock().utc().date()) if planner.prices is not None else []
-        )
-        return texts
-
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is compared, what that costs, and what it will be able to see."""
-        comparing, s = self._plugin.comparing, self._plugin.settings
-        if self._verbosity < -1:
-            return []
-        texts = [*self._describe_shard(), *comparing.notes()]
-        if comparing.against is not None:
-            first = any(name in START_TIMES for name in s.detect)  # it does not count for times of starts
-            pairs = -(-s.max_rounds // s.block) + first
-            models = len(comparing.against.specs)
-            cost = (
-                f"up to {_count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads{self._predicted_pair()}"
-            )
-            texts += [
-                f"interleaved: {_count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
-                visible_line(s, max(comparing.against.cells, models), models, self._units(comparing.against.specs)),
-            ]
-        return self._told(texts)
-
-    def _units(self, references: Mapping[str, ModelSpec]) -> set[str]:
-        """What may count as one value, of the models that are compared: ``round``, ``block``, or ``auto`` where the server decides."""
-        from ..engine.comparisons.interleaved import planned_unit
-
-        own = {spec.alias: spec for spec in self._plugin.planner.specs}
-        sides = [(own[alias], spec) for alias, spec in references.items() if alias in own]
-        return {planned_unit(each) for each in sides}
-
-    def _describe_shard(self) -> list[str]:
-        """Which part of the matrix this is; where parallel workers collect, only they know more than its number."""
-        shard, text = self._plugin.shard, self._plugin.settings.shard
-        if shard is None:
-            return [f"shard {text.replace('/', ' of ')}"] if text else []
-        own = [at for at, number in enumerate(shard.shards) if number == shard.index]
-        total, mean = sum(shard.costs), sum(shard.costs) / shard.of
-        load = f", {sum(shard.costs[at] for at in own) / mean:.0%} of a fair share by {shard.costs_from or 'sizes'}"
-        cells = sum(shard.cells[at] for at in own)
-        what = f"{len(own)} of {_count(len(shard.models), 'model')}, {_count(cells, 'cell')}{load if total else ''}"
-        return [f"shard {shard.index} of {shard.of}: {what} (plan {shard.plan})"]
-
-    def _predicted_pair(self) -> str:
-        """How long a pair of processes of every model takes, where all of them have run here before."""
-        s, against = self._plugin.settings, self._plugin.comparing.against
-        specs = against.specs if against else {}
-        history = read_history(self._plugin.planner.output_folder, specs)
-        total = 0.0
-        for alias in specs:
-            members = [(c, plan) for c, plan in self._plugin.collected.selected.values() if c.model.alias == alias]
-            generation = members[0][1].generation if members else None
-            tokens = generation.max_new_tokens if generation and generation.fixed_length else None
-            answers = sum(min(s.block, plan.max_rounds) + max(1, plan.warmup) for _, plan in members)
-            seconds = estimate_seconds(history, alias, answers=answers, tokens=tokens, anchored=s.anchor)
-            if seconds is None:
-                return ""
-            total += 2 * seconds
-        return f", about {format_duration(total)} a pair" if total >= SHORT_S else ""
+        return self._told(self._announcer.after_collection()) if self._verbosity >= -1 else []
 
     def width(self) -> int:
         """Columns of the terminal."""
         reporter = self._reporter
         return reporter._tw.fullwidth if reporter is not None else NARROW
 
-    def _describe(self) -> str:
-        s = self._plugin.settings
-        if self._plugin.replayed is not None:
-            run = self._plugin.replayed.header
-            return f"replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
-        parts = [_count(len(self._plugin.planner.specs), "model")]
-        if s.suites and INFERENCE not in s.suites:
-            return f"{parts[0]}, {_threads(self._plugin.planner.specs, s.threads)}"
-        prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
-        if prompts:
-            parts.append(_count(prompts, "prompt"))
-        parts.append(_count(s.rounds, "round"))
-        tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if INFERENCE in s.suites else ""
-        threads = _threads(self._plugin.planner.specs, s.threads)
-        extra = ", inline" if s.isolation == "inline" else ""
-        return f"{' x '.join(parts)}, {tokens}{threads}{extra}{self._predicted(prompts)}"
-
-    def _predicted(self, prompts: int) -> str:
-        """How long a suite will take, where every model has run here before."""
-        s = self._plugin.settings
-        if INFERENCE not in s.suites:
-            return ""
-        planner, tokens = self._plugin.planner, s.max_new_tokens or SUITE_MAX_NEW_TOKENS
-        history = read_history(planner.output_folder, [spec.alias for spec in planner.specs])
-        known = [
-            estimate_seconds(
-                history, spec.alias, answers=prompts * planner.suite_answers(spec), tokens=tokens, anchored=s.anchor
-            )
-            for spec in planner.specs
-        ]
-        total = sum(seconds for seconds in known if seconds is not None)
-        return f"; about {format_duration(total)}" if None not in known and total >= SHORT_S else ""
-
     def pytest_collection_finish(self) -> None:
         """The plan, where that is all that was asked for."""
-        if self._plugin.settings.plan:
-            self._print_plan()
+        if self._plugin.settings.plan and self._reporter is not None:
+            from .plan_table import PlanTable
 
-    def _print_plan(self) -> None:
-        reporter = self._reporter
-        if reporter is None:
-            return
-        cells = self._plugin.collected.selected
-        history = read_history(self._plugin.planner.output_folder, {cell.model.alias for cell, _ in cells.values()})
-        reporter.section("llmci: plan", sep="=")
-        groups: dict[str, list[Any]] = {}
-        for cell, plan in cells.values():
-            groups.setdefault(cell.model.alias, []).append((cell, plan))
-        width = max([5, *map(len, groups)])
-        passes = any(plan.memory_rounds for _, plan in cells.values())
-        memory = f"  {'memory':>6}" if passes else ""
-        reporter.write_line(
-            f"{'model':<{width}}  {'cells':>5}  {'rounds':>6}  {'most':>6}{memory}  {'loads':>5}  predicted"
-        )
-        total: float | None = 0.0
-        loads = 0
-        for alias, members in groups.items():
-            generation = members[0][1].generation
-            seconds = estimate_seconds(
-                history,
-                alias,
-                answers=sum(plan.answers for _, plan in members),
-                tokens=generation.max_new_tokens if generation.fixed_length else None,
-                anchored=self._plugin.settings.anchor,
-            )
-            in_pass = sum(plan.memory_rounds for _, plan in members)
-            memory, starts = f"  {in_pass:>6}" if passes else "", 2 if in_pass else 1
-            if self._plugin.comparing.asked_for:
-                starts *= 2  # of one pair; an undecided model gets more
-                seconds = None if seconds is None else 2 * seconds
-            total = None if total is None or seconds is None else total + seconds
-            loads += starts
-            rounds, most = (sum(getattr(plan, name) for _, plan in members) for name in ("rounds", "max_rounds"))
-            shown = format_duration(seconds) if seconds is not None else "unknown until it has run once"
-            reporter.write_line(
-                f"{alias:<{width}}  {len(members):>5}  {rounds:>6}  {most:>6}{memory}  {starts:>5}  {shown}"
-            )
-        self._print_task_plan(width)
-        if self._plugin.settings.anchor:
-            reporter.write_line(
-                f"--llmci-anchor: about {format_duration(TYPICAL_S)} for the frozen model beside each round, some MiB in each process"
-            )
-        for nodeid in cells if self._verbosity > 0 else ():
-            reporter.write_line(f"  {nodeid}")
-        about = f", about {format_duration(total)}" if total else ""
-        reporter.write_line(f"{_count(len(cells), 'cell')}, {_count(loads, 'load')}{about}. Nothing was loaded.")
-
-    def _print_task_plan(self, width: int) -> None:
-        """What benchmark tasks will ask; those of the hub are not read for a plan."""
-        tasks = self._plugin.collected.tasks
-        groups: dict[tuple[str, str], list[TaskCell]] = {}
-        for nodeid in self._plugin.collected.selected_tasks:
-            cell = tasks[nodeid]
-            groups.setdefault((cell.model.alias, cell.test.suite), []).append(cell)
-        for (alias, suite), members in groups.items():
-            known = not any(cell.test.announcement for cell in members)
-            asked = sum(len(cell.test.load().questions) for cell in members) if known else 0
-            questions = _count(asked, "question") if known else "as many questions as the hub has"
-            self._reporter.write_line(f"{alias:<{width}}  {suite}: {_count(len(members), 'test')}, {questions}")
+            PlanTable(self._plugin, self._reporter, self._verbosity).print()
 
     # ------------------------------------------------------------------------------------------------------- progress
 
@@ -521,7 +332,7 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         again = f", replayed from {report.replayed_run}" if report.replayed_run else ""
-        reporter.section(f"llmci: {_count(len(report.models), 'model')}{again}", sep="=")
+        reporter.section(f"llmci: {count(len(report.models), 'model')}{again}", sep="=")
         gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for)
         gated = gated or any(plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values())
         gated = gated or any(
@@ -556,45 +367,6 @@ class Terminal(Silent):
             self._reporter.write_line(self._sayable(plain(line)), yellow=True)
 
 
-def visible_line(settings: Settings, cells: int, models: int, units: Collection[str] = ()) -> str:
-    """The smallest change that a comparison will see in the end, by the noise of a busy shared machine.
-
-    :param units: what counts as one value, of the models: ``round``, ``block``, or ``auto`` where their server decides.
-    """
-    from ..engine.comparisons.comparison import DETECT
-    from ..engine.comparisons.explain_comparison import percent
-    from ..stats.by_block import LEAST_BLOCKS
-    from ..stats.compare import GateSettings
-    from ..stats.expected import expected_visible
-
-    detect = settings.detect.get("", DETECT)
-    pairs = -(-settings.max_rounds // settings.block)
-    few = f"fewer than {LEAST_BLOCKS} decide nothing: --llmci-max-rounds={LEAST_BLOCKS * settings.block}"
-
-    def seen(unit: Literal["round", "block"]) -> str:
-        gate = GateSettings(detect=detect, alpha=SESSION_ALPHA / 2, look=pairs - 1, looks=pairs, unit=unit)
-        found = expected_visible(gate, cells=cells, models=models, rounds=settings.max_rounds, pairs=pairs)
-        if found.cell is None or found.model is None:
-            return ""
-        whole = f", {percent(found.model, sign=False)} in all cells of a model" if cells > models else ""
-        return f"{percent(found.cell, sign=False)} or more in one cell{whole}"
-
-    by_blocks = seen("block") if {"block", "auto"} & set(units) else ""
-    if set(units) == {"block"}:
-        blocks = f"a block of rounds is one value, and there are {pairs} at most"
-        if not by_blocks:
-            return f"{blocks}: {few}"
-        return f"{blocks}: it will see changes of {by_blocks}; looks for {percent(detect, sign=False)}"
-    by_rounds = seen("round")
-    if not by_rounds:
-        return "too few rounds to see any change: allow more (--llmci-max-rounds)"
-    text = f"it will see changes of {by_rounds}; looks for {percent(detect, sign=False)}"
-    if {"block", "auto"} & set(units):
-        where = "of models with +unit=block" if "block" in units else "where the server limits rates"
-        text += f"; {where}, of {by_blocks}" if by_blocks else f"; {where}, {_count(pairs, 'block')}: {few}"
-    return text
-
-
 def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:
     """Keep node ids of ours from being shown as files: in a subdirectory pytest would write ``../inference::...``.
 
@@ -606,19 +378,3 @@ def show_as_they_are(config: pytest.Config, names: Collection[str]) -> None:
         return nodeid if str(nodeid).partition("::")[0] in names else relative(nodeid)
 
     config.cwd_relative_nodeid = shown  # type: ignore[method-assign]  # there is no hook that is asked
-
-
-def _threads(specs: Sequence[ModelSpec], default: int) -> str:
-    """``1 thread``, ``1 to 4 threads, 1 of 2 models pinned``; the waiting of OpenMP where it is not the one that we set."""
-    counts = sorted({threads_of(spec, default) for spec in specs})
-    numbers = ["auto" if count == 0 else str(count) for count in counts]
-    text = f"{' to '.join(dict.fromkeys([numbers[0], numbers[-1]]))} thread{'' if counts == [1] else 's'}"
-    pinned = sum("cpus" in spec.options for spec in specs)
-    if pinned:
-        text += ", pinned" if pinned == len(specs) else f", {pinned} of {len(specs)} models pinned"
-    policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    return text if policy.upper() == "PASSIVE" else f"{text}, OMP_WAIT_POLICY={one_line(policy)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -19,7 +19,7 @@ from ..engine.cache_dir import user_cache_dir
 from ..errors import ConfigError, LLMCIError, StoreError
 from ..records import HeaderRecord, LogRecord
 from ..slugs import slug
-from ..store.baseline import baseline_text
+from ..store.baseline_file import baseline_text
 from ..store.baseline_log import baseline_of_log
 from ..store.log import LOG_NAME, LogReader
 from ..store.runfolder import replacing

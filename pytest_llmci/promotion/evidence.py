@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..engine.comparisons.compare_runs import WHOLE_CELL, RunsComparison, compare_stored
+from ..engine.comparisons.compare_runs import compare_stored
 from ..engine.comparisons.comparison import Accept
 from ..engine.comparisons.explain_runs import headline
+from ..engine.comparisons.runs_comparison import WHOLE_CELL, RunsComparison
 from ..engine.comparisons.stored_run import StoredRun
 from ..errors import ConfigError, LogTamperedError
 from ..proof.verify import Proof, verify_run

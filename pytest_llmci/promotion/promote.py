@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from ..clock import Clock, SystemClock, utc_text
-from ..engine.comparisons.compare_runs import RunsComparison
 from ..engine.comparisons.comparison import Accept
+from ..engine.comparisons.runs_comparison import RunsComparison
 from ..engine.comparisons.stored_run import StoredRun, read_run
 from ..engine.reports.report_builder import build_report
 from ..errors import ConfigError, LogTamperedError, SinkError, UnknownNameError

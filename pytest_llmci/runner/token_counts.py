@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import BackendError, GenerationError
 from ..records import Prompt, from_json, to_json
 from . import wire
-from .worker import ModelWorker
+from .model_worker import ModelWorker
 
 _TARGET = "pytest_llmci.runner.token_counts:counted"
 

@@ -11,9 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn
 
 from .. import errors
 from ..backends.base import OnCompletion, OnScores
@@ -28,7 +28,7 @@ from ..errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from ..measure.profile import Measured, SharedInstruments
+from ..measure.profile import Measured
 from ..records import (
     Completion,
     ContinuationScore,
@@ -43,15 +43,14 @@ from ..records import (
     to_json,
 )
 from ..registry import Registry
-from ..store.manifest import SIGNING_KEY
 from ..units import format_bytes, format_duration
 from . import evidence, wire
 from .guard import Guard
-from .host import Loaded, ModelHost
+from .host import Loaded
 from .import_path import import_path_for
 from .jobs import Job, generate_job, in_messages, prompt_size, score_job, score_size
-from .loop import NoProgress
-from .memory_pass import ALLOCATOR
+from .launch import PACKAGE, make_home, worker_environment
+from .model_worker import WorkerSetup
 from .placement import cpus_of, interpreter_of, threads_of
 from .progress import Position, ProgressPage
 from .worker_log import WorkerLog
@@ -60,78 +59,8 @@ WATCH_INTERVAL_S: Final = 0.1
 """Between two looks at a busy process: its memory, its time. A look costs about 20 microseconds on another core."""
 STOP_GRACE_S: Final = 2.0
 """A process that was asked to stop and has not is killed."""
-_PACKAGE = Path(__file__).resolve().parent.parent
-OLDEST_PYTHON: Final = (3, 11)
-"""As ``requires-python`` says; an older interpreter of ``+python=`` may not even be able to read our files."""
-_BOOT = f"""
-import sys
-if sys.version_info < {OLDEST_PYTHON}:
-    import json, os, struct
-    text = "%s is Python %d.%d.%d; the process of a model needs Python %d.%d or newer: name one with +python=."
-    found = (sys.executable,) + tuple(sys.version_info[:3])
-    answer = dict(type="error", kind="python", message=text % (found + {OLDEST_PYTHON}))
-    answer["class"] = "ModelLoadError"
-    body = json.dumps(answer).encode("ascii")
-    os.write(1, struct.pack(">I", len(body)) + body)
-    asked = b" "
-    while asked and not asked.endswith(b'"stop"}}'):  # who asks must find somebody who listens
-        asked = os.read(0, 65536)
-    sys.exit(1)
-here = sys.path.pop(0)
-sys.path.insert(0, here)
-import pytest_llmci.runner.worker_main as worker
-sys.path.remove(here)
-sys.path.append(here)
-worker.main()
-"""
-_NO_PROCESS: Final = "inline: the model lives in pytest's own process"
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
-_NOBODY_WATCHES: Final = NoProgress()
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What a model may take."""
-
-    inference_s: float = 300.0
-    load_s: float = 1800.0
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerSetup:
-    """What every model's process of a session is started with."""
-
-    registry: Registry
-    limits: Limits
-    cache_dir: str
-    log_folder: Path
-    """Where ``<alias>-<n>.log`` goes; made when the first process starts."""
-    threads: int = 1
-    sys_path: Sequence[str] = field(default_factory=tuple)
-    """pytest's import path, for users' modules: backends, callables, ``llm.call``. See :mod:`.import_path`."""
-    start_in: str | None = None
-    """Working directory of the process; pytest's own if None. ``+python=`` must be absolute where it is another one."""
-    say: Callable[[str], None] = lambda text: None
-    """One short line of progress for people."""
-    tick: Callable[[], None] = lambda: None
-    """Called some ten times a second while waiting, so that a terminal can show time passing."""
-    hide: Callable[[str], str] = str
-    """Makes of a line of a process's output what may be written."""
-    anchor: bool = False
-    """Whether a frozen model is timed beside measured rounds."""
-    keeps_logs: bool = True
-    """False: what processes write to stdout and stderr reaches no file, as it may quote prompts and outputs."""
-    instruments: SharedInstruments = field(default_factory=SharedInstruments)
-    """Of models that live in this process."""
 
 
 class Sign(NamedTuple):
@@ -140,94 +69,6 @@ class Sign(NamedTuple):
     state: int
     came_ns: int = 0
     """When it came, by the clock that all processes of the machine share; 0 where that is not known."""
-
-
-class ModelWorker(Protocol):
-    """A model that answers, wherever it lives."""
-
-    pid: int
-    log: str
-    isolation: str
-
-    def load(self) -> Loaded: ...
-
-    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None: ...
-
-    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion: ...
-
-    def score(self, context: str, continuation: str) -> list[float]: ...
-
-    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None: ...
-
-    def generate_many(
-        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
-    ) -> None: ...  # fmt: skip
-
-    def call(self, target: str, packed: list[object]) -> object:
-        """:param packed: the arguments from :func:`.wire.pack_arguments`."""
-
-    def profile_start(self) -> int: ...
-
-    def profile_stop(self, number: int) -> Measured: ...
-
-    def close(self) -> None: ...
-
-    @property
-    def alive(self) -> bool: ...
-
-
-class InlineWorker:
-    """The same loop in this process: cheap, and not isolated."""
-
-    isolation = "inline"
-    log = ""
-
-    def __init__(self, spec: ModelSpec, setup: WorkerSetup) -> None:
-        self.pid = os.getpid()
-        self._spec = spec
-        self._setup = setup
-        threads = threads_of(spec, setup.threads)
-        self._host = ModelHost(
-            setup.registry, threads=threads, cache_dir=setup.cache_dir, progress=_NOBODY_WATCHES, isolated=False,
-            anchor=setup.anchor, instruments=setup.instruments,
-        )  # fmt: skip
-        self.alive = True
-
-    def load(self) -> Loaded:
-        loaded = self._host.load(self._spec, self._setup.say)
-        reasons = {**loaded.reasons, "start_time": _NO_PROCESS, "cold_start_time": _NO_PROCESS}
-        return Loaded(values=loaded.values, reasons=reasons, info=loaded.info)
-
-    def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
-        self._host.run(request, on_round)
-
-    def stream(self, prompt: Prompt, settings: GenerationSettings, on_text: Callable[[str], None]) -> Completion:
-        return self._host.stream(prompt, settings, on_text)
-
-    def score(self, context: str, continuation: str) -> list[float]:
-        return self._host.score(context, continuation)
-
-    def score_many(self, requests: Sequence[ScoreRequest], batch: int, on_scores: OnScores) -> None:
-        self._host.score_many(requests, batch, on_scores)
-
-    def generate_many(
-        self, prompts: Sequence[Prompt], settings: GenerationSettings, stop: Sequence[str], batch: int, on_completion: OnCompletion
-    ) -> None:  # fmt: skip
-        self._host.generate_many(prompts, settings, stop, batch, on_completion)
-
-    def call(self, target: str, packed: list[object]) -> object:
-        passed: Any = wire.unpack_value(packed)
-        return wire.unpack_value(wire.pack_value(self._host.call(target, passed)))
-
-    def profile_start(self) -> int:
-        return self._host.profile_start()
-
-    def profile_stop(self, number: int) -> Measured:
-        return self._host.profile_stop(number)
-
-    def close(self) -> None:
-        self.alive = False
-        self._host.close()
 
 
 class WorkerProcess:
@@ -252,7 +93,7 @@ class WorkerProcess:
         log = setup.log_folder / f"{spec.alias}-{number}.log" if setup.keeps_logs else None
         self.log = str(log or "")
         try:
-            _make_home(self._home)
+            make_home(self._home)
             self._page = ProgressPage(str(self._home / "progress"), create=True)
             self._log = WorkerLog(log, setup.hide)
             self._spawned_ns = clock.now_ns()
@@ -313,11 +154,11 @@ class WorkerProcess:
             },
             self._setup.limits.load_s, "load_timeout",
         )  # fmt: skip
-        if answer.get("protocol") != wire.PROTOCOL or answer.get("package") != str(_PACKAGE):
+        if answer.get("protocol") != wire.PROTOCOL or answer.get("package") != str(PACKAGE):
             self.kill()
             raise WorkerProtocolError(
                 f"{self._spec.text}: its process loaded pytest_llmci from {answer.get('package')} (protocol {answer.get('protocol')}), "
-                f"not from {_PACKAGE} (protocol {wire.PROTOCOL})."
+                f"not from {PACKAGE} (protocol {wire.PROTOCOL})."
             )
 
     def run(self, request: RunRequest, on_round: Callable[[RoundRecord], None]) -> None:
@@ -586,34 +427,6 @@ def _raise_answer(message: wire.Message) -> NoReturn:
         error = GenerationError(f"{message['class']}: {message['message']}", kind=message["kind"])
     error.answered = True  # type: ignore[attr-defined]  # the process lives and waits for the next request
     raise error
-
-
-def worker_environment(base: Mapping[str, str], threads: int, role: Role = "timing") -> dict[str, str]:
-    """Environment of a model's process: quiet libraries, as many threads as were asked for, and not the key that signs runs.
-
-    Two spinning OpenMP threads beside a busy neighbour took 39 times as long, hence PASSIVE.
-    """
-    env = dict(base)
-    env.pop(SIGNING_KEY, None)
-    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    env.setdefault("TOKENIZERS_PARALLELISM", "false")
-    env.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    env.setdefault("TQDM_DISABLE", "1")
-    env.setdefault("PYTHONUNBUFFERED", "1")
-    if threads:
-        env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    if role == "memory":
-        env.update(ALLOCATOR)
-    return env
-
-
-def _make_home(home: Path) -> None:
-    """A private directory that holds only our package, so that any interpreter can import it and nothing else is shadowed."""
-    (home / "llmci_worker.py").write_text(_BOOT, encoding="ascii")
-    try:
-        (home / "pytest_llmci").symlink_to(_PACKAGE, target_is_directory=True)
-    except OSError:  # no right to make links (Windows)
-        shutil.copytree(_PACKAGE, home / "pytest_llmci", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def download_size(spec: ModelSpec, registry: Registry) -> int:

@@ -24,7 +24,8 @@ from ..records import (
     WorkerRecord,
     to_json,
 )
-from .baseline import (
+from .baseline_file import check_name
+from .baseline_record import (
     SCHEMA,
     BaselineCell,
     BaselineMemory,
@@ -33,7 +34,6 @@ from .baseline import (
     BaselineSession,
     BaselineTask,
     Origin,
-    check_name,
 )
 from .comparability import Part, environment_part, prompt_sha256, protocol_part, subject_part
 from .log import LOG_NAME, LogReader

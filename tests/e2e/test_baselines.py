@@ -14,7 +14,9 @@ from bench import Bench, unwrapped
 from pytest_llmci.cli.main import main
 from pytest_llmci.records import Message
 from pytest_llmci.store import load_schema
-from pytest_llmci.store.baseline import BaselineRecord, list_baselines, load
+from pytest_llmci.store.baseline_file import load
+from pytest_llmci.store.baseline_folder import list_baselines
+from pytest_llmci.store.baseline_record import BaselineRecord
 
 CHAT = """\
 - id: first

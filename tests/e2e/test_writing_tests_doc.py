@@ -10,7 +10,7 @@ from bench import Bench
 
 from pytest_llmci.checks import CHECKS, NEED_THE_EXTRA, parse_check, register
 from pytest_llmci.engine.handles import LLM
-from pytest_llmci.engine.planner import MarkerValues
+from pytest_llmci.engine.marker_values import MarkerValues
 from pytest_llmci.engine.results import CellResult, Generation
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.plugin import fixtures

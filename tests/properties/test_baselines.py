@@ -12,8 +12,9 @@ from sample_run import header, rounds, worker
 
 from pytest_llmci.records import LogRecord, Message, Prompt
 from pytest_llmci.store.accepted import Accepted, accept, read_accepted
-from pytest_llmci.store.baseline import BaselineRecord, load, save
+from pytest_llmci.store.baseline_file import load, save
 from pytest_llmci.store.baseline_log import baseline_of_log
+from pytest_llmci.store.baseline_record import BaselineRecord
 from pytest_llmci.store.comparability import prompt_sha256
 
 TEXTS = st.text(st.characters(), max_size=20)

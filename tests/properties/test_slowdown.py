@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmci.engine.comparisons.comparison import CellSamples
+from pytest_llmci.engine.comparisons.cell_samples import CellSamples
 from pytest_llmci.engine.comparisons.slowdown import Slowdown, slowdown
 from pytest_llmci.records import Missing
 

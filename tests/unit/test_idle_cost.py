@@ -107,7 +107,7 @@ def test_a_folder_with_a_test_file_without_python(tmp_path: Path) -> None:
     assert ours(modules) == ALWAYS | FOR_A_TEST_FILE
 
 
-FOR_MEASURING = {".plugin.running", ".plugin.comparing", ".engine.session", ".engine.handles"}
+FOR_MEASURING = {".plugin.running", ".plugin.comparing", ".engine.session", ".engine.block_runner", ".engine.handles"}
 """What it takes to measure or to compare."""
 
 
@@ -127,9 +127,10 @@ def test_a_process_that_has_parallel_workers_imports_nothing_that_measures(tmp_p
 
 COMPARISONS = ".engine.comparisons"
 FOR_COMPARING = {
-    *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "compare_runs", "comparing", "comparison")),
-    *(f"{COMPARISONS}.{name}" for name in ("explain_comparison", "interleaved", "slowdown")),
-    *(".stats.compare", ".store.baseline"),
+    *(f"{COMPARISONS}.{name}" for name in ("against", "against_baseline", "cell_samples", "compare_runs", "comparing")),
+    *(f"{COMPARISONS}.{name}" for name in ("comparison", "exact", "explain_comparison", "interleaved")),
+    *(f"{COMPARISONS}.{name}" for name in ("process_pairs", "round_or_block", "rules", "runs_comparison", "slowdown")),
+    *(".stats.compare", ".store.baseline_file", ".store.baseline_folder", ".store.baseline_record"),
 }
 FOR_WHAT_FEW_ASK_FOR = {
     *(

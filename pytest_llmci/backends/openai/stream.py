@@ -16,13 +16,15 @@ each after a sleep that has emptied the processor's caches.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, Choice, TokenLogprob, Usage
+from .answer import BOTH, CONTENT, REASONING, TOOL, Answer, Choice, TokenLogprob
+from .choices import all_choices, calls_tool, first_choice, read_logprobs, reasoning_of, text_of
 from .exchange import unpacked
 from .failures import Failure, Kind, error_words, of_status, quote, server_words
+from .usage import read_usage
 
 try:
     import orjson
@@ -37,10 +39,6 @@ MOST_KEPT: Final = 1 << 20
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BROKEN_OFF: Final = ("error", "abort")
 """Finish reasons of an answer that is none: OpenRouter's and vLLM's."""
-_ENDLESS: Final = 1e300
-"""A log-probability beyond is none."""
-_THINKING: Final = ("thinking", "reasoning")
-"""Types of parts of a content that are no answer."""
 _quickly: Final[Callable[[bytes], object] | None] = None if orjson is None else orjson.loads
 _slowly: Final = json.JSONDecoder().decode
 """``json.loads`` without asking each time what it is given."""
@@ -263,7 +261,7 @@ class AnswerReader:
             return
         if not self._is_ours(event):
             return
-        choice = _first_choice(event)
+        choice = first_choice(event)
         if choice is None:
             return  # the usage often comes so
         delta: Any = choice.get("delta") if self._chat else choice
@@ -305,18 +303,18 @@ class AnswerReader:
 
     def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
         said = delta.get("content") if self._chat else delta.get("text")
-        text = said if isinstance(said, str) else _text(said)
+        text = said if isinstance(said, str) else text_of(said)
         reasoning = ""
         if not text or len(delta) > 1 or text is not said:  # most chunks of chat have nothing but their text
-            text += _text(delta.get("refusal"))
-            reasoning = _reasoning(delta, said)
+            text += text_of(delta.get("refusal"))
+            reasoning = reasoning_of(delta, said)
         if text and reasoning:
             kind = BOTH
         elif text:
             kind = CONTENT
         elif reasoning:
             kind = REASONING
-        elif _calls_tool(delta):
+        elif calls_tool(delta):
             kind = TOOL
         else:
             return
@@ -371,7 +369,7 @@ class AnswerReader:
             return
         if not self._is_ours(found):
             return
-        choice = _first_choice(found)
+        choice = first_choice(found)
         if choice is None:
             self._not_the_protocol()
             return
@@ -379,13 +377,15 @@ class AnswerReader:
         if not isinstance(message, dict):
             self._not_the_protocol()
             return
-        self._texts = [_text(message.get("content") if self._chat else message.get("text")) + _text(message.get("refusal"))]  # fmt: skip
-        self._reasonings = [_reasoning(message, message.get("content"))]
+        self._texts = [
+            text_of(message.get("content") if self._chat else message.get("text")) + text_of(message.get("refusal"))
+        ]
+        self._reasonings = [reasoning_of(message, message.get("content"))]
         if choice.get("logprobs"):
             self._logprobs = read_logprobs(choice["logprobs"], chat=self._chat)
-        self._finished(_text(choice.get("finish_reason")))
+        self._finished(text_of(choice.get("finish_reason")))
         if not self._chat:
-            self._choices = _all_choices(found["choices"])
+            self._choices = all_choices(found["choices"])
 
     def _not_the_protocol(self) -> None:
         kind = quote(self._headers.get("content-type", "") or "no content type")
@@ -464,145 +464,5 @@ def _with_line_feeds(data: bytes) -> bytes:
     return data[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + data[end:]
 
 
-def _first_choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
-    choices = event.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return None
-    first = choices[0]
-    if isinstance(first, dict) and first.get("index", 0) == 0:
-        return first
-    return next((each for each in choices if isinstance(each, dict) and each.get("index", 0) == 0), None)
-
-
-def _all_choices(choices: list[Any]) -> list[Choice]:
-    """In the order of their indices; empty where these are not the numbers from nought."""
-    found = {str(each.get("index", 0)): each for each in choices if isinstance(each, dict)}
-    if found.keys() != {str(number) for number in range(len(choices))}:
-        return []
-    return [
-        Choice(text=_text(each.get("text")), logprobs=tuple(read_logprobs(each.get("logprobs"), chat=False)))
-        for each in (found[str(number)] for number in range(len(choices)))
-    ]
-
-
-def _text(value: object) -> str:
-    """A text, or the texts of a list of parts, those of reasoning left out."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        parts = (part for part in value if isinstance(part, dict) and part.get("type") not in _THINKING)
-        return "".join(str(part.get("text") or "") for part in parts)
-    return ""
-
-
-def _reasoning(message: Mapping[str, Any], said: object) -> str:
-    """Text of the reasoning: of a field of its own, or of parts of the content."""
-    own = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-    if own or not isinstance(said, list):
-        return own
-    parts = (part for part in said if isinstance(part, dict) and part.get("type") in _THINKING)
-    return "".join(
-        _text(part.get("thinking")) or _text(part.get("reasoning")) or _text(part.get("text")) for part in parts
-    )
-
-
-def _calls_tool(delta: Mapping[str, Any]) -> bool:
-    calls = delta.get("tool_calls")
-    called = calls if isinstance(calls, list) else []
-    functions = [call.get("function") for call in called if isinstance(call, dict)] + [delta.get("function_call")]
-    return any(isinstance(each, dict) and bool(each.get("name") or each.get("arguments")) for each in functions)
-
-
 def _shown(data: bytes | bytearray) -> str:
     return repr(quote(data[:600].decode("utf-8", "replace")))
-
-
-def read_logprobs(found: Any, *, chat: bool) -> list[TokenLogprob]:
-    """The log-probabilities of a choice: ``content`` of chat, or the parallel lists of plain completions."""
-    if not isinstance(found, dict):
-        return []
-    if chat or "content" in found:
-        rows = [each for each in _list(found.get("content")) if isinstance(each, dict)]
-        return [TokenLogprob(text=_text(each.get("token")), logprob=_float(each.get("logprob"))) for each in rows]
-    tokens, values = _list(found.get("tokens")), _list(found.get("token_logprobs"))
-    tops = _list(found.get("top_logprobs")) or [None] * len(tokens)
-    if not len(tokens) == len(values) == len(tops):
-        return []
-    return [
-        TokenLogprob(text=_text(token), logprob=_float(value), best=_best(top))
-        for token, value, top in zip(tokens, values, tops, strict=True)
-    ]  # fmt: skip
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
-
-
-def _best(top: object) -> float | None:
-    if not isinstance(top, dict):
-        return None
-    values = [value for value in map(_float, top.values()) if value is not None]
-    return max(values) if values else None
-
-
-def _float(value: object) -> float | None:
-    """A number; what is none or endless is missing."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if -_ENDLESS < value < _ENDLESS else None
-
-
-def read_usage(found: object, *, pieces: int, has_text: bool, max_tokens: int | None) -> Usage:
-    """The server's counts; none of them where they contradict each other or what came.
-
-    :param pieces: that arrived one by one; a token gives one at most.
-    :param has_text: whether there is any text.
-    """
-    if found is None:
-        return Usage()
-    if not isinstance(found, dict):
-        return Usage(why_not=f"the server's usage is no object: {quote(repr(found))}")
-    counts = Usage(
-        prompt_tokens=_count(found.get("prompt_tokens")),
-        output_tokens=_count(found.get("completion_tokens")),
-        cached_tokens=_count(_inner(found, "prompt_tokens_details", "cached_tokens")),
-        reasoning_tokens=_count(_inner(found, "completion_tokens_details", "reasoning_tokens")),
-        source="server",
-        why_not="the server's usage does not say",
-    )
-    wrong = _contradiction(found, counts, _count(found.get("total_tokens")))
-    output = counts.output_tokens
-    if not wrong and output is not None:
-        if output == 0 and has_text:
-            wrong = "it counts no token, but text came"
-        elif output < pieces:
-            wrong = f"it counts {output} tokens, but {pieces} pieces of text came"
-        elif max_tokens is not None and output > max_tokens:
-            wrong = f"it counts {output} tokens, but {max_tokens} at most were asked for"
-    return Usage(why_not=f"the server's usage cannot be right: {wrong}") if wrong else counts
-
-
-def _contradiction(found: Mapping[str, object], counts: Usage, total: int | None) -> str:
-    """What the counts say against each other; empty if nothing."""
-    prompt, output, cached, reasoning = (
-        counts.prompt_tokens, counts.output_tokens, counts.cached_tokens, counts.reasoning_tokens,
-    )  # fmt: skip
-    for name, count in (("prompt_tokens", prompt), ("completion_tokens", output), ("total_tokens", total)):
-        if found.get(name) is not None and count is None:
-            return f"{name} is {quote(repr(found[name]))}"
-    if prompt is not None and output is not None and total is not None and total != prompt + output:
-        return f"{prompt} and {output} tokens do not make {total}"
-    if cached is not None and prompt is not None and cached > prompt:
-        return f"{cached} of {prompt} tokens came from the cache"
-    if reasoning is not None and output is not None and reasoning > output:
-        return f"{reasoning} of {output} tokens are reasoning"
-    return ""
-
-
-def _inner(found: Mapping[str, object], outer: str, name: str) -> object:
-    details = found.get(outer)
-    return details.get(name) if isinstance(details, dict) else None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...load.scenario import LOAD_SUITE, of_spec, scenario_text
 from ...records import Cell, GenerationSettings, Json, LoadPlan, ModelSpec, Prompt
-from ...runner.worker import WorkerSetup
+from ...runner.model_worker import WorkerSetup
 from ...settings import Settings
 from ..schedule import CellPlan
 from .comparison import Accept

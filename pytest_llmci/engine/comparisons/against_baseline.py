@@ -14,11 +14,14 @@ from ...measure.starts import START_TIMES
 from ...metrics import MetricDef
 from ...records import Comparability, ComparisonResult, HeaderRecord, Json, LogRecord
 from ...stats.looks import SESSION_ALPHA
-from ...store.baseline import BaselineCell, BaselineRecord, BaselineSession, Chosen
+from ...store.baseline_folder import Chosen
+from ...store.baseline_record import BaselineCell, BaselineRecord, BaselineSession
 from ...store.comparability import Part
 from ..schedule import StoredSide
-from .compare_runs import WHOLE_CELL, compare_stored
-from .comparison import Accept, MemoryPass
+from .cell_samples import MemoryPass
+from .compare_runs import compare_stored
+from .comparison import Accept
+from .runs_comparison import WHOLE_CELL
 from .slowdown import is_explained
 from .stored_run import Gathering, StoredCell, StoredModel, StoredRun
 

@@ -14,7 +14,7 @@ from typing import Final
 from ...records import Comparability, ComparisonResult, Json, Mode
 from ...stats.looks import SESSION_ALPHA
 from ...stats.quality import compare_answers, mcnemar_mid_p
-from ...store.baseline import BaselineTask
+from ...store.baseline_record import BaselineTask
 from ...store.comparability import Part
 from ..answers import Answers
 

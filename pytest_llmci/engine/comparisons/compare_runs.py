@@ -6,9 +6,8 @@ not compared and all else is; what is on trial (the subject) may differ and is t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,122 +21,32 @@ from ...stats.quality import compare_answers
 from ...stats.stored import ANCHORED_SHARE, TimeMetric, Witnesses, environment_shift
 from ...store.comparability import Difference
 from ..under_load import judged_by_text
+from .cell_pairs import Pair, pair_cells
+from .cell_samples import Sides
 from .compare_questions import METRIC, absent, compare_sides, side_of
 from .comparison import (
     AS_MEASURED,
     LEAST_CPU_SHARE,
-    LENGTH,
-    PEAK,
     Accept,
     ModelComparison,
-    Rules,
-    Sides,
     accepted_or_not,
     compare_model,
-    counted,
     gated_times,
 )
+from .exact import LENGTH, PEAK, counted
 from .reading import read_runs
+from .rules import Rules
+from .run_differences import differing, elsewhere, machine_differences, what_changed
+from .runs_comparison import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison
 from .slowdown import READ, Slowdown, is_explained, slowdown
 from .starts import compare_starts
-from .stored_run import StoredCell, StoredModel, StoredRun
+from .stored_run import StoredCell, StoredRun
 
-WHOLE_CELL: Final = "cell"
-"""Stands for a metric where all of a cell is meant."""
-CHECKS: Final = "checks"
-"""Stands for a metric: the share of cells whose answers passed all checks that both sides made."""
 LEAST_ROUNDS: Final = 3
 _NOT_GATED: Final = (PEAK, GROWTH, LENGTH)
 """Compared by rules of their own."""
-_JUDGED_ELSEWHERE: Final = frozenset({"memory_method", "anchor"})
-"""Of the protocol: another method, or a frozen model on one side alone, makes memory incomparable, and nothing else."""
 _SHOWN: Final = 5
 _MOST_SLOWDOWNS: Final = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ComparedCell:
-    """One cell of either side."""
-
-    id: str
-    model: str
-    prompt_id: str
-    results: tuple[ComparisonResult, ...]
-    outputs_changed: bool | None = None
-    """Whether the candidate gave an answer that the reference never gave, or the other way round; None where one side has none."""
-    outputs_settled: bool = False
-    """Whether the reference was asked several times and always answered the same."""
-
-    @property
-    def verdict(self) -> Comparability:
-        """The worst of its results."""
-        return worst(self.results)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunsComparison:
-    """What came of it."""
-
-    base: tuple[StoredRun, ...]
-    """Oldest first; the last one is the reference of all but times."""
-    candidate: StoredRun
-    mode: Mode
-    metrics: Mapping[str, MetricDef]
-    cells: tuple[ComparedCell, ...] = field(repr=False)
-    """In the order of the candidate, then those that it lacks."""
-    models: tuple[tuple[str, ComparisonResult], ...]
-    """Alias -> one metric of the model as a whole."""
-    changed: tuple[str, ...]
-    """What differs in what was on trial: ``tiny: dtype: float32 -> bfloat16``."""
-    hardware: tuple[str, ...]
-    """How the machines differ; empty where they do not."""
-    notes: tuple[str, ...]
-    """What else has to be known, such as older runs that were left out."""
-    by_run: bool = False
-    """Whether both sides are several runs of another tool, each of which is a sample."""
-    slowdowns: tuple[tuple[str, Slowdown], ...] = ()
-    """Cell id -> where its calls became slower; of the first few whose time became worse."""
-
-    @property
-    def verdict(self) -> Comparability:
-        """The worst of all."""
-        return worst([*(result for cell in self.cells for result in cell.results), *(each for _, each in self.models)])
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Verdict -> cells."""
-        return dict(Counter(cell.verdict for cell in self.cells))
-
-    @property
-    def failed(self) -> bool:
-        """Whether something became worse, or is not measured any more."""
-        return self.verdict in ("regressed", "lost coverage")
-
-    @property
-    def undecided(self) -> bool:
-        """Whether something could not be told."""
-        return self.verdict in ("inconclusive", "not comparable")
-
-    @property
-    def changed_outputs(self) -> tuple[str, ...]:
-        """Cells that answer otherwise."""
-        return tuple(cell.id for cell in self.cells if cell.outputs_changed)
-
-
-_ORDER: Final[tuple[Comparability, ...]] = (
-    "regressed",
-    "lost coverage",
-    "inconclusive",
-    "not comparable",
-    "new",
-    "pass",
-)
-
-
-def worst(results: Sequence[ComparisonResult]) -> Comparability:
-    """The verdict that decides; an accepted regression is none."""
-    found = {"pass" if result.accepted else result.verdict for result in results}
-    return next((verdict for verdict in _ORDER if verdict in found), "pass")
 
 
 def compare_runs(
@@ -216,29 +125,6 @@ def check_metrics(names: Sequence[str], metrics: Mapping[str, MetricDef], where:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
-    """One cell that both sides have."""
-
-    id: str
-    base: StoredCell
-    candidate: StoredCell
-    older: tuple[StoredCell, ...] = ()
-
-    @property
-    def differences(self) -> list[Difference]:
-        """In what was asked."""
-        return differing(self.base, self.candidate)
-
-
-def differing(base: StoredCell, candidate: StoredCell) -> list[Difference]:
-    """Where what was asked of a cell, or how it was measured, is not the same."""
-    if base.protocol is None or candidate.protocol is None or base.protocol == candidate.protocol:
-        return []
-    found = base.protocol.differences(candidate.protocol)
-    return [each for each in found if each.name not in _JUDGED_ELSEWHERE]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
     """Cells that are judged alike; all of a live run are of one kind."""
 
@@ -248,7 +134,7 @@ class _Kind:
     by_run: bool = False
     """Whether both sides are several runs of another tool, whose spread tells all that its runs differ by."""
 
-    def sides(self, pair: _Pair) -> Sides:
+    def sides(self, pair: Pair) -> Sides:
         """The samples of both sides."""
         if self.by_run:
             return Sides(base=pair.base.by_run, candidate=pair.candidate.by_run)
@@ -257,14 +143,14 @@ class _Kind:
         return Sides(base=pair.base.samples, candidate=pair.candidate.samples)
 
 
-def _kinds(cells: Mapping[str, _Pair]) -> dict[_Kind, dict[str, _Pair]]:
-    found: dict[_Kind, dict[str, _Pair]] = {}
+def _kinds(cells: Mapping[str, Pair]) -> dict[_Kind, dict[str, Pair]]:
+    found: dict[_Kind, dict[str, Pair]] = {}
     for name, pair in cells.items():
         found.setdefault(_kind(pair), {})[name] = pair
     return found
 
 
-def _kind(pair: _Pair) -> _Kind:
+def _kind(pair: Pair) -> _Kind:
     base, candidate = pair.base, pair.candidate
     if not base.runs or not candidate.runs:
         return _Kind(judged_by=judged_by_text(candidate.load))
@@ -312,7 +198,7 @@ class _Comparing:
             raise ConfigError(self._nothing_common())
         if pairs:
             self._refuse_other_question(pairs)
-        by_model: dict[str, list[_Pair]] = {}
+        by_model: dict[str, list[Pair]] = {}
         for pair in pairs:
             by_model.setdefault(pair.candidate.model, []).append(pair)
         shifts = _shifts([pair for pair in pairs if pair.base.rounds and pair.candidate.rounds])
@@ -362,7 +248,7 @@ class _Comparing:
             " Cells are paired by alias and prompt id: give the models the same alias= and take the same prompts."
         )
 
-    def _refuse_other_question(self, pairs: Sequence[_Pair]) -> None:
+    def _refuse_other_question(self, pairs: Sequence[Pair]) -> None:
         """One error instead of as many rows as there are cells, where all cells were asked otherwise."""
         found = [pair.differences for pair in pairs]
         common = set.intersection(*({each.name for each in one} for one in found))
@@ -376,9 +262,9 @@ class _Comparing:
         )
 
     def _compare_model(
-        self, alias: str, pairs: Sequence[_Pair], family: int, shifts: Mapping[TimeMetric, float]
+        self, alias: str, pairs: Sequence[Pair], family: int, shifts: Mapping[TimeMetric, float]
     ) -> None:
-        judged: dict[str, _Pair] = {}
+        judged: dict[str, Pair] = {}
         for pair in pairs:
             early = self._without_comparison(pair)
             self._note(pair.candidate, *early, pair=pair)
@@ -392,7 +278,7 @@ class _Comparing:
             self._compare_times(alias, cells, kind, family, shifts)
 
     def _compare_times(
-        self, alias: str, timed: Mapping[str, _Pair], kind: _Kind, family: int, shifts: Mapping[TimeMetric, float]
+        self, alias: str, timed: Mapping[str, Pair], kind: _Kind, family: int, shifts: Mapping[TimeMetric, float]
     ) -> None:
         machines = machine_differences(self._base.models.get(alias), self._candidate.models.get(alias))
         self._hardware.update(dict.fromkeys(machines))
@@ -444,7 +330,7 @@ class _Comparing:
     def _on_cpu(self, alias: str) -> bool:
         return all(run.models[alias].on_cpu for run in (self._base, self._candidate) if alias in run.models)
 
-    def _without_comparison(self, pair: _Pair) -> tuple[ComparisonResult, ...]:
+    def _without_comparison(self, pair: Pair) -> tuple[ComparisonResult, ...]:
         """Why a cell that both sides name cannot be compared at all."""
         if pair.differences:
             reason = "; ".join(map(str, pair.differences))
@@ -464,7 +350,7 @@ class _Comparing:
             rounds=cell.rounds, reason=reason,
         )  # fmt: skip
 
-    def _note(self, cell: StoredCell, *results: ComparisonResult, pair: _Pair | None = None) -> None:
+    def _note(self, cell: StoredCell, *results: ComparisonResult, pair: Pair | None = None) -> None:
         name = pair.id if pair else cell.id
         changed = settled = None
         if pair is not None and not pair.differences and pair.base.outputs and pair.candidate.outputs:
@@ -476,7 +362,7 @@ class _Comparing:
             id=name, model=cell.model, prompt_id=cell.prompt_id, results=results, outputs_changed=changed, outputs_settled=bool(settled)
         )  # fmt: skip
 
-    def _settled(self, cell: str, result: ComparisonResult, pair: _Pair) -> ComparisonResult:
+    def _settled(self, cell: str, result: ComparisonResult, pair: Pair) -> ComparisonResult:
         few = pair.base.rounds if pair.base.rounds < LEAST_ROUNDS else 0
         if few and result.mode != "exact" and result.verdict == "inconclusive" and few <= pair.candidate.rounds:
             side = "either side" if pair.candidate.rounds == few else "the reference"
@@ -492,7 +378,7 @@ class _Comparing:
     # ------------------------------------------------------------------------------------------- several older runs
 
     def _with_history(
-        self, alias: str, timed: Mapping[str, _Pair], sides: dict[str, Sides], rules: Rules
+        self, alias: str, timed: Mapping[str, Pair], sides: dict[str, Sides], rules: Rules
     ) -> tuple[dict[str, Sides], Rules]:
         """The older runs that hold what the reference holds of a model, of the same machine and asked the same."""
         times = gated_times(sides.values(), rules)
@@ -513,7 +399,7 @@ class _Comparing:
         return joined, replace(rules, mode="history", against=f"{len(sessions) + 1} runs")
 
     def _usable(
-        self, run: StoredRun, alias: str, timed: Mapping[str, _Pair], times: Sequence[str]
+        self, run: StoredRun, alias: str, timed: Mapping[str, Pair], times: Sequence[str]
     ) -> tuple[str, dict[str, StoredCell]]:
         machines = machine_differences(run.models.get(alias), self._candidate.models.get(alias))
         if alias not in run.models or machines:
@@ -529,7 +415,7 @@ class _Comparing:
 
     # ----------------------------------------------------------------------------------------------------- answers
 
-    def _quality(self, alias: str, pairs: Sequence[_Pair]) -> list[ComparisonResult]:
+    def _quality(self, alias: str, pairs: Sequence[Pair]) -> list[ComparisonResult]:
         """The answers of one model that passed their checks, the same questions on both sides."""
         asked = [pair for pair in pairs if pair.base.checks.keys() & pair.candidate.checks.keys()]
         if not asked or (self._only and CHECKS not in self._only):
@@ -554,33 +440,6 @@ class _Comparing:
         return [self._maybe_accepted(alias, result)]
 
 
-def pair_cells(base: StoredRun, candidate: StoredRun) -> tuple[list[_Pair], list[StoredCell], list[StoredCell]]:
-    """Cells of both runs, of the candidate alone, and of the base alone.
-
-    Where several tests measured a cell, those of the same name belong together.
-    """
-    pairs: list[_Pair] = []
-    new: list[StoredCell] = []
-    lost: list[StoredCell] = []
-    for key, now in candidate.cells.items():
-        before = base.cells.get(key, ())
-        if len(before) == len(now) == 1:
-            pairs.append(_Pair(id=now[0].id, base=before[0], candidate=now[0]))
-            continue
-        by_test = {cell.test: cell for cell in before}
-        for cell in now:
-            there = by_test.pop(cell.test, None)
-            if there is None:
-                new.append(cell)
-            else:
-                pairs.append(
-                    _Pair(id=f"{cell.id} ({cell.test})" if len(now) > 1 else cell.id, base=there, candidate=cell)
-                )
-        lost += by_test.values()
-    lost += [cell for key, cells in base.cells.items() if key not in candidate.cells for cell in cells]
-    return pairs, new, lost
-
-
 def _passed(cell: StoredCell, other: StoredCell) -> bool:
     """Whether it passed all checks that both sides made."""
     return all(passed for name, passed in cell.checks.items() if name in other.checks)
@@ -592,38 +451,7 @@ def _why_new(cell: StoredCell, base: StoredRun) -> str:
     )
 
 
-def machine_differences(base: StoredModel | None, candidate: StoredModel | None) -> list[str]:
-    """How the machines of two stored numbers differ: ``cpu_model: A -> B``."""
-    if base is None or candidate is None:
-        return []
-    return list(map(str, base.place.differences(candidate.place)))
-
-
-def elsewhere(differences: Sequence[str]) -> str:
-    """Why times cannot be compared, by what :func:`machine_differences` found.
-
-    >>> elsewhere(["cores_allowed: 2 -> 4"]), elsewhere(["server: http://a:80 -> http://b:80"])
-    ('other hardware: cores_allowed: 2 -> 4', 'another server: http://a:80 -> http://b:80')
-    """
-    told = "; ".join(differences)
-    only_server = len(differences) == 1 and told.startswith("server: ")
-    return f"another {told}" if only_server else f"other hardware: {told}"
-
-
-def what_changed(base: StoredRun, candidate: StoredRun) -> tuple[str, ...]:
-    """What differs in what was on trial, what all models share told once."""
-    shared = [alias for alias in candidate.models if alias in base.models]
-    found = {
-        alias: list(map(str, base.models[alias].subject.differences(candidate.models[alias].subject)))
-        for alias in shared
-    }
-    told = dict.fromkeys(text for texts in found.values() for text in texts)
-    everywhere = [text for text in told if all(text in texts for texts in found.values())]
-    single = [f"{alias}: {text}" for alias, texts in found.items() for text in texts if text not in everywhere]
-    return (*everywhere, *single)
-
-
-def _shifts(pairs: Sequence[_Pair]) -> dict[TimeMetric, float]:
+def _shifts(pairs: Sequence[Pair]) -> dict[TimeMetric, float]:
     """What a change of the machine's load could explain, by kind of time. Empty where nothing computed on the CPU."""
     sides = [_witnesses([pair.base for pair in pairs]), _witnesses([pair.candidate for pair in pairs])]
     if any(wall <= 0 or cpu < LEAST_CPU_SHARE * wall for wall, cpu in sides):

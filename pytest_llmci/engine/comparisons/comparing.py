@@ -18,9 +18,11 @@ from ..schedule import CellMeasurement, CellPlan
 from ..under_load import judged_of
 from .against import Against, Entry
 from .against_baseline import BaselineRules, against_baselines
-from .comparison import Rules, counted
-from .interleaved import Interleaved, Ports
+from .exact import counted
+from .interleaved import Interleaved
 from .model_gate import model_gate
+from .process_pairs import Ports
+from .rules import Rules
 
 __tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
 

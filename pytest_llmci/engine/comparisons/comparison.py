@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+from statistics import median
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from ...measure.memory import GROWTH
 from ...measure.starts import START_TIMES
 from ...metrics import BESIDE, MetricDef
-from ...records import ComparisonResult, Mode, RoundsRecord
+from ...records import ComparisonResult
 from ...stats.compare import PROCESS_TIME_SD_S, GateSettings, decide
-from ...stats.memory import GROWTH_TOLERANCE_BYTES, RELATIVE_TOLERANCE, TOLERANCE_BYTES, compare_memory
-from ...units import format_quantity
+from .cell_samples import CellSamples, Sides
+from .exact import LENGTH, PEAK, compare_counted, compare_length, compare_peaks
+from .rules import DETECT, Rules, result_of, without_numbers
 
 if TYPE_CHECKING:
     from ...stats.compare import Effect
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ...stats.samples import Rows
     from ...stats.stored import TimeMetric
 
-DETECT: Final = 0.05
-"""The smallest change of a time that must be found unless another is asked for."""
 LEAST_CPU_SHARE: Final = 0.2
 """CPU time that is a smaller part of the net time than this tells nothing of an answer's speed, and varies by more than it."""
 AS_MEASURED: Final = "as measured, not beside the frozen model"
@@ -35,12 +33,6 @@ LEAST_ANCHORED_SHARE: Final = 0.8
 """CPU time that is a smaller part of the net time than this: what the model waits for is not what slows a frozen model down."""
 _TIMES: Final[dict[str, TimeMetric]] = {"cpu_time": "cpu", "net_time": "net"}
 """Metrics of the model's own process; every other time is one of the wall clock."""
-PEAK: Final = "peak_rss"
-LENGTH: Final = "output_tokens"
-MEAN_LENGTH: Final = "output_tokens_mean"
-"""Of imported runs without single requests."""
-CHARACTERS_APART: Final = 0.10
-"""Of the reference's length: words may change in a pipeline that is only reworded; a tenth of the answer may not."""
 
 
 Accept = Callable[[str, ComparisonResult], str]
@@ -52,96 +44,6 @@ def accepted_or_not(name: str, result: ComparisonResult, accepted: Accept) -> Co
     if result.verdict != "regressed":
         return result
     return replace(result, accepted=accepted(name, result))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryPass:
-    """What one side's memory pass measured of one cell; nothing where there was none."""
-
-    growth: tuple[float, ...] = ()
-    """:data:`GROWTH` in bytes, one a round that has it."""
-    methods: frozenset[str] = frozenset()
-
-    def with_block(self, block: RoundsRecord) -> MemoryPass:
-        """The same with what another block of the pass measured, unless it ended early."""
-        if block.error is not None:
-            return self
-        more = [value for value in block.values.get(GROWTH, ()) if value is not None and isfinite(value)]
-        return MemoryPass(growth=(*self.growth, *more), methods=self.methods | memory_methods([block]))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CellSamples:
-    """What one side measured of one cell, a number a sample."""
-
-    values: Mapping[str, list[float]]
-    """Metric -> SI, in the order of measuring; metrics that any sample lacks are left out."""
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    """Metric -> why it was left out."""
-    pairs: tuple[int, ...] = ()
-    """The fresh pair of processes of each sample."""
-    characters: float | None = None
-    """Median length of the outputs, for models whose tokens nobody counts."""
-    outputs: tuple[str, ...] = ()
-    """sha256 of the distinct outputs, in the order of their first appearance."""
-    memory_methods: frozenset[str] = frozenset()
-    contended: bool = False
-    anchor: str = ""
-    """The frozen model that was timed beside the rounds; empty where there was none."""
-    memory_pass: MemoryPass = field(default_factory=MemoryPass)
-
-    @property
-    def n(self) -> int:
-        """How many samples there are."""
-        return len(self.pairs)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sides:
-    """One cell on both sides."""
-
-    base: CellSamples
-    candidate: CellSamples
-    older: tuple[CellSamples, ...] = ()
-    """For ``history``: what sessions before that of the base measured."""
-
-    @property
-    def sessions(self) -> tuple[CellSamples, ...]:
-        """All stored sessions."""
-        return (*self.older, self.base)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
-    """How two sides are compared."""
-
-    against: str
-    """The reference as people know it."""
-    mode: Mode = "interleaved"
-    alpha: float
-    """False alarms that this model may have, over all its metrics and looks."""
-    detect: Mapping[str, float] = field(default_factory=dict)
-    """Metric -> the smallest change that must be found; what is named here is gated. The empty name is for all times."""
-    looks: int = 1
-    on_cpu: bool = True
-    """Whether the model computes on this machine's CPU, so that its own CPU time tells of its speed."""
-    why_contended: str = "other timed work ran at the same time"
-    environment_shift: float = 0.0
-    """For stored numbers: what the load of the machine alone could explain, as logarithm."""
-    shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
-    """The same by kind of time, where it is known for each."""
-    anchored_shifts: Mapping[TimeMetric, float] = field(default_factory=dict)
-    """The same of times that are divided by those of a frozen model."""
-    counted: tuple[str, ...] = ()
-    """Metrics that equal answers have equal: gated without a test."""
-    only: tuple[str, ...] = ()
-    """Times to gate instead of those that suit the model."""
-    each_a_session: bool = False
-    """Whether each sample is a session of its own, so that their spread tells all that sessions differ by."""
-    by_block: str = ""
-    """Interleaved: why a block and not a round is one value of the test; empty where a round is."""
-    why_no_times: str = ""
-    """Why no time of the two sides can be compared, as on different machines; empty where they can."""
 
 
 @dataclass(slots=True)
@@ -163,75 +65,6 @@ class ModelComparison:
         return any(result.verdict == "regressed" for result in found)
 
 
-def samples_of(blocks: Sequence[RoundsRecord], metrics: Mapping[str, MetricDef]) -> CellSamples:
-    """The numbers of whole blocks, rounds that make one sample together taken as their mean.
-
-    :param metrics: those that are wanted and vary from round to round.
-    """
-    values: dict[str, list[float]] = {}
-    reasons: dict[str, str] = {}
-    for name, metric in metrics.items():
-        columns = [_samples(block, name) for block in blocks]
-        if any(column is None for column in columns):
-            reasons[name] = next(
-                (block.reasons[name] for block in blocks if name in block.reasons), f"{name} was not measured"
-            )
-        else:
-            found = [value for column in columns for value in column or ()]
-            values[name] = [value / 1e9 for value in found] if metric.stored == "ns" else found
-    lengths = [len(block.outputs[place]) for block in blocks for place in block.output_of_round]
-    return CellSamples(
-        values=values,
-        reasons=reasons,
-        pairs=tuple(block.pair or 0 for block in blocks for _ in range(block.n // block.repeats)),
-        characters=median(lengths) if lengths else None,
-        outputs=tuple(dict.fromkeys(sha256 for block in blocks for sha256 in block.output_sha256)),
-        memory_methods=memory_methods(blocks),
-        contended=any(block.contended for block in blocks),
-        anchor=anchor_of(block.anchor for block in blocks),
-    )
-
-
-def memory_methods(blocks: Iterable[RoundsRecord]) -> frozenset[str]:
-    """How the peaks of several blocks were measured."""
-    return frozenset(name for block in blocks for name in block.memory_method.split("+") if name)
-
-
-def anchor_of(names: Iterable[str]) -> str:
-    """The frozen model of several blocks; empty where any had none, or they had different ones."""
-    found = set(names)
-    return found.pop() if len(found) == 1 else ""
-
-
-def _samples(block: RoundsRecord, metric: str) -> list[float] | None:
-    """One number a sample; None if any sample has none. Of answers taken together those that could be measured count."""
-    column = block.values.get(metric)
-    if column is None:
-        return None
-    if block.repeats == 1:
-        return None if None in column else cast("list[float]", column)
-    found: list[float] = []
-    for start in range(0, block.n, block.repeats):
-        known = [value for value in column[start : start + block.repeats] if value is not None]
-        if not known:
-            return None
-        found.append(fmean(known))
-    return found
-
-
-def met(
-    base: Sequence[RoundsRecord], candidate: Sequence[RoundsRecord]
-) -> tuple[list[RoundsRecord], list[RoundsRecord]]:
-    """The blocks of those pairs of processes in which both sides finished equally many rounds."""
-    whole = {block.pair: block for block in base if block.error is None and block.n}
-    both = [
-        (whole[block.pair], block)
-        for block in candidate
-        if block.error is None and block.pair in whole and whole[block.pair].n == block.n
-    ]
-    return [one for one, _ in both], [other for _, other in both]
-
-
 def compare_model(
     cells: Mapping[str, Sides], rules: Rules, metrics: Mapping[str, MetricDef], *, look: int = 0, last: bool = True,
     stands: Mapping[str, Sequence[ComparisonResult]] | None = None, apart: Collection[str] = (),
@@ -245,7 +78,7 @@ def compare_model(
     :param apart: cells that are judged alone and do not count for the model as a whole.
     """
     found = ModelComparison(cells={cell: [] for cell in cells})
-    lengths = {cell: _length(sides, rules) for cell, sides in cells.items()}
+    lengths = {cell: compare_length(sides, rules) for cell, sides in cells.items()}
     for cell, result in lengths.items():
         if result is not None:
             found.cells[cell].append(result)
@@ -264,7 +97,7 @@ def compare_model(
             apart=apart,
         )
     for cell, sides in cells.items():
-        found.cells[cell] += [*_memory(sides, rules), *_counted(sides, rules)]
+        found.cells[cell] += [*compare_peaks(sides, rules), *compare_counted(sides, rules)]
     for cell, results in (stands or {}).items():
         found.cells[cell] = list(results)
         found.undecided.discard(cell)
@@ -310,7 +143,7 @@ def _judge_time(
         else:
             verdict, reason = why
             found.cells[cell].append(
-                _without_numbers(sides, metric.name, rules, verdict=verdict, reason=reason, detect=detect)
+                without_numbers(sides, metric.name, rules, verdict=verdict, reason=reason, detect=detect)
             )
     kind = _TIMES.get(metric.name, "wall")
     rules, beside, why_as_it_is = _beside(can.values(), metric.name, rules)
@@ -449,160 +282,3 @@ def _result(effect: Effect, sides: Sides | None, metric: str, rules: Rules, dete
         found, base=median(median(session.values[metric]) for session in sides.sessions),
         candidate=median(sides.candidate.values[metric]),
     )  # fmt: skip
-
-
-def result_of(effect: Effect, rules: Rules, metric: str, detect: float) -> ComparisonResult:
-    """What the engine found, as it is recorded; without the medians."""
-    return ComparisonResult(
-        metric=metric, mode=rules.mode, verdict=effect.verdict, against=rules.against, base=None, candidate=None,
-        change=effect.effect, low=effect.low, high=effect.high, visible=effect.visible, detect=detect, rounds=effect.rounds,
-        pairs=effect.pairs, p_value=effect.p_value, improved=effect.improved, reason=effect.note, by_block=rules.by_block,
-    )  # fmt: skip
-
-
-def _without_numbers(
-    sides: Sides,
-    metric: str,
-    rules: Rules,
-    *,
-    verdict: Literal["inconclusive", "not comparable"],
-    reason: str,
-    detect: float,
-) -> ComparisonResult:
-    base, candidate = (
-        median(side.values[metric]) if side.values.get(metric) else None for side in (sides.base, sides.candidate)
-    )
-    change = candidate / base - 1 if base and candidate is not None else None
-    return ComparisonResult(
-        metric=metric, mode=rules.mode, verdict=verdict, against=rules.against, base=base, candidate=candidate, change=change,
-        detect=detect, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)), reason=reason,
-    )  # fmt: skip
-
-
-def _length(sides: Sides, rules: Rules) -> ComparisonResult | None:
-    """Whether both sides answer at one length: a model that answers shorter is not faster. None where nobody counted."""
-    base, candidate = (side.values.get(LENGTH) for side in (sides.base, sides.candidate))
-    if not base or not candidate:
-        return _mean_length(sides, rules) or _characters(sides, rules)
-    before, after = median(base), median(candidate)
-    equal = before == after
-    return ComparisonResult(
-        metric=LENGTH, mode="exact", verdict="pass" if equal else "not comparable", against=rules.against, base=before, candidate=after,
-        change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
-        reason="" if equal else f"the answers became {'longer' if after > before else 'shorter'}",
-    )  # fmt: skip
-
-
-def _mean_length(sides: Sides, rules: Rules) -> ComparisonResult | None:
-    """Where another tool told the mean of its answers alone: means that lie far apart are of other answers."""
-    base, candidate = (side.values.get(MEAN_LENGTH) for side in (sides.base, sides.candidate))
-    if not base or not candidate:
-        return None
-    before, after = median(base), median(candidate)
-    if abs(after - before) <= CHARACTERS_APART * before:
-        return None
-    return ComparisonResult(
-        metric=LENGTH, mode="exact", verdict="not comparable", against=rules.against, base=before, candidate=after,
-        change=after / before - 1, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
-        reason=f"the answers became {'longer' if after > before else 'shorter'}",
-    )  # fmt: skip
-
-
-def _characters(sides: Sides, rules: Rules) -> ComparisonResult | None:
-    """Where nobody counts tokens: outputs whose numbers of characters lie far apart are of another length, too."""
-    before, after = sides.base.characters, sides.candidate.characters
-    if before is None or after is None or abs(after - before) <= CHARACTERS_APART * before:
-        return None
-    return ComparisonResult(
-        metric=LENGTH, mode="exact", verdict="not comparable", against=rules.against, base=None, candidate=None,
-        change=after / before - 1 if before else None, detect=0.0, rounds=sides.candidate.n, pairs=len(set(sides.candidate.pairs)),
-        reason=f"the answers became {'longer' if after > before else 'shorter'}: {before:g} -> {after:g} characters",
-    )  # fmt: skip
-
-
-def counted(metrics: Mapping[str, MetricDef]) -> tuple[str, ...]:
-    """What :attr:`Rules.counted` is under these definitions: cost, where tokens are paid."""
-    return tuple(name for name in ("cost",) if name in metrics and metrics[name].deterministic)
-
-
-def _counted(sides: Sides, rules: Rules) -> list[ComparisonResult]:
-    """What equal answers have equal: growth of the mean beyond the tolerance, or beyond the spread of the reference, is one."""
-    results = []
-    for name in rules.counted:
-        base, candidate = (side.values.get(name) for side in (sides.base, sides.candidate))
-        detect = rules.detect.get(name, rules.detect.get("", DETECT))
-        if not base or not candidate:
-            side, whose = (sides.candidate, "the candidate") if base else (sides.base, "the reference")
-            reason = f"missing on the side of {whose}: {side.reasons.get(name, 'not measured')}"
-            results.append(_without_numbers(sides, name, rules, verdict="inconclusive", reason=reason, detect=detect))
-            continue
-        before, after = fmean(base), fmean(candidate)
-        tolerance = max(detect * before, max(base) - min(base))
-        results.append(
-            ComparisonResult(
-                metric=name, mode="exact", verdict="regressed" if after - before > tolerance else "pass", against=rules.against,
-                base=before, candidate=after, change=after / before - 1 if before else None,
-                visible=tolerance / before if before else None, detect=detect, rounds=sides.candidate.n,
-                pairs=len(set(sides.candidate.pairs)), improved=before - after > tolerance,
-            )
-        )  # fmt: skip
-    return results
-
-
-def _memory(sides: Sides, rules: Rules) -> list[ComparisonResult]:
-    """Peaks of the rounds, and what the memory pass measured."""
-    why_not = ""
-    if bool(sides.base.anchor) != bool(sides.candidate.anchor):  # the memory pass runs without it
-        whose = "reference" if sides.base.anchor else "candidate"
-        why_not = f"the process of the {whose} alone held the frozen model (--llmci-anchor)"
-    return [
-        *_peaks(PEAK, sides, rules, _of_rounds, least_bytes=TOLERANCE_BYTES, why_not=why_not),
-        *_peaks(GROWTH, sides, rules, _of_memory_pass, least_bytes=GROWTH_TOLERANCE_BYTES),
-    ]
-
-
-class _Peaks(NamedTuple):
-    """Of one side."""
-
-    values: Sequence[float]
-    methods: frozenset[str]
-    why_none: str
-
-
-def _of_rounds(side: CellSamples) -> _Peaks:
-    return _Peaks(side.values.get(PEAK, ()), side.memory_methods, side.reasons.get(PEAK, "not measured"))
-
-
-def _of_memory_pass(side: CellSamples) -> _Peaks:
-    return _Peaks(side.memory_pass.growth, side.memory_pass.methods, "there was no memory pass (--llmci-memory)")
-
-
-def _peaks(
-    metric: str, sides: Sides, rules: Rules, peaks_of: Callable[[CellSamples], _Peaks], *, least_bytes: int, why_not: str = ""
-) -> list[ComparisonResult]:  # fmt: skip
-    """Nothing where a side has none and none were asked for."""
-    base, candidate = peaks_of(sides.base), peaks_of(sides.candidate)
-    relative = rules.detect.get(metric, RELATIVE_TOLERANCE)
-    if not base.values or not candidate.values:
-        if metric not in rules.detect:
-            return []
-        side, name = (candidate, "the candidate") if base.values else (base, "the reference")
-        reason = f"missing on the side of {name}: {side.why_none}"
-        return [_without_numbers(sides, metric, rules, verdict="inconclusive", reason=reason, detect=relative)]
-    methods = base.methods | candidate.methods
-    if len(methods) > 1:
-        why_not = why_not or f"measured by different methods ({', '.join(sorted(methods))})"
-    if why_not:
-        return [
-            _without_numbers(sides, metric, rules, verdict="not comparable", reason=why_not, detect=RELATIVE_TOLERANCE)
-        ]
-    decision = compare_memory(base.values, candidate.values, relative=relative, least_bytes=least_bytes)
-    return [
-        ComparisonResult(
-            metric=metric, mode="exact", verdict=decision.verdict, against=rules.against, base=decision.base,
-            candidate=decision.candidate, change=decision.effect,
-            visible=decision.tolerance / decision.base if decision.base else None, detect=relative, rounds=len(candidate.values),
-            pairs=len(set(sides.candidate.pairs)), improved=decision.improved,
-            reason=f"tolerance {format_quantity(decision.tolerance, 'B')}",
-        )
-    ]  # fmt: skip

@@ -12,7 +12,7 @@ from ...records import ComparisonResult, RoundsRecord
 from ...text import clipped, one_line, shortened, wrapped
 from ...units import format_quantity
 from ..schedule import CellMeasurement
-from .comparison import met, samples_of
+from .cell_samples import met, samples_of
 
 WIDTH: Final = 80
 _BESIDE: Final = ("latency", "ttft", "decode_tokens_per_s")

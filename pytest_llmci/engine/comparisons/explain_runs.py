@@ -13,9 +13,10 @@ from ...text import one_line, wrapped
 from ...units import format_duration
 from ..reports.markdown import COMPARED_TEXTS, escaped, table
 from .compare_questions import METRIC
-from .compare_runs import CHECKS, LEAST_ROUNDS, WHOLE_CELL, RunsComparison
-from .comparison import LENGTH
+from .compare_runs import LEAST_ROUNDS
+from .exact import LENGTH
 from .explain_comparison import MOST_TOLD, WIDTH, compared_lines, percent, wide_rows
+from .runs_comparison import CHECKS, WHOLE_CELL, RunsComparison
 from .slowdown import Slowdown, one_line_of
 from .stored_run import StoredRun
 

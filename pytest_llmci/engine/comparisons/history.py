@@ -16,7 +16,8 @@ from ...records import Json
 from ...stats.change_points import LEAST_POINTS, LEAST_SEGMENT, ChangePoint, find_change_points
 from ...store.comparability import Part
 from ...store.runfolder import list_runs, resolve_run
-from .compare_runs import check_metrics, elsewhere, machine_differences
+from .compare_runs import check_metrics
+from .run_differences import elsewhere, machine_differences
 from .stored_run import StoredCell, StoredModel, StoredRun, read_run
 
 DEFAULT_METRICS: Final = ("latency",)

@@ -15,7 +15,7 @@ from ...settings import Settings, Sourced
 from ...slugs import slug
 from ...specs import parse_spec, rewritten, split_list, split_options
 from ..limits import Preflight
-from ..planner import Places
+from ..places import Places
 
 _FOR_ONE = re.compile(r"(?P<alias>[A-Za-z0-9][A-Za-z0-9_.-]*)=(?P<rest>.*)\Z", re.DOTALL)
 

@@ -13,8 +13,9 @@ from ...errors import ConfigError
 from ...records import ComparisonResult, ModelSpec
 from ...specs import rewritten
 from ...store.runfolder import resolve_run
-from .compare_runs import RunsComparison, compare_stored, worst
+from .compare_runs import compare_stored
 from .comparison import Accept
+from .runs_comparison import RunsComparison, worst
 from .stored_run import StoredModel, StoredRun, read_run
 
 OUTPUTS: Final = "outputs"

@@ -9,13 +9,14 @@ from typing import Final
 
 from ...backends.hub import is_local
 from ...errors import ConfigError
+from ...given import Given, resolve_settings
 from ...prompts import load_prompts, split_source
 from ...records import ModelSpec, Prompt
-from ...settings import DEFAULT_SUITE_PROMPTS, Given, Settings, Sourced, resolve_settings
+from ...settings import DEFAULT_SUITE_PROMPTS, Settings, Sourced
 from ...specs import is_same_model, read_specs, rewritten, split_options
 from ...store.checkout import Checkout
 from ...testfiles.names import has_suffix
-from ..planner import Places
+from ..places import Places
 from ..testfile import prompts_of_file
 from .code_origin import moved_path
 from .differences import GENERATION_SETTINGS, notes, nothing_to_compare

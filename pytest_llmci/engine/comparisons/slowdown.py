@@ -27,7 +27,7 @@ from ...records import ComparisonResult, Missing, Number, SlowdownPart, Slowdown
 from ...text import one_line, wrapped
 from ...units import format_duration
 from ..schedule import CellMeasurement
-from .comparison import CellSamples, met, samples_of
+from .cell_samples import CellSamples, met, samples_of
 
 READ: Final = ("latency", "ttft", "return_tail", "output_tokens", "net_time", "steal")
 """Metrics that it takes, as far as there are any."""

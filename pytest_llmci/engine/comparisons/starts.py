@@ -16,7 +16,8 @@ from ...metrics import MetricDef
 from ...records import ComparisonResult
 from ...stats.compare import GateSettings, decide
 from ...stats.starts import decide_starts, too_few_starts
-from .comparison import DETECT, Rules, gated_starts, result_of
+from .comparison import gated_starts
+from .rules import DETECT, Rules, result_of
 
 Starts = Mapping[str, Sequence[float]]
 """Metric -> SI, one number a start; interleaved, those of one pair of processes stand at the same place on both sides."""

@@ -32,7 +32,8 @@ from ..answers import Answers
 from ..imported import BACKEND
 from ..reports.report import replayed_run
 from ..under_load import GATED_UNDER_LOAD
-from .comparison import MEAN_LENGTH, CellSamples, MemoryPass, anchor_of, samples_of
+from .cell_samples import CellSamples, MemoryPass, anchor_of, samples_of
+from .exact import MEAN_LENGTH
 
 COMPARED: Final = (
     "cpu_time",

@@ -42,7 +42,7 @@ from ...store.log import LOG_NAME, read_log
 from ...store.runfolder import list_runs, replacing
 from ...text import one_line
 from ...units import format_duration
-from ..comparisons.comparison import CellSamples, met, samples_of
+from ..comparisons.cell_samples import CellSamples, met, samples_of
 from .advice import Advice, Cost, Visible, advise, visible
 
 METRICS: Final = ("latency", "net_time", "cpu_time", "ttft", "peak_rss")

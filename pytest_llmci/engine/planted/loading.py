@@ -17,7 +17,8 @@ from ...clock import SystemClock, outside_s
 from ...records import GenerationSettings, Missing, ModelSpec, Number, Role, RoundRecord, RunRequest
 from ...registry import Registry
 from ...runner.guard import Guard
-from ...runner.worker import Limits, WorkerProcess, WorkerSetup
+from ...runner.model_worker import Limits, WorkerSetup
+from ...runner.worker import WorkerProcess
 from .base import PROMPT, Sighting, Truth, metric_table, reported
 from .waiting import OtherWork
 

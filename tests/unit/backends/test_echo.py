@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llmci.backends import echo
 from pytest_llmci.backends.base import LoadContext
-from pytest_llmci.backends.echo import EchoBackend, read_script
+from pytest_llmci.backends.echo import EchoBackend
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.errors import GenerationError, ModelLoadError
 from pytest_llmci.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
@@ -53,12 +53,6 @@ def test_default_answer_quotes_the_prompt_and_differs_between_prompts(spec: Make
     assert "Name three rivers please" in one
     assert one.split()[8:] != two.split()[8:]
     assert answer(model, Prompt(id="a", text="Name three rivers, please"))[0].text == one
-
-
-def test_own_words_are_all_different_and_prime_in_number() -> None:
-    count = len(echo._WORDS)
-    assert len(set(echo._WORDS)) == count
-    assert all(count % divisor for divisor in range(2, count))
 
 
 def test_default_answer_does_not_repeat_itself_however_long(
@@ -174,10 +168,6 @@ def test_memory_is_held_before_the_first_token_and_leaks_stay(
     assert set(touch(5000)) == {1}  # zeros would never become memory
 
 
-def test_alloc_ms_takes_a_unit_too(spec: MakeSpec) -> None:
-    assert read_script(spec("echo", alloc_ms="0.5s")).alloc_s == 0.5
-
-
 def test_fail_strikes_in_every_answer_by_default(spec: MakeSpec, context: LoadContext, prompt: Prompt) -> None:
     model = loaded(spec("echo", fail="no luck"), context)
     for _ in range(2):
@@ -286,13 +276,6 @@ def test_wrong_keys_are_refused_beforehand(spec: MakeSpec, key: str, value: str,
         EchoBackend.preflight(spec("echo", **{key: value}))
     assert caught.value.kind == "option"
     assert "\n" not in str(caught.value)
-
-
-def test_every_key_is_documented_and_read() -> None:
-    documented = {line.split("``")[1] for line in (echo.__doc__ or "").splitlines() if line.startswith("``")}
-    documented.discard("echo:TEXT")
-    assert documented == set(EchoBackend.OPTIONS)
-    assert echo.READERS.keys() == EchoBackend.OPTIONS.keys()
 
 
 # ------------------------------------------------------------------------------------- what ends a process ends a process

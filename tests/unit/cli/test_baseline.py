@@ -11,7 +11,8 @@ from sample_run import header, rounds, usual_records, verdict, worker, write_log
 from pytest_llmci.cli.main import main
 from pytest_llmci.records import ComparisonResult, LogRecord
 from pytest_llmci.store.accepted import read_accepted
-from pytest_llmci.store.baseline import list_baselines, save
+from pytest_llmci.store.baseline_file import save
+from pytest_llmci.store.baseline_folder import list_baselines
 from pytest_llmci.store.baseline_log import baseline_of_log
 
 ROOT = Path("llmci-baselines")

@@ -24,7 +24,8 @@ from pytest_llmci.errors import (
 from pytest_llmci.records import ErrorInfo, ModelSpec, Role, WorkerRecord
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.host import Loaded
-from pytest_llmci.runner.worker import InlineWorker, Limits, ModelWorker, WorkerSetup
+from pytest_llmci.runner.inline_worker import InlineWorker
+from pytest_llmci.runner.model_worker import Limits, ModelWorker, WorkerSetup
 
 
 def spec(alias: str, **options: str) -> ModelSpec:

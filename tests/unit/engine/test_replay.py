@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import METRICS, header, rounds, verdict, worker, write_log
+from sample_run import METRICS, rounds, worker, write_log
 
 from pytest_llmci import backends, checks
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.engine.current_test import CurrentTest
 from pytest_llmci.engine.observer import Silent
-from pytest_llmci.engine.replay import ReplaySession, StoredAnswers, adopt, told
+from pytest_llmci.engine.replay import ReplaySession, adopt, told
 from pytest_llmci.engine.schedule import CellPlan
-from pytest_llmci.errors import ConfigError, NotReplayed, StoreError
+from pytest_llmci.engine.stored_answers import StoredAnswers
+from pytest_llmci.errors import StoreError
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import Cell, GenerationSettings, LogRecord, ModelSpec, Prompt, RoundsRecord, WorkerRecord
 from pytest_llmci.registry import Registry
@@ -114,60 +114,6 @@ def test_the_last_attempt_counts(tmp_path: Path) -> None:
     assert [block.outputs for block in measurement.blocks] == [["new"]]
 
 
-@pytest.mark.parametrize(
-    ("block", "spec", "prompt", "generation", "why"),
-    [
-        ({}, SPEC, Prompt(id="udp", text="UDP?"), GENERATION, "run 20260101T000000Z-abcdef has no cell a-udp"),
-        ({}, SPEC, Prompt(id="tcp", text="What was TCP?"), GENERATION, "a-tcp: its prompt has changed since run "),
-        (
-            {},
-            SPEC,
-            PROMPT,
-            replace(GENERATION, seed=1),
-            "a-tcp: it was asked with other settings in run .*: seed 0, now 1",
-        ),
-        ({}, replace(SPEC, target="other"), PROMPT, GENERATION, "a-tcp: 'a' was another model in run "),
-        ({"outputs_withheld": ["redacted"]}, SPEC, PROMPT, GENERATION, "are withheld"),
-        ({"outputs_withheld": ["masked"]}, SPEC, PROMPT, GENERATION, "are not whole: a secret in them was masked"),
-    ],
-)
-def test_why_a_cell_is_not_replayed(
-    tmp_path: Path, block: dict[str, Any], spec: ModelSpec, prompt: Prompt, generation: GenerationSettings, why: str
-) -> None:
-    run = stored(tmp_path, worker(), rounds(**block))
-    with pytest.raises(NotReplayed, match=why):
-        run.cell(TEST, cell(spec, prompt), plan(generation=generation))
-
-
-def test_a_secret_of_the_spec_is_not_known_and_so_no_difference(tmp_path: Path) -> None:
-    then = ModelSpec(
-        alias="a", backend="echo", options={"token": "[secret]", "tokens": "3"}, text="a=echo+token=[secret]+tokens=3"
-    )
-    run = stored(tmp_path, worker(spec=then), rounds())
-    same = replace(SPEC, options={"token": "hunter2", "tokens": "3"})
-    assert run.cell(TEST, cell(same), plan()).measured
-    with pytest.raises(NotReplayed, match="another model"):
-        run.cell(TEST, cell(replace(SPEC, options={"token": "hunter2", "tokens": "4"})), plan())
-
-
-def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
-    run = stored(tmp_path, worker(), verdict(verdict="inconclusive", rounds=0))
-    with pytest.raises(NotReplayed, match="a-tcp: run .* did not measure it"):
-        run.cell(TEST, cell(), plan())
-
-
-@pytest.mark.parametrize(
-    ("provenance", "why"),
-    [
-        ("replayed", "is a replay itself: give the run that was measured, X"),
-        ("imported", "was measured by another tool"),
-    ],
-)
-def test_runs_that_measured_nothing_of_ours(tmp_path: Path, provenance: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
-        stored(tmp_path, worker(), settings={"provenance": provenance, "replayed_run": "X"})
-
-
 def test_a_replay_is_no_side_of_a_comparison(tmp_path: Path) -> None:
     write_log(tmp_path, [worker(), rounds()], settings={"provenance": "replayed", "replayed_run": "X"})
     with pytest.raises(StoreError, match="is a replay of X and measured nothing: .*take X"):
@@ -208,7 +154,3 @@ def test_lines_about_what_was_not_replayed() -> None:
     lines = told({"a": 2, "b": 1, "c": 1, "d": 1, "e": 1}, "X")
     assert lines[:2] == ["6 tests not replayed, as run X does not hold what is asked for:", "  a (2 tests)"]
     assert lines[-1] == "  ... and 2 more; -rs lists them"
-
-
-def test_the_header_is_that_of_the_run(tmp_path: Path) -> None:
-    assert stored(tmp_path).header.run_id == header().run_id

@@ -2,40 +2,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from inline_session import GENERATION, PROMPT, Bed
 from sample_run import METRICS
 
-from pytest_llmci import backends, checks
-from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.current_test import CurrentTest
-from pytest_llmci.engine.exclusive import MachineLock
-from pytest_llmci.engine.observer import Silent
-from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
-from pytest_llmci.engine.session import BenchSession
 from pytest_llmci.errors import ConfigError, LLMCIError, WorkerCrashed
-from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.prompts.asked import prompt_of
-from pytest_llmci.records import (
-    Cell,
-    GenerationSettings,
-    LogRecord,
-    ModelSpec,
-    Prompt,
-    Role,
-    RoundsRecord,
-    WorkerRecord,
-)
-from pytest_llmci.registry import Registry
-from pytest_llmci.settings import Settings
-from pytest_llmci.specs import parse_spec
+from pytest_llmci.records import ModelSpec, Prompt, Role, RoundsRecord
 from pytest_llmci.stats.budget_expression import matching, parse_budget
-
-PROMPT = Prompt(id="tcp", text="What is TCP?")
-GENERATION = GenerationSettings(max_new_tokens=8)
 
 # ------------------------------------------------------------------------------------------------------ what was given
 
@@ -65,64 +43,12 @@ def test_budgets_of_a_model() -> None:
 # --------------------------------------------------------------------------------------------------- a session, inline
 
 
-class Bed:
-    """A session whose models live in this process, and what it recorded."""
-
-    def __init__(self, tmp_path: Path, observer: Silent | None = None, **settings: Any) -> None:
-        self.registry = Registry()
-        for table in (backends, checks):
-            table.register(self.registry)
-        self.records: list[LogRecord] = []
-        self.clock = FakeClock()
-        self.session = BenchSession(
-            Settings(isolation="inline", **settings), self.registry, {metric.name: metric for metric in builtin_metrics()},
-            clock=self.clock, observer=observer or Silent(), emit=self.records.append, log_folder=tmp_path, sys_path=[],
-        )  # fmt: skip
-        self.session.test = CurrentTest("test_it", attempt=1)
-
-    def model(self, text: str) -> ModelSpec:
-        return parse_spec(text, self.registry.names("backend"), "x")
-
-    def measure(self, text: str, **changes: Any) -> CellMeasurement:
-        facts: dict[str, Any] = {"rounds": 3, "max_rounds": 3, "warmup": 1, "block": 5, "generation": GENERATION}
-        model = self.model(text)
-        cell = Cell(id=f"{model.alias}-tcp", model=model, prompt=PROMPT)
-        return self.session.measure(cell, CellPlan(**{**facts, **changes}))
-
-    @property
-    def kinds(self) -> list[str]:
-        return [record.TYPE for record in self.records]
-
-
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
     made = Bed(tmp_path)
     yield made
     made.session.close()
-
-
-def test_a_memory_pass_ends_with_the_time_limit_and_keeps_what_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
-    bed = Bed(tmp_path, time_limit_s=10.0)
-
-    class Slow(Silent):
-        def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
-            bed.clock.sleep(4)
-
-    bed.session._observer = Slow()
-    measurement = bed.measure("a=echo:one two", rounds=1, max_rounds=1, memory_rounds=5)
-    bed.session.close()
-    assert measurement.rounds == 1
-    assert [(block.origin, block.n, block.error) for block in measurement.memory_blocks] == [("memory", 2, None)]
-    assert not measurement.out_of_time
-
-
-def test_a_memory_pass_without_a_time_limit_is_one_request(bed: Bed) -> None:
-    measurement = bed.measure("a=echo:one two", rounds=1, max_rounds=1, memory_rounds=3)
-    assert [(block.origin, block.n) for block in measurement.memory_blocks] == [("memory", 3)]
 
 
 def test_a_cell_is_measured_recorded_and_judged(bed: Bed) -> None:
@@ -168,112 +94,6 @@ def test_only_the_first_block_of_a_cell_warms_up(bed: Bed) -> None:
         sum(counts[:number]) for number in range(len(counts))
     ]
     assert measurement.error is None
-
-
-def test_a_failed_inference_is_held_and_not_raised(bed: Bed) -> None:
-    measurement = bed.measure("a=echo:x+fail=broken+at=2")
-    assert measurement.error is not None and measurement.error.kind == "scripted"
-    (block,) = measurement.blocks
-    assert (block.n, block.error) == (1, measurement.error)
-    assert bed.session.conclude(measurement).verdict == "failed"
-
-
-def test_a_model_that_cannot_be_loaded_leaves_a_row(bed: Bed) -> None:
-    measurement = bed.measure("a=echo+load_fail=gone")
-    assert measurement.error is not None and "gone" in measurement.error.message
-    assert bed.kinds == ["worker", "rounds"]
-    assert (measurement.blocks[0].n, measurement.blocks[0].worker) == (0, "")
-    assert bed.session.measured == 0
-
-
-def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
-
-    class Impatient(Silent):
-        def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
-            if done == 2:
-                raise KeyboardInterrupt
-
-    bed = Bed(tmp_path, Impatient())
-    with pytest.raises(KeyboardInterrupt):
-        bed.measure("a=echo")
-    block = bed.records[-1]
-    assert isinstance(block, RoundsRecord) and block.n == 2
-    assert block.error is not None and (block.error.kind, block.error.message) == (
-        "interrupted",
-        "interrupted: KeyboardInterrupt",
-    )
-    bed.session.close()
-
-
-def test_load_and_wait_are_not_charged_and_a_block_starts_after_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
-    other = MachineLock(tmp_path / "lock", FakeClock())
-
-    class Watch(Silent):
-        def __init__(self) -> None:
-            self.told: list[str] = []
-
-        @contextmanager
-        def uncharged(self) -> Iterator[None]:
-            self.told.append("not charged")
-            yield
-            self.told.append("charged")
-
-        def loading(self, spec: ModelSpec) -> None:
-            self.told.append("loading")
-
-        def loaded(self, spec: ModelSpec, seconds: float | None) -> None:
-            self.told.append("loaded")
-            held_by_other.enter_context(other.held(lambda: None, lambda text: None))
-
-        def tick(self) -> None:
-            if self.told[-1] == "not charged":
-                self.told.append("waited")
-                bed.clock.sleep(5)
-                held_by_other.close()
-
-        def round_ended(self, cell: Cell, done: int, planned: int, seconds: float) -> None:
-            self.told.append("round")
-
-    watch = Watch()
-    bed = Bed(tmp_path, watch)
-    with ExitStack() as held_by_other:
-        held_by_other.enter_context(other.held(lambda: None, lambda text: None))
-        bed.measure("a=echo", rounds=1)
-    assert watch.told == [
-        "not charged", "waited", "charged", "loading", "not charged", "charged", "loaded",
-        "not charged", "waited", "charged", "round",
-    ]  # fmt: skip
-    start, block = bed.records
-    assert isinstance(start, WorkerRecord) and start.started >= "2026-01-01T00:00:05"
-    assert isinstance(block, RoundsRecord) and block.started >= "2026-01-01T00:00:10"
-    bed.session.close()
-    other.close()
-
-
-def test_a_block_that_was_interrupted_before_it_began_tells_when_it_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LLMCI_LOCK_FILE", str(tmp_path / "lock"))
-    other = MachineLock(tmp_path / "lock", FakeClock())
-
-    class Impatient(Silent):
-        def tick(self) -> None:
-            own.clock.sleep(5)
-            raise KeyboardInterrupt
-
-    own = Bed(tmp_path, Impatient())
-    own.session.pool.get(own.model("a=echo"))
-    own.clock.sleep(1)
-    with other.held(lambda: None, lambda text: None), pytest.raises(KeyboardInterrupt):
-        own.measure("a=echo", rounds=1)
-    block = own.records[-1]
-    assert isinstance(block, RoundsRecord) and block.started == "2026-01-01T00:00:01.000Z"
-    own.session.close()
-    other.close()
 
 
 def test_time_is_counted_from_the_begin_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from pytest_llmci import backends, checks, measure
-from pytest_llmci.engine.planner import MarkerValues, Places, Planner
+from pytest_llmci.engine.marker_values import MarkerValues
+from pytest_llmci.engine.places import Places
+from pytest_llmci.engine.planner import Planner
 from pytest_llmci.engine.testfile import PlannedTest, prompts_of_file, read_file
 from pytest_llmci.errors import ConfigError
+from pytest_llmci.given import Given, resolve_settings
 from pytest_llmci.registry import Registry
-from pytest_llmci.settings import Given, resolve_settings
 from pytest_llmci.testfiles.keys import KEYS
 from pytest_llmci.testfiles.nodes import Faults
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmci.engine.planner import MarkerValues
+from pytest_llmci.engine.marker_values import MarkerValues
 from pytest_llmci.errors import ConfigError, UnknownNameError
 from pytest_llmci.plugin.fixtures import MARKER_HELP
 from pytest_llmci.plugin.marks import NO_VALUES, read_markers

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmci.errors import ConfigError, UnknownNameError
+from pytest_llmci.given import Given, resolve_settings
 from pytest_llmci.plugin.options import OPTIONS, UNNAMED, Option, gather, is_armed
-from pytest_llmci.settings import BASELINE_NAME, Given, Settings, resolve_settings
+from pytest_llmci.settings import BASELINE_NAME, Settings
 
 Configure = Callable[..., pytest.Config]
 

@@ -16,7 +16,8 @@ from stored_runs import simple, write_run
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.promotion.baseline import fetch_baseline, promoted_baseline
 from pytest_llmci.promotion.promote import Wanted, promote
-from pytest_llmci.store.baseline import choose, load
+from pytest_llmci.store.baseline_file import load
+from pytest_llmci.store.baseline_folder import choose
 from pytest_llmci.store.comparability import machine_part
 from pytest_llmci.tracking.connection import Connection
 

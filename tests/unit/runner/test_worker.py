@@ -7,7 +7,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-import tomllib
 import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmci import backends, measure
+from pytest_llmci import backends
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.errors import (
     BackendError,
@@ -28,7 +27,6 @@ from pytest_llmci.errors import (
     WorkerProtocolError,
     WorkerTimeout,
 )
-from pytest_llmci.measure.neighbours import NeighboursInstrument
 from pytest_llmci.records import (
     Completion,
     ContinuationScore,
@@ -41,23 +39,15 @@ from pytest_llmci.records import (
     ScoreRequest,
 )
 from pytest_llmci.registry import Registry
-from pytest_llmci.runner import host
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
+from pytest_llmci.runner.inline_worker import InlineWorker
+from pytest_llmci.runner.launch import PACKAGE
+from pytest_llmci.runner.model_worker import Limits, ModelWorker, WorkerSetup
 from pytest_llmci.runner.placement import interpreter_of, threads_of
 from pytest_llmci.runner.progress import Position, ProgressPage
 from pytest_llmci.runner.wire import pack_arguments
-from pytest_llmci.runner.worker import (
-    OLDEST_PYTHON,
-    THREAD_VARIABLES,
-    InlineWorker,
-    Limits,
-    ModelWorker,
-    WorkerProcess,
-    WorkerSetup,
-    download_size,
-    worker_environment,
-)
+from pytest_llmci.runner.worker import WorkerProcess, download_size
 from pytest_llmci.specs import parse_spec
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="workers are started and killed by POSIX means")
@@ -291,7 +281,7 @@ def test_evidence_is_of_the_request_that_failed(start: Start) -> None:
 @posix_only
 def test_an_answer_without_its_rounds_is_no_answer(start: Start, tmp_path: Path) -> None:
     code = "def take():\n    n, = struct.unpack('>I', os.read(0, 4)); os.read(0, n)\n"
-    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(worker_module._PACKAGE)!r}}})\n"
+    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(PACKAGE)!r}}})\n"
     code += "take(); send({'type': 'done', 'values': {}, 'reasons': {}, 'info': {}})\n"
     code += "take(); send({'type': 'done'})\ntime.sleep(60)"
     worker = start(impostor(tmp_path, SEND + code))
@@ -420,11 +410,6 @@ def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(start: Star
     assert leftovers() == []
 
 
-def test_the_oldest_interpreter_is_the_one_that_the_package_names() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["requires-python"].startswith(f">={'.'.join(map(str, OLDEST_PYTHON))}")
-
-
 # -------------------------------------------------------------------------------------------------- jobs of many requests
 
 
@@ -496,7 +481,7 @@ def test_the_time_limit_of_a_job_is_that_of_a_batch(start: Start) -> None:
 @posix_only
 def test_a_question_without_an_answer_is_no_answer(start: Start, tmp_path: Path) -> None:
     code = "def take():\n    n, = struct.unpack('>I', os.read(0, 4)); os.read(0, n)\n"
-    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(worker_module._PACKAGE)!r}}})\n"
+    code += f"take(); send({{'type': 'done', 'protocol': 1, 'package': {str(PACKAGE)!r}}})\n"
     code += "take(); send({'type': 'done', 'values': {}, 'reasons': {}, 'info': {}})\n"
     code += "take(); [send({'type': 'scores', 'number': 1, 'scores': []}) for _ in range(2)]; send({'type': 'done'})\ntime.sleep(60)"
     worker = start(impostor(tmp_path, SEND + code))
@@ -585,47 +570,6 @@ def test_an_answered_error_has_the_class_it_had_there(name: str, expected: type[
         assert caught.value.kind == "k"
 
 
-# ------------------------------------------------------------------------------------------------------------- inline
-
-
-def test_inline_lives_in_this_process_and_says_what_it_cannot_know(setup: WorkerSetup) -> None:
-    worker = InlineWorker(spec_of("echo:x"), setup)
-    loaded = worker.load()
-    assert worker.pid == os.getpid() and worker.alive
-    assert "start_time" not in loaded.values
-    assert loaded.reasons["start_time"].startswith("inline: ")
-    rounds: list[RoundRecord] = []
-    worker.run(request(2), rounds.append)
-    assert len(rounds) == 2
-    worker.close()
-    assert not worker.alive
-
-
-def test_models_of_one_process_share_its_instruments_but_not_what_went_before(
-    setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built: list[object] = []
-    build = NeighboursInstrument.__init__
-
-    def counted(self: NeighboursInstrument) -> None:
-        built.append(self)
-        build(self)
-
-    monkeypatch.setattr(NeighboursInstrument, "__init__", counted)
-    monkeypatch.setattr(host, "own_cost", lambda *_: {})  # measured by instruments of its own, once
-    measure.register(setup.registry)
-    rounds: list[RoundRecord] = []
-    for name in ("a=echo:x", "b=echo:x"):
-        worker = InlineWorker(spec_of(name), setup)
-        worker.load()
-        worker.run(request(2), rounds.append)
-        worker.close()
-    assert len(built) == 1
-    growth = ["first inference" in each.reasons.get("rss_growth", "") for each in rounds]
-    assert growth == [True, False, True, False]
-    assert all("run_delay_all" in each.values.keys() | each.reasons.keys() for each in rounds)
-
-
 # ------------------------------------------------------------------------------------------------ what it is started with
 
 
@@ -662,19 +606,6 @@ def test_the_interpreter_is_ours_unless_another_is_asked_for() -> None:
     assert interpreter_of(other) == str(Path("~/bin/python3").expanduser())
 
 
-def test_threads_are_set_for_every_library_and_auto_leaves_them() -> None:
-    base = {"OMP_NUM_THREADS": "8", "HOME": "/h"}
-    two, auto = worker_environment(base, 2), worker_environment(base, 0)
-    assert {two[name] for name in THREAD_VARIABLES} == {"2"}
-    assert auto["OMP_NUM_THREADS"] == "8" and "MKL_NUM_THREADS" not in auto
-    assert two["OMP_WAIT_POLICY"] == "PASSIVE" and two["HOME"] == "/h"
-    assert base == {"OMP_NUM_THREADS": "8", "HOME": "/h"}
-
-
-def test_what_the_user_set_wins_over_our_defaults() -> None:
-    assert worker_environment({"OMP_WAIT_POLICY": "ACTIVE"}, 1)["OMP_WAIT_POLICY"] == "ACTIVE"
-
-
 def test_a_download_is_seen_to_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_llmci.backends.echo import EchoBackend
 
@@ -684,10 +615,6 @@ def test_a_download_is_seen_to_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = download_size(spec, all_backends())
     (tmp_path / "part").write_bytes(b"x" * 1000)
     assert download_size(spec, all_backends()) - before == 1000
-
-
-def test_the_key_that_signs_runs_stays_with_us() -> None:
-    assert "LLMCI_SIGNING_KEY" not in worker_environment({"LLMCI_SIGNING_KEY": "secret", "HOME": "/h"}, 1)
 
 
 # ------------------------------------------------------------------------------------------------ the frozen model
@@ -730,12 +657,6 @@ def test_where_it_would_tell_nothing_it_is_missing_with_the_reason(start: Start)
     assert "may use 2" in str(info["anchor_missing"])
     (record,) = rounds_beside(worker, 1)
     assert record.reasons["anchor_cpu_time"] == record.reasons["anchor_net_time"] == info["anchor_missing"]
-
-
-def test_in_pytests_own_process_there_is_none(setup: WorkerSetup) -> None:
-    worker = InlineWorker(spec_of("echo"), dataclasses.replace(setup, anchor=True))
-    assert "the model's own process" in str(worker.load().info["anchor_missing"])
-    assert "own process" in rounds_beside(worker, 1)[0].reasons["anchor_net_time"]
 
 
 def test_a_source_that_computes_elsewhere_has_none(setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch) -> None:

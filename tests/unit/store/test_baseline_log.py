@@ -11,8 +11,8 @@ from sample_run import CRASH, header, rounds, usual_records, verdict, worker, wr
 
 from pytest_llmci.errors import ConfigError, StoreError
 from pytest_llmci.records import CheckResult, LogRecord, Message, Prompt, RoundsRecord
-from pytest_llmci.store.baseline import BaselineMemory, BaselineRecord
 from pytest_llmci.store.baseline_log import baseline_of_log, lock_files
+from pytest_llmci.store.baseline_record import BaselineMemory, BaselineRecord
 from pytest_llmci.store.comparability import environment_part, prompt_sha256, protocol_part, subject_part
 
 

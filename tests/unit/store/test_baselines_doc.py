@@ -42,7 +42,7 @@ def test_every_command_and_its_options_are_told(capsys: pytest.CaptureFixture[st
 
 def test_what_is_named_for_python_exists() -> None:
     named = re.findall(r"`(pytest_llmci\.store\.[a-z_.]+)` \((.*?)\)", TEXT)
-    assert len(named) == 2
+    assert len(named) == 3
     for module, functions in named:
         for name in re.findall(r"`(\w+)`", functions):
             assert callable(getattr(importlib.import_module(module), name))

@@ -33,16 +33,16 @@ from pytest_llmci.records import (
     TaskFacts,
 )
 from pytest_llmci.store import load_schema
-from pytest_llmci.store.baseline import (
+from pytest_llmci.store.baseline_file import baseline_text
+from pytest_llmci.store.baseline_log import baseline_of_log
+from pytest_llmci.store.baseline_record import (
     BaselineCell,
     BaselineModel,
     BaselineRecord,
     BaselineSession,
     BaselineTask,
     Origin,
-    baseline_text,
 )
-from pytest_llmci.store.baseline_log import baseline_of_log
 
 NESTED: tuple[type, ...] = (
     ErrorInfo,

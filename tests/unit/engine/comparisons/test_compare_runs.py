@@ -9,15 +9,9 @@ from typing import Any
 import pytest
 from stored_runs import block, judged, simple, started, write_run
 
-from pytest_llmci.engine.comparisons.compare_runs import (
-    CHECKS,
-    WHOLE_CELL,
-    ComparedCell,
-    RunsComparison,
-    compare_runs,
-    compare_stored,
-)
+from pytest_llmci.engine.comparisons.compare_runs import compare_runs, compare_stored
 from pytest_llmci.engine.comparisons.explain_runs import facts
+from pytest_llmci.engine.comparisons.runs_comparison import CHECKS, WHOLE_CELL, ComparedCell, RunsComparison
 from pytest_llmci.engine.comparisons.stored_run import read_run
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.records import ComparisonResult, ErrorInfo, GenerationSettings, LogRecord, RoundsRecord, WorkerRecord

@@ -5,45 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sample_run import rounds
+from sides import METRICS, PAIRS, RULES, found, side
 
-from pytest_llmci.engine.comparisons.comparison import (
-    CellSamples,
-    MemoryPass,
-    Rules,
-    Sides,
-    compare_model,
-    gated_times,
-    met,
-    samples_of,
-)
+from pytest_llmci.engine.comparisons.cell_samples import CellSamples, Sides
+from pytest_llmci.engine.comparisons.comparison import compare_model, gated_times
 from pytest_llmci.engine.comparisons.explain_comparison import compared_lines, doubt, percent, regression_title, worded
-from pytest_llmci.measure import builtin_metrics
+from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.records import ComparisonResult
-
-METRICS = {metric.name: metric for metric in builtin_metrics()}
-RULES = Rules(against="main", alpha=0.01)
-PAIRS = tuple(number // 5 for number in range(20))
-
-
-def side(seed: int, factor: float = 1.0, **changes: Any) -> CellSamples:
-    rng = random.Random(seed)
-    noise = [rng.gauss(1, 0.005) for _ in PAIRS]
-    values = {
-        "latency": [2.0 * factor * each for each in noise],
-        "net_time": [1.9 * factor * each for each in noise],
-        "cpu_time": [1.8 * factor * each for each in noise],
-        "output_tokens": [50.0] * 20,
-        "peak_rss": [1e9] * 20,
-    }
-    values.update(changes.pop("values", {}))
-    return CellSamples(**{"values": values, "pairs": PAIRS, "memory_methods": frozenset({"hwm"}), **changes})
-
-
-def found(candidate: CellSamples, base: CellSamples | None = None, rules: Rules = RULES) -> dict[str, ComparisonResult]:
-    comparison = compare_model({"cell": Sides(base=base or side(1), candidate=candidate)}, rules, METRICS)
-    return {result.metric: result for result in comparison.cells["cell"]}
-
 
 # ------------------------------------------------------------------------------------------------------ which metrics
 
@@ -118,49 +86,6 @@ def test_a_metric_that_one_side_lacks_is_no_pass() -> None:
     assert (result.verdict, result.reason) == ("inconclusive", "missing on the side of the reference: lost")
 
 
-def test_memory_is_compared_by_minima_and_only_by_one_method() -> None:
-    assert found(side(2, values={"peak_rss": [1e9] * 10 + [1.5e9] * 10}))["peak_rss"].verdict == "pass"
-    bigger = found(side(2, values={"peak_rss": [1.05e9] * 20}))["peak_rss"]
-    assert (bigger.verdict, round(bigger.change or 0, 3)) == ("regressed", 0.05)
-    other = found(side(2, memory_methods=frozenset({"lifetime"})))["peak_rss"]
-    assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, lifetime)")
-
-
-def passed(*growth: float, method: str = "hwm") -> MemoryPass:
-    return MemoryPass(growth=growth, methods=frozenset({method}))
-
-
-def test_memory_passes_are_compared_where_both_sides_have_one() -> None:
-    base = side(1, memory_pass=passed(20e6, 20.1e6))
-    assert "peak_rss_delta" not in found(side(2), base=base)
-    assert "peak_rss_delta" not in found(side(2, memory_pass=passed(20e6)))
-    assert found(side(2, memory_pass=passed(21e6)), base=base)["peak_rss_delta"].verdict == "pass"  # 1 MiB is none
-    grown = found(side(2, memory_pass=passed(22e6, 24e6)), base=base)["peak_rss_delta"]
-    assert (grown.verdict, grown.base, grown.candidate) == ("regressed", 20e6, 22e6)
-    assert grown.reason == "tolerance 1 MiB"
-    other = found(side(2, memory_pass=passed(20e6, method="sampler")), base=base)["peak_rss_delta"]
-    assert (other.verdict, other.reason) == ("not comparable", "measured by different methods (hwm, sampler)")
-    asked = replace(RULES, detect={"peak_rss_delta": 0.001})
-    assert found(side(2, memory_pass=passed(20.4e6)), base=base, rules=asked)["peak_rss_delta"].verdict == "regressed"
-    lacking = found(side(2), base=base, rules=asked)["peak_rss_delta"]
-    assert (lacking.verdict, "no memory pass" in lacking.reason) == ("inconclusive", True)
-
-
-def test_the_frozen_model_is_not_in_a_memory_pass() -> None:
-    base = side(1, anchor="frozen", memory_pass=passed(20e6))
-    compared = found(side(2, memory_pass=passed(20e6)), base=base)
-    assert (compared["peak_rss"].verdict, compared["peak_rss_delta"].verdict) == ("not comparable", "pass")
-
-
-def test_memory_that_was_asked_for_and_is_missing_is_no_pass() -> None:
-    without = side(2, values={"peak_rss": []}, reasons={"peak_rss": "no /proc"})
-    assert "peak_rss" not in found(without)
-    asked = replace(RULES, detect={"peak_rss": 0.1})
-    lacking = found(without, rules=asked)["peak_rss"]
-    assert (lacking.verdict, lacking.reason) == ("inconclusive", "missing on the side of the candidate: no /proc")
-    assert "side of the reference" in found(side(1), base=without, rules=asked)["peak_rss"].reason
-
-
 # --------------------------------------------------------------------------------------------------------- one family
 
 
@@ -179,27 +104,6 @@ def test_what_was_decided_at_an_earlier_look_stands() -> None:
     comparison = compare_model(cells, RULES, METRICS, look=0, last=False, stands={"early": stands})
     assert comparison.cells["early"] == stands
     assert "early" not in comparison.undecided
-
-
-# ------------------------------------------------------------------------------------------------------------- blocks
-
-
-def test_rounds_that_make_one_sample_are_averaged() -> None:
-    block = replace(rounds("r1"), n=4, values={"latency": [1e9, 3e9, 2e9, 4e9]}, repeats=2, pair=3)
-    samples = samples_of([block], {"latency": METRICS["latency"], "ttft": METRICS["ttft"]})
-    assert (samples.values, samples.pairs, samples.n) == ({"latency": [2.0, 3.0]}, (3, 3), 2)
-    assert samples.reasons["ttft"]
-    patchy = replace(block, values={"latency": [1e9, None, 2e9, 4e9]})
-    assert samples_of([patchy], {"latency": METRICS["latency"]}).values == {"latency": [1.0, 3.0]}
-    gap = replace(block, values={"latency": [None, None, 2e9, 4e9]}, reasons={"latency": "lost"})
-    assert samples_of([gap], {"latency": METRICS["latency"]}).reasons == {"latency": "lost"}
-
-
-def test_only_pairs_that_both_sides_finished_meet() -> None:
-    base = [replace(rounds(f"b{n}"), pair=n) for n in (0, 1)]
-    candidate = [replace(rounds(f"c{n}"), pair=n) for n in (0, 1, 2)]
-    broken = replace(candidate[1], n=1)
-    assert [block.pair for block in met(base, [candidate[0], broken, candidate[2]])[1]] == [0]
 
 
 # -------------------------------------------------------------------------------------------------------------- words
@@ -258,24 +162,6 @@ def test_long_names_are_cut_so_that_a_row_fits_the_screen() -> None:
     lines = compared_lines([("falcon-rw-1b-french-greeting-in-the-morning", [result()])], [], METRICS)
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith("falcon-") and ".." in lines[1].split()[0]
-
-
-@pytest.mark.parametrize(("before", "after", "verdict"), [(400.0, 430.0, "pass"), (400.0, 40.0, "not comparable")])
-def test_where_nobody_counts_tokens_the_characters_tell(before: float, after: float, verdict: str) -> None:
-    uncounted = {name: column for name, column in side(1).values.items() if name != "output_tokens"}
-    base, candidate = (replace(side(1), values=uncounted, characters=length) for length in (before, after))
-    assert found(candidate, base)["net_time"].verdict == verdict
-
-
-@pytest.mark.parametrize(("after", "verdict"), [(109.0, None), (111.0, "not comparable"), (89.0, "not comparable")])
-def test_where_only_mean_lengths_are_known_they_tell(after: float, verdict: str | None) -> None:
-    def imported(tokens: float) -> CellSamples:
-        return CellSamples(values={"latency": [1.0] * 3, "output_tokens_mean": [tokens] * 3}, pairs=(0, 0, 0))
-
-    results = found(imported(after), imported(100.0), replace(RULES, mode="saved", on_cpu=False))
-    length = results.get("output_tokens")
-    assert (length.verdict if length else None) == verdict
-    assert (results["latency"].verdict == "not comparable") == (verdict is not None)
 
 
 def test_a_rate_of_nought_is_not_called_too_short() -> None:
@@ -398,9 +284,3 @@ def test_memory_of_a_process_that_held_it_is_not_compared_with_one_that_did_not(
         "not comparable", "the process of the candidate alone held the frozen model (--llmci-anchor)"
     )  # fmt: skip
     assert found(beside(2), beside(1), SAVED)["peak_rss"].verdict == "pass"
-
-
-def test_blocks_with_different_frozen_models_have_none() -> None:
-    blocks = [rounds(n=2, anchor=name) for name in ("one", "one", "other")]
-    assert samples_of(blocks[:2], METRICS).anchor == "one"
-    assert samples_of(blocks, METRICS).anchor == ""

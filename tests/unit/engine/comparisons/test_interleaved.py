@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 import sample_run
-from loads import failed, run
 
 from pytest_llmci.clock import FakeClock
 from pytest_llmci.engine.comparisons.against import Against, Entry
-from pytest_llmci.engine.comparisons.comparison import Rules
-from pytest_llmci.engine.comparisons.interleaved import (
-    Interleaved,
-    Ports,
-    repeated_requests,
-    shared_place,
-    why_by_block,
-)
+from pytest_llmci.engine.comparisons.interleaved import Interleaved, shared_place
 from pytest_llmci.engine.comparisons.model_gate import model_gate
+from pytest_llmci.engine.comparisons.process_pairs import Ports
+from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.engine.observer import Silent
 from pytest_llmci.engine.pool import LiveModel
 from pytest_llmci.engine.schedule import CellMeasurement, CellPlan
@@ -502,30 +496,6 @@ def test_what_both_sides_compute_on_is_named(reference: dict[str, Any], candidat
     assert shared_place(*sides) == place
 
 
-@pytest.mark.parametrize(
-    ("candidate", "reference", "repeated", "why"),
-    [
-        ({}, {}, 0, ""),
-        ({}, {}, 1, "1 request was put off by the server (429, 5xx or no connection)"),
-        ({}, {}, 7, "7 requests were put off by the server (429, 5xx or no connection)"),
-        ({"unit": "block"}, {}, 0, "+unit=block says so"),
-        ({}, {"unit": "block"}, 0, "+unit=block says so"),
-        ({"unit": "round"}, {"unit": "block"}, 0, "+unit=block says so"),
-        ({"unit": "round"}, {}, 7, ""),
-        ({"unit": "auto"}, {"told": "x-ratelimit-limit-requests: 5"}, 0, "the server limits rates (x-ratelimit-limit-requests: 5)"),
-        ({"unit": "round"}, {"told": "x-ratelimit-limit-requests: 5"}, 0, ""),
-    ],
-)  # fmt: skip
-def test_what_makes_a_block_the_unit(
-    candidate: dict[str, str], reference: dict[str, str], repeated: int, why: str
-) -> None:
-    sides = []
-    for given in (candidate, reference):
-        told, options = given.get("told", ""), {key: value for key, value in given.items() if key != "told"}
-        sides.append(sample_run.worker(spec=replace(CANDIDATE, options=options), info={"limits_rate": told}))
-    assert why_by_block(sides, repeated) == why
-
-
 def test_a_server_that_puts_requests_off_changes_the_unit(hall: Hall) -> None:
     """Also where only a warm-up was put off; a cell that rounds would have decided goes on until there are enough blocks."""
     (usual,) = hall.run().values()
@@ -535,10 +505,3 @@ def test_a_server_that_puts_requests_off_changes_the_unit(hall: Hall) -> None:
     decisive = next(result for result in found.comparisons if result.metric == "net_time")
     assert (found.samples, decisive.pairs, decisive.verdict) == (20, 4, "pass")
     assert decisive.by_block == "1 request was put off by the server (429, 5xx or no connection)"
-
-
-def test_requests_that_were_refused_under_load_count() -> None:
-    refused = run([failed(0, 5, "server_busy"), failed(10, 5, "server_error"), failed(20, 5, "server_busy")])
-    completion = Completion(text="", finish_reason="stop", retries=2)
-    record = RoundRecord(values={}, reasons={}, token_ns=(), completion=completion, runs=(refused,))
-    assert repeated_requests(record) == 4

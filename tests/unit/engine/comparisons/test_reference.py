@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmci import backends
 from pytest_llmci.engine.comparisons.reference import Candidate, reference_of_spec
-from pytest_llmci.engine.planner import Places
+from pytest_llmci.engine.places import Places
 from pytest_llmci.errors import ConfigError
 from pytest_llmci.registry import Registry
 from pytest_llmci.settings import Settings

@@ -14,14 +14,16 @@ from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.comparisons.code_origin import prove_origin
 from pytest_llmci.engine.comparisons.reference import Candidate, Reference
 from pytest_llmci.engine.comparisons.revision import SettingsThen, reference_of_revision, split_revision
-from pytest_llmci.engine.planner import Places
+from pytest_llmci.engine.places import Places
 from pytest_llmci.errors import ConfigError
+from pytest_llmci.given import Given, resolve_settings
 from pytest_llmci.prompts import load_prompts
 from pytest_llmci.records import GenerationSettings, Json, Prompt, RoundRecord, RunRequest
 from pytest_llmci.registry import Registry
 from pytest_llmci.runner.guard import Guard
-from pytest_llmci.runner.worker import Limits, WorkerProcess, WorkerSetup
-from pytest_llmci.settings import Given, Sourced, resolve_settings
+from pytest_llmci.runner.model_worker import Limits, WorkerSetup
+from pytest_llmci.runner.worker import WorkerProcess
+from pytest_llmci.settings import Sourced
 from pytest_llmci.specs import read_specs
 from pytest_llmci.store.checkout import Checkout
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from sample_run import METRICS, rounds
 
-from pytest_llmci.engine.comparisons.comparison import CellSamples
+from pytest_llmci.engine.comparisons.cell_samples import CellSamples
 from pytest_llmci.engine.comparisons.slowdown import (
     Slowdown,
     of_measurement,

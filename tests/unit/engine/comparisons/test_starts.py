@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmci.engine.comparisons.comparison import Rules, gated_times
+from pytest_llmci.engine.comparisons.comparison import gated_times
+from pytest_llmci.engine.comparisons.rules import Rules
 from pytest_llmci.engine.comparisons.starts import compare_starts, starts_shown
 from pytest_llmci.measure import builtin_metrics
 from pytest_llmci.records import ComparisonResult

@@ -83,7 +83,7 @@ def test_too_noisy_for_five_per_cent_asks_for_what_can_be_seen() -> None:
 def test_the_lines_are_settings_that_can_be_read() -> None:
     import tomllib
 
-    from pytest_llmci.settings import Given, resolve_settings
+    from pytest_llmci.given import Given, resolve_settings
 
     found = advise({"cpu_time": noise(0.06)}, 2, CHEAP)
     assert found is not None

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmci.errors import ConfigError, UnknownNameError
-from pytest_llmci.settings import Given, Settings, Sourced, resolve_settings
+from pytest_llmci.given import Given, resolve_settings
+from pytest_llmci.settings import Settings, Sourced
 
 SINKS = ("csv", "json", "html")
 
