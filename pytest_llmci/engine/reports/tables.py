@@ -419,11 +419,14 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     if not cells:
         return []
     from ..comparisons.explain_comparison import doubt
-    from ..comparisons.interleaved import NOT_ALONE
 
-    of_a_worse_model = [cell for cell in cells if _is_open_for(cell, NOT_ALONE)]
+    of_a_worse_model = [cell for cell in cells if _is_told_by_its_model(cell, _worse_as_a_whole(report, cell.model))]
     if of_a_worse_model:
-        alone = f"{len(of_a_worse_model)} of {len(report.cells)} cells were not decided alone: their model as a whole regressed."
+        worse = [result for cell in of_a_worse_model for result in _worse_as_a_whole(report, cell.model)]
+        known = ", which is accepted" if all(result.accepted for result in worse) else ""
+        were, whose = ("was", "its") if len(of_a_worse_model) == 1 else ("were", "their")
+        of_all = f"{len(of_a_worse_model)} of {count(len(report.cells), 'cell')}"
+        alone = f"{of_all} {were} not decided alone: {whose} model as a whole regressed{known}."
         cells = [cell for cell in cells if cell not in of_a_worse_model]
         if not cells:
             return [*wrapped(alone, width), ""]
@@ -451,11 +454,24 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     return [*lines, *(["  --llmci-inconclusive=fail makes it red"] if policy != "fail" else []), ""]
 
 
-def _is_open_for(cell: CellSummary, reason: str) -> bool:
-    """Whether that is all that keeps a cell from a verdict."""
-    open_ones = [result.reason for result in cell.comparisons if result.verdict in UNDECIDED]
-    return (
-        bool(open_ones) and set(open_ones) == {reason} and all(each.verdict != "inconclusive" for each in cell.budgets)
+def _worse_as_a_whole(report: SessionReport, model: str) -> list[ComparisonResult]:
+    """In what a model regressed, judged over all its cells."""
+    results = (result for gate in report.gates if gate.model == model for result in gate.comparisons)
+    return [result for result in results if result.verdict == "regressed"]
+
+
+def _is_told_by_its_model(cell: CellSummary, worse: Sequence[ComparisonResult]) -> bool:
+    """Whether all that a cell leaves open is why its model failed, or was left open since the model had failed."""
+    from ..comparisons.interleaved import NOT_ALONE
+
+    if not worse or any(each.verdict == "inconclusive" for each in cell.budgets):
+        return False
+    if cell.samples and cell.samples.verdict == "inconclusive":
+        return False
+    told = {(result.metric, result.against) for result in worse}
+    open_ones = [result for result in cell.comparisons if result.verdict in UNDECIDED]
+    return bool(open_ones) and all(
+        result.reason == NOT_ALONE or (result.metric, result.against) in told for result in open_ones
     )
 
 

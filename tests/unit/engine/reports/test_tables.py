@@ -13,7 +13,7 @@ from pytest_llmci.engine.reports.retries import retry_text
 from pytest_llmci.engine.reports.tables import MOST_MODELS, summary_lines
 from pytest_llmci.engine.schedule import OUT_OF_TIME
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, LogRecord
+from pytest_llmci.records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, GateRecord, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 
@@ -210,6 +210,34 @@ def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> 
     ]
     text = "\n".join(lines_of(tmp_path, records))
     assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided.\n  a-tcp: latency <= 1s: too close" in text
+
+
+@pytest.mark.parametrize(("known", "end"), [("", "regressed."), ("a bigger model", "regressed, which is accepted.")])
+def test_cells_whose_model_failed_by_stored_numbers_ask_for_nothing_more(tmp_path: Path, known: str, end: str) -> None:
+    alone = ComparisonResult(
+        metric="net_time", mode="saved", verdict="inconclusive", against="main", base=1.0, candidate=1.2, change=0.2, rounds=5
+    )  # fmt: skip
+    whole = replace(alone, verdict="regressed", base=None, candidate=None, accepted=known)
+    gate = GateRecord(
+        name="regression-a", outcome="passed" if known else "failed", message="", model="a", comparisons=[whole]
+    )
+    found = verdict("v1", "a", verdict="inconclusive", comparisons=[alone])
+    text = told(lines_of(tmp_path, [worker("w1", "a"), rounds("r1", "a"), found, gate]))
+    assert f"1 of 1 cell was not decided alone: its model as a whole {end}" in text
+    assert "INCONCLUSIVE is not a pass" not in text and "--llmci-inconclusive=fail" not in text
+
+
+def test_what_the_model_as_a_whole_does_not_answer_stays_open(tmp_path: Path) -> None:
+    alone = ComparisonResult(
+        metric="ttft", mode="saved", verdict="inconclusive", against="main", base=1.0, candidate=1.2, change=0.2, rounds=5
+    )  # fmt: skip
+    gate = GateRecord(
+        name="regression-a", outcome="failed", message="", model="a",
+        comparisons=[replace(alone, metric="net_time", verdict="regressed")],
+    )  # fmt: skip
+    found = verdict("v1", "a", verdict="inconclusive", comparisons=[alone])
+    text = told(lines_of(tmp_path, [worker("w1", "a"), rounds("r1", "a"), found, gate]))
+    assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided." in text
 
 
 def compared(**changes: Any) -> list[LogRecord]:
