@@ -339,12 +339,12 @@ class Comparing(NotComparing):
             return "it was saved outside of a git repository"
         if origin.dirty:
             return "it was saved with uncommitted changes"
-        text = f"{REVISION}{origin.commit}"
+        text, where = f"{REVISION}{origin.commit}", f"--llmci-baseline={baseline.name}"
         try:
-            reference = self._revision(text, f"--llmci-baseline={baseline.name}", candidate)
+            reference = self._revision(text, where, candidate)
         except ConfigError as error:
             self.close()
-            return f"its commit cannot be measured again: {one_line(str(error))}"
+            return f"its commit cannot be measured again: {one_line(str(error)).removeprefix(f'{where}={text}: ')}"
         if reference.nothing_to_compare:
             self.close()
             return f"nothing in the repository that is measured has changed since ({reference.nothing_to_compare})"

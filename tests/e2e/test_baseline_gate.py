@@ -187,6 +187,18 @@ def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> Non
     assert comparisons(bench)["bot-first"]["net_time"]["mode"] == "interleaved"
 
 
+def test_why_the_commit_of_a_baseline_cannot_be_measured_is_told_without_its_digest(bench: Bench) -> None:
+    bench.write(
+        "pyproject.toml", '[tool.llmci]\nmodels = ["echo"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n'
+    )
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    Repository(bench.path).commit("first")
+    assert bench.run("--llmci", "--llmci-save-baseline", *FIXED).ret == 0
+    bench.write(".git/worktrees", "in the way")
+    said = " ".join(bench.run("--llmci", "--llmci-baseline", *FIXED).stdout.str().split())
+    assert "baseline main: stored numbers, as its commit cannot be measured again: git cannot check out " in said
+
+
 def test_a_cell_that_no_test_measures_any_more_is_lost_coverage(bench: Bench) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
     bench.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n")
