@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,8 @@ MOST_FILES = 8
 """Names that the last line lists."""
 MANY_FILES = 5
 """Files of one folder from which on the folder stands for them."""
+OPTION_ROOM = 36
+"""Columns of an option that makes a build fail, in front of what it does."""
 MOST_REASONS = 3
 """Why cells of an earlier run were not taken over."""
 USUAL_ROUNDS = 20
@@ -80,12 +82,10 @@ def summary_lines(
         report.count("rounds") or report.tasks or loaded
     )  # nothing measured: nothing that could be gated
     if hints and not gated and loaded and not timed and not report.count("failed"):
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            "  add  --llmci-budget='request_latency_p95 <= 2s'   fail above a limit",
-            "  add  --llmci-save-baseline                      keep this run, then --llmci-baseline",
-        ]
+        budget = "--llmci-budget='request_latency_p95<=2s'"
+        lines += _ways_to_gate(
+            {budget: "fail above a limit", "--llmci-save-baseline": "keep it, then --llmci-baseline"}
+        )
     elif (
         hints
         and not gated
@@ -94,20 +94,16 @@ def summary_lines(
         and not any(task.verdict == "failed" for task in report.tasks)
     ):
         example = report.tasks[0].facts.suite if report.tasks[0].facts else "arc_challenge"
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            f"  add  --llmci-budget='score.{example} >= 30'   fail below a limit, in per cent",
-            "  add  --llmci-save-baseline               keep these answers, then --llmci-baseline",
-        ]
+        budget = f"--llmci-budget='score.{example}>=30'"
+        lines += _ways_to_gate({budget: "fail below 30 %", "--llmci-save-baseline": "keep it, then --llmci-baseline"})
     elif hints and not gated and not report.replayed_run and not report.count("failed"):
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            "  add  --llmci-max-latency=2s              fail above a limit",
-            "  add  --llmci-versus=git:origin/main      what did this branch do?",
-            "  add  --llmci-save-baseline               keep this run, then --llmci-baseline",
-        ]
+        lines += _ways_to_gate(
+            {
+                "--llmci-max-latency=2s": "fail above a limit",
+                "--llmci-versus=git:origin/main": "what did this branch do?",
+                "--llmci-save-baseline": "keep this run, then --llmci-baseline",
+            }
+        )
     lines += [
         "",
         *_undecided(report, width, streak),
@@ -452,6 +448,13 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         lines += wrapped(text, width, first="  ", rest="  ")
     policy = report.header.settings.get("inconclusive")
     return [*lines, *(["  --llmci-inconclusive=fail makes it red"] if policy != "fail" else []), ""]
+
+
+def _ways_to_gate(ways: Mapping[str, str]) -> list[str]:
+    """:param ways: option -> what it does."""
+    room = max(OPTION_ROOM, *(len(option) + 2 for option in ways))
+    told = (f"  add  {option:<{room}}{what}" for option, what in ways.items())
+    return ["", "Nothing was gated: no budget and nothing to compare with. To make a build fail:", *told]
 
 
 def _worse_as_a_whole(report: SessionReport, model: str) -> list[ComparisonResult]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,16 @@ def test_what_was_put_off_beside_the_rounds_that_count_is_told_apart(tmp_path: P
         " (1 x HTTP 429), and 1 at warm-ups after 1 (1 x HTTP 429).",
         "superseded": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["a model", "a load"])
+def test_the_ways_to_a_gate_stand_one_below_the_other_and_on_one_line_each(tmp_path: Path, kind: str) -> None:
+    asked = {"load": "rate=4 requests=20"} if kind == "a load" else {}
+    records: list[LogRecord] = [worker("w1", "a"), rounds("r1", "a", **asked), verdict("v1", "a")]
+    ways = [line for line in lines_of(tmp_path, records, gated=False, hints=True) if line.startswith("  add  ")]
+    assert any("request_latency_p95" in line for line in ways) == bool(asked)
+    columns = {re.search("(?<=  )(fail|what|keep) ", line).start() for line in ways}  # type: ignore[union-attr]  # each has one
+    assert len(ways) >= 2 and len(columns) == 1 and max(map(len, ways)) <= 80
 
 
 def test_no_hints_where_nothing_was_measured_that_a_gate_could_judge(tmp_path: Path) -> None:
