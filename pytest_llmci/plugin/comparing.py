@@ -24,7 +24,7 @@ from ..runner.placement import threads_of
 from ..specs import is_same_model
 from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
-from ..store.baseline import Chosen, choose, is_name, list_baselines, protocol_differences
+from ..store.baseline import Chosen, Origin, choose, is_name, list_baselines, protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Difference, Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment
@@ -327,9 +327,7 @@ class Comparing(NotComparing):
         origin = baseline.chosen.record.newest.origin
         if candidate.settings.isolation == "inline":
             return "both sides need processes of their own (--llmci-isolation=worker)"
-        packages = environment().get("packages")
-        today = Part(packages if isinstance(packages, dict) else {})
-        if changed := [each for each in Part(origin.packages).differences(today) if each.name in MEASURED_BY]:
+        if changed := _other_environment(origin):
             return f"{', '.join(map(str, changed))} since then"
         if baseline.chosen.registered:
             why, is_ready = self._registered_model(baseline, candidate)
@@ -413,6 +411,16 @@ class Comparing(NotComparing):
         if self._checkout is not None:
             self._checkout.close()
             self._checkout = None
+
+
+def _other_environment(then: Origin) -> list[Difference]:
+    """What changed since, of that which both sides of a session would be measured with. A Python of the same series is the same."""
+    facts = environment()
+    packages = facts.get("packages")
+    today = Part(packages if isinstance(packages, dict) else {})
+    changed = [each for each in Part(then.packages).differences(today) if each.name in MEASURED_BY]
+    old, new = (python.split(".")[:2] for python in (then.python, str(facts["python"])))
+    return [Difference("python", then.python, facts["python"]), *changed] if then.python and old != new else changed
 
 
 def _told(difference: Difference, cell: Cell) -> str:
