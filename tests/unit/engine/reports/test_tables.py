@@ -360,7 +360,7 @@ def test_what_was_put_off_beside_the_rounds_that_count_is_told_apart(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["a model", "a load"])
 def test_the_ways_to_a_gate_stand_one_below_the_other_and_on_one_line_each(tmp_path: Path, kind: str) -> None:
-    asked = {"load": "rate=4 requests=20"} if kind == "a load" else {}
+    asked: dict[str, Any] = {"load": "rate=4 requests=20"} if kind == "a load" else {}
     records: list[LogRecord] = [worker("w1", "a"), rounds("r1", "a", **asked), verdict("v1", "a")]
     ways = [line for line in lines_of(tmp_path, records, gated=False, hints=True) if line.startswith("  add  ")]
     assert any("request_latency_p95" in line for line in ways) == bool(asked)
