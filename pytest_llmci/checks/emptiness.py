@@ -31,5 +31,5 @@ class NonEmpty(BuiltIn):
         text = output.text
         if text[:1].isalnum() or any(char.isprintable() and not char.isspace() for char in text):
             return ""
-        found = f"{len(text)} invisible characters" if text else "nothing at all"
+        found = f"{len(text)} invisible character{'' if len(text) == 1 else 's'}" if text else "nothing at all"
         return f"the output is empty: expected text, found {found}"

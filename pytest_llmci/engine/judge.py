@@ -195,12 +195,14 @@ def _with_waiting(
         return decision
     rounds = measurement.rounds
     if judged < rounds:
-        left_out = f"{waited} of {_rounds(rounds)} waited for a CPU too long and were left out"
+        were = "was" if waited == 1 else "were"
+        left_out = f"{waited} of {_rounds(rounds)} waited for a CPU too long and {were} left out"
         return replace(decision, reason=f"{decision.reason}; {left_out}")
     if decision.verdict == "pass":
         return decision
     net = judge_net(measurement.whole_blocks, budget, alpha=alpha, last=last)
-    busy = f"{waited} of {_rounds(rounds)} waited for a CPU for over {100 * CONTAMINATED_SHARE:.0f} % of their time"
+    time = f"{100 * CONTAMINATED_SHARE:.0f} % of {'its' if waited == 1 else 'their'} time"
+    busy = f"{waited} of {_rounds(rounds)} waited for a CPU for over {time}"
     if net is not None and net.is_far_off:
         generous = f"{FAR:g} times the limit" if budget.is_upper else f"1/{FAR:g} of the limit"
         reason = f"{busy}; without all waiting, {net.reason}, {generous}"

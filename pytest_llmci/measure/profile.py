@@ -32,6 +32,8 @@ from .noise import NoiseInstrument, noise_values, noisy_reason
 from .plugins import GuardedInstrument, plugin_instruments
 from .region import PROCESS_METER, Figures, Meter, Region
 
+__tracebackhide__ = True  # in a failing test, pytest shows the test's own lines
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

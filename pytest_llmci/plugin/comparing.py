@@ -26,7 +26,7 @@ from ..stats.looks import SESSION_ALPHA
 from ..store.accepted import accepting, read_accepted
 from ..store.baseline_file import is_name
 from ..store.baseline_folder import Chosen, choose, list_baselines
-from ..store.baseline_record import protocol_differences
+from ..store.baseline_record import Origin, protocol_differences
 from ..store.checkout import Checkout
 from ..store.comparability import Difference, Part, environment_part, machine_part, planned_protocol
 from ..store.environment import environment
@@ -329,9 +329,7 @@ class Comparing(NotComparing):
         origin = baseline.chosen.record.newest.origin
         if candidate.settings.isolation == "inline":
             return "both sides need processes of their own (--llmci-isolation=worker)"
-        packages = environment().get("packages")
-        today = Part(packages if isinstance(packages, dict) else {})
-        if changed := [each for each in Part(origin.packages).differences(today) if each.name in MEASURED_BY]:
+        if changed := _other_environment(origin):
             return f"{', '.join(map(str, changed))} since then"
         if baseline.chosen.registered:
             why, is_ready = self._registered_model(baseline, candidate)
@@ -341,12 +339,12 @@ class Comparing(NotComparing):
             return "it was saved outside of a git repository"
         if origin.dirty:
             return "it was saved with uncommitted changes"
-        text = f"{REVISION}{origin.commit}"
+        text, where = f"{REVISION}{origin.commit}", f"--llmci-baseline={baseline.name}"
         try:
-            reference = self._revision(text, f"--llmci-baseline={baseline.name}", candidate)
+            reference = self._revision(text, where, candidate)
         except ConfigError as error:
             self.close()
-            return f"its commit cannot be measured again: {one_line(str(error))}"
+            return f"its commit cannot be measured again: {one_line(str(error)).removeprefix(f'{where}={text}: ')}"
         if reference.nothing_to_compare:
             self.close()
             return f"nothing in the repository that is measured has changed since ({reference.nothing_to_compare})"
@@ -415,6 +413,16 @@ class Comparing(NotComparing):
         if self._checkout is not None:
             self._checkout.close()
             self._checkout = None
+
+
+def _other_environment(then: Origin) -> list[Difference]:
+    """What changed since, of that which both sides of a session would be measured with. A Python of the same series is the same."""
+    facts = environment()
+    packages = facts.get("packages")
+    today = Part(packages if isinstance(packages, dict) else {})
+    changed = [each for each in Part(then.packages).differences(today) if each.name in MEASURED_BY]
+    old, new = (python.split(".")[:2] for python in (then.python, str(facts["python"])))
+    return [Difference("python", then.python, facts["python"]), *changed] if then.python and old != new else changed
 
 
 def _told(difference: Difference, cell: Cell) -> str:

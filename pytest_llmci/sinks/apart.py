@@ -144,7 +144,8 @@ def _watch(process: subprocess.Popen[str], printed: _Printed, patience: Patience
         except queue.Empty:
             over = began + patience.limit_s <= time.monotonic()
             what = f"not done within {patience.limit_s:.0f} s" if over else f"no answer for {patience.silence_s:.0f} s"
-            sent.warning = complain(f"{what} ({steps} steps were done before)")
+            done = "1 step was" if steps == 1 else f"{steps} steps were"
+            sent.warning = complain(f"{what} ({done} done before)")
             return sent
         if line is None:
             break
@@ -177,7 +178,6 @@ def later(run: Path, sink: str, variables: Mapping[str, str], reason: str) -> st
     shown = without_credentials(sink)
     again = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
     again += ["llmci report", shlex.quote(shown_path(run)), "--sink", shlex.quote(shown)]
-    return (
-        f"sink '{shown.partition(':')[0]}': {one_line(without_credentials(reason)).rstrip('.')}. Nothing is lost; this sends the run later:"
-        f" {' '.join(again)}"
-    )
+    where = f"sink '{shown.partition(':')[0]}': "
+    why = one_line(without_credentials(reason)).removeprefix(where).rstrip(".")
+    return f"{where}{why}. Nothing is lost; this sends the run later: {' '.join(again)}"

@@ -83,7 +83,8 @@ def finish_run(
                 return
             further.extend(map(Path, sink.write(report, folder)))
         except FOREIGN_ERRORS as error:  # a sink must not take the results of a session with it
-            warnings.append(hide(f"sink '{text}': {described(error)}"))
+            reason = str(error) if isinstance(error, LLMCIError) else described(error)
+            warnings.append(hide(f"sink '{text}': {reason}"))
 
     for text in (text for text in asked if text not in last):
         write_to(text)

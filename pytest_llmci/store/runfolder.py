@@ -105,6 +105,11 @@ def resolve_run(text: str, output: Path) -> Path:
         return found[0]
     if found:
         raise ConfigError(f"run '{text}' is ambiguous in '{output}': {_listed(found)}. Give more of the name.")
+    if text and (inside := list_runs(path)):
+        raise ConfigError(
+            f"'{text}' is a folder of runs, and no run: name one of them, such as '{inside[-1]}', or the folder by --output (pytest:"
+            " --llmci-output)."
+        )
     raise ConfigError(f"no run '{text}' in '{output}', and no folder of that name with a {LOG_NAME}. {_known(runs)}")
 
 

@@ -187,6 +187,45 @@ def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> Non
     assert comparisons(bench)["bot-first"]["net_time"]["mode"] == "interleaved"
 
 
+def test_why_the_commit_of_a_baseline_cannot_be_measured_is_told_without_its_digest(bench: Bench) -> None:
+    bench.write(
+        "pyproject.toml", '[tool.llmci]\nmodels = ["echo"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n'
+    )
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    Repository(bench.path).commit("first")
+    assert bench.run("--llmci", "--llmci-save-baseline", *FIXED).ret == 0
+    bench.write(".git/worktrees", "in the way")
+    said = " ".join(bench.run("--llmci", "--llmci-baseline", *FIXED).stdout.str().split())
+    assert "baseline main: stored numbers, as its commit cannot be measured again: git cannot check out " in said
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [("3.9.1", "python: 3.9.1 -> 3."), ("torch", "torch: 0.1 -> "), ("same series", "")],
+    ids=["Python", "a package", "a patch of Python"],
+)
+def test_a_baseline_of_another_environment_is_not_measured_again_in_todays(bench: Bench, old: str, said: str) -> None:
+    bench.write(
+        "pyproject.toml", '[tool.llmci]\nmodels = ["echo"]\nprompts = ["prompts.yaml"]\nsuite = ["inference"]\n'
+    )
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    Repository(bench.path).commit("first")
+    assert bench.run("--llmci", "--llmci-save-baseline", *FIXED).ret == 0
+    (path,) = (bench.path / "llmci-baselines/main").glob("*.json")
+    stored = json.loads(path.read_text("utf-8"))
+    origin = stored["sessions"][0]["origin"]
+    if old == "torch":
+        origin["packages"]["torch"] = "0.1"
+    else:
+        origin["python"] = f"{origin['python'].rpartition('.')[0]}.999" if old == "same series" else old
+    path.write_text(json.dumps(stored), "utf-8")
+    text = " ".join(bench.run("--llmci", "--llmci-baseline", *FIXED).stdout.str().split())
+    assert (
+        f"baseline main: stored numbers, as {said or 'nothing in the repository that is measured has changed'}" in text
+    )
+    assert ("since then" in text) == bool(said)
+
+
 def test_a_cell_that_no_test_measures_any_more_is_lost_coverage(bench: Bench) -> None:
     bench.suite(SLEEP, "--llmci-save-baseline", *FIXED)
     bench.write("prompts.yaml", "- {id: first, prompt: Name a colour.}\n")

@@ -160,6 +160,24 @@ def test_unknown(llm, llm_prompt):
     ])  # fmt: skip
 
 
+def test_a_name_that_no_measured_block_has_is_told_without_our_source(bench: Bench) -> None:
+    bench.write(
+        "test_it.py",
+        """
+import pytest_llmci
+
+def test_block():
+    with pytest_llmci.profile() as measured:
+        pass
+    assert measured.cpu_tme < 1
+""",
+    )
+    result = bench.run("test_it.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E*AttributeError: a measured block has no 'cpu_tme'. Did you mean 'cpu_time'?*"])
+    result.stdout.no_fnmatch_line("*profile.py:*")
+
+
 RAISED = (
     "the output was cut off at the token limit (raise max_new_tokens if it needs more);"
     r" python:mychecks:breaks raised KeyError: 'two\nlines'"

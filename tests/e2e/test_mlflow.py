@@ -230,7 +230,7 @@ def test_a_server_that_never_answers_is_given_up(bench: Bench, monkeypatch: pyte
         took = time.monotonic() - began
     assert result.ret == 0 and 20 <= took < 60
     result.stdout.fnmatch_lines(
-        ["warning: sink 'mlflow': no answer for 20 s (1 steps were done before). Nothing is lost; *"]
+        ["warning: sink 'mlflow': no answer for 20 s (1 step was done before). Nothing is lost; *"]
     )
 
 

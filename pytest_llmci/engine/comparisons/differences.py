@@ -10,7 +10,7 @@ from typing import Final
 from ...backends.module_source import find_module
 from ...records import Prompt
 from ...settings import Settings
-from ...store.checkout import Checkout
+from ...store.checkout import Checkout, Facts
 from .reference import Candidate, Reference
 
 GENERATION_SETTINGS: Final = ("max_new_tokens", "seed", "temperature", "threads")
@@ -36,10 +36,16 @@ def _of_commits(checkout: Checkout, name: str) -> Iterator[str]:
     facts = checkout.facts
     apart = f", {_counted(facts.ahead, 'commit')} before HEAD" if facts.ahead else ""
     differ = "no file differs" if not facts.changed else f"{_counted(len(facts.changed), 'changed file')}"
-    yield f"{name} is {facts.short} '{facts.subject}'{apart}; {differ} in the working tree"
+    stands_for = f"{facts.short} is" if _is_digest(name, facts) else f"{name} is {facts.short}"
+    yield f"{stands_for} '{facts.subject}'{apart}; {differ} in the working tree"
     if facts.behind:
         base = f": git:{facts.merge_base[: len(facts.short)]} leaves them out" if facts.merge_base else ""
         yield f"{name} has {_counted(facts.behind, 'commit')} that HEAD has not{base}"
+
+
+def _is_digest(name: str, facts: Facts) -> bool:
+    """Whether the commit was named by its digest, as that of a baseline is."""
+    return facts.commit.startswith(name)
 
 
 def _of_settings(today: Settings, then: Settings) -> Iterator[str]:
@@ -85,7 +91,8 @@ def nothing_to_compare(candidate: Candidate, checkout: Checkout, reference: Refe
     if any(_asked(prompt) not in prompts for prompt in candidate.prompts):
         return ""
     facts = checkout.facts
-    said = f"{reference.name} ({facts.short}) and the working tree have the same models, prompts and settings, and"
+    commit = facts.short if _is_digest(reference.name, facts) else f"{reference.name} ({facts.short})"
+    said = f"{commit} and the working tree have the same models, prompts and settings, and"
     if not _runs_own_code(candidate, checkout):
         return f"{said} no code of the repository is measured"
     if all(map(is_documentation, facts.changed)):

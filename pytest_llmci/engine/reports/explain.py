@@ -308,7 +308,7 @@ def _context(
         lines.append(f"  {'prompt':<10} {prompt}{through}")
         for block in measurement.whole_blocks[:1]:
             tokens = block.values.get("output_tokens", [None])[0]
-            count = f" ({tokens} tokens)" if tokens is not None else ""
+            count = f" ({tokens} token{'' if tokens == 1 else 's'})" if tokens is not None else ""
             lines += [
                 f"  {'output':<10} {_quoted(shown(text), room - 15 - len(count))}{count}" for text in block.outputs[:1]
             ]

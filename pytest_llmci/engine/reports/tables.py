@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,8 @@ MOST_FILES = 8
 """Names that the last line lists."""
 MANY_FILES = 5
 """Files of one folder from which on the folder stands for them."""
+OPTION_ROOM = 36
+"""Columns of an option that makes a build fail, in front of what it does."""
 MOST_REASONS = 3
 """Why cells of an earlier run were not taken over."""
 USUAL_ROUNDS = 20
@@ -80,12 +82,10 @@ def summary_lines(
         report.count("rounds") or report.tasks or loaded
     )  # nothing measured: nothing that could be gated
     if hints and not gated and loaded and not timed and not report.count("failed"):
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            "  add  --llmci-budget='request_latency_p95 <= 2s'   fail above a limit",
-            "  add  --llmci-save-baseline                      keep this run, then --llmci-baseline",
-        ]
+        budget = "--llmci-budget='request_latency_p95<=2s'"
+        lines += _ways_to_gate(
+            {budget: "fail above a limit", "--llmci-save-baseline": "keep it, then --llmci-baseline"}
+        )
     elif (
         hints
         and not gated
@@ -94,20 +94,16 @@ def summary_lines(
         and not any(task.verdict == "failed" for task in report.tasks)
     ):
         example = report.tasks[0].facts.suite if report.tasks[0].facts else "arc_challenge"
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            f"  add  --llmci-budget='score.{example} >= 30'   fail below a limit, in per cent",
-            "  add  --llmci-save-baseline               keep these answers, then --llmci-baseline",
-        ]
+        budget = f"--llmci-budget='score.{example}>=30'"
+        lines += _ways_to_gate({budget: "fail below 30 %", "--llmci-save-baseline": "keep it, then --llmci-baseline"})
     elif hints and not gated and not report.replayed_run and not report.count("failed"):
-        lines += [
-            "",
-            "Nothing was gated: no budget and nothing to compare with. To make a build fail:",
-            "  add  --llmci-max-latency=2s              fail above a limit",
-            "  add  --llmci-versus=git:origin/main      what did this branch do?",
-            "  add  --llmci-save-baseline               keep this run, then --llmci-baseline",
-        ]
+        lines += _ways_to_gate(
+            {
+                "--llmci-max-latency=2s": "fail above a limit",
+                "--llmci-versus=git:origin/main": "what did this branch do?",
+                "--llmci-save-baseline": "keep this run, then --llmci-baseline",
+            }
+        )
     lines += [
         "",
         *_undecided(report, width, streak),
@@ -419,11 +415,14 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     if not cells:
         return []
     from ..comparisons.explain_comparison import doubt
-    from ..comparisons.interleaved import NOT_ALONE
 
-    of_a_worse_model = [cell for cell in cells if _is_open_for(cell, NOT_ALONE)]
+    of_a_worse_model = [cell for cell in cells if _is_told_by_its_model(cell, _worse_as_a_whole(report, cell.model))]
     if of_a_worse_model:
-        alone = f"{len(of_a_worse_model)} of {len(report.cells)} cells were not decided alone: their model as a whole regressed."
+        worse = [result for cell in of_a_worse_model for result in _worse_as_a_whole(report, cell.model)]
+        known = ", which is accepted" if all(result.accepted for result in worse) else ""
+        were, whose = ("was", "its") if len(of_a_worse_model) == 1 else ("were", "their")
+        of_all = f"{len(of_a_worse_model)} of {count(len(report.cells), 'cell')}"
+        alone = f"{of_all} {were} not decided alone: {whose} model as a whole regressed{known}."
         cells = [cell for cell in cells if cell not in of_a_worse_model]
         if not cells:
             return [*wrapped(alone, width), ""]
@@ -451,11 +450,31 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
     return [*lines, *(["  --llmci-inconclusive=fail makes it red"] if policy != "fail" else []), ""]
 
 
-def _is_open_for(cell: CellSummary, reason: str) -> bool:
-    """Whether that is all that keeps a cell from a verdict."""
-    open_ones = [result.reason for result in cell.comparisons if result.verdict in UNDECIDED]
-    return (
-        bool(open_ones) and set(open_ones) == {reason} and all(each.verdict != "inconclusive" for each in cell.budgets)
+def _ways_to_gate(ways: Mapping[str, str]) -> list[str]:
+    """:param ways: option -> what it does."""
+    room = max(OPTION_ROOM, *(len(option) + 2 for option in ways))
+    told = (f"  add  {option:<{room}}{what}" for option, what in ways.items())
+    return ["", "Nothing was gated: no budget and nothing to compare with. To make a build fail:", *told]
+
+
+def _worse_as_a_whole(report: SessionReport, model: str) -> list[ComparisonResult]:
+    """In what a model regressed, judged over all its cells."""
+    results = (result for gate in report.gates if gate.model == model for result in gate.comparisons)
+    return [result for result in results if result.verdict == "regressed"]
+
+
+def _is_told_by_its_model(cell: CellSummary, worse: Sequence[ComparisonResult]) -> bool:
+    """Whether all that a cell leaves open is why its model failed, or was left open since the model had failed."""
+    from ..comparisons.interleaved import NOT_ALONE
+
+    if not worse or any(each.verdict == "inconclusive" for each in cell.budgets):
+        return False
+    if cell.samples and cell.samples.verdict == "inconclusive":
+        return False
+    told = {(result.metric, result.against) for result in worse}
+    open_ones = [result for result in cell.comparisons if result.verdict in UNDECIDED]
+    return bool(open_ones) and all(
+        result.reason == NOT_ALONE or (result.metric, result.against) in told for result in open_ones
     )
 
 

@@ -262,6 +262,9 @@ def test_rounds_that_waited_too_long_are_left_out_of_a_budget_on_time(judge: Jud
     assert result.values == [0.09, 0.092, 0.091]
     assert result.reason.endswith("2 of 5 rounds waited for a CPU too long and were left out")
     assert result.verdict == "pass"
+    block = waiting((90, 400, 92, 93, 91), (0, 300, 18, 0, 0))
+    (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
+    assert result.reason.endswith("1 of 5 rounds waited for a CPU too long and was left out")
 
 
 def test_where_all_rounds_waited_a_missed_limit_is_not_the_models_fault(judge: Judge) -> None:
@@ -301,7 +304,7 @@ def test_a_round_or_two_that_are_left_are_too_few(judge: Judge) -> None:
     (result,) = verdict(judge, of_time(block, "latency <= 100ms")).budgets
     assert result.verdict == "inconclusive"
     assert (
-        "too busy: 1 of 3 rounds waited for a CPU for over 20 % of their time, which leaves too few others; "
+        "too busy: 1 of 3 rounds waited for a CPU for over 20 % of its time, which leaves too few others; "
         in result.reason
     )
 

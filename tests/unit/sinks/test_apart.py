@@ -139,6 +139,13 @@ def test_no_password_is_shown_and_the_command_can_be_pasted() -> None:
     assert line.endswith("later: MLFLOW_RUN_ID='a b' llmci report 'my runs/x' --sink 'mlflow:http://***@h:1'")
 
 
+def test_the_sink_is_named_once() -> None:
+    line = later(
+        Path("run"), "mlflow:file:///store", {}, "sink 'mlflow': 'file:///store': MLflow keeps no new runs there."
+    )
+    assert line.startswith("sink 'mlflow': 'file:///store': MLflow keeps no new runs there. Nothing is lost")
+
+
 def test_the_real_command_is_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pytest_llmci.py").write_text("raise SystemError('another one')")

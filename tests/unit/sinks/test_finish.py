@@ -89,6 +89,8 @@ class Leaving:
     def write(self, report: object, folder: Path) -> list[Path]:
         if self._target == "leave":
             raise SystemExit("no\nmore")
+        if self._target == "full":
+            raise SinkError("mine.txt: cannot be written: the disk is full")
         if self._target == "nothing":
             return None  # type: ignore[return-value]  # foreign code
         return [folder / "mine.txt"]
@@ -103,6 +105,12 @@ def test_a_sink_that_wants_to_leave_is_a_warning(run: Path, registry: Registry) 
     ]
     assert done.further == [run / "mine.txt"]
     assert done.saved.name == "latest"
+
+
+def test_a_reason_of_our_own_is_told_without_the_name_of_its_class(run: Path, registry: Registry) -> None:
+    registry.add("sink", "leaving", f"{__name__}:Leaving")
+    done = finish.finish_run(run, registry, ["leaving:full"])
+    assert done.warnings == ["sink 'leaving:full': mine.txt: cannot be written: the disk is full"]
 
 
 class Noting:

@@ -149,6 +149,13 @@ def test_a_run_is_found_by_path(output: Path, monkeypatch: pytest.MonkeyPatch) -
         assert resolve_run(text, Path("elsewhere")).resolve() == (output / FIRST).resolve()
 
 
+def test_a_folder_of_runs_is_told_from_one_that_is_not_there(output: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=f"'{output}' is a folder of runs, and no run: .* '{output / THIRD}', or .* --output"
+    ):
+        resolve_run(str(output), Path("elsewhere"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -302,6 +302,15 @@ def test_a_backend_or_instrument_of_the_repository_is_its_code(project: Project,
     assert compare().nothing_to_compare == ""
 
 
+def test_a_commit_that_is_named_by_its_digest_is_told_once(project: Project, compare: Compare) -> None:
+    project.repository.commit("first")
+    project.given(models="small=echo")
+    digest, short = (project.repository.git("rev-parse", *more, "HEAD") for more in ((), ("--short",)))
+    found = compare(digest)
+    assert found.notes[0] == f"{short} is 'first'; no file differs in the working tree"
+    assert found.nothing_to_compare.startswith(f"{short} and the working tree have the same models")
+
+
 def test_commits_environments_and_options_are_told(project: Project, compare: Compare) -> None:
     project.repository.commit("first: a subject", {"requirements.txt": "a"})
     project.repository.git("switch", "-q", "-c", "feature")

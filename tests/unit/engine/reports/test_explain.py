@@ -62,6 +62,13 @@ def told(record: VerdictRecord, *, fail: bool = False) -> Any:
     return explain(record, measurement(*budgets), REPEAT, fail_undecided=fail)
 
 
+def test_an_answer_of_one_token_is_told_as_one() -> None:
+    asked = measurement("latency <= 2s")
+    asked.blocks[0].values["output_tokens"] = [1]
+    found = explain(verdict(verdict="failed", budgets=[missed()]), asked, REPEAT, fail_undecided=False)
+    assert '"TCP is a protocol." (1 token)' in str(found)
+
+
 def test_a_pass_has_nothing_to_explain() -> None:
     assert told(verdict()) is None
     assert told(verdict(budgets=[missed(verdict="pass")])) is None

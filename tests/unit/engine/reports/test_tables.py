@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pytest_llmci.engine.reports.retries import retry_text
 from pytest_llmci.engine.reports.tables import MOST_MODELS, summary_lines
 from pytest_llmci.engine.schedule import OUT_OF_TIME
 from pytest_llmci.measure import builtin_metrics
-from pytest_llmci.records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, LogRecord
+from pytest_llmci.records import BudgetResult, CheckResult, ComparisonResult, ErrorInfo, GateRecord, LogRecord
 from pytest_llmci.store.log import LOG_NAME, LogWriter
 
 
@@ -212,6 +213,34 @@ def test_an_undecided_cell_is_no_pass_and_says_what_it_lacks(tmp_path: Path) -> 
     assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided.\n  a-tcp: latency <= 1s: too close" in text
 
 
+@pytest.mark.parametrize(("known", "end"), [("", "regressed."), ("a bigger model", "regressed, which is accepted.")])
+def test_cells_whose_model_failed_by_stored_numbers_ask_for_nothing_more(tmp_path: Path, known: str, end: str) -> None:
+    alone = ComparisonResult(
+        metric="net_time", mode="saved", verdict="inconclusive", against="main", base=1.0, candidate=1.2, change=0.2, rounds=5
+    )  # fmt: skip
+    whole = replace(alone, verdict="regressed", base=None, candidate=None, accepted=known)
+    gate = GateRecord(
+        name="regression-a", outcome="passed" if known else "failed", message="", model="a", comparisons=[whole]
+    )
+    found = verdict("v1", "a", verdict="inconclusive", comparisons=[alone])
+    text = told(lines_of(tmp_path, [worker("w1", "a"), rounds("r1", "a"), found, gate]))
+    assert f"1 of 1 cell was not decided alone: its model as a whole {end}" in text
+    assert "INCONCLUSIVE is not a pass" not in text and "--llmci-inconclusive=fail" not in text
+
+
+def test_what_the_model_as_a_whole_does_not_answer_stays_open(tmp_path: Path) -> None:
+    alone = ComparisonResult(
+        metric="ttft", mode="saved", verdict="inconclusive", against="main", base=1.0, candidate=1.2, change=0.2, rounds=5
+    )  # fmt: skip
+    gate = GateRecord(
+        name="regression-a", outcome="failed", message="", model="a",
+        comparisons=[replace(alone, metric="net_time", verdict="regressed")],
+    )  # fmt: skip
+    found = verdict("v1", "a", verdict="inconclusive", comparisons=[alone])
+    text = told(lines_of(tmp_path, [worker("w1", "a"), rounds("r1", "a"), found, gate]))
+    assert "INCONCLUSIVE is not a pass: 1 of 1 cell could not be decided." in text
+
+
 def compared(**changes: Any) -> list[LogRecord]:
     result = ComparisonResult(
         metric="latency", mode="interleaved", verdict="inconclusive", against="main", base=1.0, candidate=1.1, change=0.1, rounds=20
@@ -327,6 +356,16 @@ def test_what_was_put_off_beside_the_rounds_that_count_is_told_apart(tmp_path: P
         " (1 x HTTP 429), and 1 at warm-ups after 1 (1 x HTTP 429).",
         "superseded": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["a model", "a load"])
+def test_the_ways_to_a_gate_stand_one_below_the_other_and_on_one_line_each(tmp_path: Path, kind: str) -> None:
+    asked: dict[str, Any] = {"load": "rate=4 requests=20"} if kind == "a load" else {}
+    records: list[LogRecord] = [worker("w1", "a"), rounds("r1", "a", **asked), verdict("v1", "a")]
+    ways = [line for line in lines_of(tmp_path, records, gated=False, hints=True) if line.startswith("  add  ")]
+    assert any("request_latency_p95" in line for line in ways) == bool(asked)
+    columns = {re.search("(?<=  )(fail|what|keep) ", line).start() for line in ways}  # type: ignore[union-attr]  # each has one
+    assert len(ways) >= 2 and len(columns) == 1 and max(map(len, ways)) <= 80
 
 
 def test_no_hints_where_nothing_was_measured_that_a_gate_could_judge(tmp_path: Path) -> None:
