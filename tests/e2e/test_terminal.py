@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from bench import Bench, unwrapped
+from waiting import comes_true
 
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.exclusive import MachineLock
@@ -100,7 +101,13 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
     lock = MachineLock(bench.path / "timing.lock", SystemClock())
     with ExitStack() as held:
         held.enter_context(lock.held(lambda: None, lambda text: None))
-        threading.Timer(4, held.close).start()
+
+        def let_go_once_told() -> None:
+            output = bench.path / "stdout"
+            comes_true(lambda: output.exists() and b"waiting for timed work" in output.read_bytes())
+            held.close()
+
+        threading.Thread(target=let_go_once_told).start()
         args = ("--llm-models=echo", "--llm-prompts=prompts.yaml", "--llmci-rounds=1", "-k", "first")
         result = bench.run(*args, *([] if own else ["--llmci-suite=inference"]), fresh=True)
     lock.close()
@@ -112,12 +119,14 @@ def test_the_wait_for_the_machine_is_told_within_the_line(
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
 def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Bench) -> None:
-    bench.write("late.py", "import time\ntime.sleep(2)\ndef answer(prompt): return 'x'")
+    bench.write(
+        "late.py",
+        "import time\nfrom pathlib import Path\nwhile not Path('seen').exists(): time.sleep(0.01)\ndef answer(prompt): return 'x'",
+    )
     lock = MachineLock(bench.path / "timing.lock", SystemClock())
     screen, end = os.openpty()
     with ExitStack() as held, open(screen, "rb", buffering=0) as terminal:
         held.enter_context(lock.held(lambda: None, lambda text: None))
-        threading.Timer(4, held.close).start()
         arguments = ("--llm-models=py:late:answer", "--llmci-suite=inference", "--llm-prompts=prompts.yaml")
         command = [sys.executable, "-m", "pytest", *arguments, "--llmci-rounds=1", "-k", "first", "--color=yes"]
         with subprocess.Popen(command, cwd=bench.path, stdin=subprocess.DEVNULL, stdout=end, stderr=end):
@@ -126,6 +135,10 @@ def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Benc
                 seen = b""
                 while piece := terminal.read(4096):
                     seen += piece
+                    if b"waiting " in seen:
+                        held.close()
+                    if b"loading " in seen:
+                        (bench.path / "seen").touch()
     lock.close()
     told = re.findall(r"(waiting|loading) [a-z ]+, (\d+) s", seen.decode())
     kinds, seconds = [kind for kind, _ in told], [int(number) for _, number in told]
