@@ -135,7 +135,7 @@ def answer(prompt):
     pathlib.Path("begun").touch()
     begin = time.monotonic()
     if not pathlib.Path("loaded").exists():  # as long as the other session takes to come
-        time.sleep(0.03)
+        time.sleep(0.05)
     return f"answer {begin} {time.monotonic()}"
 """
 
@@ -154,7 +154,7 @@ def pytest_collection_finish(session):
 """,
     )
     bench.write("begins.py", UNTIL_LOADED)
-    bench.write("prompts.yaml", "".join(f"- {{id: p{number}, prompt: Say {number}.}}\n" for number in range(400)))
+    bench.write("prompts.yaml", "".join(f"- {{id: p{number}, prompt: Say {number}.}}\n" for number in range(100)))
     suite = ("--llmci-suite=inference", "--llm-prompts=prompts.yaml", "--llmci-warmup=0")
     timed = started(bench, "--llm-models=py:begins:answer", *suite, "--llmci-rounds=2", "--llmci-output=timed")
     loading = started(bench, "--llm-models=py:late:answer", *suite, "--llmci-rounds=1", "--llmci-output=loading")
