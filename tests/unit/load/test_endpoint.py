@@ -177,10 +177,10 @@ def test_each_failure_has_its_kind_and_is_in_no_time(model: str, kind: str) -> N
 def test_a_server_that_falls_silent_and_one_that_is_too_slow() -> None:
     with StubServer() as server:
         silent = ran(server.url, "concurrency=2 requests=2", "hangs", silence="0.3")
-        slow = ran(server.url, "concurrency=2 requests=2", "say-16-10-100", timeout_s=0.5)
+        slow = ran(server.url, "concurrency=2 requests=2", "say-16-10-1000", timeout_s=0.5)
     assert silent.failures == ["server_silent"] * 2 and "sent nothing for 0.3 s" in silent.messages["server_silent"]
     assert slow.failures == ["server_silent"] * 2 and "--llmci-timeout" in slow.messages["server_silent"]
-    assert all(400 * MS < end < 1500 * MS for end in slow.ended_ns)
+    assert all(400 * MS < end < 8000 * MS for end in slow.ended_ns)
 
 
 def test_nobody_there() -> None:
@@ -239,8 +239,8 @@ def test_answers_that_were_held_back_have_a_latency_and_no_first_token() -> None
 def test_progress_is_told_also_while_nothing_ends() -> None:
     beats: list[int] = []
     with StubServer() as server:
-        ran(server.url, "single-stream requests=2", "say-4-700-1", beat=beats.append)
-    assert beats.count(0) >= 1 and beats[-1] == 2
+        ran(server.url, "single-stream requests=1", "say-4-3000-1", beat=beats.append)
+    assert beats.count(0) >= 1 and beats[-1] == 1
 
 
 def test_connections_are_as_many_as_the_system_allows() -> None:

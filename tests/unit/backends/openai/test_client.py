@@ -115,11 +115,11 @@ def test_every_script_is_played_in_some_test() -> None:
 
 
 def test_a_server_that_falls_silent(server: StubServer) -> None:
-    answer, _, begin = ask(server, "hangs", timeout_s=0.3)
+    answer, _, begin = ask(server, "hangs", timeout_s=3.0)
     assert answer.failure is not None
     assert (answer.failure.kind, answer.failure.has_begun, answer.piece_kinds) == ("server_silent", True, "ccc")
-    assert "nothing for 0.3 s" in answer.failure.message
-    assert time.perf_counter_ns() - begin < 5e9
+    assert "nothing for 3 s" in answer.failure.message
+    assert time.perf_counter_ns() - begin < 60e9
 
 
 def test_what_has_come_is_told_while_more_comes(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
