@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np  # noqa: F401  # cannot be loaded twice, and pytester forgets what a session in this process was the first to import
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
+
+# How long an example takes says nothing of its property: a pause of the machine longer than hypothesis's 200 ms failed one.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

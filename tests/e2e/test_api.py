@@ -19,6 +19,7 @@ import pytest
 from browser import CHROMIUM, browser
 from mlflow_server import Server
 from stored_runs import simple, write_run
+from waiting import PATIENCE_S
 
 from pytest_llmci.cli.main import main
 
@@ -42,7 +43,7 @@ def serving(folder: Path | str) -> Iterator[str]:
             yield address
         finally:
             process.terminate()
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE_S)
     assert errors == ""
 
 
@@ -65,10 +66,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_it_answers_reads_only_and_listens_here_alone(folder: Path) -> None:
     with serving(folder) as address:
-        with urllib.request.urlopen(f"{address}/runs?limit=1", timeout=30) as answer:
+        with urllib.request.urlopen(f"{address}/runs?limit=1", timeout=PATIENCE_S) as answer:
             assert json.load(answer)["total"] == 2
         host, _, port = address.removeprefix("http://").partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
         for method, status in (("HEAD", 200), ("GET", 200), ("DELETE", 405), ("POST", 405)):
             connection.request(method, "/health")
             told = connection.getresponse()
@@ -125,7 +126,7 @@ def test_a_tracking_server_that_dies_is_told_and_one_that_is_dead_refused(tmp_pa
     for command_name in ("api", "dashboard"):
         done = subprocess.run(
             [sys.executable, "-m", "pytest_llmci.cli.main", command_name, server.uri], check=False, capture_output=True,
-            text=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            text=True, timeout=PATIENCE_S, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (4, "")
         if command_name == "api" or find_spec("streamlit") is not None:
@@ -136,7 +137,7 @@ def test_a_tracking_server_that_dies_is_told_and_one_that_is_dead_refused(tmp_pa
 def status_of(address: str) -> tuple[int, str]:
     """HTTP status, and what is said: the reason or detail where there is one, else the status that health tells."""
     try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
             status, told = answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         status, told = error.code, json.load(error)

@@ -117,9 +117,13 @@ def test_an_undecided_session_becomes_one(bench: Bench, inconclusive: str, statu
     bench.write(
         "slow.py",
         "import itertools, time\ncount = itertools.count()\n"
-        "def answer(prompt):\n    time.sleep(0.003 * (next(count) % 2))\n    return 'an answer of some words'\n",
+        "def answer(prompt):\n    time.sleep(0.5 * (next(count) % 2))\n    return 'an answer of some words'\n",
     )
-    undecided = ("--llmci-budget=latency.median <= 1ms", "--llmci-max-rounds=2", f"--llmci-inconclusive={inconclusive}")
+    undecided = (
+        "--llmci-budget=latency.median <= 250ms",
+        "--llmci-max-rounds=2",
+        f"--llmci-inconclusive={inconclusive}",
+    )
     result = bench.suite("py:slow:answer", "--llmci-save-baseline", "--llmci-warmup=0", *undecided)
     assert result.ret == status
     assert "inconclusive" in result.stdout.str()

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from bench import Bench
+from timing import on_real_time
 
 QUICK, SLOW = "echo=echo+itl=1ms", "echo=echo+itl=4ms"
 SHORT = ("--llmci-max-new-tokens=10", "--llmci-rounds=5")
@@ -18,6 +19,7 @@ def llmci(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=bench.path, capture_output=True, text=True, check=False)
 
 
+@on_real_time
 def test_a_slower_session_is_found_and_the_same_one_passes(bench: Bench) -> None:
     bench.suite(QUICK, *SHORT)
     bench.suite(SLOW, *SHORT)
@@ -47,6 +49,7 @@ def test_an_interleaved_session_is_a_run_like_any_other(bench: Bench) -> None:
     assert data["verdict"] in ("pass", "inconclusive")  # its reference, four times as slow, is not taken for it
 
 
+@on_real_time
 def test_history_lists_sessions_and_gates_the_newest(bench: Bench) -> None:
     bench.suite(QUICK, *SHORT)
     bench.suite(SLOW, *SHORT)

@@ -82,10 +82,10 @@ def test_reruns_repeat_a_suites_cell(bench: Bench) -> None:
 def test_a_foreign_timeout_fails_the_test_and_ends_the_model(bench: Bench, method: str) -> None:
     pytest.importorskip("pytest_timeout")
     result = bench.suite(
-        "echo+hang=sleep+only_prompt=first", "--timeout=2", f"--timeout-method={method}", "--llmci-rounds=1"
+        "echo+hang=sleep+only_prompt=first", "--timeout=5", f"--timeout-method={method}", "--llmci-rounds=1"
     )
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*Timeout*2*"])
+    result.stdout.fnmatch_lines(["*Timeout*5*"])
     assert [block["error"] and block["error"]["kind"] for block in bench.records("rounds")] == ["interrupted", None]
 
 
@@ -94,25 +94,25 @@ def test_a_foreign_timeout_fails_the_test_and_ends_the_model(bench: Bench, metho
 def test_a_foreign_timeout_does_not_count_loading(bench: Bench, method: str, func_only: str) -> None:
     pytest.importorskip("pytest_timeout")
     bench.write("test_it.py", "def test_it(llm): assert llm.generate('hi').text\n")
-    args = ("--timeout=2", f"--timeout-method={method}", "-o", f"timeout_func_only={func_only}")
-    result = bench.run("--llm-models=echo+load=2500ms", *args, fresh=True)
+    args = ("--timeout=4", f"--timeout-method={method}", "-o", f"timeout_func_only={func_only}")
+    result = bench.run("--llm-models=echo+load=4500ms", *args, fresh=True)
     result.assert_outcomes(passed=1)
 
 
 def test_a_foreign_timeout_counts_again_after_loading(bench: Bench) -> None:
     pytest.importorskip("pytest_timeout")
-    result = bench.suite("echo+load=300ms+hang=sleep+only_prompt=first", "--timeout=1", "-k", "first", fresh=True)
+    result = bench.suite("echo+load=300ms+hang=sleep+only_prompt=first", "--timeout=4", "-k", "first", fresh=True)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["Failed: Timeout (>1.0s) from pytest-timeout."])
+    result.stdout.fnmatch_lines(["Failed: Timeout (>4.0s) from pytest-timeout."])
     result.stdout.no_fnmatch_line("*/_pytest/*.py:*")
 
 
 def test_a_foreign_timeout_ends_at_the_line_of_the_test(bench: Bench) -> None:
     pytest.importorskip("pytest_timeout")
     bench.write("test_it.py", "def test_it(llm):\n    assert llm.generate('hi').text\n")
-    result = bench.run("--llm-models=echo+hang=sleep", "--timeout=1", "--timeout-method=signal", fresh=True)
+    result = bench.run("--llm-models=echo+hang=sleep", "--timeout=4", "--timeout-method=signal", fresh=True)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E *Failed: Timeout (>1.0s)*", "test_it.py:2: Failed"])
+    result.stdout.fnmatch_lines(["E *Failed: Timeout (>4.0s)*", "test_it.py:2: Failed"])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
@@ -121,10 +121,10 @@ def test_a_foreign_timeout_does_not_count_the_wait_for_the_machine(bench: Bench)
     lock = MachineLock(bench.path / "timing.lock", SystemClock())
     with ExitStack() as held:
         held.enter_context(lock.held(lambda: None, lambda text: None))
-        threading.Timer(4, held.close).start()
+        threading.Timer(6, held.close).start()
         began = time.monotonic()
-        result = bench.suite("echo", "--timeout=2", "-k", "first", fresh=True)
-    assert time.monotonic() - began > 4
+        result = bench.suite("echo", "--timeout=4", "-k", "first", fresh=True)
+    assert time.monotonic() - began > 6
     result.assert_outcomes(passed=1)
     lock.close()
 

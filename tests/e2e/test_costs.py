@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from bench import Bench
 from timing import on_real_time
@@ -13,11 +15,11 @@ TABLE = """\
 name = "api"
 usd_per_million_input_tokens = 1.0
 usd_per_million_output_tokens = 1000.0
-date = 2026-01-01
+date = TODAY
 [[price]]
 name = "rack"
 usd_per_hour = 36000.0
-"""
+""".replace("TODAY", datetime.now(UTC).date().isoformat())
 TEST = "def test_it(llm_result):\n    assert llm_result.cost.median > 0\n"
 
 

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from bench import Bench
+from waiting import PATIENCE_S, comes_true
 
 from pytest_llmci.cli.main import main
 
@@ -60,18 +60,20 @@ def serving(*arguments: str, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=PATIENCE_S)
     assert "Streamlit" not in said and "URL:" not in said  # the address is told once, by us
 
 
 def until_answered(address: str, process: subprocess.Popen[str]) -> None:
     """Until a server that was just started takes connections."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+
+    def answers() -> bool:
+        assert process.poll() is None, "the server has ended"
         with suppress(OSError), urllib.request.urlopen(address, timeout=10):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+            return True
+        return False
+
+    assert comes_true(answers), "the server does not answer"
 
 
 @pytest.mark.slow
@@ -94,9 +96,9 @@ def test_every_page_in_a_browser(bench: Bench) -> None:
         page.on("dialog", lambda dialog: faults.append(dialog.message))
         page.goto(address)
         for name, heading in HEADINGS.items():
-            page.get_by_role("radiogroup").get_by_text(name, exact=True).click(timeout=60_000)
-            page.get_by_role("heading", name=heading, exact=True).wait_for(timeout=60_000)
-        page.get_by_text("No session is running; this is the newest run.").wait_for(timeout=60_000)
+            page.get_by_role("radiogroup").get_by_text(name, exact=True).click(timeout=120_000)
+            page.get_by_role("heading", name=heading, exact=True).wait_for(timeout=120_000)
+        page.get_by_text("No session is running; this is the newest run.").wait_for(timeout=120_000)
         assert "<script>" in page.locator("code").first.inner_text()
         browser.close()
     assert asked == {address.removeprefix("http://")}
@@ -106,7 +108,7 @@ def test_every_page_in_a_browser(bench: Bench) -> None:
 @pytest.mark.slow
 def test_the_server_listens_on_this_machine_alone(bench: Bench) -> None:
     assert bench.suite("echo", fresh=True).ret == 0
-    with serving(folder=bench.path) as address, urllib.request.urlopen(address, timeout=30) as answer:
+    with serving(folder=bench.path) as address, urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
         assert answer.status == 200
         port = int(address.rpartition(":")[2])
         with socket.socket() as other:

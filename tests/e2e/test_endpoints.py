@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from bench import Bench
 from stub_server import Asked, Script, StubServer, document, ending, hangs, pieces, say
+from timing import on_real_time
 
 pytest.importorskip("httptools")
 KEY = "sk-topsecret-0123456789abcdef"
@@ -101,6 +102,7 @@ def test_a_server_that_dies_is_no_slow_model(bench: Bench, pytester: pytest.Pyte
     assert all(not row["values"] for row in records(pytester.path, "rounds"))
 
 
+@on_real_time
 def test_two_endpoints_are_compared_by_the_wall_clock(bench: Bench, server: StubServer) -> None:
     """The client's CPU time says nothing of them."""
     slow, usual = f"m=openai:{server.url}#slow", f"openai:{server.url}#say"
@@ -137,6 +139,7 @@ class RateLimited:
         return Script(steps=[*steps, *ending(asked, 2)])
 
 
+@on_real_time
 @pytest.mark.parametrize(("unit", "verdict"), [("", "inconclusive"), ("+unit=round", "regressed")])
 def test_a_server_that_limits_rates_gives_no_false_alarm(bench: Bench, unit: str, verdict: str) -> None:
     """Twice the same model; one of them meets its limit more often. Counted by rounds that is proof, by blocks it is not."""
@@ -170,6 +173,7 @@ class PutOff:
         return Script(steps=[*pieces(asked, 2, first_ms=55), *ending(asked, 2)])
 
 
+@on_real_time
 def test_both_sides_and_their_warm_ups_are_told_apart_where_requests_were_put_off(bench: Bench) -> None:
     scripts = {"one": PutOff(1, 4), "other": PutOff(1, 2, 5, 7)}
     with StubServer(models=("one", "other"), scripts=scripts) as server:
@@ -205,6 +209,7 @@ def test_what_will_be_seen_is_told_for_blocks_before_anything_runs(
     assert re.fullmatch(said, line.partition(" collected")[0].partition(" ===")[0]), line
 
 
+@on_real_time
 def test_a_client_may_say_that_blocks_count(bench: Bench, server: StubServer) -> None:
     """Three blocks of a server whose difference is plain to see: not yet enough."""
     models = f"m=openai:{server.url}#say-2-110-2+unit=block"

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 from repositories import Repository
+from timing import on_real_time
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the steps are of bash")
 
@@ -78,6 +79,7 @@ def init(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
 
 
+@on_real_time
 def test_a_change_that_is_as_fast_passes_and_a_slower_one_fails(runner: Runner) -> None:
     project = runner.origin
     project.git("checkout", "-q", "-b", "as-fast")

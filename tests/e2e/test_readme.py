@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from bench import Bench
 from installed import needs_models
+from timing import on_real_time
 
 from pytest_llmci.measure import builtin_metrics
 
@@ -59,6 +60,7 @@ def test_the_settings_are_read(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*smollm2*2*"])
 
 
+@on_real_time
 def test_the_regression_shows_what_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     (shown,) = [block.partition("...\n")[2] for block in blocks("console") if "RegressionDetected" in block]

@@ -12,6 +12,7 @@ pytest.importorskip("mlflow")
 from bench import Bench
 from mlflow_stores import fresh_store, open_store
 from registered import log_run
+from timing import on_real_time
 
 from pytest_llmci.promotion.promote import Wanted, promote
 from pytest_llmci.store.runfolder import resolve_run
@@ -51,6 +52,7 @@ def comparisons(bench: Bench) -> dict[str, Any]:
     return {each["metric"]: each for cell in cells for each in cell["comparisons"]}
 
 
+@on_real_time
 def test_the_same_model_is_compared_by_the_numbers_of_the_promoted_run(bench: Bench, store: str) -> None:
     bench.suite("echo=echo+ttft=30ms,two=echo", *FIXED)
     crown(bench, store, model="echo")
@@ -66,6 +68,7 @@ def test_the_same_model_is_compared_by_the_numbers_of_the_promoted_run(bench: Be
     assert compared == ["echo-first", "echo-second"]  # the session's other model is none of that version
 
 
+@on_real_time
 def test_another_model_is_measured_alternately_with_the_promoted_one(bench: Bench, store: str) -> None:
     bench.suite("echo=echo+ttft=30ms", *FIXED)
     crown(bench, store)

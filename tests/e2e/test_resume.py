@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,28 @@ def ask(bench: Bench, *args: str, models: str = "echo") -> pytest.RunResult:
     return bench.run(f"--llm-models={models}", "--llmci-suite=mine.jsonl", *args)
 
 
+KILLS_ITSELF = """
+import os, pathlib, signal, threading, time
+def watch():
+    while True:
+        logs = list(pathlib.Path("llmci-results").glob("*/log.jsonl"))
+        if logs and logs[0].read_bytes().count(LINE) >= 2:
+            os.killpg(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+threading.Thread(target=watch, daemon=True).start()
+"""
+"""Inside of the session, so that no pause lets it run on to its end before it is killed."""
+
+
 def killed_half_way(bench: Bench, suite: str = "mine.jsonl", line: str = "questions") -> Path:
     """A session that is killed, its model and all, when two batches are on disk; its run folder."""
+    bench.write("killer.py", KILLS_ITSELF.replace("LINE", repr(f'"type":"{line}"'.encode())))
     command = [
         sys.executable,
         "-m",
         "pytest",
+        "-p",
+        "killer",
         "-p",
         "no:randomly",
         "-p",
@@ -52,17 +68,12 @@ def killed_half_way(bench: Bench, suite: str = "mine.jsonl", line: str = "questi
         command, cwd=bench.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and session.poll() is None:
-            logs = list((bench.path / "llmci-results").glob("*/log.jsonl"))
-            if logs and logs[0].read_bytes().count(f'"type":"{line}"'.encode()) >= 2:
-                break
-            time.sleep(0.01)
-        assert session.poll() is None, "the session ended before it could be killed"
+        assert session.wait() == -signal.SIGKILL, "the session ended before it was killed"
     finally:
-        os.killpg(session.pid, signal.SIGKILL)
-        session.wait()
-    return logs[0].parent
+        with suppress(ProcessLookupError):  # what it started
+            os.killpg(session.pid, signal.SIGKILL)
+    (log,) = (bench.path / "llmci-results").glob("*/log.jsonl")
+    return log.parent
 
 
 def outcome(bench: Bench) -> tuple[Any, list[Any]]:

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from mlflow_stores import fresh_store
 from served import hub_snapshot, saved_model
+from waiting import PATIENCE_S
 
 for package in ("mlflow", "torch", "transformers", "fastapi", "uvicorn", "openai", "httptools"):
     pytest.importorskip(package)
@@ -106,7 +107,7 @@ def ask(told: Mapping[str, Any], model: str, path: str, **body: Any) -> Any:
         f"{told['url']}/{path}", json.dumps({"model": model, "max_tokens": 4, "temperature": 0, **body}).encode(),
         {"Content-Type": "application/json"},
     )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -126,7 +127,7 @@ def test_a_promoted_folder_is_served_and_answers_until_it_is_ended(project: Proj
         answer = ask(told, "support-bot", "chat/completions", messages=[{"role": "user", "content": "Hello"}])
         assert len(answer["choices"][0]["message"]["content"]) == 4  # one byte a token
         assert len(ask(told, "support-bot", "completions", prompt="Hello")["choices"][0]["text"]) == 4
-        with urllib.request.urlopen(f"{told['url']}/models", timeout=60) as listed:
+        with urllib.request.urlopen(f"{told['url']}/models", timeout=PATIENCE_S) as listed:
             assert [each["id"] for each in json.load(listed)["data"]] == ["support-bot"]
         with pytest.raises(urllib.error.HTTPError):
             ask(told, "acme/tiny-bot", "completions", prompt="Hello")
@@ -134,8 +135,8 @@ def test_a_promoted_folder_is_served_and_answers_until_it_is_ended(project: Proj
         home, started = Path(server.cwd()), family(process)
         assert server in started
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        assert not psutil.wait_procs(started, timeout=20)[1] and not home.exists()
+        assert process.wait(PATIENCE_S) == 0
+        assert not psutil.wait_procs(started, timeout=PATIENCE_S)[1] and not home.exists()
 
 
 def test_the_server_ends_with_a_command_that_is_killed(project: Project) -> None:
@@ -146,8 +147,8 @@ def test_the_server_ends_with_a_command_that_is_killed(project: Project) -> None
             r"commit [0-9a-f]{12} of acme/tiny-bot, 6 files by the checksums that \S+ measured", told["proof"]
         )
         process.kill()
-        process.wait(60)
-        assert not psutil.wait_procs(started, timeout=30)[1]  # the guard, which removes the folder, among them
+        process.wait(PATIENCE_S)
+        assert not psutil.wait_procs(started, timeout=PATIENCE_S)[1]  # the guard, which removes the folder, among them
         assert not home.exists()
 
 

@@ -7,34 +7,43 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from bench import Bench, unwrapped
+from waiting import comes_true
 
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.engine.exclusive import MachineLock
 
 
 @contextmanager
-def machine_taken(bench: Bench) -> Iterator[None]:
-    """Another session times something, until two seconds after a session has begun to wait for it."""
+def machine_taken(bench: Bench, *, told: bool = True) -> Iterator[None]:
+    """Another session times something until one has told that it waits for it; or, where none is to tell, has waited for two seconds."""
     import fcntl
 
     lock = MachineLock(bench.path / "timing.lock", SystemClock())
     over = threading.Event()
 
-    def give_back_in_time() -> None:
+    def is_told() -> bool:
+        output = bench.path / "stdout"
+        return over.is_set() or (output.exists() and b"waiting for timed work" in output.read_bytes())
+
+    def is_waited_for() -> bool:
         with (bench.path / "timing.lock.next").open("r+b") as turn:
-            while not over.wait(0.1):
-                try:
-                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    time.sleep(2)
-                    break
-                fcntl.flock(turn, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            fcntl.flock(turn, fcntl.LOCK_UN)
+        return over.is_set()
+
+    def give_back_in_time() -> None:
+        if told:
+            comes_true(is_told)
+        elif comes_true(is_waited_for):
+            over.wait(2)
         held.close()
 
     with ExitStack() as held:
@@ -161,7 +170,7 @@ def test_the_wait_for_the_machine_is_told_once_whatever_the_tests_lines(
 ) -> None:
     if args[0].startswith("-n"):
         pytest.importorskip("xdist")
-    with machine_taken(bench):
+    with machine_taken(bench, told=bool(words)):
         result = bench.suite("echo", "--llmci-rounds=1", "-k", "first", *args, fresh=True)
     assert result.ret == 0
     result.stdout.fnmatch_lines([text for text in (before, words, behind) if text])
@@ -193,9 +202,14 @@ def test_what_is_said_at_the_end_of_a_line_begins_a_new_one(bench: Bench, monkey
 
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on files")
 def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Bench) -> None:
-    bench.write("late.py", "import time\ntime.sleep(2)\ndef answer(prompt): return 'x'")
+    bench.write(
+        "late.py",
+        "import time\nfrom pathlib import Path\nwhile not Path('seen').exists(): time.sleep(0.01)\ndef answer(prompt): return 'x'",
+    )
+    lock = MachineLock(bench.path / "timing.lock", SystemClock())
     screen, end = os.openpty()
-    with machine_taken(bench), open(screen, "rb", buffering=0) as terminal:
+    with ExitStack() as held, open(screen, "rb", buffering=0) as terminal:
+        held.enter_context(lock.held(lambda: None, lambda text: None))
         arguments = ("--llm-models=py:late:answer", "--llmci-suite=inference", "--llm-prompts=prompts.yaml")
         command = [sys.executable, "-m", "pytest", *arguments, "--llmci-rounds=1", "-k", "first", "--color=yes"]
         with subprocess.Popen(command, cwd=bench.path, stdin=subprocess.DEVNULL, stdout=end, stderr=end):
@@ -204,6 +218,11 @@ def test_a_terminal_shows_the_wait_for_the_machine_and_then_the_load(bench: Benc
                 seen = b""
                 while piece := terminal.read(4096):
                     seen += piece
+                    if b"waiting " in seen:
+                        held.close()
+                    if b"loading " in seen:
+                        (bench.path / "seen").touch()
+    lock.close()
     told = re.findall(r"(waiting|loading) [a-z ]+, (\d+) s", seen.decode())
     kinds, seconds = [kind for kind, _ in told], [int(number) for _, number in told]
     assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from bench import Bench
+from waiting import comes_true
 
 from pytest_llmci.clock import SystemClock
 from pytest_llmci.serving.base import Address, Launch
@@ -60,10 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.stop()
-    until_s = time.monotonic() + 20
-    while _is_alive(process.pid) and time.monotonic() < until_s:
-        time.sleep(0.05)
-    assert not _is_alive(process.pid)
+    assert comes_true(lambda: not _is_alive(process.pid))
 
 
 def _is_alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench, unwrapped
+from waiting import PATIENCE_S, comes_true, runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups are POSIX")
 
@@ -70,12 +71,12 @@ def test_a_load_that_fails_is_tried_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("how", ["sleep", "spin", "gil"])
 def test_a_hang_is_killed_at_the_limit(bench: Bench, how: str) -> None:
-    result = bench.suite(f"echo+hang={how}+only_prompt=first", "--llmci-timeout=400ms", "--llmci-rounds=1")
+    result = bench.suite(f"echo+hang={how}+only_prompt=first", "--llmci-timeout=2s", "--llmci-rounds=1")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["WorkerTimeout: echo did not finish an inference within 400 ms and was killed", "*limit*--llmci-timeout"]
+        ["WorkerTimeout: echo did not finish an inference within 2 s and was killed", "*limit*--llmci-timeout"]
     )
-    assert not _alive(bench.records("worker")[0]["pid"])
+    assert not runs(bench.records("worker")[0]["pid"])
 
 
 def test_a_load_that_hangs_is_killed_at_its_own_limit(bench: Bench) -> None:
@@ -84,11 +85,11 @@ def test_a_load_that_hangs_is_killed_at_its_own_limit(bench: Bench) -> None:
 
 
 def test_the_limit_of_an_inference_is_not_one_of_the_block(bench: Bench) -> None:
-    bench.suite("echo+ttft=150ms", "--llmci-timeout=1s", "--llmci-rounds=9", "-k", "first").assert_outcomes(passed=1)
+    bench.suite("echo+ttft=300ms", "--llmci-timeout=3s", "--llmci-rounds=11", "-k", "first").assert_outcomes(passed=1)
 
 
 def test_the_memory_limit_names_itself(bench: Bench) -> None:
-    result = bench.suite("echo+oom=16MiB", "--llmci-memory-limit=200MiB", "-k", "first")
+    result = bench.suite("echo+alloc=400MiB+alloc_ms=20s", "--llmci-memory-limit=200MiB", "-k", "first")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["WorkerCrashed: echo was stopped: it used * MiB, the limit is 200 MiB"])
 
@@ -103,15 +104,6 @@ def test_inline_runs_in_this_process_and_says_so(bench: Bench) -> None:
     worker = bench.records("worker")[0]
     assert worker["isolation"] == "inline"
     assert {block["memory_isolated"] for block in bench.records("rounds")} == {False}
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def _heed_ctrl_c() -> None:
@@ -142,14 +134,6 @@ def _start(bench: Bench, *args: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for(condition: object, seconds: float = 30.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def _processes_of(bench: Bench) -> list[int]:
     """Model processes whose working directory is this test's, and their children."""
     found = []
@@ -159,7 +143,7 @@ def _processes_of(bench: Bench) -> list[int]:
                 command, place = (entry / "cmdline").read_bytes(), (entry / "cwd").resolve()
             except OSError:
                 continue
-            if place == bench.path and (b"llmci_worker" in command or b"sleep" in command) and _alive(int(entry.name)):
+            if place == bench.path and (b"llmci_worker" in command or b"sleep" in command) and runs(int(entry.name)):
                 found.append(int(entry.name))
     return found
 
@@ -170,22 +154,25 @@ def _processes_of(bench: Bench) -> list[int]:
 def test_nobody_outlives_pytest(bench: Bench, how: signal.Signals, hang: str) -> None:
     session = _start(bench, f"--llm-models=echo+hang={hang}+child=600s+at=1", "--llmci-rounds=3")
     try:
-        _wait_for(lambda: len(_processes_of(bench)) >= 2)
+        assert comes_true(lambda: len(_processes_of(bench)) >= 2)
         time.sleep(0.3)
         session.send_signal(how)
-        session.wait(timeout=30)
-        _wait_for(lambda: not _processes_of(bench))
+        session.wait(PATIENCE_S)
+        assert comes_true(lambda: not _processes_of(bench))
     finally:
         session.kill()
 
 
 def test_ctrl_c_leaves_a_log_that_verifies(bench: Bench) -> None:
-    session = _start(bench, "--llm-models=echo+hang=sleep+only_prompt=second", "--llmci-rounds=1")
-    runs = bench.path / "llmci-results"
-    _wait_for(lambda: any(b'"type":"rounds"' in log.read_bytes() for log in runs.glob("*/log.jsonl")))
-    time.sleep(0.2)
+    bench.write(
+        "stuck.py",
+        "import time\nfrom pathlib import Path\n"
+        "def answer(prompt):\n    if 'river' in prompt:\n        Path('begun').touch()\n        time.sleep(600)\n    return 'red'\n",
+    )
+    session = _start(bench, "--llm-models=py:stuck:answer", "--llmci-rounds=1")
+    assert comes_true((bench.path / "begun").exists)
     session.send_signal(signal.SIGINT)
-    session.wait(timeout=30)
+    session.wait(PATIENCE_S)
     output = (bench.path / "output.txt").read_text()
     assert "KeyboardInterrupt" in output
     assert "INTERNALERROR" not in output
@@ -201,11 +188,11 @@ def test_ctrl_c_before_anything_was_measured_leaves_no_run(bench: Bench, workers
     if workers:
         pytest.importorskip("xdist")
     session = _start(bench, "--llm-models=echo+hang=sleep+at=load", *workers)
-    runs = bench.path / "llmci-results"
-    _wait_for(lambda: any(log.stat().st_size for log in runs.glob("*/log.jsonl")))
+    results = bench.path / "llmci-results"
+    assert comes_true(lambda: any(log.stat().st_size for log in results.glob("*/log.jsonl")))
     session.send_signal(signal.SIGINT)
-    session.wait(timeout=30)
+    session.wait(PATIENCE_S)
     output = (bench.path / "output.txt").read_text()
     assert "KeyboardInterrupt" in output
     assert "INTERNALERROR" not in output
-    assert [path.name for path in runs.iterdir()] == [".gitignore"]
+    assert [path.name for path in results.iterdir()] == [".gitignore"]

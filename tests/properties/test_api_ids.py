@@ -67,7 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(text=HOSTILE, way=st.sampled_from(WAYS), raw=st.booleans())
 @example(text="../hidden/20260103T000000Z-000002", way="/runs/{}", raw=False)
 @example(text="..%2fhidden%2f20260103T000000Z-000002", way="/runs/{}", raw=True)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_id_is_looked_up_and_never_opened(text: str, way: str, raw: bool, place: Path) -> None:
     """Only ids that are in the list reach the source, in a path or in a query."""
     source = Watched(place.parent)

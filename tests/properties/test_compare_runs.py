@@ -11,7 +11,7 @@ from pytest_llmci.engine.comparisons.compare_runs import compare_stored
 from pytest_llmci.engine.comparisons.stored_run import StoredRun, read_run
 
 FACTORS = st.floats(0.4, 2.5)
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=30)
 
 
 def stored(number: int, *, factor: float = 1.0, seed: int = 0, n: int = 10, tokens: int = 50) -> StoredRun:

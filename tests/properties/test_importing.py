@@ -84,21 +84,21 @@ def holds_numbers_alone(folder: Path) -> None:
 
 
 @given(damaged(), st.sampled_from(["", *(entry.name for entry in IMPORTERS)]))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_document_is_imported_or_refused(data: Any, name: str) -> None:
     """With any value of a document replaced, and read as whatever format, nothing but ConfigError comes out of it."""
     imports_or_refuses(json.dumps(data).encode(), name)
 
 
 @given(ANYTHING, st.sampled_from(["", *(entry.name for entry in IMPORTERS)]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_json_is_imported_or_refused(data: Any, name: str) -> None:
     """The same of JSON that no tool has written."""
     imports_or_refuses(json.dumps(data).encode(), name)
 
 
 @given(damaged(), st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_a_cut_document_is_refused(data: Any, more: st.DataObject) -> None:
     """A document that ends early is refused, wherever it ends."""
     content = json.dumps(data).encode()
@@ -113,7 +113,7 @@ def test_a_cut_document_is_refused(data: Any, more: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(["", *(entry.name for entry in IMPORTERS)]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_bytes_are_imported_or_refused(content: bytes, name: str) -> None:
     """The same of bytes."""
     imports_or_refuses(content, name)

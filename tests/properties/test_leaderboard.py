@@ -31,7 +31,7 @@ def refusal_or_nothing(path: Path) -> str:
     return "" if board.entries else "\n"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.one_of(
         st.binary(max_size=200),
@@ -47,7 +47,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: bytes) -> None:
         assert "\n" not in refusal_or_nothing(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROWS)
 def test_any_cells_give_numbers_in_range_or_none(rows: list[list[str]]) -> None:
     """A number is right or missing: scores are per cent, sizes above zero."""
@@ -62,7 +62,7 @@ def test_any_cells_give_numbers_in_range_or_none(rows: list[list[str]]) -> None:
         assert entry.likes is None or 0 <= entry.likes < float("inf")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.sampled_from(["0", "1", "2", "7", "1.5", "-1"]), st.sampled_from(["mit", "", "other"]), st.integers(0, 100)), min_size=1, max_size=12),
     st.floats(0.5, 10),

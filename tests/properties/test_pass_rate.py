@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -30,7 +30,6 @@ def chances(planned: int, least: float, alpha: float, rate: float) -> tuple[floa
 
 
 @given(planned=st.integers(1, 80), least=RATES, alpha=ALPHAS)
-@settings(deadline=None)
 def test_at_the_limit_and_above_a_failure_has_a_chance_of_at_most_alpha(
     planned: int, least: float, alpha: float
 ) -> None:
@@ -42,7 +41,6 @@ def test_at_the_limit_and_above_a_failure_has_a_chance_of_at_most_alpha(
 
 
 @given(planned=st.integers(1, 80), least=RATES, alpha=ALPHAS)
-@settings(deadline=None)
 def test_the_boundaries_leave_a_region_between_them(planned: int, least: float, alpha: float) -> None:
     """Each look's region of going on is an interval, and the number of passes grows by one at most: boundaries never cross."""
     edges = boundaries(planned, least, alpha)
@@ -52,7 +50,6 @@ def test_the_boundaries_leave_a_region_between_them(planned: int, least: float, 
 
 
 @given(outcomes=st.lists(st.booleans(), min_size=1, max_size=60), least=RATES, alpha=ALPHAS)
-@settings(deadline=None)
 def test_a_verdict_agrees_with_the_plain_binomial_test(outcomes: list[bool], least: float, alpha: float) -> None:
     """What is decided is decided also by the exact test of the samples at hand, and by the limits that are shown."""
     found = judge_passes(outcomes, len(outcomes), least, alpha=alpha)
@@ -68,7 +65,6 @@ def test_a_verdict_agrees_with_the_plain_binomial_test(outcomes: list[bool], lea
 
 
 @given(outcomes=st.lists(st.booleans(), min_size=2, max_size=60), least=RATES, data=st.data())
-@settings(deadline=None)
 def test_once_decided_always_decided(outcomes: list[bool], least: float, data: st.DataObject) -> None:
     """A prefix that decides gives the verdict of the whole: it may be stopped there."""
     cut = data.draw(st.integers(1, len(outcomes)))

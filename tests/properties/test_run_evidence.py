@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(NAMES), at=st.integers(min_value=0), mask=st.integers(min_value=1, max_value=255))
 def test_any_changed_byte_is_noticed(run: Path, name: str, at: int, mask: int) -> None:
     """A run is what its session wrote, or the first thing that is not is named in one line; JSON's own white space is nothing."""

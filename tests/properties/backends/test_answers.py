@@ -56,7 +56,6 @@ def untimed(answer: Answer) -> Answer:
     return replace(answer, piece_ns=(), end_ns=None)
 
 
-@settings(deadline=None)  # how long it takes says nothing here
 @given(stream=STREAMS, data=st.data(), keep=st.sampled_from([0, 20, 1 << 20]), ends=st.booleans())
 def test_it_is_the_same_wherever_the_stream_is_cut_and_whenever_it_is_read(
     stream: bytes, data: st.DataObject, keep: int, ends: bool
@@ -71,7 +70,7 @@ def test_it_is_the_same_wherever_the_stream_is_cut_and_whenever_it_is_read(
     assert list(answer.piece_ns) == sorted(answer.piece_ns)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(texts=st.lists(TEXTS.filter(bool), min_size=1, max_size=6), ending=st.sampled_from([b"\n\n", b"\r\n\r\n"]))
 def test_a_piece_arrives_with_the_last_byte_of_its_line_at_every_place_of_a_cut(
     texts: list[str], ending: bytes

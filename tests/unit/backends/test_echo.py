@@ -138,13 +138,13 @@ def test_load_takes_the_scripted_time(spec: MakeSpec, context: LoadContext) -> N
 
 def test_busy_burns_cpu(spec: MakeSpec, context: LoadContext, prompt: Prompt) -> None:
     model = loaded(spec("echo", "a", ttft="30ms", busy="on"), context)
-    burnt = []
-    for _ in range(5):  # on a crowded machine an answer may get little of a CPU
+    for _ in range(100):  # on a crowded machine an answer may get little of a CPU
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
         answer(model, prompt)
         assert time.perf_counter_ns() - wall >= 30_000_000
-        burnt.append(time.process_time_ns() - cpu)
-    assert max(burnt) > 5_000_000  # sleeping would take some microseconds
+        if time.process_time_ns() - cpu > 5_000_000:  # sleeping would take some microseconds
+            return
+    pytest.fail("an answer takes next to no CPU time")
 
 
 def test_memory_is_held_before_the_first_token_and_leaks_stay(
@@ -324,27 +324,44 @@ def test_crash_at_load_comes_before_the_model_is_ready() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
+def said_after_its_token(code: str, *options: str) -> str:
+    """What a child says in a second and a half after its first token; it must be killed then."""
+    command = [sys.executable, "-c", code, *options, "token=1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as child:
+        assert child.stdout is not None
+        assert "token\n" in iter(child.stdout.readline, "")
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(1.5)
+        finally:
+            child.kill()
+        return child.stdout.read()
+
+
 @pytest.mark.parametrize("how", ["sleep", "spin", "gil"])
 def test_hang_must_be_killed(how: str) -> None:
-    with pytest.raises(subprocess.TimeoutExpired) as caught:
-        run_child(f"hang={how}", "token=1", timeout=1.5)
-    assert (caught.value.stdout or b"").count(b"token") == 1
+    assert said_after_its_token(CHILD, f"hang={how}") == ""
 
 
 def test_hang_gil_stops_all_threads() -> None:
-    code = CHILD.replace(
+    code = CHILD.replace('lambda: print("token", flush=True)', "token").replace(
         "for number",
-        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(.2), print('alive', flush=True))).start()\nfor number",
+        """
+import threading, time
+came = threading.Event()
+def token():
+    print("token", flush=True)
+    came.set()
+def later():
+    came.wait()
+    time.sleep(.5)
+    print("alive", flush=True)
+threading.Thread(target=later).start()
+for number""",
     )
-    with pytest.raises(subprocess.TimeoutExpired) as caught:
-        subprocess.run(
-            [sys.executable, "-c", code, "hang=gil"],
-            capture_output=True,
-            timeout=1.5,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
-    assert b"alive" not in (caught.value.stdout or b"")
+    assert said_after_its_token(code, "hang=gil") == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

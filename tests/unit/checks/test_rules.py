@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from waiting import PATIENCE_S
 
 from pytest_llmci.checks import Check, CheckInput, parse_check, register
 from pytest_llmci.checks.choices import chosen
@@ -186,16 +187,20 @@ def test_in_another_thread_a_process_searches() -> None:
     found: list[object] = []
 
     def work() -> None:
-        for text in ("in 1969", "none", "a" * 40 + "!"):
-            pattern = re.compile(r"\d{4}" if text[0] != "a" else r"\A(a+)+\Z")
+        # Five seconds are added for the start of a process.
+        for pattern, text, limit_s in (
+            (r"\d{4}", "in 1969", 60.0),
+            (r"\d{4}", "none", 60.0),
+            (r"\A(a+)+\Z", "a" * 40 + "!", -4.0),
+        ):
             try:
-                found.append(time_limit.found(pattern, text, -4.0))  # five seconds are added for the start of a process
+                found.append(time_limit.found(re.compile(pattern), text, limit_s))
             except CheckError as error:
                 found.append(str(error))
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert found[:2] == [True, False]
     assert "was stopped" in str(found[2])
 

@@ -115,14 +115,16 @@ def test_show_as_json_is_the_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_accept_takes_what_the_latest_run_proved(capsys: pytest.CaptureFixture[str]) -> None:
     prove(regressed("latency", 0.071), regressed("cpu_time", 0.06))
+    before = datetime.now(UTC).date()
     lines = told(capsys, "accept", "c-tcp", "--reason", 'it "checks" more', "--by=Ada")
     assert [line.partition(" until ")[0] for line in lines[:2]] == [
         "accepted: latency of c-tcp up to 8%",
         "accepted: cpu_time of c-tcp up to 6%",
     ]
     assert lines[-1] == "wrote llmci-baselines/accepted.toml: commit it"
-    today = datetime.now(UTC).date()
     entries = read_accepted(ROOT).entries
+    today = entries[0].when
+    assert today is not None and before <= today <= datetime.now(UTC).date()
     assert [(entry.metric, entry.up_to, entry.by, entry.when) for entry in entries] == [
         ("latency", 0.08, "Ada", today),
         ("cpu_time", 0.06, "Ada", today),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from inline_session import GENERATION, PROMPT, Bed
 from sample_run import METRICS
+from waiting import PATIENCE_S
 
 from pytest_llmci.engine.current_test import CurrentTest
 from pytest_llmci.errors import ConfigError, LLMCIError, WorkerCrashed
@@ -136,7 +137,7 @@ def test_a_row_belongs_to_the_test_that_asked(bed: Bed, monkeypatch: pytest.Monk
 
     def slow(spec: ModelSpec, role: Role) -> Any:
         asked.set()
-        assert going_on.wait(30)
+        assert going_on.wait(PATIENCE_S)
         return get(spec, role)
 
     monkeypatch.setattr(bed.session.pool, "get", slow)
@@ -144,10 +145,10 @@ def test_a_row_belongs_to_the_test_that_asked(bed: Bed, monkeypatch: pytest.Monk
         target=bed.session.call_once, args=(bed.model("a=echo:x"), prompt_of("Hi"), GENERATION, ("valid",))
     )
     call.start()
-    assert asked.wait(30)
+    assert asked.wait(PATIENCE_S)
     first, bed.session.test = bed.session.test, CurrentTest("the_next")
     going_on.set()
-    call.join(30)
+    call.join(PATIENCE_S)
     (block,) = (record for record in bed.records if isinstance(record, RoundsRecord))
     assert (block.test, block.attempt) == ("test_it", 1)
     assert len(first.take_calls()) == 1 and not first.calls and not bed.session.test.calls

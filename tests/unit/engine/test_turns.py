@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from waiting import comes_true
 
 from pytest_llmci.engine.turns import OVER, WITHIN, Turns, Withdrawn
 from pytest_llmci.errors import LLMCIError
 
-LONG_S = 30.0
+LONG_S = 120.0
 """Nothing here takes so long; a test that waits for it has failed."""
 
 
@@ -31,12 +32,7 @@ def aside(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException
 
 def in_line(turns: Turns, count: int) -> None:
     """Wait until that many have come."""
-    end = threading.Event()
-    for _ in range(1000):
-        if len(turns._line) == count:
-            return
-        end.wait(0.01)
-    raise AssertionError(f"{len(turns._line)} in line, not {count}")
+    assert comes_true(lambda: len(turns._line) == count), f"{len(turns._line)} in line, not {count}"
 
 
 def test_one_has_the_turn_and_the_others_follow_in_the_order_of_coming() -> None:

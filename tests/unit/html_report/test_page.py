@@ -270,7 +270,7 @@ def test_what_is_not_shown_of_a_text_is_counted(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_prompt_and_output_is_shown_as_it_is(tmp_path: Path, prompt: str, output: str) -> None:
     """Every character but those that nobody could see comes back from the parser, in one element."""
     parsed = page(tmp_path, [worker(), rounds(prompt=prompt, outputs=[output]), verdict()])

@@ -46,7 +46,8 @@ def test_times_are_those_of_the_servers_log_counted_from_the_intended_sending() 
     order = sorted(range(30), key=lambda number: found.sent_ns[number])
     for numbers, seen, sent in ((order, found.first_ns, first), (order, found.ended_ns, last)):
         begins = [at - (seen[number] or 0) for number, at in zip(numbers, sent, strict=True)]
-        assert max(begins) - min(begins) < 20 * MS  # one beginning fits all
+        # One beginning fits all: none can be seen before it was sent, and only a machine that stands still delays the seeing.
+        assert sum(max(begins) - begin < 20 * MS for begin in begins) >= 20
     latencies = [end - due for due, end in zip(found.intended_ns, found.ended_ns, strict=True)]
     assert 95 * MS < median(latencies) < 130 * MS
     assert len(found.lags_ns) == 22 and found.cpu_ns > 0
@@ -54,15 +55,16 @@ def test_times_are_those_of_the_servers_log_counted_from_the_intended_sending() 
 
 def test_requests_of_a_server_scenario_overlap_and_come_as_they_are_drawn() -> None:
     with StubServer() as server:
-        found = ran(server.url, "rate=100 requests=60", "say-4-100-1", seed=3)
+        found = ran(server.url, "rate=20 requests=60", "say-4-500-1", seed=3)
         received = sorted(played.received_ns for played in server.log)
     gaps = [after - before for before, after in pairwise(received)]
     drawn = [after - before for before, after in pairwise(found.intended_ns)]
-    assert sum(abs(one - other) < 15 * MS for one, other in zip(gaps, drawn, strict=True)) >= 55
+    # Gaps of equal length would be off by 31 ms in the median.
+    assert median(abs(one - other) for one, other in zip(gaps, drawn, strict=True)) < 15 * MS
     at_once = [
         sum(sent <= at < end for sent, end in zip(found.sent_ns, found.ended_ns, strict=True)) for at in found.sent_ns
     ]
-    assert max(at_once) >= 8  # 100 a second, each 103 ms
+    assert max(at_once) >= 8  # 20 a second, each 503 ms
 
 
 def stalling(at: int, for_ms: float, tokens: str = "say") -> tuple[dict[str, Any], list[float]]:
@@ -82,21 +84,21 @@ def stalling(at: int, for_ms: float, tokens: str = "say") -> tuple[dict[str, Any
 
 
 def test_a_server_that_stalls_once_makes_all_wait_that_were_due_meanwhile() -> None:
-    scripts, _ = stalling(at=40, for_ms=600)
+    scripts, _ = stalling(at=20, for_ms=2400)
     with StubServer(scripts=scripts) as server:
-        found = ran(server.url, "rate=100 requests=200", "stalls")
-    scripts, _ = stalling(at=40, for_ms=600)
+        found = ran(server.url, "rate=25 requests=100", "stalls")
+    scripts, _ = stalling(at=20, for_ms=2400)
     with StubServer(scripts=scripts) as server:
-        closed = ran(server.url, "single-stream requests=200", "stalls")
-    # A generator that waits for each answer meets the stall once in 200 requests: its p95 knows nothing of it.
+        closed = ran(server.url, "single-stream requests=100", "stalls")
+    # A generator that waits for each answer meets the stall once in 100 requests: its p95 knows nothing of it.
     waits = sorted(end - due for due, end in zip(closed.intended_ns, closed.ended_ns, strict=True))
-    assert waits[-1] > 550 * MS and waits[190] < 100 * MS
-    # At 100 a second some 60 requests were due while the server did nothing, half of them for over 300 ms.
+    assert waits[-1] > 2200 * MS and waits[95] < 400 * MS
+    # At 25 a second some 60 requests were due while the server did nothing, half of them for over 1200 ms.
     latencies = [end - due for due, end in zip(found.intended_ns, found.ended_ns, strict=True)]
-    assert 40 <= sum(latency > 50 * MS for latency in latencies) <= 80
-    assert sorted(latencies)[190] > 300 * MS
+    assert 40 <= sum(latency > 200 * MS for latency in latencies) <= 80
+    assert sorted(latencies)[95] > 1200 * MS
     firsts = [(first or 0) - due for due, first in zip(found.intended_ns, found.first_ns, strict=True)]
-    assert sorted(firsts)[190] > 300 * MS
+    assert sorted(firsts)[95] > 1200 * MS
 
 
 def test_a_request_that_could_not_be_sent_in_time_still_counts_from_when_it_was_due(
@@ -176,10 +178,10 @@ def test_each_failure_has_its_kind_and_is_in_no_time(model: str, kind: str) -> N
 def test_a_server_that_falls_silent_and_one_that_is_too_slow() -> None:
     with StubServer() as server:
         silent = ran(server.url, "concurrency=2 requests=2", "hangs", silence="0.3")
-        slow = ran(server.url, "concurrency=2 requests=2", "say-16-10-100", timeout_s=0.5)
+        slow = ran(server.url, "concurrency=2 requests=2", "say-16-10-1000", timeout_s=0.5)
     assert silent.failures == ["server_silent"] * 2 and "sent nothing for 0.3 s" in silent.messages["server_silent"]
     assert slow.failures == ["server_silent"] * 2 and "--llmci-timeout" in slow.messages["server_silent"]
-    assert all(400 * MS < end < 1500 * MS for end in slow.ended_ns)
+    assert all(400 * MS < end < 8000 * MS for end in slow.ended_ns)
 
 
 def test_nobody_there() -> None:
@@ -212,11 +214,12 @@ def test_no_secure_connection_is_told_with_what_helps() -> None:
 
 def test_where_reasoning_comes_apart_the_first_token_is_the_answers() -> None:
     with StubServer() as server:
-        found = ran(server.url, "single-stream requests=3", "reasoning-16-20-5")
+        found = ran(server.url, "single-stream requests=10", "reasoning-16-20-5")
         apart = [played.first_ms("c") for played in server.log]
     seen = [((first or 0) - sent) / MS for first, sent in zip(found.first_ns, found.sent_ns, strict=True)]
-    assert all(abs(one - (other or 0)) < 15 for one, other in zip(seen, apart, strict=True)) and min(seen) > 60
-    assert found.chunks == [8] * 3 and found.tokens == [16] * 3
+    lates = [one - (other or 0) for one, other in zip(seen, apart, strict=True)]
+    assert 0 <= min(lates) < 15 and min(seen) > 60
+    assert found.chunks == [8] * 10 and found.tokens == [16] * 10
 
 
 def test_an_answer_in_one_piece_has_a_latency_and_no_first_token() -> None:
@@ -238,8 +241,8 @@ def test_answers_that_were_held_back_have_a_latency_and_no_first_token() -> None
 def test_progress_is_told_also_while_nothing_ends() -> None:
     beats: list[int] = []
     with StubServer() as server:
-        ran(server.url, "single-stream requests=2", "say-4-700-1", beat=beats.append)
-    assert beats.count(0) >= 1 and beats[-1] == 2
+        ran(server.url, "single-stream requests=1", "say-4-3000-1", beat=beats.append)
+    assert beats.count(0) >= 1 and beats[-1] == 1
 
 
 def test_connections_are_as_many_as_the_system_allows() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import pytest
+from waiting import went_round
 
 from pytest_llmci.measure.memory import (
     PAGE,
@@ -97,12 +98,10 @@ def test_a_peak_after_an_inner_block_is_the_outer_ones(spike: Spike) -> None:
 
 
 def test_where_the_reset_is_refused_another_process_looks(refused: Meter, spike: Spike) -> None:
-    import time
-
     with profile(meter=refused) as measured:
         block = bytearray(64 * MIB)
         block[:] = b"\1" * len(block)  # twice the size at its highest
-        time.sleep(0.05)  # the sampler must get its turn on a busy machine
+        assert went_round(refused.helper_pid)
         del block
     assert measured.memory_method == "sampler"
     assert isinstance(measured.peak_rss_delta, int)

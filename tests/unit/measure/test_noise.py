@@ -90,21 +90,29 @@ def test_a_thread_so_young_that_its_cpu_time_is_not_booked_yet() -> None:
 def test_run_delay_is_the_wall_time_that_a_neighbour_took(burn: Callable[[float], None]) -> None:
     allowed = os.sched_getaffinity(0)
     neighbour = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
-    delay = RunDelay()
+    delay, steal = RunDelay(), Steal()
+    shares: list[tuple[float, float, float]] = []
     try:
         os.sched_setaffinity(neighbour.pid, {min(allowed)})
         os.sched_setaffinity(0, {min(allowed)})
-        begin, wall, cpu = delay.raw(), time.perf_counter_ns(), time.thread_time_ns()
-        burn(0.2)
-        cpu, wall, end = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall, delay.raw()
+        for _ in range(20):
+            begin = time.perf_counter_ns()
+            taken, waited, cpu = steal.begin(begin), delay.raw(), time.thread_time_ns()
+            burn(0.1)
+            cpu, waits = time.thread_time_ns() - cpu, run_delay_ns(waited, delay.raw())
+            end = time.perf_counter_ns()
+            stolen, wall = steal.end(taken, begin, end), end - begin
+            assert not isinstance(waits, Missing)
+            hidden = 0 if isinstance(stolen, Missing) else stolen  # a hypervisor took it while the thread ran: no wait
+            shares.append((waits / wall, (waits + cpu) / wall, hidden / wall))
+            if shares[-1][0] > 0.25 and 0.85 - shares[-1][2] < shares[-1][1] < 1.02:
+                break
+        else:  # each time the machine stood still for 30 ms or more
+            pytest.fail(f"shares of the wall time, of waits, known, and stolen: {shares}")
     finally:
         os.sched_setaffinity(0, allowed)
         neighbour.kill()
         neighbour.wait()
-    waited = run_delay_ns(begin, end)
-    assert not isinstance(waited, Missing)
-    assert waited > 0.25 * wall
-    assert waited + cpu == pytest.approx(wall, rel=0.15)
 
 
 def test_steal_is_counted_in_ticks(tmp_path: Path) -> None:

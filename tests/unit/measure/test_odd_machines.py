@@ -23,6 +23,7 @@ MIB = 1 << 20
 NOBODY = 65534
 SPIKE = """
 import json, os, sys, time
+from waiting import went_round
 from pytest_llmci.measure import region, sampler
 from pytest_llmci.measure.cpu import allowed_cores
 from pytest_llmci.measure.profile import profile
@@ -31,7 +32,9 @@ exec(sys.argv[1])
 with profile() as measured:
     block = bytearray(64 << 20)
     block[::4096] = b"x" * (len(block) // 4096)
-    time.sleep(0.2)  # a sampler must get its turn
+    time.sleep(0.2)
+    if sampling := region.PROCESS_METER.helper_pid:
+        assert went_round(sampling)
     del block
 print(json.dumps({**measured.to_json(), "refused": region.PROCESS_METER.chosen().refused, "cores": allowed_cores()}))
 """
@@ -178,10 +181,11 @@ import json, threading, time
 from pytest_llmci.measure.profile import profile
 kept, stop = [], threading.Event()
 def allocate():
-    while not stop.is_set() and len(kept) < 400:
-        block = bytearray(1 << 20)
-        block[::4096] = b"x" * 256
-        kept.append(block)
+    while not stop.is_set():
+        if len(kept) < 400:  # one that is far behind must not have it fill the machine
+            block = bytearray(1 << 20)
+            block[::4096] = b"x" * 256
+            kept.append(block)
         time.sleep(0.001)
 thread = threading.Thread(target=allocate)
 thread.start()

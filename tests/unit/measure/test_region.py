@@ -279,11 +279,13 @@ def test_the_wait_of_a_short_block_is_what_lies_between_readings_of_its_own(burn
     allowed = os.sched_getaffinity(0)
     neighbour = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
     delay = RunDelay()
-    waits, too_low = [], 0
+    waits: list[float] = []
+    too_low = 0
     try:
         for pid in (neighbour.pid, 0):
             os.sched_setaffinity(pid, {min(allowed)})
-        for _ in range(300):
+        # Most blocks meet no neighbour and some do; on a crowded machine both may take more blocks to be seen.
+        while len(waits) < 300 or (len(waits) < 30_000 and not (min(waits) == 0 < max(waits))):
             outer = delay.raw()
             with profile() as measured:
                 inner = delay.raw()
@@ -299,8 +301,8 @@ def test_the_wait_of_a_short_block_is_what_lies_between_readings_of_its_own(burn
         os.sched_setaffinity(0, allowed)
         neighbour.kill()
         neighbour.wait()
-    assert 0 in waits and max(waits) > 0  # most blocks met no neighbour, some did
-    assert too_low <= 15  # of 300: where a wait came before the reading, a little more than it is taken off
+    assert 0 in waits and max(waits) > 0
+    assert too_low <= len(waits) / 20  # where a wait came before the reading, a little more than it is taken off
 
 
 def test_a_region_begins_and_ends_once() -> None:
@@ -473,10 +475,16 @@ def test_a_forked_child_measures_itself_and_not_its_parent() -> None:
 
 def test_cpu_time_is_that_of_the_block(burn: Callable[[float], None]) -> None:
     burn(0.05)
+    outer = time.process_time()
     with profile() as measured:
+        inner = time.process_time()
         burn(0.1)
+        inner = time.process_time() - inner
+    outer = time.process_time() - outer
     burn(0.05)
-    assert 0.1 <= measured.cpu_time < 0.13
+    rounding = 1e-5  # of whole microseconds, twice two
+    assert inner >= 0.1
+    assert inner - rounding <= measured.cpu_time <= outer + rounding
 
 
 def test_a_block_counts_its_preemptions_and_page_ins() -> None:

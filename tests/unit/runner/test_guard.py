@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 import pytest_llmci
 from pytest_llmci.runner.guard import Guard
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell and process groups")
-SLEEPER = ["sleep", "60"]
+SLEEPER = ["sleep", "600"]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_what_is_still_listed_is_killed_and_what_was_dropped_lives(sleepers: lis
         guard.add(process.pid)
     guard.drop(sleepers[0].pid)
     guard.close()
-    assert sleepers[1].wait(5) == -signal.SIGKILL
+    assert sleepers[1].wait(PATIENCE_S) == -signal.SIGKILL
     assert sleepers[0].poll() is None
 
 
@@ -41,7 +42,7 @@ def test_a_number_that_ends_like_a_dropped_one_stays_listed(sleepers: list[subpr
     guard.add(sleepers[0].pid)
     guard.drop(int(str(sleepers[0].pid)[1:]))
     guard.close()
-    assert sleepers[0].wait(5) == -signal.SIGKILL
+    assert sleepers[0].wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_without_anything_listed_no_shell_is_started() -> None:
@@ -58,7 +59,7 @@ def test_nobody_survives_a_killed_parent(sleepers: list[subprocess.Popen[bytes]]
     )
     root = Path(pytest_llmci.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code, str(root), str(sleepers[0].pid)], check=False)
-    assert sleepers[0].wait(5) == -signal.SIGKILL
+    assert sleepers[0].wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_a_killed_shell_disturbs_nobody(sleepers: list[subprocess.Popen[bytes]]) -> None:
@@ -84,4 +85,4 @@ def test_a_forked_child_does_not_speak_for_its_parent(
         patch.setattr(os, "getpid", lambda: -1)
         guard.drop(sleepers[0].pid)
     guard.close()
-    assert sleepers[0].wait(5) == -signal.SIGKILL
+    assert sleepers[0].wait(PATIENCE_S) == -signal.SIGKILL

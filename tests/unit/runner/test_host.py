@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 
 from pytest_llmci.backends.base import LoadContext, LoadedModel, OnBatch, OnCompletion, OnScores, Stamp
 from pytest_llmci.errors import ConfigError, GenerationError, MissingExtraError, ModelLoadError
+from pytest_llmci.measure import region
 from pytest_llmci.records import (
     Completion,
     ContinuationScore,
@@ -125,17 +125,16 @@ def request(rounds: int = 1) -> RunRequest:
 def test_what_load_did_for_the_record_alone_is_no_part_of_its_time(
     fakes: type[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, spent = Fake.load, 0.05
+    usual, now, loading, hashing = Fake.load, [0], 7_000_000, 50_000_000
 
-    def hashing(self: Fake, context: LoadContext) -> LoadedModel:
-        found = usual(self, context)
-        begin = time.perf_counter_ns()
-        time.sleep(spent)  # what is waited for here is not the model's
-        return replace(found, record_ns=time.perf_counter_ns() - begin)
+    def load(self: Fake, context: LoadContext) -> LoadedModel:
+        now[0] += loading + hashing
+        return replace(usual(self, context), record_ns=hashing)
 
-    monkeypatch.setattr(Fake, "load", hashing)
+    monkeypatch.setattr(Fake, "load", load)
+    monkeypatch.setattr(region, "perf_counter_ns", lambda: now[0])
     found = host_of().load(SPEC, lambda text: None)
-    assert 0 < found.values["load_time"] < spent * 1e9
+    assert found.values["load_time"] == loading
 
 
 def test_loading_tells_times_and_what_the_model_is(fakes: type[Fake]) -> None:

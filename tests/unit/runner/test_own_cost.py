@@ -44,7 +44,7 @@ def test_what_instruments_cost_is_around_and_not_within(registry: Registry, monk
         metrics = (MetricDef(name="slow", unit="s", direction="none", definition=""),)
 
         def start(self) -> None:
-            time.sleep(0.02)
+            time.sleep(0.1)
 
         def stop(self) -> None:
             pass
@@ -54,5 +54,5 @@ def test_what_instruments_cost_is_around_and_not_within(registry: Registry, monk
 
     monkeypatch.setattr("pytest_llmci.measure.children.ChildrenInstrument", Slow)
     slow = own_cost.own_cost(registry, NoProgress())
-    assert slow["own_time_around"] - plain["own_time_around"] > 15e6
-    assert slow["own_latency"] < 15e6
+    assert slow["own_time_around"] - plain["own_time_around"] > 75e6
+    assert slow["own_latency"] < 75e6

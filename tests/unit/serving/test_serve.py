@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from served import ScriptedServer, hub_snapshot, promoted_model, weights
+from waiting import PATIENCE_S, comes_true
 
 from pytest_llmci.backends import gguf, packages
 from pytest_llmci.backends.cache import file_sha256, hash_file, remember_sha256
@@ -55,7 +55,7 @@ def test_a_model_is_proven_started_and_asked_twice(play: ScriptedServer, tmp_pat
         assert served.address.url == f"http://127.0.0.1:{served.address.port}/v1"
         data = served.data
         assert (data["name"], data["version"], data["model"]) == ("support-bot", 3, "support-bot")
-        connection = http.client.HTTPConnection("127.0.0.1", served.address.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", served.address.port, timeout=PATIENCE_S)
         connection.request(
             "POST", "/v1/completions", json.dumps({"model": "support-bot", "prompt": "a", "max_tokens": 1})
         )
@@ -63,7 +63,7 @@ def test_a_model_is_proven_started_and_asked_twice(play: ScriptedServer, tmp_pat
         connection.close()
         family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children()]
         assert len(family) == 2
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=PATIENCE_S)[1]
     assert said[1:] == [
         f"sha256 of the folder {str(data['sha256'])[:16]}, as 20260101T000000Z-000001 measured it",
         "starting scripted 1.0",
@@ -321,14 +321,11 @@ def test_no_process_is_left_when_ours_is_killed(number: signal.Signals, tmp_path
         home = Path(server.cwd())
         ours.send_signal(number)
         try:
-            ours.wait(30)
+            ours.wait(PATIENCE_S)
         finally:
             ours.kill()
-    assert len(family) == 2 and not psutil.wait_procs(family, timeout=20)[1]
-    until = time.monotonic() + 10
-    while home.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not home.exists()
+    assert len(family) == 2 and not psutil.wait_procs(family, timeout=PATIENCE_S)[1]
+    assert comes_true(lambda: not home.exists())
 
 
 def test_the_commands_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import psutil
 import pytest
+from waiting import comes_true, gone
 
 from pytest_llmci.sinks import apart
 from pytest_llmci.sinks.apart import Patience, Sent, later, send_apart
@@ -24,8 +27,23 @@ def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return script
 
 
+@pytest.fixture
+def from_its_words_on(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait by the limits only when the process has said its words: how long it takes to start is no silence."""
+    watch = apart._watch
+
+    def later_on(process: subprocess.Popen[str], *rest: Any) -> Sent:
+        assert comes_true(child.with_name("said").exists)
+        return watch(process, *rest)
+
+    monkeypatch.setattr(apart, "_watch", later_on)
+
+
 def send(child: Path, text: str, *, silence: float = 30, limit: float = 60, sink: str = "mlflow:http://h:1") -> Sent:
-    child.write_text(f"import os, sys, time\ndef say(text): print(text, flush=True)\n{text}\n", "utf-8")
+    child.write_text(
+        f"import os, sys, time\ndef say(text): print(text, flush=True)\ndef said(): open('said', 'w').close()\n{text}\n",
+        "utf-8",
+    )
     return send_apart(RUN, sink, patience=Patience(silence_s=silence, limit_s=limit))
 
 
@@ -41,19 +59,22 @@ def test_it_is_the_command_that_uploads_later(child: Path) -> None:
     assert sent.results == [f"report {RUN} --sink mlflow:http://h:1 --progress"]
 
 
+@pytest.mark.usefixtures("from_its_words_on")
 def test_silence_ends_it_and_what_was_answered_is_counted(child: Path) -> None:
     began = time.monotonic()
-    sent = send(child, "say('step: load MLflow'); say('step: b'); time.sleep(600)", silence=1.5)
-    assert 1.5 <= time.monotonic() - began < 20
+    sent = send(child, "say('step: load MLflow'); say('step: b'); said(); time.sleep(600)", silence=1.5, limit=1000)
+    assert 1.5 <= time.monotonic() - began < 500
     assert sent.warning == (
         "sink 'mlflow': no answer for 2 s (2 steps were done before). Nothing is lost; this sends the run later:"
         f" llmci report {RUN} --sink mlflow:http://h:1"
     )
 
 
-def test_an_answer_starts_the_silence_anew(child: Path) -> None:
-    sent = send(child, "for _ in range(8): say('step: x'); time.sleep(0.4)", silence=3.0)
-    assert sent.warning == ""
+def test_an_answer_starts_the_silence_anew(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()  # each look at the clock takes one: two for an answer
+    monkeypatch.setattr(apart, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    sent = send(child, "for _ in range(30): say('step: x'); time.sleep(0.05)", silence=40, limit=1000)
+    assert sent.warning == "" and next(seconds) > 60
 
 
 def test_chatter_is_no_answer(child: Path) -> None:
@@ -88,17 +109,15 @@ def test_a_death_without_a_complaint(child: Path, text: str, reason: str) -> Non
     assert send(child, text).warning.startswith(f"sink 'mlflow': {reason}. Nothing is lost")
 
 
+@pytest.mark.usefixtures("from_its_words_on")
 def test_what_it_started_ends_with_it(child: Path) -> None:
     script = (
         "import subprocess; other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "say(f'result: {other.pid}'); time.sleep(600)"
+        "say(f'result: {other.pid}'); said(); time.sleep(600)"
     )
-    sent = send(child, script, silence=3.0)
+    sent = send(child, script, silence=1.5)
     (pid,) = sent.results
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
+    assert gone(int(pid))
 
 
 def test_settings_of_the_session_are_not_inherited(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:

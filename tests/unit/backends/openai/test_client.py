@@ -68,15 +68,21 @@ def test_each_stream_is_seen_as_the_server_sent_it(server: StubServer, model: st
         sent = [chunk.at_ns for chunk in played.pieces][: len(answer.piece_ns)]
         lates = [(ours - theirs) / 1e6 for ours, theirs in zip(answer.piece_ns, sent, strict=True)]
         assert all(late >= 0 for late in lates)  # nothing is seen before it was sent
-        if statistics.median(lates or [0.0]) < LATE_MS:
+        firsts = [0.0]
+        for kinds, ours in (
+            ("crbt", answer.ttft_any_ns),
+            ("cb", answer.ttft_content_ns),
+            ("rb", answer.ttft_reasoning_ns),
+        ):
+            theirs = played.first_ms(kinds)
+            assert (ours is None) is (theirs is None), kinds
+            if ours is not None and theirs is not None:
+                firsts.append((ours - begin) / 1e6 - theirs)
+        assert min(firsts) >= 0
+        if statistics.median(lates or [0.0]) < LATE_MS and max(firsts) < 20 * LATE_MS:
             break
     else:
         pytest.fail(f"{TRIES} answers were seen late, the last by {statistics.median(lates):.1f} ms")
-    for kinds, ours in (("crbt", answer.ttft_any_ns), ("cb", answer.ttft_content_ns), ("rb", answer.ttft_reasoning_ns)):
-        theirs = played.first_ms(kinds)
-        assert (ours is None) is (theirs is None), kinds
-        if ours is not None and theirs is not None:
-            assert theirs <= (ours - begin) / 1e6 < theirs + 20 * LATE_MS
 
 
 FAILURES = {
@@ -115,11 +121,11 @@ def test_every_script_is_played_in_some_test() -> None:
 
 
 def test_a_server_that_falls_silent(server: StubServer) -> None:
-    answer, _, begin = ask(server, "hangs", timeout_s=0.3)
+    answer, _, begin = ask(server, "hangs", timeout_s=3.0)
     assert answer.failure is not None
     assert (answer.failure.kind, answer.failure.has_begun, answer.piece_kinds) == ("server_silent", True, "ccc")
-    assert "nothing for 0.3 s" in answer.failure.message
-    assert time.perf_counter_ns() - begin < 5e9
+    assert "nothing for 3 s" in answer.failure.message
+    assert time.perf_counter_ns() - begin < 60e9
 
 
 def test_what_has_come_is_told_while_more_comes(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,9 +149,9 @@ def test_what_has_come_is_told_while_the_server_is_silent() -> None:
 def test_silence_is_counted_from_the_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "MOMENT_S", 0.05)
     begin = time.monotonic()
-    failure = failure_of(CHUNKED + chunked(event("a")), Hold(), timeout_s=0.4)
-    assert failure.kind == "server_silent" and "nothing for 0.4 s" in failure.message and failure.has_begun
-    assert time.monotonic() - begin >= 0.4
+    failure = failure_of(CHUNKED + chunked(event("a")), Hold(), timeout_s=3.0)
+    assert failure.kind == "server_silent" and "nothing for 3 s" in failure.message and failure.has_begun
+    assert time.monotonic() - begin >= 3.0
     assert failure_of(Hold(), timeout_s=0.1).kind == "server_silent"  # no header either
     assert failure_of(b"HTTP/1.1 200 OK\r\nX-", Hold(), timeout_s=0.1).kind == "server_silent"
 
@@ -183,7 +183,7 @@ def test_what_no_answer_is_made_of(steps: tuple[Step, ...], kind: str, words: st
 @pytest.mark.parametrize("end", [Hold(), Close()], ids=["left open", "cut"])
 def test_an_error_that_has_no_end_is_the_error(end: Step) -> None:
     busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 999\r\n\r\nslow down"
-    failure = failure_of(busy, end, timeout_s=0.5)
+    failure = failure_of(busy, end, timeout_s=3.0)
     assert (failure.kind, failure.retry_after_s, failure.may_pass) == ("server_busy", 2.0, True)
     assert failure.message.endswith("slow down")
 
@@ -355,7 +355,7 @@ def test_after_a_failure_the_next_request_has_a_connection_of_its_own() -> None:
 
 def test_after_silence_what_the_first_answer_still_says_is_no_part_of_the_second() -> None:
     with RawServer((CHUNKED + chunked(event("late")), Hold()), (WHOLE,)) as server:
-        client = client_of(server.port, timeout_s=1.0)
+        client = client_of(server.port, timeout_s=3.0)
         first, second = ask(client), ask(client)
         client.close()
     assert first.failure is not None and first.failure.kind == "server_silent"
@@ -516,7 +516,7 @@ def test_silence_behind_tls_and_what_comes_after_it(certificate: Path, monkeypat
         client = client_of(server.port, base_url=f"https://127.0.0.1:{server.port}/v1", timeout_s=20.0)
         assert ask(client).text == "ab"
         client.close()
-        client = client_of(server.port, base_url=f"https://127.0.0.1:{server.port}/v1", timeout_s=0.3)
+        client = client_of(server.port, base_url=f"https://127.0.0.1:{server.port}/v1", timeout_s=3.0)
         failure = ask(client).failure
         client.close()
     assert failure is not None and failure.kind == "server_silent"

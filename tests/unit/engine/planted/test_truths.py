@@ -119,7 +119,7 @@ def found_in_a_calm_moment(metric: str, *, most: int = 10) -> str:
         ("peak_rss", HighWaterMark, "reset", lambda function: lambda self: None),
         ("rss_before", region, "resident_bytes", twice),
         ("cpu_time", region, "cpu_time_ns", twice),
-        ("cpu_percent", cpu, "affinity_count", twice),
+        ("cpu_percent", cpu, "allowed_cores", twice),
         ("run_delay", region, "run_delay_ns", twice),
         ("involuntary_switches", profile, "noise_values", changed("involuntary_switches", lambda value: value + 7)),
         ("major_faults", profile, "noise_values", changed("major_faults", lambda value: value + 7)),

@@ -91,7 +91,7 @@ def test_what_models_say_is_text(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 130), st.integers(600, 70_000), st.text(max_size=200))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_text_is_never_longer_than_it_may_be_and_says_what_is_left_out(
     tmp_path_factory: pytest.TempPathFactory, count: int, longest: int, message: str
 ) -> None:
