@@ -112,6 +112,14 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return relative if len(relative) < len(whole) and not relative.startswith(_FAR) else whole
 
 
+def how_many(number: int, noun: str) -> str:
+    """
+    >>> how_many(1, "cell"), how_many(1472, "model")
+    ('1 cell', '1,472 models')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def told_noisy(noisy: int, rounds: int, *, past: bool = True) -> str:
     """How many rounds are noisy, as a clause.
 

@@ -12,6 +12,7 @@ from ..registry import Registry
 from ..sinks import register as register_sinks
 from ..sinks.finish import finish_run
 from ..specs import check_alias
+from ..text import how_many
 from . import Command
 from .main import EXIT_FAILED, printable
 
@@ -58,14 +59,10 @@ def _told(files: list[ImportedFile], run: ImportedRun) -> list[str]:
     for file in files:
         rounds = sum(cell.rounds for cell in file.cells if not cell.error)
         tool = f"{file.format} ({file.tool})" if file.tool else file.format
-        lines.append(f"{file.name}: {tool}, {_count(len(file.cells), 'result')}, {_count(rounds, 'round')}")
+        lines.append(f"{file.name}: {tool}, {how_many(len(file.cells), 'result')}, {how_many(rounds, 'round')}")
     notes = dict.fromkeys((file.format, note) for file in files for note in file.notes)
     lines += [f"note, {name}: {note}" for name, note in notes]
     return [*lines, *(f"FAILED {cell}: {reason}" for cell, reason in run.failed.items())]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 COMMAND = Command(configure=_configure, run=_run)

@@ -10,6 +10,7 @@ from ..engine.scaffold import MODEL, PROMPTS, STAGES, TEST_FILE, WORKFLOW, Wante
 from ..errors import ConfigError
 from ..testfiles.names import SUFFIXES
 from ..testfiles.schema import packaged_path
+from ..text import how_many
 from . import Command
 from .main import printable
 
@@ -77,8 +78,8 @@ def _convert(options: Namespace) -> int:
 
     found = convert(Path(options.source), options.source, judge=options.judge, embedding=options.embedding)
     write_files(Path.cwd(), found.files, force=options.force)
-    counts = f"{_counted(found.tests, 'test')}, {_counted(found.rows, 'prompt')}, {_counted(found.checks, 'check')}"
-    lines = [*(f"wrote {name}" for name in found.files), f"{counts}, {_counted(found.models, 'model')}"]
+    counts = f"{how_many(found.tests, 'test')}, {how_many(found.rows, 'prompt')}, {how_many(found.checks, 'check')}"
+    lines = [*(f"wrote {name}" for name in found.files), f"{counts}, {how_many(found.models, 'model')}"]
     for title, texts in (("not translated", found.left), ("translated, but not quite the same", found.differs)):
         if texts:
             lines += ["", f"{title} ({len(texts)}):", *(f"  {text}" for text in texts)]
@@ -86,10 +87,6 @@ def _convert(options: Namespace) -> int:
         lines += ["", "no model of it can be run here: give --llm-models, or the key 'models'"]
     _print([*lines, "", "Next:", *_trying(found.files, models=bool(found.models))])
     return 0
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _trying(files: Iterable[str], *, models: bool = True) -> list[str]:

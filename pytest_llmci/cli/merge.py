@@ -25,7 +25,7 @@ from ..store.comparability import machine_part
 from ..store.log import LOG_NAME
 from ..store.manifest import SIGNING_KEY, signing_key
 from ..store.runfolder import LATEST, list_runs, resolve_run
-from ..text import shown_path
+from ..text import how_many, shown_path
 from . import Command
 from .main import printable
 
@@ -106,7 +106,7 @@ def _resolved(text: str, output: Path) -> Path:
         parts = [entry for entry in sorted(path.iterdir()) if _holds_runs(entry)]
         if parts:
             raise ConfigError(
-                f"merge: {path} is no run and holds {_count(len(parts), 'folder')} with runs: {_which(path, parts)}."
+                f"merge: {path} is no run and holds {how_many(len(parts), 'folder')} with runs: {_which(path, parts)}."
             )
     return resolve_run(text, output)
 
@@ -164,14 +164,14 @@ def _told(merged: Merged) -> Iterator[str]:
         status = part.footer.exit_status if part.footer is not None else None
         how = "" if part.ended and not status else f", exit status {status}" if status is not None else ", killed"
         signed = ", signed" if part.proven.signed else ""
-        cells = _count(part.cells if part.shard is not None else 0, "cell")
-        yield f"{part.name}: {part.header.run_id}, {_count(len(part.own), 'model')}, {cells}{how}, digest {part.digest[:16]}{signed}"
+        cells = how_many(part.cells if part.shard is not None else 0, "cell")
+        yield f"{part.name}: {part.header.run_id}, {how_many(len(part.own), 'model')}, {cells}{how}, digest {part.digest[:16]}{signed}"
         yield from (f"note: {part.name}: {text}" for text in part.proven.doubts)
     yield from (f"FAILED {fault}" for fault in merged.faults)
     if merged.failed:
         yield f"FAILED in its own session: {', '.join(merged.failed)}"
-    models, cells = _count(len(report.models), "model"), _count(len(report.cells) + len(report.tasks), "cell")
-    yield f"merged {_count(len(merged.parts), 'shard')} of {merged.parts[0].of}: {models}, {cells}"
+    models, cells = how_many(len(report.models), "model"), how_many(len(report.cells) + len(report.tasks), "cell")
+    yield f"merged {how_many(len(merged.parts), 'shard')} of {merged.parts[0].of}: {models}, {cells}"
 
 
 def _save_baseline(merged: Merged, name: str, folder: Path) -> str:
@@ -190,10 +190,6 @@ def _save_baseline(merged: Merged, name: str, folder: Path) -> str:
             )
     saved = save(baseline_of_log(merged.folder, name), folder, append=False)
     return f"baseline {name} saved in {shown_path(saved.path)}: commit it"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 COMMAND = Command(configure=_configure, run=_run)

@@ -22,7 +22,7 @@ from ..records import JsonObject, Prompt, to_json
 from ..registry import Registry
 from ..runner.token_counts import TokenCount
 from ..settings import TEST_MAX_NEW_TOKENS
-from ..text import clipped, one_line, shortened, width
+from ..text import clipped, how_many, one_line, shortened, width
 from . import Command
 from .main import EXIT_BAD_INPUT, EXIT_FAILED, printable
 
@@ -196,20 +196,16 @@ def _lines(found: Sequence[_Set], counted: Counted | None, options: Namespace) -
 
 
 def _summary(each: _Set, counted: Counted | None) -> str:
-    parts = [_number(len(each.prompts), "prompt")]
+    parts = [how_many(len(each.prompts), "prompt")]
     known = [count.tokens for count in each.counts if count.tokens is not None]
     if counted is not None and known:
         parts.append(f"{min(known):,} to {max(known):,} tokens for {counted.model}, {sum(known):,} in all")
         if counted.context_length is not None:
             parts.append(f"context {counted.context_length:,}")
-    parts.append(_number(len(each.faults), "fault") if each.faults else "no fault")
+    parts.append(how_many(len(each.faults), "fault") if each.faults else "no fault")
     if each.warnings:
-        parts.append(_number(len(each.warnings), "warning"))
+        parts.append(how_many(len(each.warnings), "warning"))
     return ", ".join(parts)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _table(each: _Set, counted: Counted | None) -> Iterator[str]:

@@ -27,6 +27,7 @@ from ..records import (
 from ..runner.model_worker import ModelWorker
 from ..runner.wire import pack_arguments
 from ..slugs import slug
+from ..text import how_many
 from .pool import error_info
 from .results import Generation, as_exception
 from .schedule import CellMeasurement
@@ -208,7 +209,7 @@ class LLM:
                 on_result(number, found[number])
 
         size = self._batch(batch, SCORED_AT_ONCE)
-        about = _about("score", "many", f"llm.score_many: {_count(len(requests), 'question')}")
+        about = _about("score", "many", f"llm.score_many: {how_many(len(requests), 'question')}")
         if requests:
             self._ask(lambda worker: worker.score_many(requests, size, keep), about)
         return found
@@ -235,7 +236,7 @@ class LLM:
                 on_result(number, completion)
 
         size = self._batch(batch, 1)
-        about = _about("generate", "many", f"llm.generate_many: {_count(len(asked), 'prompt')}")
+        about = _about("generate", "many", f"llm.generate_many: {how_many(len(asked), 'prompt')}")
         if asked:
             self._ask(lambda worker: worker.generate_many(asked, settings, tuple(stop), size, keep), about)
         return [found[number] for number in range(len(asked))]
@@ -352,10 +353,6 @@ async def _aside(work: Callable[[], T], withdraw: Callable[[], None]) -> T:
 def _about(what: str, name: str, shown: str) -> Prompt:
     """What the row of a request that the process died of shows as its prompt."""
     return Prompt(id=f"{what}-{name}", text=shown, source=TEST_BODY)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _check_request(number: int, request: ScoreRequest) -> None:

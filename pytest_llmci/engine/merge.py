@@ -30,9 +30,10 @@ from ..store.chain import ChainWalk
 from ..store.log import LOG_NAME, LogReader, LogWriter
 from ..store.machines import MERGED
 from ..store.runfolder import WORKERS_NAME, create_run_folder
+from ..text import how_many
 from .reports.report import SessionReport
 from .reports.report_builder import ReportBuilder
-from .seen import Seen, count, what_there_is
+from .seen import Seen, what_there_is
 
 EXIT_FAILED: Final = 1
 PROCESS: Final = "main"
@@ -296,7 +297,9 @@ def find_faults(parts: Sequence[Part]) -> list[str]:
         own = [at for at, number in enumerate(plan.shards) if number == index]
         names = ", ".join(plan.models[at] for at in own[:_MOST_NAMED]) + (", ..." if len(own) > _MOST_NAMED else "")
         what = (
-            f"{count(sum(plan.cells[at] for at in own), 'cell')} of {names}" if own else "no model, but perhaps tests"
+            f"{how_many(sum(plan.cells[at] for at in own), 'cell')} of {names}"
+            if own
+            else "no model, but perhaps tests"
         )
         faults.append(f"lost coverage: shard {index}/{plan.of} is missing ({what})")
     for part in parts:
@@ -305,7 +308,7 @@ def find_faults(parts: Sequence[Part]) -> list[str]:
         elif not part.ended:
             status = part.footer.exit_status if part.footer is not None else None
             how = "was killed" if status is None else f"was stopped early (exit status {status})"
-            lost, cells = part.cells - len(part.judged), count(part.cells, "cell")
+            lost, cells = part.cells - len(part.judged), how_many(part.cells, "cell")
             what = (
                 f"{lost} of its {cells} have no verdict"
                 if lost > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..records import LogRecord, QuestionsRecord, RoundsRecord, VerdictRecord, WorkerRecord
+from ..text import how_many
 
 COUNTED: Final = ("inferences", "questions", "profiles", "requests", "failed_tests")
 
@@ -65,22 +66,14 @@ class Seen:
 def what_there_is(seen: Seen) -> str:
     """In a few words."""
     if seen.nothing:
-        return f"nothing was measured, as {count(seen.failed_tests, 'failed test')} tell{'s' if seen.failed_tests == 1 else ''}"
+        return f"nothing was measured, as {how_many(seen.failed_tests, 'failed test')} tell{'s' if seen.failed_tests == 1 else ''}"
     parts = []
     if seen.inferences:
-        parts.append(f"{count(seen.inferences, 'inference')} of {count(len(seen.models), 'model')}")
+        parts.append(f"{how_many(seen.inferences, 'inference')} of {how_many(len(seen.models), 'model')}")
     if seen.questions:
-        parts.append(count(seen.questions, "answered question"))
+        parts.append(how_many(seen.questions, "answered question"))
     if seen.profiles:
-        parts.append(count(seen.profiles, "profile"))
+        parts.append(how_many(seen.profiles, "profile"))
     if seen.requests:
-        parts.append(count(seen.requests, "other request"))
+        parts.append(how_many(seen.requests, "other request"))
     return ", ".join(parts)
-
-
-def count(number: int, noun: str) -> str:
-    """
-    >>> count(1, "cell"), count(2, "cell")
-    ('1 cell', '2 cells')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -21,7 +21,7 @@ from ..engine.reports.load_table import load_rows, under_load
 from ..engine.reports.report import CellSummary, ModelSummary, SessionReport
 from ..engine.reports.retries import retry_text
 from ..records import Missing, Number, Price
-from ..text import one_line, sentence, told_noisy
+from ..text import how_many, one_line, sentence, told_noisy
 from ..units import format_bytes, format_duration, format_quantity, format_rate
 from .cells import CellView, Drill, repeat_command
 from .facts import cut, flat
@@ -100,7 +100,7 @@ class RunView:
             "Started": utc(report.header.started),
             "Finished": utc(report.footer.finished) if report.footer else "",
             "Commit": commit,
-            "Measured": f"{_count(len(report.models), 'model')}, {_count(len(report.cells), 'cell')}, {_count(rounds, 'round')}",
+            "Measured": f"{how_many(len(report.models), 'model')}, {how_many(len(report.cells), 'cell')}, {how_many(rounds, 'round')}",
             "Noise": sentence(told_noisy(noisy, rounds)) if rounds else "",
             "Retries": retry_text(report).removeprefix("Retries: "),
             "Machine": str(report.header.environment.get("cpu_model") or ""),
@@ -402,7 +402,7 @@ def _state(model: ModelSummary) -> str:
     ]
     if model.deaths:
         parts.append(
-            f"{_count(model.deaths, 'process')} lost" if model.deaths == 1 else f"{model.deaths} processes lost"
+            f"{how_many(model.deaths, 'process')} lost" if model.deaths == 1 else f"{model.deaths} processes lost"
         )
     judged = any(cell.verdict is not None for cell in model.cells)
     return ", ".join(parts) or ("pass" if judged else "not judged")
@@ -469,11 +469,3 @@ def utc(text: str) -> str:
     '2026-01-01 00:00:00 UTC'
     """
     return f"{text[:10]} {text[11:19]} UTC" if len(text) >= 19 else text
-
-
-def _count(number: int, noun: str) -> str:
-    """
-    >>> _count(1, "cell"), _count(1472, "model")
-    ('1 cell', '1,472 models')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

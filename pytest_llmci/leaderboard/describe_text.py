@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..records import Json, JsonObject
-from ..text import one_line, shortened, shown_path, wrapped
+from ..text import how_many, one_line, shortened, shown_path, wrapped
 from .describe import STATISTICS, Column, Correlation, Description
 from .repeats import RULE
 from .sizes import format_size
@@ -21,8 +21,8 @@ def description_lines(found: Description) -> list[str]:
     """The table, the correlations, and what is missing, repeated or contradictory."""
     board = found.board
     rows, used = len(board.entries), len(found.entries)
-    head = f"{shown_path(board.path)}: {_count(rows, 'row')}, {_count(found.models, 'model')}; scores in per cent"
-    lines = wrapped(head + (f"; {_count(used, 'row')} described, each model once" if used < rows else ""), _WIDTH)
+    head = f"{shown_path(board.path)}: {how_many(rows, 'row')}, {how_many(found.models, 'model')}; scores in per cent"
+    lines = wrapped(head + (f"; {how_many(used, 'row')} described, each model once" if used < rows else ""), _WIDTH)
     lines += ["", *_statistics(found.columns), "", *_correlations(found), *_size_and_average(found)]
     lines += ["", *_missing(found), *_repeated(found), *_wrong_sizes(found)]
     notes = [*board.notes, *([f"columns not read: {', '.join(board.not_read)}"] if board.not_read else [])]
@@ -83,7 +83,7 @@ def _size_and_average(found: Description) -> list[str]:
     pair = found.correlation(board.size, board.average) if board.size else None
     if pair is None or pair.r is None:
         return []
-    text = f"{board.size} against {board.average}: r = {pair.r:.3f} over {_count(pair.n, 'row')}"
+    text = f"{board.size} against {board.average}: r = {pair.r:.3f} over {how_many(pair.n, 'row')}"
     if found.size_r_with_zeros is not None:
         text += f" ({found.size_r_with_zeros:.3f} if an unknown size counted as 0, as in a plain spreadsheet)"
     return wrapped(text, _WIDTH, rest="  ")
@@ -100,7 +100,7 @@ def _missing(found: Description) -> list[str]:
     for name, entries in found.missing.items():
         named = ", ".join(f"{entry.model} (line {entry.line})" for entry in entries[:MOST_MISSING])
         more = len(entries) - MOST_MISSING
-        text = f"{_count(len(entries), 'row')}: {named}{f' and {more:,} more' if more > 0 else ''}"
+        text = f"{how_many(len(entries), 'row')}: {named}{f' and {more:,} more' if more > 0 else ''}"
         lines += wrapped(text, _WIDTH, first=f"  {name.ljust(room)}  ", rest=" " * (room + 4))
     return lines
 
@@ -110,7 +110,8 @@ def _repeated(found: Description) -> list[str]:
         return ["Repeated: none"]
     more = sum(len(each.others) for each in found.repeated)
     lines = wrapped(
-        f"Repeated: {_count(len(found.repeated), 'model')} in several rows, {_count(more, 'row')} too many; where one counts it is {RULE}",
+        f"Repeated: {how_many(len(found.repeated), 'model')} in several rows, {how_many(more, 'row')} too many; where one counts it is"
+        f" {RULE}",
         _WIDTH, rest="  ",
     )  # fmt: skip
     furthest = sorted(found.repeated, key=lambda each: -(each.spread or 0))
@@ -125,7 +126,7 @@ def _wrong_sizes(found: Description) -> list[str]:
     wrong = found.wrong_sizes
     if not wrong:
         return []
-    lines = [f"Sizes that contradict the name: {_count(len(wrong), 'row')}"]
+    lines = [f"Sizes that contradict the name: {how_many(len(wrong), 'row')}"]
     if found.size_factor is not None:
         text = f"most names give {found.size_factor:.2f} times what {found.board.size} gives: that column is probably in another unit"
         lines += wrapped(text, _WIDTH, first="  ", rest="  ")
@@ -138,10 +139,6 @@ def _wrong_sizes(found: Description) -> list[str]:
 
 def _more(count: int) -> list[str]:
     return [f"  ... and {count - MOST_NAMED:,} more (--json names all)"] if count > MOST_NAMED else []
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from ..delimited import Line, read_table
 from ..errors import ConfigError
-from ..text import one_line
+from ..text import how_many, one_line
 from .cells import parse_count, parse_flag, parse_score, parse_size, parse_time, plain_text
 from .columns import Columns, find_columns
 from .table import Entry, Leaderboard, Scale
@@ -96,7 +96,7 @@ class _Reading:
         nameless = [str(row.number) for row, name in zip(body, names, strict=True) if not name]
         if nameless:
             self._notes.append(
-                f"{_count(len(nameless), 'row')} without a model's name left out: line {_listed(nameless)}"
+                f"{how_many(len(nameless), 'row')} without a model's name left out: line {_listed(nameless)}"
             )
         others = [
             f"'{name}' (line {row.number})"
@@ -148,7 +148,7 @@ class _Reading:
 
     def _bad_cells(self) -> list[str]:
         return [
-            f"{title}: {_count(len(cells), 'cell')} cannot be read, counted as missing: {_listed(cells)}"
+            f"{title}: {how_many(len(cells), 'cell')} cannot be read, counted as missing: {_listed(cells)}"
             for title, cells in self._bad.items()
         ]
 
@@ -203,7 +203,8 @@ class _Reading:
         title, unknown = self._columns.title("size"), len(rows) - len(sizes)
         if unknown:
             self._notes.append(
-                f"{title}: {_count(unknown, 'row')} with 0, less or nothing, which boards write where they do not know; counted as missing"
+                f"{title}: {how_many(unknown, 'row')} with 0, less or nothing, which boards write where they do not know; counted as"
+                " missing"
             )
         if sizes and all(size.is_integer() for size in sizes) and max(sizes) > 1:
             self._notes.append(f"{title}: whole billions only, so that 6 stands for anything from 6 up to 7")
@@ -222,7 +223,3 @@ def _averaged(entry: Entry, benchmarks: tuple[str, ...]) -> Entry:
 def _listed(texts: Sequence[str]) -> str:
     more = len(texts) - MOST_SHOWN
     return ", ".join(texts[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..text import how_many
 from .base import entitle
 from .rows import (
     Row,
@@ -18,7 +19,6 @@ from .rows import (
     legend_above,
     name_rows,
     noise_words,
-    plural,
     row_of,
     rows_inches,
     sentences,
@@ -85,5 +85,5 @@ class AverageLatency:
 def _counts(rows: tuple[Row, ...]) -> str:
     counts = sorted({row.interval.n for row in rows})
     if len(counts) == 1:
-        return f"the {plural(counts[0], 'round')} of each model" if counts[0] > 1 else "a single round of each model"
+        return f"the {how_many(counts[0], 'round')} of each model" if counts[0] > 1 else "a single round of each model"
     return f"{counts[0]:,} to {counts[-1]:,} rounds of each model"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..stats.intervals import LEAST_PAIRS, PairCorrelation, pearson
+from ..text import how_many
 from .heat_map import HeatMap
-from .rows import plural
 
 if TYPE_CHECKING:
     from .run_data import RunData
@@ -39,7 +39,7 @@ def correlations(data: RunData) -> HeatMap:
         titles=titles,
         r={pair: found.r for pair, found in pairs.items()},
         n={pair: found.n for pair, found in pairs.items()},
-        title=f"Correlation over {plural(models, 'model')}",
+        title=f"Correlation over {how_many(models, 'model')}",
         caption="Pearson's r of the models' means; n: models that have both. A few models prove no relation; n/a: fewer than"
         f" {LEAST_PAIRS} models, or a column without spread.",
         why=few,

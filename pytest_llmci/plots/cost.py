@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 from ..cost.estimate import request_cost
 from ..records import Missing, Price
 from ..stats.intervals import LEVEL, MeanInterval, mean_interval
+from ..text import how_many
 from .base import INK, entitle, labels
 from .rows import (
     cut,
     cut_words,
     lacking_words,
     name_rows,
-    plural,
     rows_inches,
     run_noise,
     sentences,
@@ -124,7 +124,7 @@ class CostByPrice:
                 f"Lines: {LEVEL * 100:.0f} % t interval for these prompts." if self._has_intervals() else "",
                 self.noise,
                 f"Free and not shown: {free}." if free else "",
-                f"{plural(self.left_out, 'further price')} not shown." if self.left_out else "",
+                f"{how_many(self.left_out, 'further price')} not shown." if self.left_out else "",
                 cut_words(len(self.rows), self.models, "cheapest"),
                 lacking_words(self.without, "a cost"),
             ),

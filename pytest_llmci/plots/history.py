@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ..engine.comparisons.history import Series
+from ..text import how_many
 from .base import BLUE, FAINT, INK, VERMILION, entitle, label
-from .rows import plural, sentences
+from .rows import sentences
 from .scatter import frame
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class MetricHistory:
                 f"The {MOST_PANELS} of {self.models:,} models, those that changed first."
                 if len(self.series) < self.models
                 else "",
-                f"{plural(self.left_out, 'older run')} not shown." if self.left_out else "",
-                f"{plural(self.skipped, 'run')} cannot be read." if self.skipped else "",
+                f"{how_many(self.left_out, 'older run')} not shown." if self.left_out else "",
+                f"{how_many(self.skipped, 'run')} cannot be read." if self.skipped else "",
             ),
         )
 
@@ -131,7 +132,7 @@ def _note_words(series: Sequence[Series]) -> str:
     notes = list(dict.fromkeys(each.note for each in series if each.note))
     changed = sum(bool(each.changes) for each in series)
     if not notes:
-        return f"Dashed: a level began ({plural(changed, 'model')})." if changed else "No level changed."
+        return f"Dashed: a level began ({how_many(changed, 'model')})." if changed else "No level changed."
     return (
         f"No change points: {notes[0]}."
         if not changed

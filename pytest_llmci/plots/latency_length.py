@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..text import how_many
 from .base import entitle
-from .rows import lacking_words, plural, sentences, set_axis, value_axis
+from .rows import lacking_words, sentences, set_axis, value_axis
 from .scatter import Cloud, clouds_of, draw_clouds, frame, grey_words, name_models, noisy_words
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class LatencyLength:
         lengths = {float(length) for cloud in self.clouds for length in (cloud.x.min(), cloud.x.max())}
         if len(lengths) > 1:
             return ""
-        return (
-            f"every answer has {plural(round(lengths.pop()), 'token')}, as where the length is fixed: latency tells all"
-        )
+        return f"every answer has {how_many(round(lengths.pop()), 'token')}, as where the length is fixed: latency tells all"
 
     def draw(self, figure: Figure) -> None:
         axes = figure.add_subplot()

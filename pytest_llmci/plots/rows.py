@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..stats.intervals import LEVEL, MeanInterval, mean_interval
-from ..text import sentence, told_noisy
+from ..text import how_many, sentence, told_noisy
 from ..units import Unit, axis_scale
 from .base import BLUE, FAINT, INK, VERMILION, labels
 from .run_data import ModelRounds, RunData
@@ -202,7 +202,7 @@ def interval_words(rows: Sequence[Row]) -> str:
         " session."
     )
     lacking = len(rows) - len(having)
-    return f"{words} None for {plural(lacking, 'model')} with a single round of a prompt." if lacking else words
+    return f"{words} None for {how_many(lacking, 'model')} with a single round of a prompt." if lacking else words
 
 
 def noise_words(rows: Sequence[Row]) -> str:
@@ -226,15 +226,9 @@ def cut_words(shown: int, total: int, which: str) -> str:
 
 def lacking_words(lacking: int, what: str) -> str:
     """How many models are not in the figure for want of a number."""
-    return f"{plural(lacking, 'model')} without {what} {'is' if lacking == 1 else 'are'} not shown." if lacking else ""
-
-
-def plural(number: int, noun: str) -> str:
-    """
-    >>> plural(1, "model"), plural(1472, "model")
-    ('1 model', '1,472 models')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return (
+        f"{how_many(lacking, 'model')} without {what} {'is' if lacking == 1 else 'are'} not shown." if lacking else ""
+    )
 
 
 def sentences(*parts: str) -> str:

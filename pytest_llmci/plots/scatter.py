@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from ..text import sentence, told_noisy
+from ..text import how_many, sentence, told_noisy
 from .base import BLUE, FAINT, INK, ORANGE, VERMILION, labels
-from .rows import CLOUD, dot_strength, plural
+from .rows import CLOUD, dot_strength
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ def name_models(axes: Axes, models: Sequence[str], *, lines: bool = False) -> No
     shown = models[:MOST_COLOURS]
     entries = list(zip(labels(shown, 26), STYLES, strict=False))
     if len(models) > MOST_COLOURS:
-        entries.append((plural(len(models) - MOST_COLOURS, "other"), OTHER))
+        entries.append((how_many(len(models) - MOST_COLOURS, "other"), OTHER))
     for text, style in entries:
         look = {"linestyle": style.line} if lines else {"linestyle": "none", "marker": style.marker, "markersize": 6}
         axes.plot([], [], color=style.colour, label=text, **look)
@@ -134,7 +134,7 @@ def grey_words(models: int, which: str) -> str:
     """Which models have a colour; empty where all have."""
     if models <= MOST_COLOURS:
         return ""
-    return f"Of {plural(models, 'model')} the {MOST_COLOURS} with the {which} are in colour."
+    return f"Of {how_many(models, 'model')} the {MOST_COLOURS} with the {which} are in colour."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

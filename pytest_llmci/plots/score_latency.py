@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ..stats.intervals import LEVEL, MeanInterval, pareto_front
+from ..text import how_many
 from .base import BLUE, FAINT, entitle
 from .rows import (
     ValueAxis,
@@ -15,7 +16,6 @@ from .rows import (
     cut_words,
     lacking_words,
     legend_above,
-    plural,
     row_of,
     run_noise,
     sentences,
@@ -133,14 +133,14 @@ class ScoreLatency:
             f"Lines: {LEVEL * 100:.0f} % t interval of the mean latency for these prompts."
             if self._has_intervals()
             else "",
-            f"Bold: the Pareto front ({plural(len(front), 'model')}), of which no model is both as fast and better, or as good and faster.",
+            f"Bold: the Pareto front ({how_many(len(front), 'model')}): no model is both as fast and better, or as good and faster.",
             self.noise,
             cut_words(len(self.points), self.models, "of the front and with the highest scores"),
             lacking_words(self.without, "both score and latency"),
         )
         entitle(figure, "Score against latency", sentences(*words))
         if left := place_names(figure, axes, names, marks):
-            entitle(figure, "Score against latency", sentences(*words, f"{plural(left, 'name')} found no room."))
+            entitle(figure, "Score against latency", sentences(*words, f"{how_many(left, 'name')} found no room."))
 
     def _ends(self, point: ScorePoint, scale: ValueAxis) -> tuple[float, float]:
         """Of what is drawn beside the mark, in the unit of the axis."""

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from ..clock import SystemClock
 from ..engine.estimate import estimate_seconds, read_history
 from ..engine.planner import INFERENCE
-from ..engine.seen import count
 from ..measure.starts import START_TIMES
 from ..records import ModelSpec
 from ..runner.placement import threads_of
 from ..settings import SUITE_MAX_NEW_TOKENS, Settings
 from ..stats.looks import SESSION_ALPHA
-from ..text import one_line
+from ..text import how_many, one_line
 from ..units import format_duration
 
 if TYPE_CHECKING:
@@ -50,9 +49,11 @@ class Announcer:
             first = any(name in START_TIMES for name in s.detect)  # it does not count for times of starts
             pairs = -(-s.max_rounds // s.block) + first
             models = len(comparing.against.specs)
-            cost = f"up to {count(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads{self._predicted_pair()}"
+            cost = (
+                f"up to {how_many(pairs, 'fresh pair')} of processes a model, {2 * pairs} loads{self._predicted_pair()}"
+            )
             texts += [
-                f"interleaved: {count(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
+                f"interleaved: {how_many(comparing.against.cells, 'cell')}, {cost}, up to {s.max_rounds} rounds a side",
                 visible_line(s, max(comparing.against.cells, models), models, self._units(comparing.against.specs)),
             ]
         return texts
@@ -66,7 +67,7 @@ class Announcer:
                 texts.append(tests[0].announcement)
                 continue
             sets = [test.load() for test in tests]
-            asked = count(sum(len(each.questions) for each in sets), "question")
+            asked = how_many(sum(len(each.questions) for each in sets), "question")
             part = "" if all(each.is_whole for each in sets) else ", a part of the benchmark"
             text = f"{sets[0].label}, from {sets[0].source}" if len(sets) == 1 else f"{asked}, from {len(sets)} files"
             texts.append(f"{suite}: {text}{part}")
@@ -102,7 +103,7 @@ class Announcer:
         total, mean = sum(shard.costs), sum(shard.costs) / shard.of
         load = f", {sum(shard.costs[at] for at in own) / mean:.0%} of a fair share by {shard.costs_from or 'sizes'}"
         cells = sum(shard.cells[at] for at in own)
-        what = f"{len(own)} of {count(len(shard.models), 'model')}, {count(cells, 'cell')}{load if total else ''}"
+        what = f"{len(own)} of {how_many(len(shard.models), 'model')}, {how_many(cells, 'cell')}{load if total else ''}"
         return [f"shard {shard.index} of {shard.of}: {what} (plan {shard.plan})"]
 
     def _predicted_pair(self) -> str:
@@ -127,13 +128,13 @@ class Announcer:
         if self._plugin.replayed is not None:
             run = self._plugin.replayed.header
             return f"replaying run {run.run_id}, measured {run.started[:16].replace('T', ' ')} UTC; no model is loaded"
-        parts = [count(len(self._plugin.planner.specs), "model")]
+        parts = [how_many(len(self._plugin.planner.specs), "model")]
         if s.suites and INFERENCE not in s.suites:
             return f"{parts[0]}, {_threads(self._plugin.planner.specs, s.threads)}"
         prompts = len(self._plugin.planner.suite_prompts or self._plugin.planner.prompts)
         if prompts:
-            parts.append(count(prompts, "prompt"))
-        parts.append(count(s.rounds, "round"))
+            parts.append(how_many(prompts, "prompt"))
+        parts.append(how_many(s.rounds, "round"))
         tokens = f"{s.max_new_tokens or SUITE_MAX_NEW_TOKENS} tokens, " if INFERENCE in s.suites else ""
         threads = _threads(self._plugin.planner.specs, s.threads)
         extra = ", inline" if s.isolation == "inline" else ""
@@ -191,7 +192,7 @@ def visible_line(settings: Settings, cells: int, models: int, units: Collection[
     text = f"it will see changes of {by_rounds}; looks for {percent(detect, sign=False)}"
     if {"block", "auto"} & set(units):
         where = "of models with +unit=block" if "block" in units else "where the server limits rates"
-        text += f"; {where}, of {by_blocks}" if by_blocks else f"; {where}, {count(pairs, 'block')}: {few}"
+        text += f"; {where}, of {by_blocks}" if by_blocks else f"; {where}, {how_many(pairs, 'block')}: {few}"
     return text
 
 

@@ -11,7 +11,7 @@ from ..engine.reports.report import SessionReport
 from ..errors import LLMCIError
 from ..records import Prompt, from_json
 from ..redaction import masked_row
-from ..text import shown_path, wrapped
+from ..text import how_many, shown_path, wrapped
 
 if TYPE_CHECKING:
     from ..store.baseline_file import Saved
@@ -104,22 +104,18 @@ def _told(name: str, saved: Saved, report: SessionReport) -> str:
     measured = {cell.id for cell in report.cells if cell.rounds}
     left_out = len(measured - {cell.id for cell in newest.cells})
     if left_out:
-        text += f". {_count(left_out, 'cell')} left out: other timed work may have run at the same time"
+        text += f". {how_many(left_out, 'cell')} left out: other timed work may have run at the same time"
     if saved.dropped:
         some = ", ".join(saved.dropped[:3]) + (", ..." if len(saved.dropped) > 3 else "")
-        text += f". No longer in it: {_count(len(saved.dropped), 'cell')} ({some})"
+        text += f". No longer in it: {how_many(len(saved.dropped), 'cell')} ({some})"
     return text
 
 
 def _size(session: BaselineSession) -> str:
-    tasks = _count(len(session.tasks), "benchmark task")
+    tasks = how_many(len(session.tasks), "benchmark task")
     if not session.cells:
         return tasks
     rounds = sorted({cell.rounds for cell in session.cells})
-    each = f"{rounds[0]} to {rounds[-1]} rounds" if len(rounds) > 1 else _count(rounds[0], "round")
+    each = f"{rounds[0]} to {rounds[-1]} rounds" if len(rounds) > 1 else how_many(rounds[0], "round")
     more = f", {tasks}" if session.tasks else ""
-    return f"{_count(len(session.cells), 'cell')}, {each} each{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{how_many(len(session.cells), 'cell')}, {each} each{more}"

@@ -10,9 +10,9 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from ..engine.reports.explain import WIDTH
-from ..engine.seen import Seen, count, what_there_is
+from ..engine.seen import Seen, what_there_is
 from ..records import GateRecord
-from ..text import wrapped
+from ..text import how_many, wrapped
 from .junit import of_gate
 
 GATE_FILE = "llmci"
@@ -48,7 +48,7 @@ def judge_coverage(
     removed, left_out_by = collected.get("removed", {}), collected.get("left_out_by", ())
     faults += [
         f"no test used the model '{alias}'"
-        + (f": pytest_llmci_modify_cells removed its {count(removed[alias], 'cell')}" if alias in removed else "")
+        + (f": pytest_llmci_modify_cells removed its {how_many(removed[alias], 'cell')}" if alias in removed else "")
         for alias in collected.get("unused_models", ())
         if not replayed
         if alias in removed or not left_out_by

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..engine.estimate import estimate_seconds, read_history
-from ..engine.seen import count
 from ..measure.anchor import TYPICAL_S
+from ..text import how_many
 from ..units import format_duration
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PlanTable:
         for nodeid in cells if self._verbosity > 0 else ():
             reporter.write_line(f"  {nodeid}")
         about = f", about {format_duration(total)}" if total else ""
-        reporter.write_line(f"{count(len(cells), 'cell')}, {count(loads, 'load')}{about}. Nothing was loaded.")
+        reporter.write_line(f"{how_many(len(cells), 'cell')}, {how_many(loads, 'load')}{about}. Nothing was loaded.")
 
     def _print_tasks(self, width: int) -> None:
         """What benchmark tasks will ask; those of the hub are not read for a plan."""
@@ -80,5 +80,5 @@ class PlanTable:
         for (alias, suite), members in groups.items():
             known = not any(cell.test.announcement for cell in members)
             asked = sum(len(cell.test.load().questions) for cell in members) if known else 0
-            questions = count(asked, "question") if known else "as many questions as the hub has"
-            self._reporter.write_line(f"{alias:<{width}}  {suite}: {count(len(members), 'test')}, {questions}")
+            questions = how_many(asked, "question") if known else "as many questions as the hub has"
+            self._reporter.write_line(f"{alias:<{width}}  {suite}: {how_many(len(members), 'test')}, {questions}")

@@ -13,9 +13,8 @@ import pytest
 from ..engine.comparisons.streak import runs_undecided
 from ..engine.observer import Silent
 from ..engine.reports.tables import NARROWEST_NAME, summary_lines
-from ..engine.seen import count
 from ..records import Cell, ModelSpec
-from ..text import clipped, one_line, plain, shortened, wrapped
+from ..text import clipped, how_many, one_line, plain, shortened, wrapped
 from ..units import format_duration
 from .announcing import SHORT_S, Announcer
 from .coverage import VERDICT_ATTRIBUTE
@@ -332,7 +331,7 @@ class Terminal(Silent):
             return
         reporter.ensure_newline()
         again = f", replayed from {report.replayed_run}" if report.replayed_run else ""
-        reporter.section(f"llmci: {count(len(report.models), 'model')}{again}", sep="=")
+        reporter.section(f"llmci: {how_many(len(report.models), 'model')}{again}", sep="=")
         gated = bool(self._plugin.planner.budgets or self._plugin.comparing.asked_for)
         gated = gated or any(plan.budgets or plan.samples for _, plan in self._plugin.collected.selected.values())
         gated = gated or any(

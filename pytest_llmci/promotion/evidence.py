@@ -18,7 +18,7 @@ from ..records import FooterRecord, GateRecord, VerdictRecord, WorkerRecord
 from ..store.log import LOG_NAME, LogReader
 from ..store.manifest import MANIFEST_NAME
 from ..store.verify import Verification
-from ..text import one_line
+from ..text import how_many, one_line
 from .base import Finding, Standing
 
 _SHOWN: Final = 3
@@ -69,7 +69,7 @@ def _verified(proof: Proof) -> Finding:
         text = "its session was killed and the log closed later: what was not measured is not known; measure again"
         return Finding(name="log", standing="fails", text=text)
     parts = [f"{log.lines} lines, whole (digest {log.digest[:16]})"]
-    parts += [f"{_count(len(proof.manifest.files), 'file')} as {MANIFEST_NAME} says"] if proof.manifest else []
+    parts += [f"{how_many(len(proof.manifest.files), 'file')} as {MANIFEST_NAME} says"] if proof.manifest else []
     parts += ["signed"] if proof.signature == "valid" else []
     return Finding(name="log", standing="holds", text=", ".join(parts))
 
@@ -96,7 +96,7 @@ def _measured(run: StoredRun, alias: str) -> Finding:
         )
         return Finding(name="cells", standing="fails", text=what)
     return Finding(
-        name="cells", standing="holds", text=f"{_count(len(cells), 'cell')}, {_count(rounds, 'measured round')}"
+        name="cells", standing="holds", text=f"{how_many(len(cells), 'cell')}, {how_many(rounds, 'measured round')}"
     )
 
 
@@ -134,7 +134,7 @@ class _Told:
             yield Finding(
                 name="verdicts",
                 standing="fails",
-                text=f"{len(failed)} of {_count(len(verdicts), 'cell')} failed: {some}",
+                text=f"{len(failed)} of {how_many(len(verdicts), 'cell')} failed: {some}",
             )
         checks = [(each.cell, check.name, check.passed) for each in verdicts for check in each.checks]
         wrong = [f"{name} of {cell}" for cell, name, passed in checks if not passed]
@@ -264,7 +264,3 @@ def one_model(run: StoredRun, alias: str, called: str = "") -> StoredRun:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -26,6 +26,7 @@ from ..store.manifest import (
     read_manifest,
 )
 from ..store.verify import Verification, verify_log
+from ..text import how_many
 from ..version import version
 from .derived import DERIVED, Derivation, derive
 
@@ -218,13 +219,13 @@ def _in_derived(folder: Path, derivation: Derivation, *, sealed: bool) -> str:
 
 def _shown(manifest: Manifest | None, signature: Signature, derivation: Derivation | None) -> Iterator[str]:
     if manifest is not None:
-        yield f"{_count(len(manifest.files), 'file')} as {MANIFEST_NAME} says"
+        yield f"{how_many(len(manifest.files), 'file')} as {MANIFEST_NAME} says"
     if derivation is not None:
         same = [name for name in DERIVED if name not in derivation.differences and name not in derivation.missing]
         if same:
             yield f"{_listed(same)} follow{'s' if len(same) == 1 else ''} from the log"
         if not derivation.redacted:
-            yield f"{_count(derivation.outputs, 'output')} with the hashes of their texts"
+            yield f"{how_many(derivation.outputs, 'output')} with the hashes of their texts"
     if manifest is not None:
         signed = {"valid": f", signed with the key in {SIGNING_KEY}", "none": ", not signed"}.get(signature, ", signed")
         yield f"run digest {manifest.run_digest}{signed}"
@@ -255,10 +256,6 @@ def _doubts(manifest: Manifest | None, signature: Signature) -> Iterator[str]:
         yield f"no {MANIFEST_NAME}: no file but the log vouches for itself; llmci report writes one"
     if signature == "unchecked":
         yield f"the signature could not be checked: {SIGNING_KEY} is not set"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

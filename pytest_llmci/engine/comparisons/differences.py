@@ -11,6 +11,7 @@ from ...backends.module_source import find_module
 from ...records import Prompt
 from ...settings import Settings
 from ...store.checkout import Checkout, Facts
+from ...text import how_many
 from .reference import Candidate, Reference
 
 GENERATION_SETTINGS: Final = ("max_new_tokens", "seed", "temperature", "threads")
@@ -34,13 +35,13 @@ def notes(candidate: Candidate, checkout: Checkout, reference: Reference) -> Ite
 
 def _of_commits(checkout: Checkout, name: str) -> Iterator[str]:
     facts = checkout.facts
-    apart = f", {_counted(facts.ahead, 'commit')} before HEAD" if facts.ahead else ""
-    differ = "no file differs" if not facts.changed else f"{_counted(len(facts.changed), 'changed file')}"
+    apart = f", {how_many(facts.ahead, 'commit')} before HEAD" if facts.ahead else ""
+    differ = "no file differs" if not facts.changed else f"{how_many(len(facts.changed), 'changed file')}"
     stands_for = f"{facts.short} is" if _is_digest(name, facts) else f"{name} is {facts.short}"
     yield f"{stands_for} '{facts.subject}'{apart}; {differ} in the working tree"
     if facts.behind:
         base = f": git:{facts.merge_base[: len(facts.short)]} leaves them out" if facts.merge_base else ""
-        yield f"{name} has {_counted(facts.behind, 'commit')} that HEAD has not{base}"
+        yield f"{name} has {how_many(facts.behind, 'commit')} that HEAD has not{base}"
 
 
 def _is_digest(name: str, facts: Facts) -> bool:
@@ -138,10 +139,6 @@ def _is_test(name: str) -> bool:
 def _asked(prompt: Prompt) -> Prompt:
     """What a prompt asks, without the line that it stands on."""
     return replace(prompt, source="")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _value(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...metrics import MetricDef
 from ...records import ComparisonResult, RoundsRecord
-from ...text import clipped, one_line, shortened, wrapped
+from ...text import clipped, how_many, one_line, shortened, wrapped
 from ...units import format_quantity
 from ..schedule import CellMeasurement
 from .cell_samples import met, samples_of
@@ -195,8 +195,8 @@ def _facts(results: Sequence[ComparisonResult], measurement: CellMeasurement | N
     if measurement is not None and measurement.reference_blocks and measurement.blocks:
         facts.append(("outputs", _outputs(measurement.reference_blocks, measurement.blocks)))
     if decisive.rounds:
-        pairs = f" in {_count(decisive.pairs, 'fresh pair')} of processes" if decisive.mode == "interleaved" else ""
-        facts.append(("how", f"{_count(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}"))
+        pairs = f" in {how_many(decisive.pairs, 'fresh pair')} of processes" if decisive.mode == "interleaved" else ""
+        facts.append(("how", f"{how_many(decisive.rounds, 'round')} a side{pairs}, {_HOW[decisive.mode]}"))
     if decisive.shared:
         facts.append(("shared", shared_words(decisive.shared)))
     if decisive.by_block:
@@ -240,10 +240,6 @@ def _labelled(label: str, text: str, room: int) -> list[str]:
     return wrapped(one_line(text), room, first=f"  {label:<10} ", rest=" " * 13)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 # --------------------------------------------------------------------------------------------- all cells of a session
 
 
@@ -285,7 +281,7 @@ def compared_lines(
     if silent:
         bound = max((result.detect or 0 for results in silent for result in results), default=0)
         lines.append(
-            f"{_count(len(silent), 'more cell' if rows else 'cell')}: pass"
+            f"{how_many(len(silent), 'more cell' if rows else 'cell')}: pass"
             + (f" (no change for the worse above {percent(bound, sign=False)})" if bound else "")
         )
     shown = [result for _, _, result in ranked[:most]] + [result for _, result in of_models[:most]]

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...metrics import MetricDef
 from ...records import ComparisonResult, Json, Missing, to_json
-from ...text import one_line, wrapped
+from ...text import how_many, one_line, wrapped
 from ...units import format_duration
 from ..reports.markdown import COMPARED_TEXTS, escaped, table
 from .compare_questions import METRIC
@@ -64,7 +64,7 @@ def headline(found: RunsComparison) -> str:
     parts = [f"{counts[verdict]} {verdict}" for verdict in _TALLY if counts.get(verdict)]
     whole = dict.fromkeys(alias for alias, result in found.models if _failed(result))
     more = f"; regressed as a whole: {_listed(list(whole))}" if whole else ""
-    return f"{_count(len(found.cells), 'cell')}: {', '.join(parts)}{more}"
+    return f"{how_many(len(found.cells), 'cell')}: {', '.join(parts)}{more}"
 
 
 def facts(found: RunsComparison) -> Iterator[tuple[str, str]]:
@@ -107,8 +107,8 @@ def _sides(found: RunsComparison) -> list[tuple[StoredRun, str]]:
 def _when(run: StoredRun) -> str:
     parts = [run.started[:16].replace("T", " ") + " UTC"]
     parts += [f"commit {run.commit[:10]}"] if run.commit else []
-    parts += [_count(len(run), "cell")] if len(run) or not run.answers else []
-    parts += [_count(len(run.answers), "benchmark task")] if run.answers else []
+    parts += [how_many(len(run), "cell")] if len(run) or not run.answers else []
+    parts += [how_many(len(run.answers), "benchmark task")] if run.answers else []
     return ", ".join(parts)
 
 
@@ -129,22 +129,22 @@ def _outputs(found: RunsComparison) -> Iterator[tuple[str, str]]:
     known = [cell for cell in found.cells if cell.outputs_changed is not None]
     changed = found.changed_outputs
     if changed:
-        yield "outputs", f"{len(changed)} of {_count(len(known), 'cell')} answer otherwise: {_listed(changed)}"
+        yield "outputs", f"{len(changed)} of {how_many(len(known), 'cell')} answer otherwise: {_listed(changed)}"
     elif known:
-        yield "outputs", f"the same in {_count(len(known), 'cell')}"
+        yield "outputs", f"the same in {how_many(len(known), 'cell')}"
     checked = [result for _, result in found.models if result.metric == CHECKS]
     if checked:
         before, now = (
             sum(round((share or 0) * result.rounds) for share, result in side)
             for side in ([(each.base, each) for each in checked], [(each.candidate, each) for each in checked])
         )
-        yield "checks", f"{now} of {_count(sum(each.rounds for each in checked), 'cell')} passed, before {before}"
+        yield "checks", f"{now} of {how_many(sum(each.rounds for each in checked), 'cell')} passed, before {before}"
 
 
 def _lengths(found: RunsComparison) -> Iterator[tuple[str, str]]:
     longer = [cell.id for cell in found.cells for result in cell.results if result.metric == LENGTH and result.change]
     if longer:
-        yield "lengths", f"{_count(len(longer), 'cell')} answered at another length: times are not compared there"
+        yield "lengths", f"{how_many(len(longer), 'cell')} answered at another length: times are not compared there"
 
 
 def _could_see(found: RunsComparison) -> Iterator[tuple[str, str]]:
@@ -200,10 +200,6 @@ def _failed(result: ComparisonResult) -> bool:
 def labelled(label: str, text: str, room: int) -> list[str]:
     """A fact with its label, in as many lines as it takes."""
     return wrapped(one_line(text), room, first=f"{label:<{_LABEL}}", rest=" " * _LABEL)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from ...records import Json
 from ...stats.change_points import LEAST_POINTS, LEAST_SEGMENT, ChangePoint, find_change_points
 from ...store.comparability import Part
 from ...store.runfolder import list_runs, resolve_run
+from ...text import how_many
 from .compare_runs import check_metrics
 from .run_differences import elsewhere, machine_differences
 from .stored_run import StoredCell, StoredModel, StoredRun, read_run
@@ -132,7 +133,7 @@ def _series(runs: Sequence[StoredRun], alias: str, metric: str) -> Series:
     changes: list[ChangePoint] = []
     note = ""
     if len(usable) < LEAST_POINTS:
-        note = f"{_count(len(usable), 'comparable run')}: change points need {LEAST_POINTS}, {LEAST_SEGMENT} of them at the new level"
+        note = f"{how_many(len(usable), 'comparable run')}: change points need {LEAST_POINTS}, {LEAST_SEGMENT} of them at the new level"
     else:
         try:
             changes = find_change_points([point.value or 0.0 for point in usable])
@@ -219,7 +220,3 @@ def _question(run: StoredRun, alias: str) -> str:
 
 def _cells(run: StoredRun, alias: str) -> Iterator[StoredCell]:
     return (cell for (model, _), cells in run.cells.items() if model == alias for cell in cells if cell.rounds)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

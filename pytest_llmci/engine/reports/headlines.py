@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ...metrics import MetricDef
 from ...records import BudgetResult
+from ...text import how_many
 from ...units import format_quantity
 from ..answers import TaskSummary
 from ..comparisons.explain_comparison import regression_title
@@ -19,22 +20,18 @@ def verdict_line(report: SessionReport) -> str:
     judged, failed, undecided = len(verdicts), verdicts.count("failed"), verdicts.count("inconclusive")
     gates = [gate for gate in report.gates if gate.outcome == "failed"]
     if failed:
-        text = f"{failed:,} of {_count(judged, noun)} failed"
+        text = f"{failed:,} of {how_many(judged, noun)} failed"
     elif gates:
         text = f"failed: {', '.join(gate.name for gate in gates)}"
     elif undecided:
-        text = f"{undecided:,} of {_count(judged, noun)} undecided, none failed"
+        text = f"{undecided:,} of {how_many(judged, noun)} undecided, none failed"
     elif not judged:
         text = "nothing was judged"
     else:
-        text = f"{_count(judged, noun)} passed"
+        text = f"{how_many(judged, noun)} passed"
     if report.footer is None or report.recovered:
         text += " (the session was killed)"
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def headlines(cell: CellSummary | TaskSummary, metrics: Mapping[str, MetricDef]) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from ...records import Missing, Number
-from ...text import one_line, told_noisy
+from ...text import how_many, one_line, told_noisy
 from ...units import format_bytes, format_duration, format_rate
 from ..comparisons.explain_comparison import change_words, shown_results, wide_rows
 from ..comparisons.slowdown import PARTS, Slowdown, of_record, row_of
@@ -67,7 +67,7 @@ def _compared(report: SessionReport, most: int) -> list[str]:
     rows = wide_rows(cells, whole, metrics)
     against = escaped(cells[0][1][0].against)
     if not rows:
-        return [f"Compared with {against}: nothing changed in {_count(len(cells), 'cell')}.", ""]
+        return [f"Compared with {against}: nothing changed in {how_many(len(cells), 'cell')}.", ""]
     headings = ("cell", "metric", "before", "now", "change", "interval", "verdict")
     words = change_words(shown_results(cells, whole))
     note = [f"change: {escaped(words)}.", ""] if words else []
@@ -202,7 +202,3 @@ def _details(report: SessionReport) -> list[str]:
     }
     lines = [f"- {name}: {escaped(text)}" for name, text in facts.items() if text]
     return ["<details><summary>How it was measured</summary>", "", *lines, "", "</details>"]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,11 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from ...records import ComparisonResult, Missing, Number
-from ...text import one_line, sentence, shortened, shown_path, told_noisy, wrapped
+from ...text import how_many, one_line, sentence, shortened, shown_path, told_noisy, wrapped
 from ...units import format_bytes, format_duration, format_rate
 from ..comparisons.streak import TOO_MANY
 from ..schedule import OUT_OF_TIME
-from ..seen import count
 from .elsewhere import elsewhere_text
 from .explain import UNDECIDED
 from .load_table import load_lines, under_load
@@ -138,7 +137,7 @@ def _resumed(report: SessionReport, width: int) -> list[str]:
         if reason:
             why[reason] = why.get(reason, 0) + 1
     texts += [
-        f"Measured anew: {count(number, 'cell')}: {one_line(reason)}."
+        f"Measured anew: {how_many(number, 'cell')}: {one_line(reason)}."
         for reason, number in sorted(why.items(), key=lambda item: -item[1])[:MOST_REASONS]
     ]
     if not texts and report.header.settings.get("resume") and not any(task.answers for task in report.tasks):
@@ -150,7 +149,7 @@ def taken_over_text(report: SessionReport) -> str:
     """How many cells are those of an earlier run; empty where none is."""
     cells = [cell for cell in report.cells if cell.resumed_from]
     runs = ", ".join(sorted({cell.resumed_from for cell in cells}))
-    told = f"{count(len(cells), 'cell')} of {len(report.cells)}, {count(sum(cell.rounds for cell in cells), 'round')}"
+    told = f"{how_many(len(cells), 'cell')} of {len(report.cells)}, {how_many(sum(cell.rounds for cell in cells), 'round')}"
     return f"Taken over from {runs}: {told}." if cells else ""
 
 
@@ -421,12 +420,12 @@ def _undecided(report: SessionReport, width: int, streak: int) -> list[str]:
         worse = [result for cell in of_a_worse_model for result in _worse_as_a_whole(report, cell.model)]
         known = ", which is accepted" if all(result.accepted for result in worse) else ""
         were, whose = ("was", "its") if len(of_a_worse_model) == 1 else ("were", "their")
-        of_all = f"{len(of_a_worse_model)} of {count(len(report.cells), 'cell')}"
+        of_all = f"{len(of_a_worse_model)} of {how_many(len(report.cells), 'cell')}"
         alone = f"{of_all} {were} not decided alone: {whose} model as a whole regressed{known}."
         cells = [cell for cell in cells if cell not in of_a_worse_model]
         if not cells:
             return [*wrapped(alone, width), ""]
-    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {count(len(report.cells), 'cell')} could not be decided."]
+    lines = [f"INCONCLUSIVE is not a pass: {len(cells)} of {how_many(len(report.cells), 'cell')} could not be decided."]
     for cell in cells[:5]:
         reasons = [f"{budget.budget}: {budget.reason}" for budget in cell.budgets if budget.verdict == "inconclusive"]
         reasons += [cell.samples.reason] if cell.samples and cell.samples.verdict == "inconclusive" else []
