@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -134,6 +134,13 @@ class Comparing(NotComparing):
                 result = compare_sides(there, now, against=name, alpha=alpha)
             measurement.comparisons.append(result)
 
+    def _told_of(self, changed: Sequence[str]) -> tuple[str, ...]:
+        """Without baselines: one is committed after what it was measured of, and no answer depends on it."""
+        if self._checkout is None:
+            return tuple(changed)
+        top, kept = self._checkout.root.resolve(), self._plugin.planner.baselines_folder.resolve()
+        return tuple(name for name in changed if not (top / name).is_relative_to(kept))
+
     def _settle(self, cells: list[Cell], accepted: Accept) -> None:
         reference = self.reference
         if reference is None or reference.nothing_to_compare:
@@ -143,7 +150,7 @@ class Comparing(NotComparing):
             prompts=None if reference.prompts is None else _by_id(reference.prompts),
             settings=reference.settings, sys_path=reference.sys_path,
             start_in=str(reference.start_in) if reference.start_in else None, on_purpose=reference.on_purpose,
-            changed_files=reference.changed,
+            changed_files=self._told_of(reference.changed),
             accepted=accepted,
             only_tagged=any(GATE_TAG in cell.prompt.tags for cell in cells),
             prove=self._prove if self._checkout is not None else None, own_modules=own_modules(reference),

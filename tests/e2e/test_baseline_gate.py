@@ -166,7 +166,7 @@ PIPELINE = "import time\n\n\ndef answer(prompt):\n    time.sleep({seconds})\n   
 
 
 def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> None:
-    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\nllmci-baselines/\n")
+    bench.write(".gitignore", "__pycache__/\n*.pyc\nrunpytest-*\nstderr\nstdout\ntiming.lock*\n")
     bench.write("app/__init__.py", "")
     bench.write("app/bot.py", PIPELINE.format(seconds=0.06))
     bench.write(
@@ -182,6 +182,7 @@ def test_a_baseline_whose_commit_is_there_is_measured_again(bench: Bench) -> Non
         [
             r"llmci: baseline main is measured again, alternately.*",
             r"RegressionDetected: net time 6\d.* % slower than main.*",
+            r"  changed    app/bot.py; file_sha256: .*",
         ]
     )
     assert comparisons(bench)["bot-first"]["net_time"]["mode"] == "interleaved"
