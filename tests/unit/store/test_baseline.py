@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from pytest_llmci.store.comparability import (
     prompt_sha256,
     protocol_part,
 )
+from pytest_llmci.text import shown_path
 
 MACHINE: dict[str, Any] = {"machine": "x86_64", "cpu_model": "A processor", "cores_allowed": 2, "kernel": "6.1"}
 LATER: dict[str, Any] = {**MACHINE, "cpu_model": "Another", "cores_allowed": 8}
@@ -249,7 +251,7 @@ def test_a_path_names_a_file_or_a_folder(tmp_path: Path) -> None:
 def test_none_of_that_name(tmp_path: Path, name: str, message: str) -> None:
     save(baseline(name="main"), tmp_path)
     save(baseline(name="old"), tmp_path)
-    with pytest.raises(ConfigError, match=message.format(root=tmp_path)) as caught:
+    with pytest.raises(ConfigError, match=message.format(root=re.escape(shown_path(tmp_path)))) as caught:
         find(tmp_path, name, tmp_path, "pytest -x")
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(
