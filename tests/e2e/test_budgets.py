@@ -18,7 +18,7 @@ def test_a_far_off_latency_fails_with_the_whole_story(bench: Bench) -> None:
             "BudgetExceeded: latency * is over 10 ms*(*)",
             "*latency *median of 5 rounds: * ms*",
             "*limit *10 ms *from --llmci-max-latency",
-            "*noise *of 5 rounds",
+            "*noise *of * rounds",  # on a busy machine of more than five
             '*prompt *"Name a colour."',
             "*output *tokens)",
             "*repeat *pytest *--llm-models=echo+ttft=30ms*",

@@ -16,7 +16,7 @@ from pytest_llmci.measure.profile import profile
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the oddities are Linux's")
 MIB = 1 << 20
-MODEL = "echo+alloc=64MiB+alloc_ms=200"
+MODEL = "echo+alloc=64MiB+alloc_ms=1000"
 SOURCES = """
 import ctypes, os, time
 from pytest_llmci.backends.echo import EchoBackend
@@ -98,7 +98,7 @@ def test_a_budget_on_a_peak_that_is_not_known_fails_with_the_reason(bench: Bench
 def test_a_process_that_may_not_be_looked_into_falls_back(bench: Bench) -> None:
     bench.write("conftest.py", REGISTERS)
     bench.write("sources.py", SOURCES)
-    bench.suite("locked+alloc=64MiB+alloc_ms=200").assert_outcomes(passed=2)
+    bench.suite("locked+alloc=64MiB+alloc_ms=1000").assert_outcomes(passed=2)
     block = the_block(bench)
     (worker,) = bench.records("worker")
     refused = worker["info"]["memory_refused"]

@@ -132,5 +132,5 @@ def test_what_no_answer_is_made_of(steps: tuple[Step, ...], kind: str, words: st
 
 
 def test_silence_after_the_finish_reason_costs_no_answer() -> None:
-    found, _ = ran((CHUNKED + chunked(event("a ") + event("b ", "stop")), Hold()), silence="0.3")
+    found, _ = ran((CHUNKED + chunked(event("a ") + event("b ", "stop")), Hold()), silence="3")
     assert (found.failures, found.chunks) == ([""], [2])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pytest_llmci.errors import ConfigError
 from pytest_llmci.store.baseline_file import load, save
 from pytest_llmci.store.baseline_folder import choose, find, list_baselines, prune
 from pytest_llmci.store.comparability import environment_part
+from pytest_llmci.text import shown_path
 
 
 def test_the_file_of_this_machine_is_chosen(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_path_names_a_file_or_a_folder(tmp_path: Path) -> None:
 def test_none_of_that_name(tmp_path: Path, name: str, message: str) -> None:
     save(baseline(name="main"), tmp_path)
     save(baseline(name="old"), tmp_path)
-    with pytest.raises(ConfigError, match=message.format(root=tmp_path)) as caught:
+    with pytest.raises(ConfigError, match=message.format(root=re.escape(shown_path(tmp_path)))) as caught:
         find(tmp_path, name, tmp_path, "pytest -x")
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(

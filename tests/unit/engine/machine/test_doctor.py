@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,9 +54,10 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_checkup_holds_all_parts(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "show_trap", lambda: [TIMING])
+    begin = time.monotonic()
     found = check_machine(SystemClock(), quick=False, say=lambda text: None)
     assert found.environment["python"]
-    assert 0 < found.environment_s < 10
+    assert 0 < found.environment_s <= time.monotonic() - begin
     assert [each.metric for each in found.off] == ["latency"]
     assert {remark.topic for remark in found.remarks} >= {"peak memory", "neighbours", "clock"}
     assert (found.threads, found.threads_reason, found.exclusive) == ([TIMING], "", True)
