@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from bench import Bench, unwrapped
+from timing import on_real_time
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.records import Message
@@ -164,6 +165,7 @@ def test_the_folder_of_the_settings_lies_beside_them(bench: Bench, monkeypatch: 
 # ------------------------------------------------------------------------------------------------------- choosing one
 
 
+@on_real_time  # it is compared at the end
 @pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "xdist"])
 def test_one_that_is_missing_is_a_usage_error(bench: Bench, parallel: tuple[str, ...]) -> None:
     bench.suite("echo", "--llmci-save-baseline=old").assert_outcomes(passed=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
+from timing import on_real_time
 
 from pytest_llmci.cli.main import main
 from pytest_llmci.store.verify import verify_log
@@ -162,6 +163,7 @@ def test_a_masked_text_is_marked_and_keeps_its_hash(leaky: Bench) -> None:
     assert verify_log(leaky.latest / "log.jsonl").ok
 
 
+@on_real_time
 def test_a_baseline_of_masked_prompts_is_saved_and_compared(leaky: Bench) -> None:
     arguments = (
         "--llm-models=good=leaky:good",
@@ -255,6 +257,7 @@ def test_no_text_is_left_anywhere(
     assert not list((private.latest / "workers").glob("*"))
 
 
+@on_real_time
 def test_whatever_reads_runs_works_on_a_redacted_one(private: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     private.write("rows.json", json.dumps([PRIVATE]))
     arguments = (
@@ -277,6 +280,7 @@ def test_whatever_reads_runs_works_on_a_redacted_one(private: Bench, capsys: pyt
     assert_hidden(private, told + again.stdout.str(), ("walrus", "invoice", ANSWER))
 
 
+@on_real_time
 def test_a_redacted_session_compares_with_a_baseline_that_holds_texts(private: Bench) -> None:
     private.write("rows.json", json.dumps([{"id": "invoice-row", "prompt": PRIVATE}]))
     arguments = (
