@@ -191,7 +191,7 @@ def _expect(kind: Any, words: str, value: Any) -> Any:
 
 
 def _scalar_decoder(hint: Any) -> Decoder:
-    accepted, name = _ACCEPTED[hint], getattr(hint, "__name__", str(hint))
+    accepted, name = _ACCEPTED[hint], hint.__name__ if isinstance(hint, type) else str(hint)
 
     def decode(value: Any) -> Any:
         if type(value) not in accepted:
