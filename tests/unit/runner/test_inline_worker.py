@@ -5,31 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+from worker_requests import all_backends, request, spec_of
 
-from pytest_llmci import backends, measure
+from pytest_llmci import measure
 from pytest_llmci.measure.neighbours import NeighboursInstrument
-from pytest_llmci.records import GenerationSettings, ModelSpec, Prompt, RoundRecord, RunRequest
-from pytest_llmci.registry import Registry
+from pytest_llmci.records import RoundRecord
 from pytest_llmci.runner import host
 from pytest_llmci.runner.inline_worker import InlineWorker
 from pytest_llmci.runner.model_worker import Limits, ModelWorker, WorkerSetup
-from pytest_llmci.specs import parse_spec
-
-
-def all_backends() -> Registry:
-    registry = Registry()
-    backends.register(registry)
-    return registry
-
-
-def spec_of(text: str) -> ModelSpec:
-    return parse_spec(text, all_backends().names("backend"), "x")
-
-
-def request(rounds: int = 1, warmup: int = 0) -> RunRequest:
-    return RunRequest(
-        cell="a-p", prompt=Prompt(id="p", text="Hi"), generation=GenerationSettings(max_new_tokens=4), rounds=rounds, warmup=warmup
-    )  # fmt: skip
 
 
 @pytest.fixture

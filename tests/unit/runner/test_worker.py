@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from waiting import gone
+from worker_requests import all_backends, request, spec_of
 
-from pytest_llmci import backends
 from pytest_llmci.clock import Clock, FakeClock, SystemClock
 from pytest_llmci.errors import (
     BackendError,
@@ -35,10 +35,8 @@ from pytest_llmci.records import (
     Prompt,
     Role,
     RoundRecord,
-    RunRequest,
     ScoreRequest,
 )
-from pytest_llmci.registry import Registry
 from pytest_llmci.runner import worker as worker_module
 from pytest_llmci.runner.guard import Guard
 from pytest_llmci.runner.inline_worker import InlineWorker
@@ -48,7 +46,6 @@ from pytest_llmci.runner.placement import interpreter_of, threads_of
 from pytest_llmci.runner.progress import Position, ProgressPage
 from pytest_llmci.runner.wire import pack_arguments
 from pytest_llmci.runner.worker import WorkerProcess, download_size
-from pytest_llmci.specs import parse_spec
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="workers are started and killed by POSIX means")
 FUNCTIONS = """
@@ -62,22 +59,6 @@ def leave(backend): os._exit(7)
 def raise_it(backend): raise ValueError("no")
 def unsendable(backend): return object()
 """
-
-
-def all_backends() -> Registry:
-    registry = Registry()
-    backends.register(registry)
-    return registry
-
-
-def spec_of(text: str) -> ModelSpec:
-    return parse_spec(text, all_backends().names("backend"), "x")
-
-
-def request(rounds: int = 1, warmup: int = 0) -> RunRequest:
-    return RunRequest(
-        cell="a-p", prompt=Prompt(id="p", text="Hi"), generation=GenerationSettings(max_new_tokens=4), rounds=rounds, warmup=warmup
-    )  # fmt: skip
 
 
 @pytest.fixture
