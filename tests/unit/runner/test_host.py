@@ -23,6 +23,7 @@ from pytest_llmci.records import (
     ScoreRequest,
 )
 from pytest_llmci.registry import Registry
+from pytest_llmci.runner import own_cost
 from pytest_llmci.runner.host import ModelHost
 
 SPEC = ModelSpec(alias="a", backend="fake", text="a=fake")
@@ -103,6 +104,11 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     monkeypatch.setitem(sys.modules, "fake_source", module)
     for name, empty in (("raises", {}), ("context", []), ("closed", [])):
         monkeypatch.setattr(Fake, name, empty)
+    known = {
+        "own_latency": 1.0,
+        "own_time_around": 1.0,
+    }  # else the first load of a process measures it, which counts tokens, too
+    monkeypatch.setattr(own_cost, "_OF_THIS_PROCESS", known)
     return Fake
 
 
