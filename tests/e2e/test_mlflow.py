@@ -211,7 +211,7 @@ def test_a_server_that_is_no_good_costs_little_and_changes_nothing(
         began = time.monotonic()
         result = bench.suite("echo", f"--llmci-mlflow={bad}")
         took = time.monotonic() - began
-    assert result.ret == 0 and took < 90  # the server asks to wait for 100
+    assert result.ret == 0 and took < 60
     assert result.stdout.str().count("warning:") == 1
     result.stdout.fnmatch_lines([f"warning: sink 'mlflow': MLflow at {bad}: cannot list the experiments: *"])
     again = next(line for line in result.stdout.lines if "this sends the run later:" in line)

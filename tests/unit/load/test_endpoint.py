@@ -46,8 +46,7 @@ def test_times_are_those_of_the_servers_log_counted_from_the_intended_sending() 
     order = sorted(range(30), key=lambda number: found.sent_ns[number])
     for numbers, seen, sent in ((order, found.first_ns, first), (order, found.ended_ns, last)):
         begins = [at - (seen[number] or 0) for number, at in zip(numbers, sent, strict=True)]
-        # One beginning fits all: none can be seen before it was sent, and only a machine that stands still delays the seeing.
-        assert sum(max(begins) - begin < 20 * MS for begin in begins) >= 20
+        assert max(begins) - min(begins) < 20 * MS  # one beginning fits all
     latencies = [end - due for due, end in zip(found.intended_ns, found.ended_ns, strict=True)]
     assert 95 * MS < median(latencies) < 130 * MS
     assert len(found.lags_ns) == 22 and found.cpu_ns > 0
@@ -59,8 +58,7 @@ def test_requests_of_a_server_scenario_overlap_and_come_as_they_are_drawn() -> N
         received = sorted(played.received_ns for played in server.log)
     gaps = [after - before for before, after in pairwise(received)]
     drawn = [after - before for before, after in pairwise(found.intended_ns)]
-    # Gaps of equal length would be off by 31 ms in the median.
-    assert median(abs(one - other) for one, other in zip(gaps, drawn, strict=True)) < 15 * MS
+    assert sum(abs(one - other) < 15 * MS for one, other in zip(gaps, drawn, strict=True)) >= 55
     at_once = [
         sum(sent <= at < end for sent, end in zip(found.sent_ns, found.ended_ns, strict=True)) for at in found.sent_ns
     ]
@@ -181,7 +179,7 @@ def test_a_server_that_falls_silent_and_one_that_is_too_slow() -> None:
         slow = ran(server.url, "concurrency=2 requests=2", "say-16-10-1000", timeout_s=0.5)
     assert silent.failures == ["server_silent"] * 2 and "sent nothing for 0.3 s" in silent.messages["server_silent"]
     assert slow.failures == ["server_silent"] * 2 and "--llmci-timeout" in slow.messages["server_silent"]
-    assert all(400 * MS < end < 8000 * MS for end in slow.ended_ns)
+    assert all(400 * MS < end < 1500 * MS for end in slow.ended_ns)
 
 
 def test_nobody_there() -> None:
@@ -214,12 +212,11 @@ def test_no_secure_connection_is_told_with_what_helps() -> None:
 
 def test_where_reasoning_comes_apart_the_first_token_is_the_answers() -> None:
     with StubServer() as server:
-        found = ran(server.url, "single-stream requests=10", "reasoning-16-20-5")
+        found = ran(server.url, "single-stream requests=3", "reasoning-16-20-5")
         apart = [played.first_ms("c") for played in server.log]
     seen = [((first or 0) - sent) / MS for first, sent in zip(found.first_ns, found.sent_ns, strict=True)]
-    lates = [one - (other or 0) for one, other in zip(seen, apart, strict=True)]
-    assert 0 <= min(lates) < 15 and min(seen) > 60
-    assert found.chunks == [8] * 10 and found.tokens == [16] * 10
+    assert all(abs(one - (other or 0)) < 15 for one, other in zip(seen, apart, strict=True)) and min(seen) > 60
+    assert found.chunks == [8] * 3 and found.tokens == [16] * 3
 
 
 def test_an_answer_in_one_piece_has_a_latency_and_no_first_token() -> None:

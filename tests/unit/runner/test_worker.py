@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timing import on_real_time
 from waiting import gone
 from worker_requests import all_backends, request, spec_of
 
@@ -620,6 +621,7 @@ def rounds_beside(worker: ModelWorker, count: int = 2) -> list[RoundRecord]:
     return found
 
 
+@on_real_time
 def test_a_worker_times_the_frozen_model_in_its_own_process(start: Start) -> None:
     pytest.importorskip("numpy")
     plain, anchored = start("echo"), start("echo", anchor=True)
@@ -627,10 +629,9 @@ def test_a_worker_times_the_frozen_model_in_its_own_process(start: Start) -> Non
     assert "anchor_cpu_time" not in rounds_beside(plain)[0].values
     info = anchored.load().info
     assert str(info["anchor"]).startswith("decoder 1, numpy ")
-    records = rounds_beside(anchored, 20)
-    anchors = [record.values["anchor_cpu_time"] for record in records]
-    assert 1e6 < min(anchors) < 1e9
-    assert min(record.values["cpu_time"] for record in records) < 1e6  # nothing of it is in the round
+    for record in rounds_beside(anchored):
+        assert 1e6 < record.values["anchor_cpu_time"] < 1e9
+        assert record.values["cpu_time"] < 1e6  # nothing of it is in the round
 
 
 def test_its_room_is_made_before_the_first_round(start: Start) -> None:
